@@ -1,0 +1,33 @@
+"""Score every checkpoint of a variational autoencoder in one resumable Ray job.
+
+This module is an index of public names; each is imported when it is first used, so that
+``import vae_batch`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vae_batch.plan import CheckpointError as CheckpointError
+    from vae_batch.plan import EvaluationSpec as EvaluationSpec
+    from vae_batch.plan import InputError as InputError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CheckpointError": "vae_batch.plan",
+    "EvaluationSpec": "vae_batch.plan",
+    "InputError": "vae_batch.plan",
+    "metrics": "vae_batch.metrics",
+}
+
+__all__ = ["CheckpointError", "EvaluationSpec", "InputError", "__version__", "metrics"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(_HOMES[name])
+    return home if name == "metrics" else getattr(home, name)

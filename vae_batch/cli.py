@@ -1,0 +1,170 @@
+"""The command ``vae-batch``: words in, a table on stdout, all else on stderr, an exit code out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vae_batch import __version__
+from vae_batch.cli_spec import spec_of, with_spec_flags
+from vae_batch.plan import EvaluationSpec, InputError
+
+SCORED, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+
+app = typer.Typer(
+    help="Score every checkpoint of a variational autoencoder, and say which one is better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
+_Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
+
+
+@app.command("score")
+@with_spec_flags
+def score(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Checkpoints (paths, folders, quoted globs, URIs), or one TOML spec."),
+    ] = None,
+    as_json: _AsJson = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Score checkpoints: losses, FID and Inception Score, one row a checkpoint and extractor."""
+    with _exit_codes():
+        code = score_and_print(spec_of(targets or [], settings), as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Folder of the demo's models and results.")] = "demo",
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(help="Score with these extractors instead of the demo's own classifier."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Generated images a checkpoint.")] = None,
+    workers: Annotated[int | None, typer.Option(help="0 runs without Ray.")] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Train small VAEs on bundled digits and score them; needs no network and no GPU."""
+    from vae_batch.demo import demo_spec, train_demo
+    from vae_batch.evaluation import make_executor
+
+    with _exit_codes():
+        spec = demo_spec(out, extractor or [], workers, samples)
+        with make_executor(spec) as executor:
+            with _progress() as progress:
+                train_demo(executor, out, progress)
+            code = score_and_print(spec, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(out: _Out) -> None:
+    """Write the figures and the page of a run anew; needs no cluster and no model."""
+    from vae_batch.report.bundle import write_report
+    from vae_batch.storage import Store
+
+    with _exit_codes():
+        store = Store.open(out)
+        written = write_report(store)
+        _err().print(f"{len(written)} files in {store.root}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def status(out: _Out, as_json: _AsJson = False) -> None:
+    """Say what a run, under way or dead, has done and what is missing."""
+    from vae_batch.run.status import run_status
+
+    with _exit_codes():
+        rows = run_status(out)
+    if as_json:
+        print(json.dumps([vars(row) for row in rows], indent=1))
+        return
+    table = Table("checkpoint", "extractor", "status", "shards", "reason")
+    for row in rows:
+        done = f"{row.done}/{row.total}"
+        table.add_row(row.checkpoint, row.extractor, row.status, done, row.reason)
+    Console().print(table)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
+    """Run the job and print its rows.
+
+    Returns:
+      The exit code: 0 all scored, 3 some checkpoints failed.
+
+    Raises:
+      InputError: Something given cannot be used.
+    """
+    from vae_batch.evaluation import evaluate
+    from vae_batch.report.table import terminal_table
+    from vae_batch.storage import Store, read_scores
+
+    with _progress() as progress:
+        summary = evaluate(spec, progress)
+        progress.say(
+            f"{summary.shards_computed} shards computed, {summary.shards_before} done before, "
+            f"{summary.seconds:.0f} s"
+        )
+    out = Store.open(spec.out)
+    if as_json:
+        print(json.dumps(list(summary.rows), indent=1))
+    else:
+        scores = read_scores(out)
+        keys = {(row["checkpoint"], row["extractor"]) for row in summary.rows}
+        kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
+        Console().print(terminal_table(scores[kept]))
+    _err().print(f"page: {out.root}/report.html", markup=False, soft_wrap=True)
+    return SOME_FAILED if summary.failed else SCORED
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    from vae_batch.run.progress import TerminalProgress
+
+    with TerminalProgress(_err()) as progress:
+        yield progress
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Bad input ends with a sentence and 2, an interrupt with 130; nothing done is lost."""
+    try:
+        yield
+    except InputError as error:
+        _err().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        _err().print("stopped; the same command goes on from here", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _err() -> Console:
+    return Console(file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of ``vae-batch``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

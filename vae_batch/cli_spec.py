@@ -1,0 +1,82 @@
+"""Flags of ``vae-batch score``, made from the spec's fields so that neither can lack a key."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+
+from vae_batch.plan import EvaluationSpec, make_spec, read_toml
+
+_ALSO_CALLED = {"extractors": "--extractor"}
+
+Command = Callable[..., None]
+
+
+def with_spec_flags(command: Command) -> Command:
+    """Give a command one option for each spec field but ``checkpoints``.
+
+    The command gets those that the user has set as keyword ``settings``.
+    """
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
+    flags = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name)
+        )
+        for name in EvaluationSpec.model_fields
+        if name != "checkpoints"
+    ]
+
+    def wrapper(**values: Any) -> None:  # noqa: ANN401
+        settings = {flag.name: values.pop(flag.name) for flag in flags}
+        given = {name: value for name, value in settings.items() if value not in (None, [])}
+        command(**values, settings=given)
+
+    wrapper.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    wrapper.__doc__ = command.__doc__
+    wrapper.__name__ = command.__name__
+    return wrapper
+
+
+def spec_of(targets: list[str], settings: Mapping[str, Any]) -> EvaluationSpec:
+    """The spec of one TOML file or of checkpoints; flags win over the file.
+
+    Raises:
+      InputError: The file or a value cannot be used.
+    """
+    if len(targets) == 1 and Path(targets[0]).suffix == ".toml":
+        return make_spec({**read_toml(targets[0]), **settings}, source=targets[0])
+    if targets:
+        return make_spec({**settings, "checkpoints": targets})
+    return make_spec(settings)
+
+
+def _option(name: str) -> Any:  # noqa: ANN401
+    field = EvaluationSpec.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    names = [_ALSO_CALLED[name], flag] if name in _ALSO_CALLED else [flag]
+    kind = _plain_type(field.annotation)
+    if kind is bool:
+        names = [f"{flag}/--no-{flag[2:]}"]
+    default = (
+        "" if field.is_required() or field.default in (None, ()) else str(_shown(field.default))
+    )
+    help_text = f"{field.description}" + (f" (default {default})" if default else "")
+    return Annotated[kind | None, typer.Option(*names, help=help_text, show_default=False)]
+
+
+def _plain_type(annotation: Any) -> Any:  # noqa: ANN401
+    """The type a flag is read as; pydantic checks the rest, with the same words as for TOML."""
+    if get_origin(annotation) is tuple:
+        return list[str]
+    for kind in (bool, int, float, str):
+        if annotation is kind or kind in get_args(annotation):
+            return kind
+    return str
+
+
+def _shown(default: Any) -> Any:  # noqa: ANN401
+    return ", ".join(default) if isinstance(default, tuple) else default

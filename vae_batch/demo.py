@@ -1,0 +1,78 @@
+"""The demo: trains small VAEs on bundled digits and scores them; no network, no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vae_batch.plan import EvaluationSpec, make_spec
+from vae_batch.run.executor import Executor
+from vae_batch.run.progress import ProgressDisplay
+
+EPOCHS = (1, 4, 12, 40)
+SAMPLES = 2000
+_REFERENCE = "digits"
+_SEED = 0
+
+
+def demo_spec(
+    out: str, extractors: list[str], workers: int | None, samples: int | None
+) -> EvaluationSpec:
+    """Spec of the demo.
+
+    Args:
+      out: Folder of models and results.
+      extractors: Names; none means the digit classifier that the demo trains itself.
+      workers: As in the spec.
+      samples: Generated images a checkpoint; None for the demo's own number.
+
+    Raises:
+      InputError: A value cannot be used.
+    """
+    return make_spec(
+        {
+            "checkpoints": [f"{out}/checkpoints"],
+            "reference": _REFERENCE,
+            "extractors": extractors or [classifier_path(out)],
+            "samples": samples or SAMPLES,
+            "out": f"{out}/results",
+            "workers": workers,
+        },
+        source="the demo",
+    )
+
+
+def train_demo(executor: Executor, out: str, progress: ProgressDisplay) -> None:
+    """Train what the demo scores, unless it lies there already."""
+    progress.say(f"training VAEs for {', '.join(map(str, EPOCHS))} epochs on bundled digits")
+    tasks = [executor.submit(_train_vae, out), executor.submit(_train_classifier, out)]
+    for task in tasks:
+        progress.say(task.result())
+
+
+def classifier_path(out: str) -> str:
+    """Where the demo keeps its digit classifier."""
+    return f"{out}/digits-classifier.keras"
+
+
+def _train_vae(out: str) -> str:
+    from vae_batch.models.references import open_reference
+    from vae_batch.models.training import train_vae
+
+    folder = Path(out) / "checkpoints"
+    if len(list(folder.glob("step-*"))) == len(EPOCHS):
+        return f"{folder}: checkpoints are there"
+    images = open_reference(_REFERENCE, "train")
+    paths = train_vae(images.read(0, len(images)), str(folder), epochs=EPOCHS, seed=_SEED)
+    return f"{folder}: {len(paths)} checkpoints trained on {len(images)} images"
+
+
+def _train_classifier(out: str) -> str:
+    from vae_batch.models.classifier_training import train_classifier
+    from vae_batch.models.references import open_reference
+
+    path = classifier_path(out)
+    if Path(path).exists():
+        return f"{path} is there"
+    images = open_reference(_REFERENCE, "train")
+    accuracy = train_classifier(images.read(0, len(images)), images.labels, path, seed=_SEED)
+    return f"{path}: digit classifier, held-out accuracy {accuracy:.3f}"

@@ -1,0 +1,39 @@
+"""Batches of one fixed shape, so that a sample's bits do not depend on its neighbours' number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+
+def map_batches(
+    function: Callable[..., tuple[Array, ...]], batch_size: int, *arrays: Array
+) -> tuple[Array, ...]:
+    """Apply ``function`` to consecutive batches of ``arrays`` and join its outputs.
+
+    Args:
+      function: Takes arrays of exactly ``batch_size`` rows, returns arrays of as many rows.
+      batch_size: Rows a batch; the last batch is padded by repeating its last row.
+      *arrays: Inputs with one common first axis of at least one row.
+
+    Returns:
+      Outputs joined along the first axis, padding removed.
+    """
+    rows = len(arrays[0])
+    parts = []
+    for start in range(0, rows, batch_size):
+        batch = [_padded(array[start : start + batch_size], batch_size) for array in arrays]
+        kept = min(batch_size, rows - start)
+        parts.append([output[:kept] for output in function(*batch)])
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _padded(array: Array, rows: int) -> Array:
+    missing = rows - len(array)
+    if not missing:
+        return array
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

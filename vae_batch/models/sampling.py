@@ -1,0 +1,46 @@
+"""Random numbers by global sample index: sample i depends on (seed, stream, i) alone.
+
+Philox is a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2,
+3", SC 2011): every sample owns its own block of counters, so any range of samples can be drawn
+by any worker. Uniforms become normals by the inverse distribution function, which uses exactly
+one uniform a value; NumPy guarantees the raw stream of a bit generator across versions, but not
+the streams of its distributions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+Stream = Literal["latents", "posterior_noise"]
+
+_STREAMS: dict[Stream, int] = {"latents": 1, "posterior_noise": 2}
+_WORDS_A_COUNTER = 4
+
+
+def standard_normals(
+    seed: int, stream: Stream, start: int, stop: int, shape: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Standard normal values of samples ``start`` to ``stop``.
+
+    Args:
+      seed: Of the run, 0 <= seed < 2**64.
+      stream: What the values are for; streams are independent.
+      start: First global sample index.
+      stop: One past the last.
+      shape: Of one sample, such as the latent shape.
+
+    Returns:
+      (stop - start, *shape) float32; row k is the same for every range that holds start + k.
+    """
+    values = int(np.prod(shape, dtype=np.int64))
+    counters = -(-values // _WORDS_A_COUNTER)
+    bits = np.random.Philox(key=[seed, _STREAMS[stream]], counter=[start * counters, 0, 0, 0])
+    words = bits.random_raw((stop - start) * counters * _WORDS_A_COUNTER)
+    words = words.reshape(stop - start, counters * _WORDS_A_COUNTER)[:, :values]
+    uniforms = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return ndtri(uniforms).astype(np.float32).reshape(stop - start, *shape)

@@ -1,0 +1,70 @@
+"""Shards: ranges of global sample indices, the unit of work, of storage and of resumption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["images", "reference", "generated", "losses", "gallery"]
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """Samples ``start`` (inclusive) to ``stop`` (exclusive) of one unit of work.
+
+    Nothing about workers enters a shard, so a plan is the same on a laptop and on 100 GPUs.
+    """
+
+    unit: str
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """File-safe name of the range: ``00000512-00001024``."""
+        return f"{self.start:08d}-{self.stop:08d}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """All samples of one kind for one subject, cut into shards.
+
+    Attributes:
+      path: Folder of the unit's files, relative to the output folder; its identity in a run.
+      kind: ``images`` holds the reference images themselves, ``reference`` and ``generated``
+        hold activations, ``losses`` one row a test image, ``gallery`` the report's pictures.
+      fingerprint: Hash of everything that moves a number in the unit's files.
+      samples: Number of samples; the shards cover ``[0, samples)``.
+      shard_size: Samples a shard; the last one may be shorter.
+      checkpoint: Identifier of the checkpoint, or None for the reference.
+      extractor: Identifier of the extractor, or None where none is needed.
+    """
+
+    path: str
+    kind: Kind
+    fingerprint: str
+    samples: int
+    shard_size: int
+    checkpoint: str | None = None
+    extractor: str | None = None
+
+    def shards(self) -> list[Shard]:
+        """Shards in order of their samples."""
+        return [Shard(self.path, start, stop) for start, stop in self.ranges()]
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """``(start, stop)`` of each shard, contiguous, covering ``[0, samples)``."""
+        yield from sample_ranges(self.samples, self.shard_size)
+
+
+def sample_ranges(samples: int, size: int) -> Iterator[tuple[int, int]]:
+    """Cut ``[0, samples)`` into contiguous ranges of ``size`` (the last may be shorter)."""
+    if samples < 0 or size < 1:
+        raise ValueError(f"expected samples >= 0 and size >= 1, found {samples} and {size}")
+    for start in range(0, samples, size):
+        yield start, min(start + size, samples)

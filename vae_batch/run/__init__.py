@@ -1,0 +1,1 @@
+"""Floor 4: stages, the serial and the Ray executor, the driver."""

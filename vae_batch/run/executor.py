@@ -1,0 +1,95 @@
+"""What runs shards and light tasks: the contract, and the serial twin of the Ray executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from vae_batch.plan import Shard, Unit
+from vae_batch.run.shard_worker import Recipe, ShardOutcome, ShardWorker
+
+Task = tuple[Unit, Shard]
+
+
+class Handle(Protocol):
+    """A light task under way."""
+
+    def is_ready(self) -> bool:
+        """Whether its result can be had without waiting."""
+        ...
+
+    def result(self) -> Any:  # noqa: ANN401
+        """The task's return value; waits for it, raises what it raised."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs shards on workers and light tasks beside them."""
+
+    @property
+    def description(self) -> str:
+        """Workers and devices in words."""
+        ...
+
+    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
+        """Compute every task once, in about their order; one outcome each, as they end."""
+        ...
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
+        """Start a light task (reduction, score, training) that needs no worker."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Start what is needed."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release it."""
+        ...
+
+
+class SerialExecutor:
+    """Everything in this process, one thing after another; no Ray."""
+
+    description = "this process"
+
+    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
+        """See ``Executor.run_shards``."""
+        worker = ShardWorker(recipe)
+        for unit, shard in tasks:
+            yield worker.run(unit, shard)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
+        """See ``Executor.submit``; runs at once."""
+        return _Done(function(*arguments))
+
+    def __enter__(self) -> Self:
+        """Nothing to start."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to release."""
+
+
+class _Done:
+    """The handle of a task that has ended."""
+
+    def __init__(self, value: Any) -> None:  # noqa: ANN401
+        self._value = value
+
+    def is_ready(self) -> bool:
+        return True
+
+    def result(self) -> Any:  # noqa: ANN401
+        return self._value

@@ -1,0 +1,94 @@
+"""``run.json``: what an output folder belongs to, and which units its rows are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from vae_batch.plan import EvaluationSpec, InputError, Unit
+from vae_batch.plan.fingerprint import differing_keys
+from vae_batch.run.plan import PlannedRow, RunPlan
+from vae_batch.storage import Store
+
+RUN_FILE = "run.json"
+
+_KINDS = ("reference", "generated", "losses", "gallery")
+
+
+@dataclass(frozen=True)
+class RecordedRow:
+    """A row that a run of this folder planned."""
+
+    checkpoint: str
+    extractor: str
+    fingerprint: str
+    units: dict[str, Unit]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The record of all runs of an output folder."""
+
+    identity: dict[str, Any]
+    spec: EvaluationSpec
+    rows: tuple[RecordedRow, ...]
+
+
+def read_record(out: Store) -> RunRecord | None:
+    """The record of an output folder; None where no run has begun.
+
+    Raises:
+      InputError: The file is damaged or not a run's.
+    """
+    try:
+        content = json.loads(out.read(RUN_FILE))
+        rows = tuple(
+            RecordedRow(**{**row, "units": {k: Unit(**u) for k, u in row["units"].items()}})
+            for row in content["rows"]
+        )
+        return RunRecord(content["identity"], EvaluationSpec(**content["spec"]), rows)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{out.root}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
+            "a run's: use another --out"
+        ) from None
+
+
+def claim_output(plan: RunPlan) -> None:
+    """Write the plan into the record, or refuse a folder of another identity.
+
+    Rows of earlier runs stay, so that a night's new checkpoints join the old ones.
+
+    Raises:
+      InputError: Names each setting that differs.
+    """
+    out = plan.stores.out
+    found = read_record(out)
+    if found is not None and found.identity != plan.identity:
+        settings, wanted = (
+            {name: value for name, value in identity.items() if name != "fingerprint"}
+            for identity in (found.identity, plan.identity)
+        )
+        raise InputError(
+            f"output folder {out.root} belongs to another run (fingerprint "
+            f"{found.identity.get('fingerprint')}): "
+            f"{'; '.join(differing_keys(settings, wanted))}. Use another --out, or the same "
+            "settings to go on with that run"
+        )
+    rows = {(row.checkpoint, row.extractor): row for row in (found.rows if found else ())}
+    rows |= {row.key: _recorded(row) for row in plan.rows}
+    content = {
+        "identity": plan.identity,
+        "spec": plan.spec.model_dump(mode="json"),
+        "rows": [dataclasses.asdict(row) for row in rows.values()],
+    }
+    out.write(RUN_FILE, json.dumps(content, indent=1).encode())
+
+
+def _recorded(row: PlannedRow) -> RecordedRow:
+    units = {kind: getattr(row, kind) for kind in _KINDS}
+    return RecordedRow(row.checkpoint.label, row.extractor.name, row.fingerprint, units)

@@ -1,0 +1,127 @@
+"""The reference images in the store: read and hashed once, so that every worker can read them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_batch.models.references import ReferenceImages, open_reference
+from vae_batch.plan import EvaluationSpec, InputError, Shard, Unit, fingerprint
+from vae_batch.storage import (
+    Store,
+    decode_columns,
+    encode_columns,
+    finished_shards,
+    read_verified,
+    write_with_receipt,
+)
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """The reference set as a run knows it.
+
+    Attributes:
+      name: As the user named it.
+      split: Split that was read.
+      sha256: Of shape and pixels, in order.
+      count: Number of images.
+      shape: (H, W, C) of one image.
+      shard_size: Images a stored file.
+      notes: Sentences for the user, such as an inferred value range.
+    """
+
+    name: str
+    split: str
+    sha256: str
+    count: int
+    shape: tuple[int, int, int]
+    shard_size: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Folder of this content in the reference store."""
+        return f"images-{self.sha256[:16]}"
+
+    @property
+    def unit(self) -> Unit:
+        """The stored images."""
+        return Unit(
+            path=f"{self.folder}/uint8-{self.shard_size}",
+            kind="images",
+            fingerprint=fingerprint(kind="images", sha256=self.sha256, size=self.shard_size),
+            samples=self.count,
+            shard_size=self.shard_size,
+        )
+
+
+def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
+    """Open the reference set, hash it, and write what the store does not hold yet.
+
+    Raises:
+      InputError: The set is unknown, unreadable, outside its range or too small.
+    """
+    images = open_reference(
+        spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
+    )
+    if len(images) < 2:
+        raise InputError(
+            f"reference {spec.reference} holds {len(images)} image(s), expected at least 2; a "
+            "covariance needs them"
+        )
+    facts = _describe(images, spec.shard_size)
+    unit = facts.unit
+    done = set(finished_shards(store, unit))
+    for shard in unit.shards():
+        if shard not in done:
+            pixels = images.read(shard.start, shard.stop)
+            content = encode_columns({"image": pixels})
+            write_with_receipt(store, unit, shard.name, content, rows=len(shard))
+    return facts
+
+
+def read_reference(
+    store: Store, facts: ReferenceFacts, start: int, stop: int
+) -> npt.NDArray[np.uint8]:
+    """Images [start, stop) as (n, H, W, C) uint8.
+
+    Raises:
+      DamagedFileError: A stored file is missing or differs from its receipt.
+    """
+    parts = [
+        _read_shard(store, facts.unit, shard)[max(start - shard.start, 0) : stop - shard.start]
+        for shard in facts.unit.shards()
+        if shard.start < stop and start < shard.stop
+    ]
+    return np.concatenate(parts)
+
+
+def _read_shard(store: Store, unit: Unit, shard: Shard) -> npt.NDArray[np.uint8]:
+    images = decode_columns(read_verified(store, unit, shard.name))["image"]
+    return images.astype(np.uint8, copy=False)
+
+
+def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
+    digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
+    for start in range(0, len(images), shard_size):
+        digest.update(images.read(start, min(start + shard_size, len(images))).tobytes())
+    notes = []
+    if images.range_inferred:
+        low, high = images.source_range
+        notes.append(
+            f"reference {images.name}: value range {low:g}..{high:g} inferred and checked; "
+            "declare it with --reference-range"
+        )
+    return ReferenceFacts(
+        images.name,
+        images.split,
+        digest.hexdigest(),
+        len(images),
+        images.shape,
+        shard_size,
+        tuple(notes),
+    )

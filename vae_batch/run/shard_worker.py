@@ -1,0 +1,134 @@
+"""A worker: holds the networks and computes one shard after another, whoever calls it."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.models.extractors import Extractor, load_extractor
+from vae_batch.models.inception_extractor import ExtractorIdentity
+from vae_batch.models.vae import KerasVae, load_vae
+from vae_batch.plan import CheckpointError, EvaluationSpec, InputError, Shard, Unit
+from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.shard_stages import (
+    activations_of_generated,
+    activations_of_reference,
+    gallery_of_checkpoint,
+    losses_of_checkpoint,
+)
+from vae_batch.run.stores import RunStores
+from vae_batch.storage import write_with_receipt
+
+Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
+
+_KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All a worker needs to compute any shard of a run; small and picklable."""
+
+    spec: EvaluationSpec
+    stores: RunStores
+    reference: ReferenceFacts
+    checkpoints: dict[str, Checkpoint]
+    extractors: dict[str, ExtractorIdentity]
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """What became of a shard.
+
+    Attributes:
+      unit: Path of its unit.
+      shard: The range.
+      status: ``done``; ``checkpoint_failed`` (its row fails); ``bad_input`` (the run cannot go
+        on); ``error`` (anything else; counts against the checkpoint).
+      reason: For a person, where it is not done.
+      seconds: Time it took.
+      device: Where it was computed.
+    """
+
+    unit: str
+    shard: Shard
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+    device: str = ""
+
+
+class ShardWorker:
+    """Computes shards; networks are loaded at first use and kept."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Keep the recipe; nothing is loaded yet, so a broken model costs a shard, not a worker."""
+        self._recipe = recipe
+        self._extractors: dict[str, Extractor] = {}
+        self._vaes: OrderedDict[str, KerasVae] = OrderedDict()
+        self._failed: dict[str, str] = {}
+
+    def run(self, unit: Unit, shard: Shard) -> ShardOutcome:
+        """Compute a shard and write its file and receipt; never raises for bad data."""
+        began = time.perf_counter()
+        try:
+            content = self._compute(unit, shard)
+        except CheckpointError as error:
+            self._failed[unit.checkpoint or ""] = str(error)
+            return ShardOutcome(unit.path, shard, "checkpoint_failed", str(error))
+        except InputError as error:
+            return ShardOutcome(unit.path, shard, "bad_input", str(error))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"[:600]
+            return ShardOutcome(unit.path, shard, "error", reason)
+        seconds = time.perf_counter() - began
+        device = device_name()
+        store = self._recipe.stores.holding(unit)
+        write_with_receipt(
+            store, unit, shard.name, content, rows=len(shard), seconds=seconds, device=device
+        )
+        return ShardOutcome(unit.path, shard, "done", "", seconds, device)
+
+    def _compute(self, unit: Unit, shard: Shard) -> bytes:
+        recipe = self._recipe
+        if unit.kind == "reference":
+            return activations_of_reference(recipe, self._extractor(unit), shard)
+        vae = self._vae(unit)
+        if unit.kind == "generated":
+            return activations_of_generated(recipe.spec, vae, self._extractor(unit), shard)
+        if unit.kind == "losses":
+            return losses_of_checkpoint(recipe, vae, shard)
+        return gallery_of_checkpoint(recipe, vae)
+
+    def _extractor(self, unit: Unit) -> Extractor:
+        name = str(unit.extractor)
+        if name not in self._extractors:
+            identity = self._recipe.extractors[name]
+            self._extractors[name] = load_extractor(identity, self._recipe.spec.batch_size)
+        return self._extractors[name]
+
+    def _vae(self, unit: Unit) -> KerasVae:
+        """The unit's VAE; a checkpoint that failed once is not loaded again."""
+        name = str(unit.checkpoint)
+        if name in self._failed:
+            raise CheckpointError(self._failed[name])
+        if name not in self._vaes:
+            while len(self._vaes) >= _KEPT_CHECKPOINTS:
+                self._vaes.popitem(last=False)
+            self._vaes[name] = load_vae(
+                self._recipe.checkpoints[name], self._recipe.spec, self._recipe.reference.shape
+            )
+        self._vaes.move_to_end(name)
+        return self._vaes[name]
+
+
+def device_name() -> str:
+    """Kind of device that TensorFlow computes on here: a GPU's name, or ``cpu``."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "cpu"
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))

@@ -1,0 +1,40 @@
+"""Floor 2: Parquet columns, receipts, moments files and the score table on any filesystem."""
+
+from vae_batch.storage.columns import decode_columns, encode_columns
+from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
+from vae_batch.storage.receipts import (
+    REDUCTION,
+    DamagedFileError,
+    Receipt,
+    file_path,
+    finished_shards,
+    forget,
+    is_reduced,
+    read_receipt,
+    read_verified,
+    write_with_receipt,
+)
+from vae_batch.storage.score_table import read_score_rows, read_scores, upsert_scores
+from vae_batch.storage.store import Store
+
+__all__ = [
+    "REDUCTION",
+    "DamagedFileError",
+    "Receipt",
+    "Reduction",
+    "Store",
+    "decode_columns",
+    "decode_reduction",
+    "encode_columns",
+    "encode_reduction",
+    "file_path",
+    "finished_shards",
+    "forget",
+    "is_reduced",
+    "read_receipt",
+    "read_score_rows",
+    "read_scores",
+    "read_verified",
+    "upsert_scores",
+    "write_with_receipt",
+]

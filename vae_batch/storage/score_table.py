@@ -1,0 +1,129 @@
+"""The score table: one row per (checkpoint, extractor), written whole, upserted by key."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vae_batch.storage.store import Store
+
+PARQUET = "scores.parquet"
+CSV = "scores.csv"
+
+_TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
+
+#: Columns in order. Units and meanings of the metrics are in ``vae_batch.metrics.METRICS``.
+SCHEMA = pa.schema(
+    [
+        ("checkpoint", _TEXT),
+        ("step", _COUNT),
+        ("status", _TEXT),
+        ("reason", _TEXT),
+        ("extractor", _TEXT),
+        ("weights_sha256", _TEXT),
+        ("protocol", _TEXT),
+        ("feature_dim", _COUNT),
+        ("n_generated", _COUNT),
+        ("n_reference", _COUNT),
+        ("reference", _TEXT),
+        ("reference_split", _TEXT),
+        ("reference_sha256", _TEXT),
+        ("checkpoint_sha256", _TEXT),
+        ("seed", _COUNT),
+        ("likelihood", _TEXT),
+        ("sigma", _NUMBER),
+        ("beta", _NUMBER),
+        ("reconstruction_nll", _NUMBER),
+        ("reconstruction_nll_se", _NUMBER),
+        ("kl", _NUMBER),
+        ("kl_se", _NUMBER),
+        ("elbo", _NUMBER),
+        ("elbo_se", _NUMBER),
+        ("bits_per_dim", _NUMBER),
+        ("clipped_pixels", _COUNT),
+        ("fid", _NUMBER),
+        ("fid_reason", _TEXT),
+        ("fid_warning", _TEXT),
+        ("inception_score", _NUMBER),
+        ("inception_score_std", _NUMBER),
+        ("inception_score_reason", _TEXT),
+        ("device", _TEXT),
+        ("fingerprint", _TEXT),
+        ("scored_at", _TEXT),
+        ("version", _TEXT),
+    ]
+)
+
+KEY = ("checkpoint", "extractor")
+
+Row = Mapping[str, Any]
+
+
+def read_score_rows(store: Store) -> list[dict[str, Any]]:
+    """Rows of the table as plain dictionaries; empty where there is no table yet.
+
+    Raises:
+      OSError: The file is damaged.
+    """
+    try:
+        content = store.read(PARQUET)
+    except FileNotFoundError:
+        return []
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except pa.ArrowException as error:
+        raise OSError(f"{store.root}/{PARQUET} is damaged: {error}") from error
+    return [{name: row.get(name) for name in SCHEMA.names} for row in table.to_pylist()]
+
+
+def read_scores(store: Store) -> pd.DataFrame:
+    """The table as a pandas frame with nullable types; columns as in :data:`SCHEMA`."""
+    table = pa.Table.from_pylist(read_score_rows(store), schema=SCHEMA)
+    return table.to_pandas(types_mapper={_COUNT: pd.Int64Dtype()}.get)
+
+
+def upsert_scores(store: Store, rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Replace or add rows by (checkpoint, extractor) and write Parquet and CSV.
+
+    Doing it twice is doing it once. Rows are ordered by step, checkpoint and extractor.
+
+    Returns:
+      All rows of the table.
+
+    Raises:
+      KeyError: A row has a column that the schema does not know.
+    """
+    merged = {_key(row): dict(row) for row in read_score_rows(store)}
+    for row in rows:
+        unknown = set(row) - set(SCHEMA.names)
+        if unknown:
+            raise KeyError(f"columns {sorted(unknown)} are not in the score table's schema")
+        merged[_key(row)] = {name: row.get(name) for name in SCHEMA.names}
+    ordered = sorted(merged.values(), key=_order)
+    table = pa.Table.from_pylist(ordered, schema=SCHEMA)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    store.write(PARQUET, bytes(buffer.getvalue()))
+    store.write(CSV, _to_csv(table))
+    return ordered
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY)
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    step = row["step"]
+    return (step is None, step or 0, row["checkpoint"], row["extractor"])
+
+
+def _to_csv(table: pa.Table) -> bytes:
+    frame = table.to_pandas(types_mapper={_COUNT: pd.Int64Dtype()}.get)
+    text = io.StringIO()
+    frame.to_csv(text, index=False)
+    return text.getvalue().encode()

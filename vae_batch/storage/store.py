@@ -1,0 +1,118 @@
+"""A folder on any pyarrow filesystem, with writes that are whole or absent."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import ArrowInvalid
+from pyarrow import fs as arrow_fs
+
+from vae_batch.plan.errors import InputError
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder or URI (``results/``, ``file:///...``, ``s3://bucket/run``); cheap to pickle.
+
+    All paths given to its methods are relative to the root, with forward slashes.
+    """
+
+    root: str
+
+    @classmethod
+    def open(cls, location: str) -> Store:
+        """A store at a local path (made absolute) or a URI.
+
+        Raises:
+          InputError: The URI's scheme is not known to pyarrow.
+        """
+        root = location if "://" in location else str(Path(location).expanduser().resolve())
+        store = cls(root.rstrip("/") or "/")
+        store._filesystem()
+        return store
+
+    def folder(self, path: str) -> Store:
+        """The store of a sub-folder."""
+        return Store(f"{self.root}/{path}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether files lie on this machine's file system."""
+        return isinstance(self._filesystem()[0], arrow_fs.LocalFileSystem)
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file; readers see the old one or the new one, never a part.
+
+        Locally: temporary file, fsync, rename. On object stores: one put of the final key
+        (an exception inside an open stream would commit a truncated object).
+        """
+        filesystem, root = self._filesystem()
+        target = f"{root}/{path}"
+        if self.is_local:
+            _write_local(Path(target), content)
+            return
+        with filesystem.open_output_stream(target) as stream:
+            stream.write(content)
+
+    def read(self, path: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+          FileNotFoundError: There is none.
+        """
+        filesystem, root = self._filesystem()
+        with filesystem.open_input_file(f"{root}/{path}") as file:
+            return bytes(file.read())
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is there."""
+        filesystem, root = self._filesystem()
+        return bool(filesystem.get_file_info(f"{root}/{path}").type == arrow_fs.FileType.File)
+
+    def sizes(self, path: str = "") -> dict[str, int]:
+        """Name to size in bytes of the files right below a folder; empty where it is missing."""
+        filesystem, root = self._filesystem()
+        where = f"{root}/{path}" if path else root
+        selector = arrow_fs.FileSelector(where, allow_not_found=True)
+        found = filesystem.get_file_info(selector)
+        return {entry.base_name: entry.size for entry in found if entry.is_file}
+
+    def delete(self, path: str) -> None:
+        """Remove a file; a missing one is no error."""
+        filesystem, root = self._filesystem()
+        if self.exists(path):
+            filesystem.delete_file(f"{root}/{path}")
+
+    def _filesystem(self) -> tuple[arrow_fs.FileSystem, str]:
+        return _resolve(self.root)
+
+
+@functools.lru_cache(maxsize=64)
+def _resolve(root: str) -> tuple[arrow_fs.FileSystem, str]:
+    if "://" not in root:
+        return arrow_fs.LocalFileSystem(), root
+    try:
+        filesystem, path = arrow_fs.FileSystem.from_uri(root)
+    except (ArrowInvalid, OSError) as error:
+        raise InputError(
+            f"{root} cannot be opened: {error}; expected a local path or a URI such as "
+            "s3://bucket/folder, gs://bucket/folder or file:///folder"
+        ) from None
+    return filesystem, path
+
+
+def _write_local(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
