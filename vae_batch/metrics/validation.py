@@ -1,0 +1,120 @@
+"""Checks of arrays at the door of a metric: real, finite, of the expected shape."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def real_array(name: str, values: ArrayLike) -> NDArray[np.generic]:
+    """Return `values` as an array of real numbers in its own dtype.
+
+    Raises:
+        ValueError: `values` is complex, text, an object array or ragged.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name}: expected real numbers, got dtype {array.dtype}; "
+            "convert it first, for example with .astype('float32')"
+        )
+    return array
+
+
+def require_finite(name: str, array: NDArray[np.generic]) -> None:
+    """Check that every entry is finite.
+
+    Raises:
+        ValueError: names the first offending row and its position in that row.
+    """
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    row, *rest = (int(i) for i in np.argwhere(~finite)[0])
+    bad_rows = int((~finite).reshape(len(array), -1).any(axis=1).sum())
+    raise ValueError(
+        f"{name}: expected finite values, got {array[(row, *rest)]} in row {row}"
+        f"{_entry(rest)} ({bad_rows} of {len(array)} rows affected); "
+        "drop those samples or repair the checkpoint that produced them"
+    )
+
+
+def require_matrix(name: str, array: NDArray[np.generic]) -> None:
+    """Check that `array` is (n, d) with n >= 1 and d >= 1.
+
+    Raises:
+        ValueError: names the shape found and how to reshape.
+    """
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name}: expected a 2-D array (samples, dimensions), got shape {array.shape}; "
+            "keep the sample axis first and flatten the others, "
+            "for example x.reshape(len(x), -1)"
+        )
+    if 0 in array.shape:
+        raise ValueError(
+            f"{name}: expected at least one sample and one dimension, got shape {array.shape}"
+        )
+
+
+def sample_rows(name: str, values: ArrayLike) -> FloatArray:
+    """Return (n, ...) values as (n, D) float64, all axes after the first flattened.
+
+    Raises:
+        ValueError: no sample axis, no samples, nothing in a sample, or a non-finite entry.
+    """
+    array = real_array(name, values)
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(
+            f"{name}: expected samples along the first axis and at least one value, "
+            f"got shape {array.shape}"
+        )
+    require_finite(name, array)
+    return array.reshape(len(array), -1).astype(np.float64, copy=False)
+
+
+def require_same_shape(name: str, values: ArrayLike, other_name: str, other: ArrayLike) -> None:
+    """Check that two arrays have one shape: nothing is broadcast silently.
+
+    Raises:
+        ValueError: names both shapes.
+    """
+    shape, other_shape = np.shape(values), np.shape(other)
+    if shape != other_shape:
+        raise ValueError(
+            f"{name} and {other_name}: expected one shape, got {shape} and {other_shape}"
+        )
+
+
+def require_range(name: str, rows: FloatArray, low: float, high: float, remedy: str) -> None:
+    """Check that every entry of (n, D) `rows` lies in [low, high].
+
+    Raises:
+        ValueError: names the first offending row, the range found and `remedy`.
+    """
+    outside = (rows < low) | (rows > high)
+    if not outside.any():
+        return
+    row = int(np.argwhere(outside)[0][0])
+    raise ValueError(
+        f"{name}: expected values in [{low:g}, {high:g}], found a range of "
+        f"[{rows.min():g}, {rows.max():g}], first outside in row {row}; {remedy}"
+    )
+
+
+def require_positive(name: str, value: float) -> None:
+    """Check that a number is positive and finite.
+
+    Raises:
+        ValueError: names the number found.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name}: expected a positive finite number, got {value}")
+
+
+def _entry(position: list[int]) -> str:
+    return f", entry {tuple(position)}" if position else ""
