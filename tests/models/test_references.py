@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vae_batch.models.image_range import (
+    VALUE_RANGES,
+    from_uint8,
+    resolve_range,
+    to_three_channels,
+    to_uint8,
+)
+from vae_batch.models.references import open_reference
+from vae_batch.plan.errors import InputError
+
+GREY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5) * 6  # 0, 6, ..., 234
+
+
+def png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(array, name="set.npy"):
+        path = tmp_path / name
+        np.save(path, array)
+        return str(path)
+
+    return save
+
+
+# Ranges
+
+
+@pytest.mark.parametrize("value_range", VALUE_RANGES)
+def test_every_grey_level_survives_a_round_trip(value_range):
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    floats = from_uint8(levels, value_range)
+    assert floats.dtype == np.float32
+    assert (floats.min(), floats.max()) == VALUE_RANGES[value_range]
+    np.testing.assert_array_equal(to_uint8(floats, value_range), levels)
+
+
+def test_rounding_is_half_to_even_and_overshoot_is_clipped():
+    # 0.5 and 2.5 lie halfway: even neighbours 0 and 2; 1.5 goes to 2.
+    values = np.array([0.5, 1.5, 2.5, -3.0, 300.0])
+    assert to_uint8(values, "0..255").tolist() == [0, 2, 2, 0, 255]
+    # -1..1: 0 is 127.5, whose even neighbour is 128.
+    assert to_uint8(np.array([-1.0, 0.0, 1.0]), "-1..1").tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounds"),
+    [(0.0, 1.0, (0, 1)), (0.0, 0.5, (0, 1)), (-0.2, 0.9, (-1, 1)), (0.0, 255.0, (0, 255))],
+)
+def test_float_ranges_are_inferred(low, high, bounds):
+    images = np.linspace(low, high, 32, dtype=np.float32).reshape(2, 4, 4, 1)
+    assert resolve_range(images, None, "set") == (bounds, True)
+
+
+@pytest.mark.parametrize("high", [0.0, 1 / 300, 1.01, 16.0])
+def test_a_range_that_cannot_be_told_is_asked_for(high):
+    images = np.linspace(0, high, 16).reshape(1, 4, 4, 1)
+    with pytest.raises(InputError, match=r"cannot be inferred.*'0\.\.1', '-1\.\.1', '0\.\.255'"):
+        resolve_range(images, None, "set")
+
+
+def test_values_outside_the_declared_range_name_the_first_image():
+    images = np.zeros((5, 2, 2, 1), np.float32)
+    images[3, 0, 0, 0], images[4, 1, 1, 0] = -0.25, 1.5
+    with pytest.raises(
+        InputError,
+        match=r"photos: images outside the declared range: image 3 .*0\.\.1, found min -0\.25, "
+        r"max 1\.5 .*'-1\.\.1'",
+    ):
+        resolve_range(images, "0..1", "photos")
+    with pytest.raises(InputError, match="outside the inferred range: image 4"):
+        resolve_range(images, None, "photos")
+
+
+def test_nan_names_its_image():
+    images = np.ones((4, 2, 2, 1), np.float32)
+    images[2, 1, 1, 0] = np.nan
+    with pytest.raises(InputError, match="set: image 2 has NaN"):
+        resolve_range(images, "0..1", "set")
+    with pytest.raises(InputError, match="image 2 has NaN"):
+        to_uint8(images, "0..1")
+
+
+def test_integers_mean_0_to_255_unless_declared():
+    binary = np.array([[[[0], [1]]]], np.int64)
+    assert resolve_range(binary, None, "set") == ((0, 255), True)
+    assert resolve_range(binary.astype(np.uint8), "0..1", "set") == ((0, 1), False)
+    with pytest.raises(InputError, match=r"image 0 is the first; expected values in 0\.\.255"):
+        resolve_range(binary * 256, None, "set")
+    with pytest.raises(InputError, match="outside the declared range"):
+        resolve_range(binary.astype(np.uint8) * 9, "0..1", "set")
+
+
+def test_grey_becomes_three_equal_channels():
+    three = to_three_channels(GREY[..., None])
+    assert three.shape == (2, 4, 5, 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(three[..., channel], GREY)
+    assert to_three_channels(three) is three
+    with pytest.raises(InputError, match=r"\(2, 4, 5\)"):
+        to_three_channels(GREY)
+
+
+# Named sets
+
+
+def test_digits_splits_are_disjoint_and_fixed():
+    train, test, both = (open_reference("digits", split) for split in ("train", "test", "all"))
+    assert (len(train), len(test), len(both)) == (1000, 797, 1797)
+    assert test.shape == (8, 8, 1)
+    assert (test.source_range, test.range_inferred) == ((0.0, 16.0), False)
+    joined = np.concatenate([train.read(0, 1000), test.read(0, 797)])
+    np.testing.assert_array_equal(joined, both.read(0, 1797))
+    np.testing.assert_array_equal(np.concatenate([train.labels, test.labels]), both.labels)
+
+
+def test_digits_are_scaled_from_16_levels():
+    from sklearn.datasets import load_digits
+
+    both = open_reference("digits", "all")
+    # 16 levels scale by 255/16 = 15.9375, so 1 -> 15.94 -> 16 and 8 -> 127.5 -> 128.
+    first = np.random.RandomState(0).permutation(1797)[0]
+    expected = np.rint(load_digits().images[first] * 15.9375)
+    np.testing.assert_array_equal(both.read(0, 1)[0, ..., 0], expected)
+    assert set(np.unique(both.read(0, 200))) <= {round(level * 15.9375) for level in range(17)}
+
+
+def test_mnist_comes_from_the_keras_cache_without_keras(tmp_path, monkeypatch):
+    (tmp_path / "datasets").mkdir()
+    np.savez(
+        tmp_path / "datasets" / "mnist.npz",
+        x_train=np.full((3, 28, 28), 7, np.uint8),
+        y_train=np.array([1, 2, 3], np.uint8),
+        x_test=np.full((2, 28, 28), 9, np.uint8),
+        y_test=np.array([4, 5], np.uint8),
+    )
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    mnist = open_reference("mnist", "all")
+    assert (mnist.name, mnist.split, mnist.shape) == ("mnist", "all", (28, 28, 1))
+    assert mnist.labels.tolist() == [1, 2, 3, 4, 5]
+    assert mnist.read(2, 4)[:, 0, 0, 0].tolist() == [7, 9]
+
+
+def test_a_failed_download_says_what_to_do_offline(monkeypatch):
+    keras = pytest.importorskip("keras")
+
+    def unreachable():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", unreachable)
+    with pytest.raises(InputError, match=r"'fashion_mnist'.*URL fetch failure.*Without a network"):
+        open_reference("fashion_mnist")
+
+
+def test_a_driver_opens_a_set_without_tensorflow():
+    code = (
+        "import sys; import vae_batch.models.references as r\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert len(r.open_reference('digits')) == 797\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_unknown_sources_name_the_nearest_and_all_kinds():
+    with pytest.raises(
+        InputError, match=r"'minst'.*did you mean 'mnist'\? Named sets: digits, mnist.*\.parquet"
+    ):
+        open_reference("minst")
+    with pytest.raises(InputError, match=r"split 'valid'.*train, test, all"):
+        open_reference("digits", "valid")
+    with pytest.raises(InputError, match=r"value_range '0\.\.2'"):
+        open_reference("digits", value_range="0..2")
+
+
+def test_limit_takes_the_first_images():
+    digits = open_reference("digits", limit=10)
+    assert len(digits) == len(digits.labels) == 10
+    np.testing.assert_array_equal(digits.read(0, 10), open_reference("digits").read(0, 10))
+    with pytest.raises(IndexError, match=r"\[5, 11\)"):
+        digits.read(5, 11)
+    with pytest.raises(InputError, match=r"798 reference images were asked for.*has 797"):
+        open_reference("digits", limit=798)
+
+
+# NumPy files
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5), (2, 4, 5, 1)])
+def test_npy_of_grey_images(saved, shape):
+    reference = open_reference(saved(GREY.reshape(shape)))
+    assert (reference.shape, reference.split, reference.labels) == ((4, 5, 1), "all", None)
+    np.testing.assert_array_equal(reference.read(1, 2)[0, ..., 0], GREY[1])
+    assert reference.read(1, 1).shape == (0, 4, 5, 1)
+
+
+def test_npy_of_floats_is_read_as_uint8(saved):
+    path = saved((GREY / 255.0).astype(np.float32))
+    reference = open_reference(path)
+    assert (reference.source_range, reference.range_inferred) == ((0.0, 1.0), True)
+    assert not open_reference(path, value_range="0..1").range_inferred
+    np.testing.assert_array_equal(reference.read(0, 2)[..., 0], GREY)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 3, 8, 8), r"channels first.*transpose\(0, 2, 3, 1\)"),
+        ((2, 1, 8, 8), "channels first"),
+        ((2, 8, 8, 4), r"alpha channel.*images\[\.\.\., :3\]"),
+        ((2, 8, 8, 2), r"expected \(n, H, W\)"),
+        ((8, 8), r"shape \(8, 8\)"),
+        ((0, 8, 8), "there are none"),
+    ],
+)
+def test_shapes_that_are_refused(saved, shape, message):
+    with pytest.raises(InputError, match=message):
+        open_reference(saved(np.zeros(shape, np.uint8)))
+
+
+def test_npz_in_the_keras_layout(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=GREY, y_train=[0, 1], x_test=GREY[:1], y_test=[[2]])
+    assert len(open_reference(str(path), "train")) == 2
+    assert open_reference(str(path), "test").labels.tolist() == [2]
+    assert open_reference(str(path), "all").labels.tolist() == [0, 1, 2]
+    np.savez(path, x_train=GREY)
+    with pytest.raises(InputError, match="split 'test' needs an array x_test; the file has x_tr"):
+        open_reference(str(path), "test")
+
+
+def test_npz_with_one_array(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez(path, GREY)
+    assert open_reference(str(path), "test").split == "all"
+    np.savez(path, images=GREY, labels=[0, 1, 2])
+    with pytest.raises(InputError, match=r"2 images but labels of shape \(3,\)"):
+        open_reference(str(path))
+    np.savez(path, pictures=GREY)
+    with pytest.raises(InputError, match="images, arr_0, x; the file has pictures"):
+        open_reference(str(path))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_pickled_and_damaged_numpy_files_are_refused(tmp_path, suffix):
+    path = tmp_path / f"set{suffix}"
+    save = np.save if suffix == ".npy" else np.savez
+    save(path, np.array([{"a": 1}], object))
+    with pytest.raises(InputError, match="pickled Python objects, which are never loaded"):
+        open_reference(str(path))
+    save(path, GREY)
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(InputError, match="cannot be read as a NumPy file"):
+        open_reference(str(path))
+
+
+# Image files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    images = tmp_path / "images"
+    (images / "b").mkdir(parents=True)
+    (images / "b" / "1.png").write_bytes(png(GREY[0]))
+    (images / "a.PNG").write_bytes(png(GREY[1]))
+    (images / "._a.png").write_bytes(b"left by an archiver")
+    (images / "notes.txt").write_text("not an image")
+    return images
+
+
+def test_folder_is_sorted_by_relative_path(folder):
+    reference = open_reference(str(folder))
+    assert (len(reference), reference.shape, reference.split) == (2, (4, 5, 1), "all")
+    np.testing.assert_array_equal(reference.read(0, 2)[..., 0], GREY[::-1])
+
+
+def test_one_colour_image_makes_the_folder_colour(folder):
+    colour = np.zeros((4, 5, 3), np.uint8)
+    colour[..., 2] = 50
+    (folder / "c.png").write_bytes(png(colour))
+    reference = open_reference(str(folder))
+    assert reference.shape == (4, 5, 3)
+    np.testing.assert_array_equal(reference.read(2, 3)[0], colour)
+    np.testing.assert_array_equal(reference.read(0, 1)[0, ..., 1], GREY[1])
+
+
+def test_sizes_that_differ_name_two_files(folder):
+    (folder / "b" / "2.png").write_bytes(png(GREY[0].T.copy()))
+    with pytest.raises(InputError, match=r"a\.PNG is 5x4, b/2\.png is 4x5"):
+        open_reference(str(folder))
+
+
+def test_a_truncated_file_is_named_when_it_is_read(folder):
+    path = folder / "b" / "2.png"
+    noise = np.random.default_rng(0).integers(0, 256, (4, 5), np.uint8)
+    path.write_bytes(png(noise)[:50])
+    reference = open_reference(str(folder))
+    assert reference.read(0, 2).shape == (2, 4, 5, 1)
+    with pytest.raises(InputError, match=r"b/2\.png is truncated or damaged"):
+        reference.read(0, 3)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"b/2\.png cannot be read"):
+        open_reference(str(folder))
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 5, 4), np.uint8), np.zeros((4, 5), np.uint16)])
+def test_alpha_and_16_bit_files_are_refused(folder, array):
+    (folder / "odd.png").write_bytes(png(array))
+    with pytest.raises(InputError, match=r"odd\.png has mode .*8-bit grey or RGB without alpha"):
+        open_reference(str(folder))
+
+
+def test_folder_without_images_and_a_declared_range_are_refused(folder, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"no images in this folder; expected files ending in \.p"):
+        open_reference(str(empty))
+    with pytest.raises(InputError, match="leave it out"):
+        open_reference(str(folder), value_range="0..1")
+
+
+@pytest.mark.parametrize("struct", [True, False])
+def test_parquet_with_an_image_column(tmp_path, struct):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    encoded = [png(image) for image in GREY]
+    column = [{"bytes": item, "path": None} for item in encoded] if struct else encoded
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table({"image": column, "label": [3, 1]}), path)
+    reference = open_reference(str(path))
+    assert (reference.shape, reference.labels.tolist()) == ((4, 5, 1), [3, 1])
+    np.testing.assert_array_equal(reference.read(0, 2)[..., 0], GREY)
+
+
+def test_parquet_that_cannot_serve_is_refused(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "set.parquet"
+    pq.write_table(pa.table({"label": [1], "name": ["x"]}), path)
+    with pytest.raises(InputError, match=r"expected one column of encoded images.*label, name"):
+        open_reference(str(path))
+    rows = [{"bytes": png(GREY[0]), "path": "a"}, {"bytes": None, "path": "b"}]
+    pq.write_table(pa.table({"image": rows}), path)
+    with pytest.raises(InputError, match="row 1: column 'image' holds no bytes"):
+        open_reference(str(path))
+    path.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        open_reference(str(path))

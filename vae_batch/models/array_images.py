@@ -1,0 +1,146 @@
+"""Reference images in NumPy arrays and files: any range, checked, read back as uint8."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vae_batch.models.image_range import resolve_range, to_uint8
+from vae_batch.plan.errors import InputError
+
+_ONE_ARRAY = ("images", "arr_0", "x")
+_ONE_LABELS = ("labels", "y")
+_UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class ArrayPixels:
+    """Images in one array (n, H, W, C) of any checked range; may be a memory map."""
+
+    images: np.ndarray
+    source_range: tuple[float, float]
+    range_inferred: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Images [start, stop) as (n, H, W, C) uint8 in [0, 255], a copy."""
+        return np.array(to_uint8(self.images[start:stop], self.source_range))
+
+
+def array_pixels(images: np.ndarray, value_range: str | None, source: str) -> ArrayPixels:
+    """Checked images from an array (n, H, W), (n, H, W, 1) or (n, H, W, 3).
+
+    Raises:
+      InputError: Any other shape (channels first and alpha are named as such), no images, or
+        values outside the range.
+    """
+    images = _nhwc(images, source)
+    bounds, inferred = resolve_range(images, value_range, source)
+    return ArrayPixels(images, bounds, inferred)
+
+
+def npy_pixels(path: Path, value_range: str | None) -> ArrayPixels:
+    """Images of a .npy file, memory-mapped; never unpickled."""
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _UNREADABLE as error:
+        raise InputError(_not_numpy(path, error)) from error
+    return array_pixels(images, value_range, str(path))
+
+
+def npz_pixels(
+    path: Path, split: str, value_range: str | None
+) -> tuple[ArrayPixels, np.ndarray | None, str]:
+    """Images, labels and split of a .npz file: x_train/x_test, or one array; never unpickled."""
+    try:
+        # Opened here, because np.load leaves a damaged archive's file open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is one array, not an archive: name it .npy")
+            images, labels, actual = _npz_arrays(archive, split, path)
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        raise InputError(_not_numpy(path, error)) from error
+    pixels = array_pixels(images, value_range, str(path))
+    return pixels, labels, actual
+
+
+def split_of(
+    splits: dict[str, tuple[np.ndarray, np.ndarray | None]], split: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images and (n,) int64 labels of one split, or of train then test for ``all``."""
+    chosen = [splits[name] for name in (("train", "test") if split == "all" else (split,))]
+    images = chosen[0][0] if len(chosen) == 1 else np.concatenate([part[0] for part in chosen])
+    parts = [part[1] for part in chosen if part[1] is not None]
+    if len(parts) < len(chosen):
+        return images, None
+    return images, np.concatenate([part.reshape(-1) for part in parts]).astype(np.int64)
+
+
+def _nhwc(images: np.ndarray, source: str) -> np.ndarray:
+    shape = images.shape
+    expected = "expected (n, H, W), (n, H, W, 1) or (n, H, W, 3)"
+    if len(shape) == 3:
+        images = images[..., None]
+    elif len(shape) != 4:
+        raise InputError(f"{source}: images have shape {shape}; {expected}")
+    elif shape[-1] not in (1, 3):
+        if shape[1] in (1, 3, 4):
+            raise InputError(
+                f"{source}: images have shape {shape}, channels first; {expected}: save "
+                "images.transpose(0, 2, 3, 1) instead"
+            )
+        alpha = " with an alpha channel" if shape[-1] == 4 else ""
+        remedy = "; save images[..., :3] if it carries nothing" if alpha else ""
+        raise InputError(f"{source}: images have shape {shape}{alpha}; {expected}{remedy}")
+    if 0 in images.shape:
+        raise InputError(f"{source}: images have shape {shape}, so there are none; {expected}")
+    return images
+
+
+def _npz_arrays(
+    archive: np.lib.npyio.NpzFile, split: str, path: Path
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    keys = archive.files
+    if "x_train" in keys or "x_test" in keys:
+        wanted = ("train", "test") if split == "all" else (split,)
+        for name in wanted:
+            if f"x_{name}" not in keys:
+                raise InputError(
+                    f"{path}: split {split!r} needs an array x_{name}; the file has "
+                    f"{', '.join(keys)}"
+                )
+        parts = {n: (archive[f"x_{n}"], _optional(archive, f"y_{n}")) for n in wanted}
+        return *split_of(parts, split), split
+    only = next((key for key in _ONE_ARRAY if key in keys), None)
+    if only is None:
+        raise InputError(
+            f"{path}: expected arrays x_train and x_test, or one array named "
+            f"{', '.join(_ONE_ARRAY)}; the file has {', '.join(keys) or 'none'}"
+        )
+    labels = next((archive[key] for key in _ONE_LABELS if key in keys), None)
+    return *split_of({"test": (archive[only], labels)}, "test"), "all"
+
+
+def _optional(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray | None:
+    return archive[key] if key in archive.files else None
+
+
+def _not_numpy(path: Path, error: Exception) -> str:
+    remedy = "save it again with numpy.savez or numpy.save as plain numbers"
+    if any(word in str(error) for word in ("allow_pickle", "pickled", "Python objects")):
+        return f"{path} holds pickled Python objects, which are never loaded; {remedy}"
+    return f"{path} cannot be read as a NumPy file ({error}); {remedy}"

@@ -1,0 +1,171 @@
+"""Reference images in png, jpeg, ... form: a folder, or a column of a Parquet file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vae_batch.plan.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_GREY_MODES = ("1", "L")
+_COLOUR_MODES = ("RGB", "P", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class EncodedPixels:
+    """Images in png, jpeg, ... form, decoded when they are read.
+
+    ``encoded`` holds a path or the bytes of each; ``names`` says what to call it in an error.
+    """
+
+    names: Sequence[str]
+    encoded: Sequence[Path] | Sequence[bytes]
+    shape: tuple[int, int, int]
+    source_range: tuple[float, float] = (0.0, 255.0)
+    range_inferred: bool = False
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Images [start, stop) as (n, H, W, C) uint8 in [0, 255].
+
+        Raises:
+          InputError: An image is truncated or damaged; the message names it.
+        """
+        images = np.empty((stop - start, *self.shape), np.uint8)
+        for row, index in enumerate(range(start, stop)):
+            images[row] = self._decode(index)
+        return images
+
+    def _decode(self, index: int) -> np.ndarray:
+        with _opened(self.encoded[index], self.names[index]) as image:
+            try:
+                converted = image.convert("L" if self.shape[2] == 1 else "RGB")
+            except (OSError, SyntaxError, ValueError) as error:
+                raise InputError(
+                    f"image {self.names[index]} is truncated or damaged ({error}); replace or "
+                    "remove it"
+                ) from error
+        return np.asarray(converted).reshape(self.shape)
+
+
+def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
+    """Images of a folder and its subfolders, sorted by relative path."""
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not path.name.startswith(".")  # such as the ._ files that macOS leaves in archives
+    }
+    if not found:
+        raise InputError(
+            f"{folder}: no images in this folder; expected files ending in "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
+    names = sorted(found)
+    paths = [found[name] for name in names]
+    return EncodedPixels(names, paths, _shared_shape(paths, names, str(folder))), None
+
+
+def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
+    """Images and labels of a Parquet file with one column of encoded images.
+
+    The column is binary, or a struct with a binary field ``bytes``; a column ``label`` or
+    ``labels`` of integers gives the labels.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(path)
+        column = _image_column(schema, path)
+        label = next(
+            (n for n in ("label", "labels") if n in schema.names and _is_integer(schema, n)), None
+        )
+        table = pq.read_table(path, columns=[column] + ([label] if label else []))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} is not a readable Parquet file ({error})") from error
+    values = [_bytes_of(value) for value in table[column].to_pylist()]
+    names = [f"{path} row {row}" for row in range(len(values))]
+    for name, value in zip(names, values, strict=True):
+        if not value:
+            raise InputError(
+                f"image {name}: column {column!r} holds no bytes; embed the images in the file"
+            )
+    if not values:
+        raise InputError(f"{path}: no rows; expected at least one image")
+    known = label is not None and table[label].null_count == 0
+    labels = table[label].to_numpy().astype(np.int64) if known else None
+    return EncodedPixels(names, values, _shared_shape(values, names, str(path))), labels
+
+
+def _opened(encoded: Path | bytes, name: str) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise InputError(f"image {name} cannot be read ({error}); replace or remove it") from error
+
+
+def _shared_shape(
+    encoded: Sequence[Path] | Sequence[bytes], names: Sequence[str], source: str
+) -> tuple[int, int, int]:
+    """(H, W, C) from every image's header; C is 3 when any image has colour."""
+    size: tuple[int, int] | None = None
+    channels = 1
+    for item, name in zip(encoded, names, strict=True):
+        with _opened(item, name) as image:
+            if image.mode not in _GREY_MODES + _COLOUR_MODES or "transparency" in image.info:
+                raise InputError(
+                    f"image {name} has mode {image.mode}; expected 8-bit grey or RGB without "
+                    "alpha: convert it"
+                )
+            size = size or image.size
+            if image.size != size:
+                raise InputError(
+                    f"{source}: images differ in size: {names[0]} is {size[0]}x{size[1]}, {name} "
+                    f"is {image.size[0]}x{image.size[1]} (width x height); resize them to one size"
+                )
+            channels = max(channels, 1 if image.mode in _GREY_MODES else 3)
+    assert size is not None  # callers pass at least one image
+    return size[1], size[0], channels
+
+
+def _image_column(schema: Any, path: Path) -> str:  # noqa: ANN401 - pyarrow is imported lazily
+    import pyarrow.types as kinds
+
+    def holds_bytes(kind: Any) -> bool:  # noqa: ANN401
+        if kinds.is_struct(kind):
+            return kind.get_field_index("bytes") >= 0 and holds_bytes(kind.field("bytes").type)
+        return kinds.is_binary(kind) or kinds.is_large_binary(kind)
+
+    found = [field.name for field in schema if holds_bytes(field.type)]
+    named = [name for name in ("image", "images", "img") if name in found]
+    if named or len(found) == 1:
+        return (named or found)[0]
+    raise InputError(
+        f"{path}: expected one column of encoded images (binary, or a struct with 'bytes') named "
+        f"image; found columns {', '.join(schema.names)}"
+    )
+
+
+def _is_integer(schema: Any, name: str) -> bool:  # noqa: ANN401
+    import pyarrow.types as kinds
+
+    return kinds.is_integer(schema.field(name).type)
+
+
+def _bytes_of(value: bytes | dict[str, bytes] | None) -> bytes:
+    return (value.get("bytes") if isinstance(value, dict) else value) or b""

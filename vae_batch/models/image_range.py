@@ -1,0 +1,201 @@
+"""Value ranges of images: declared or inferred, always checked, and conversion to and from uint8.
+
+Inside the job every image is uint8 in [0, 255]; floats live only at the edges, where a range
+says what black and white are.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vae_batch.plan.errors import InputError
+
+VALUE_RANGES: dict[str, tuple[float, float]] = {
+    "0..1": (0.0, 1.0),
+    "-1..1": (-1.0, 1.0),
+    "0..255": (0.0, 255.0),
+}
+
+# Undeclared floats whose maximum lies in (1, 16] may be [0, 1] with overshoot from a resize, or
+# another scale such as 0..16; read as 0..255 they would be black, so they must be declared.
+_AMBIGUOUS_BELOW = 16.0
+_TOLERANCE = 1e-6  # of the range's width: rounding of float32 arithmetic, not data
+_CHUNK_VALUES = 1 << 24
+
+
+def bounds_of(value_range: str | tuple[float, float]) -> tuple[float, float]:
+    """(black, white) of a range given by its name or as a pair.
+
+    Raises:
+      InputError: The name is not one of VALUE_RANGES, or the pair is not increasing.
+    """
+    if isinstance(value_range, str):
+        if value_range not in VALUE_RANGES:
+            raise InputError(f"value_range {value_range!r} is not known; {_choices()}")
+        return VALUE_RANGES[value_range]
+    low, high = (float(bound) for bound in value_range)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"value_range {value_range!r} must be finite and increasing; {_choices()}")
+    return low, high
+
+
+def resolve_range(
+    images: np.ndarray, value_range: str | None, source: str
+) -> tuple[tuple[float, float], bool]:
+    """The range of a whole set of images, and whether it had to be inferred.
+
+    A declared range is checked over every value. Undeclared: integers mean 0..255; floats mean
+    -1..1 when they have negative values, 0..1 when their maximum is at most 1 and above 1/255,
+    else 0..255; a maximum of at most 1/255 or in (1, 16] says too little and is an error.
+
+    Args:
+      images: (n, ...) integers, booleans or floats; may be a memory map.
+      value_range: A name in VALUE_RANGES, or None to infer.
+      source: What to call the set in an error.
+
+    Returns:
+      ((black, white), inferred); inferred is False for uint8 and for a declared range.
+
+    Raises:
+      InputError: NaN or infinite values, values outside the range, or an ambiguous range; the
+        message names the first image concerned.
+    """
+    if images.dtype.kind not in "uifb":
+        raise InputError(
+            f"{source}: images have dtype {images.dtype}; expected uint8 in 0..255 or floats"
+        )
+    declared = None if value_range is None else bounds_of(value_range)
+    if images.dtype == np.uint8 and declared in (None, (0.0, 255.0)):
+        return (0.0, 255.0), False
+    low, high = _extrema(images, source)
+    inferred = declared is None
+    bounds = declared or _infer(images.dtype, low, high, source)
+    slack = _TOLERANCE * (bounds[1] - bounds[0])
+    if low < bounds[0] - slack or high > bounds[1] + slack:
+        raise InputError(_outside(images, bounds, (low, high), source, inferred))
+    return bounds, inferred
+
+
+def to_uint8(images: np.ndarray, value_range: str | tuple[float, float]) -> np.ndarray:
+    """Images as uint8 in [0, 255]: scaled, rounded half to even, clipped.
+
+    Args:
+      images: (n, ...) floats or integers in value_range; values beyond it are clipped, as a
+        decoder without a bounded last layer overshoots.
+      value_range: Name or (black, white).
+
+    Returns:
+      An array of the same shape, uint8.
+
+    Raises:
+      InputError: A value is NaN or infinite; the message names the image.
+    """
+    low, high = bounds_of(value_range)
+    if images.dtype == np.uint8 and (low, high) == (0.0, 255.0):
+        return images
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise InputError(_not_finite(images, 0, "images"))
+    scaled = (images.astype(np.float64) - low) * (255.0 / (high - low))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def from_uint8(images: np.ndarray, value_range: str | tuple[float, float]) -> np.ndarray:
+    """uint8 images in [0, 255] as float32 in a model's range; to_uint8 is its exact inverse.
+
+    Raises:
+      InputError: The images are not uint8.
+    """
+    if images.dtype != np.uint8:
+        raise InputError(f"from_uint8 takes uint8 images, got {images.dtype}; use to_uint8 first")
+    low, high = bounds_of(value_range)
+    # Each of the 256 values is rounded to float32 once, from float64.
+    table = (low + np.arange(256) * ((high - low) / 255.0)).astype(np.float32)
+    return table[images]
+
+
+def to_three_channels(images: np.ndarray) -> np.ndarray:
+    """(n, H, W, 1) or (n, H, W, 3) as (n, H, W, 3); grey is replicated, not tinted.
+
+    Raises:
+      InputError: Any other shape.
+    """
+    if images.ndim == 4 and images.shape[-1] == 3:
+        return images
+    if images.ndim == 4 and images.shape[-1] == 1:
+        return np.repeat(images, 3, axis=-1)
+    raise InputError(f"expected images (n, H, W, 1) or (n, H, W, 3), got {images.shape}")
+
+
+def _choices() -> str:
+    return "value_range may be " + ", ".join(f"'{name}'" for name in VALUE_RANGES)
+
+
+def _chunk(images: np.ndarray) -> int:
+    return max(1, _CHUNK_VALUES // max(1, math.prod(images.shape[1:])))
+
+
+def _extrema(images: np.ndarray, source: str) -> tuple[float, float]:
+    """Smallest and largest value of the set; NaN and infinities are errors."""
+    low, high = math.inf, -math.inf
+    step = _chunk(images)
+    for start in range(0, len(images), step):
+        chunk = images[start : start + step]
+        chunk_low, chunk_high = float(chunk.min()), float(chunk.max())
+        if not (math.isfinite(chunk_low) and math.isfinite(chunk_high)):
+            raise InputError(_not_finite(chunk, start, source))
+        low, high = min(low, chunk_low), max(high, chunk_high)
+    return low, high
+
+
+def _infer(dtype: np.dtype, low: float, high: float, source: str) -> tuple[float, float]:
+    if dtype.kind == "b":
+        return VALUE_RANGES["0..1"]
+    if dtype.kind in "ui":
+        return VALUE_RANGES["0..255"]
+    if low < 0:
+        return VALUE_RANGES["-1..1"]
+    if 1 / 255 < high <= 1 + _TOLERANCE:
+        return VALUE_RANGES["0..1"]
+    if high > _AMBIGUOUS_BELOW:
+        return VALUE_RANGES["0..255"]
+    raise InputError(
+        f"{source}: the range of these float images cannot be inferred (found min {low:g}, "
+        f"max {high:g}); declare it: {_choices()}"
+    )
+
+
+def _first_image(offends: np.ndarray) -> int:
+    return int(np.flatnonzero(offends.reshape(len(offends), -1).any(axis=1))[0])
+
+
+def _not_finite(images: np.ndarray, start: int, source: str) -> str:
+    index = start + _first_image(~np.isfinite(images))
+    return (
+        f"{source}: image {index} has NaN or infinite values; expected finite pixels "
+        "(remove the image or repair it)"
+    )
+
+
+def _outside(
+    images: np.ndarray,
+    bounds: tuple[float, float],
+    found: tuple[float, float],
+    source: str,
+    inferred: bool,
+) -> str:
+    slack = _TOLERANCE * (bounds[1] - bounds[0])
+    index, step = 0, _chunk(images)
+    for start in range(0, len(images), step):
+        chunk = images[start : start + step]
+        offends = (chunk < bounds[0] - slack) | (chunk > bounds[1] + slack)
+        if offends.any():
+            index = start + _first_image(offends)
+            break
+    which = "inferred" if inferred else "declared"
+    return (
+        f"{source}: images outside the {which} range: image {index} is the first; expected values "
+        f"in {bounds[0]:g}..{bounds[1]:g}, found min {found[0]:g}, max {found[1]:g} over the set; "
+        f"{_choices()}"
+    )
