@@ -8,10 +8,11 @@ from vae_batch.plan import EvaluationSpec, make_spec
 from vae_batch.run.executor import Executor
 from vae_batch.run.progress import ProgressDisplay
 
-EPOCHS = (1, 4, 12, 40)
+EPOCHS = (2, 8, 32, 128)
 SAMPLES = 2000
 _REFERENCE = "digits"
 _SEED = 0
+_BATCH = 32  # small: with few steps an epoch, larger batches let the posterior collapse first
 
 
 def demo_spec(
@@ -62,7 +63,8 @@ def _train_vae(out: str) -> str:
     if len(list(folder.glob("step-*"))) == len(EPOCHS):
         return f"{folder}: checkpoints are there"
     images = open_reference(_REFERENCE, "train")
-    paths = train_vae(images.read(0, len(images)), str(folder), epochs=EPOCHS, seed=_SEED)
+    pixels = images.read(0, len(images))
+    paths = train_vae(pixels, str(folder), epochs=EPOCHS, batch_size=_BATCH, seed=_SEED)
     return f"{folder}: {len(paths)} checkpoints trained on {len(images)} images"
 
 

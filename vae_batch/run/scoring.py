@@ -47,6 +47,9 @@ from vae_batch.storage import (
 #: 10,000 images for Inception's 2,048 dimensions just pass.
 SAMPLES_PER_DIMENSION = 10000 / 2048
 
+#: Of an 8-bit image: what a density's bits per dimension refer to.
+_GREY_LEVELS = 256
+
 
 @dataclass(frozen=True)
 class Damaged:
@@ -166,7 +169,7 @@ def _losses(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
     }
     likelihood = plan.spec.likelihood or "bernoulli"  # the only one that is ever inferred
     low, high = bounds_of(plan.spec.model_range)
-    bin_width = high - low if likelihood == "gaussian" else None
+    bin_width = (high - low) / _GREY_LEVELS if likelihood == "gaussian" else None
     pixels = int(np.prod(plan.reference.shape))
     return {
         **{name: loss.mean for name, loss in means.items()},

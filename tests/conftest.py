@@ -1,0 +1,71 @@
+"""Shared fixtures: toy checkpoints and a classifier that are real Keras files, and one Ray."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vae_batch.run.worker_environment import thread_environment
+
+os.environ.update(thread_environment(threads=0) | {"CUDA_VISIBLE_DEVICES": ""})
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three checkpoints (two pairs, one single file) and a classifier for 8x8 digits."""
+    from toy_models import save_classifier, save_pair, save_single
+
+    folder = tmp_path_factory.mktemp("toys")
+    save_pair(folder / "runs/step-0001", seed=1)
+    save_pair(folder / "runs/step-0002", seed=2)
+    save_single(folder / "runs/step-0003.keras", seed=3)
+    save_classifier(folder / "classifier.keras")
+    return folder
+
+
+@pytest.fixture
+def toy_settings(toy_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """Settings of a small run over the toy checkpoints; several shards a unit."""
+    return {
+        "checkpoints": [str(toy_folder / "runs")],
+        "reference": "digits",
+        "reference_samples": 100,
+        "extractors": [str(toy_folder / "classifier.keras")],
+        "samples": 150,
+        "shard_size": 64,
+        "batch_size": 16,
+        "splits": 5,
+        "workers": 0,
+        "out": str(tmp_path / "out"),
+    }
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray for the whole session, with explicit settings."""
+    import ray
+
+    folder = tempfile.mkdtemp(prefix="vr", dir=tempfile.gettempdir())  # short: AF_UNIX paths
+    tests = str(Path(__file__).parent)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=0,
+        include_dashboard=False,
+        object_store_memory=128 << 20,
+        _temp_dir=folder,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": tests}},
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

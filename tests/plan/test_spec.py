@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from vae_batch.plan import EvaluationSpec, InputError, identity_of, make_spec, read_toml, role_of
+from vae_batch.plan.fingerprint import differing_keys, fingerprint
+
+REQUIRED = {"checkpoints": ["a.keras"], "reference": "digits"}
+
+#: Every field by its role. A new field must be added here by someone who has thought about it.
+ROLES = {
+    "identity": {
+        "reference_samples", "samples", "seed", "likelihood", "sigma", "beta", "model_range",
+        "splits", "shard_size", "batch_size",
+    },
+    "content": {
+        "checkpoints", "reference", "reference_split", "reference_range", "extractors", "weights",
+        "classifier_range",
+    },
+    "runtime": {"out", "workers", "address", "reference_cache", "allow_unverified_weights"},
+}  # fmt: skip
+
+
+def test_every_field_is_classified() -> None:
+    for name in EvaluationSpec.model_fields:
+        listed = [role for role, names in ROLES.items() if name in names]
+        assert listed == [role_of(name)], (
+            f"EvaluationSpec.{name}: decide its role. 'identity' if changing it changes any stored "
+            "number (it then enters the fingerprint, and old output folders are refused); "
+            "'content' if it names something that enters the fingerprint by the hash of its bytes; "
+            "'runtime' if it can never move a number. Declare the role in spec.py and list the "
+            "field under the same role in ROLES of this test."
+        )
+
+
+def test_identity_ignores_runtime_and_paths() -> None:
+    here = make_spec(REQUIRED)
+    moved = make_spec({**REQUIRED, "out": "elsewhere", "workers": 3, "checkpoints": ["b.keras"]})
+    assert identity_of(here) == identity_of(moved)
+    assert identity_of(here) != identity_of(make_spec({**REQUIRED, "seed": 1}))
+
+
+def test_fingerprint_is_frozen() -> None:
+    """A golden: if it moves, stored results of every user are redone; raise SCORING_VERSION."""
+    text = b'{"a":1,"b":["x",null],"scoring_version":1}'
+    assert fingerprint(a=1, b=["x", None]) == hashlib.sha256(text).hexdigest()[:32]
+    assert fingerprint(b=["x", None], a=1) == fingerprint(a=1, b=["x", None])
+    assert fingerprint(a=1.0) != fingerprint(a=1)
+
+
+def test_differing_keys_name_both_values() -> None:
+    assert differing_keys({"seed": 0, "n": 5}, {"seed": 1, "n": 5}) == [
+        "seed: found 0, this run has 1"
+    ]
+
+
+def test_spec_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make_spec(REQUIRED).seed = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sample": 5}, ["unknown key 'sample'", "did you mean 'samples'"]),
+        ({"zzz": 5}, ["unknown key 'zzz'", "known keys", "batch_size"]),
+        ({"samples": 1}, ["samples = 1", "greater than or equal to 2"]),
+        ({"samples": "many"}, ["samples = 'many'", "integer"]),
+        ({"samples": 5, "splits": 10}, ["splits is 10", "only 5 samples", "fewer splits"]),
+        ({"likelihood": "gaussian"}, ["standard deviation", "--sigma"]),
+        ({"sigma": 0.1}, ["--likelihood gaussian"]),
+        ({"likelihood": "poisson"}, ["likelihood = 'poisson'", "'bernoulli'"]),
+        ({"extractors": ["a", "a"]}, ["named twice"]),
+        ({"checkpoints": []}, ["checkpoints"]),
+    ],
+)
+def test_bad_values_are_named(settings: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        make_spec({**REQUIRED, **settings}, source="spec.toml")
+    for word in ["spec.toml", *words]:
+        assert word in str(caught.value)
+
+
+def test_missing_key_says_what_it_is() -> None:
+    with pytest.raises(InputError, match=r"reference is required \(Real images"):
+        make_spec({"checkpoints": ["a"]})
+
+
+def test_toml(tmp_path) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('checkpoints = "runs/*"\nreference = "mnist"\nsamples = 50\nsplits = 5\n')
+    spec = make_spec(read_toml(str(path)))
+    assert (spec.checkpoints, spec.reference, spec.samples) == (("runs/*",), "mnist", 50)
+    path.write_text("samples = = 3")
+    with pytest.raises(InputError, match="not valid TOML"):
+        read_toml(str(path))
+    with pytest.raises(InputError, match="does not exist"):
+        read_toml(str(tmp_path / "none.toml"))
