@@ -31,13 +31,15 @@ class Store:
           InputError: The URI's scheme is not known to pyarrow.
         """
         root = location if "://" in location else str(Path(location).expanduser().resolve())
-        store = cls(root.rstrip("/") or "/")
+        path, mark, query = root.partition("?") if "://" in root else (root, "", "")
+        store = cls((path.rstrip("/") or "/") + mark + query)
         store._filesystem()
         return store
 
     def folder(self, path: str) -> Store:
-        """The store of a sub-folder."""
-        return Store(f"{self.root}/{path}")
+        """The store of a sub-folder; a URI's query (``?endpoint_override=...``) is kept."""
+        root, mark, query = self.root.partition("?")
+        return Store(f"{root}/{path}{mark}{query}")
 
     @property
     def is_local(self) -> bool:
