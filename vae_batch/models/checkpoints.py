@@ -67,10 +67,16 @@ def find_checkpoints(patterns: Sequence[str]) -> list[Checkpoint]:
 
 
 def read_step(label: str) -> int | None:
-    """Training step in a name: ``step-0030``, ``epoch=3``, else the last number of the name."""
-    for part in reversed(label.split("/")):
-        named = _NAMED_STEP.findall(part)
-        numbers = named or re.findall(r"\d+", part.removesuffix(".keras"))
+    """Training step in a path: ``step-0030``, ``epoch=3``, else the name's last number.
+
+    Of the folders above, only a named step or a bare number counts.
+    """
+    *folders, name = label.removesuffix(".keras").split("/")
+    numbers = _NAMED_STEP.findall(name) or re.findall(r"\d+", name)
+    if numbers:
+        return int(numbers[-1])
+    for folder in reversed(folders):
+        numbers = _NAMED_STEP.findall(folder) or re.findall(r"^\d+$", folder)
         if numbers:
             return int(numbers[-1])
     return None
@@ -160,6 +166,6 @@ def _nothing_found(pattern: str) -> str:
     )
     if "://" in pattern:
         return message
-    folder = Path(_WILDCARD.split(pattern, maxsplit=1)[0]).parent
+    folder = Path(_WILDCARD.split(pattern, maxsplit=1)[0].rpartition("/")[0] or ".")
     names = sorted(entry.name for entry in folder.iterdir())[:8] if folder.is_dir() else []
     return f"{message}; {folder}/ holds {', '.join(names) if names else 'nothing'}"

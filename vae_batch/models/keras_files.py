@@ -16,6 +16,7 @@ from vae_batch.plan.errors import CheckpointError
 if TYPE_CHECKING:
     import keras
 
+_MISSING_CLASS = re.compile(r"Could not locate class '([^']+)'")
 _SAMPLES = re.compile(r"sampl|reparam", re.IGNORECASE)
 
 
@@ -107,6 +108,7 @@ def _advice(message: str) -> str:
     first = message.strip().splitlines()[0][:300] if message.strip() else "no reason given"
     if "lambda" in message.lower():
         return f"it holds a Python lambda, which is not run from a file ({first})"
-    if "Could not locate class" in message:
-        return f"it uses a custom class that cannot be imported here ({first})"
+    missing = _MISSING_CLASS.search(message)
+    if missing:
+        return f"it uses the custom class {missing[1]!r}, which cannot be imported here"
     return f"{first}; the file may be damaged, or saved by an incompatible Keras"
