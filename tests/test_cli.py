@@ -86,8 +86,8 @@ def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_p
     assert result.exit_code == 3
     assert "not a readable .keras file" in result.stderr
     assert "bad-0009" in result.stdout
-    status = {row["status"] for row in json.loads(call("status", toy_settings["out"], "--json").stdout)}
-    assert status == {"scored", "failed"}
+    rows = json.loads(call("status", toy_settings["out"], "--json").stdout)
+    assert {row["status"] for row in rows} == {"scored", "failed"}
 
 
 @pytest.mark.parametrize(

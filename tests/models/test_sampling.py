@@ -11,9 +11,7 @@ from vae_batch.models.sampling import standard_normals
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (4,), (2, 2, 3)])
 @pytest.mark.parametrize(("start", "stop"), [(0, 1), (5, 9), (63, 65), (0, 100)])
-def test_a_sample_depends_on_its_index_alone(
-    shape: tuple[int, ...], start: int, stop: int
-) -> None:
+def test_a_sample_depends_on_its_index_alone(shape: tuple[int, ...], start: int, stop: int) -> None:
     whole = standard_normals(7, "latents", 0, 100, shape)
     np.testing.assert_array_equal(
         standard_normals(7, "latents", start, stop, shape), whole[start:stop]

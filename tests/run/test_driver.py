@@ -48,7 +48,9 @@ class CountingExecutor(SerialExecutor):
 def test_rows_hold_what_the_stored_files_say(toy_settings: dict[str, Any]) -> None:
     """Each score, computed anew from the Parquet files by the metrics alone."""
     summary = score(toy_settings)
-    assert [(row["status"], row["step"]) for row in summary.rows] == [("scored", s) for s in (1, 2, 3)]
+    assert [(row["status"], row["step"]) for row in summary.rows] == [
+        ("scored", s) for s in (1, 2, 3)
+    ]
     out = Path(toy_settings["out"])
     real = columns_below(next(out.glob("reference/*/activations/*")))
     for row in summary.rows:

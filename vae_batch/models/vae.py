@@ -114,7 +114,8 @@ def load_vae(
     if output.likelihood == "bernoulli" and spec.model_range != "0..1":
         raise CheckpointError(
             f"a Bernoulli likelihood needs pixels in 0..1, but --model-range is "
-            f"{spec.model_range}; set --model-range 0..1, or declare --likelihood gaussian --sigma S"
+            f"{spec.model_range}; set --model-range 0..1, or declare --likelihood gaussian "
+            "--sigma S"
         )
     latent_shape = _one_shape(decoder.input_shape, "decoder input")
     input_shape = _one_shape(encoder.input_shape, "encoder input")
