@@ -295,3 +295,20 @@ def test_two_extractors_give_two_rows(toy_settings: dict[str, Any], toy_folder: 
         by_extractor.setdefault(row["extractor"].split("@")[0], []).append(row["inception_score"])
     # Equal weights, one with softmax and one with logits: the probabilities are the same.
     np.testing.assert_allclose(by_extractor["classifier"], by_extractor["logits"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_random_weights_give_a_fid_and_no_inception_score(toy_settings: dict[str, Any]) -> None:
+    change = {
+        "checkpoints": [toy_settings["checkpoints"][0] + "/step-0001"],
+        "extractors": ["inception-random"],
+        "samples": 20,
+        "reference_samples": 20,
+    }
+    (row,) = score(toy_settings | change).rows
+    assert row["status"] == "scored"
+    assert row["feature_dim"] == 2048
+    assert row["fid"] > 0
+    assert "bias-dominated" in row["fid_warning"]
+    assert row["inception_score"] is None
+    assert "random weights" in row["inception_score_reason"]

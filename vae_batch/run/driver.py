@@ -201,7 +201,8 @@ def _rows_of(plan: RunPlan) -> tuple[dict[str, Any], ...]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    score = "" if row["inception_score"] is None else f", IS {row['inception_score']:.3f}"
+    inception = row.get("inception_score")
+    score = "" if inception is None else f", IS {inception:.3f}"
     return (
         f"{row['checkpoint']}: ELBO {row['elbo']:.2f} nats, FID[{row['extractor']}] "
         f"{row['fid']:.4g}{score}"

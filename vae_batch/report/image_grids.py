@@ -1,0 +1,169 @@
+"""Grids of images as exact pixels: no resampling, no autoscaling, 0 is black and 255 is white."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vae_batch.report.gallery import Gallery, Images, absolute_difference
+
+COLUMNS = 8
+COLLAPSED_KL = 0.01
+"""Nats below which a latent dimension counts as collapsed (metrics: P(KL_d < .01))."""
+
+_PLACES = np.array([1 << 16, 1 << 8, 1])  # of red, green and blue in one number for a colour
+_GREYS = np.arange(256) * int(_PLACES.sum())
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Images in rows and columns with what the axes mean.
+
+    Attributes:
+        images: (rows, columns, H, W, C) uint8.
+        present: (rows, columns) bool; where False the cell is empty.
+        row_labels: one for each row, or none at all.
+        column_labels: one for each column, or none at all.
+        faint_rows: rows whose label is greyed, such as collapsed dimensions.
+    """
+
+    images: Images
+    present: NDArray[np.bool_]
+    row_labels: tuple[str, ...] = ()
+    column_labels: tuple[str, ...] = ()
+    faint_rows: frozenset[int] = frozenset()
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Height and width of one image, in its own pixels."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def first_rows(self, rows: int) -> Grid:
+        """The grid cut to its first `rows` rows."""
+        return Grid(
+            self.images[:rows],
+            self.present[:rows],
+            self.row_labels[:rows],
+            self.column_labels,
+            frozenset(row for row in self.faint_rows if row < rows),
+        )
+
+
+def wrapped(images: Images, columns: int = COLUMNS) -> Grid:
+    """(n, H, W, C) images in reading order, `columns` to a row; the last row may be short."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    cells = np.full((rows * columns, *images.shape[1:]), 255, dtype=np.uint8)
+    cells[: len(images)] = images
+    present = np.arange(rows * columns) < len(images)
+    return Grid(cells.reshape(rows, columns, *images.shape[1:]), present.reshape(rows, columns))
+
+
+def reconstruction_grid(gallery: Gallery, columns: int = COLUMNS) -> Grid:
+    """Bands of three rows: originals, their reconstructions, the absolute difference."""
+    originals, reconstructions = gallery["originals"], gallery["reconstructions"]
+    parts = (originals, reconstructions, absolute_difference(originals, reconstructions))
+    grids = [wrapped(part, columns) for part in parts]
+    bands = len(grids[0].images)
+    images = np.stack([grid.images for grid in grids], axis=1)
+    present = np.stack([grid.present for grid in grids], axis=1)
+    return Grid(
+        images.reshape(3 * bands, *images.shape[2:]),
+        present.reshape(3 * bands, -1),
+        row_labels=("original", "reconstruction", "|difference|") * bands,
+    )
+
+
+def interpolation_grid(gallery: Gallery) -> Grid:
+    """One row for each pair of latents; columns by the fraction of the way between them."""
+    images = gallery["interpolation"]
+    steps = images.shape[1]
+    return Grid(
+        images,
+        np.ones(images.shape[:2], dtype=bool),
+        column_labels=("0", *(f"{step}/{steps - 1}" for step in range(1, steps - 1)), "1")[:steps],
+    )
+
+
+def traversal_grid(gallery: Gallery) -> Grid:
+    """One row for each latent dimension, by decreasing KL; columns by the value it is set to."""
+    images = gallery["traversal"]
+    kl = np.asarray(gallery["traversal_kl"], dtype=np.float64)
+    dimensions = np.asarray(gallery["traversal_dimensions"])
+    labels = (f"z[{d}]  {nats:.2f} nats" for d, nats in zip(dimensions, kl, strict=True))
+    return Grid(
+        images,
+        np.ones(images.shape[:2], dtype=bool),
+        row_labels=tuple(labels),
+        column_labels=tuple(_signed(value) for value in gallery["traversal_values"]),
+        faint_rows=frozenset(int(row) for row in np.flatnonzero(kl < COLLAPSED_KL)),
+    )
+
+
+def reduced(grid: Grid, factor: int) -> Grid:
+    """The grid with every image averaged over blocks of `factor` by `factor` of its own pixels."""
+    if factor == 1:
+        return grid
+    rows, columns, height, width, channels = grid.images.shape
+    flat = grid.images.reshape(rows * columns, height, width, channels)
+    tiles = np.stack([_reduced_image(image, factor) for image in flat])
+    return replace(grid, images=tiles.reshape(rows, columns, *tiles.shape[1:]))
+
+
+def _reduced_image(image: Images, factor: int) -> Images:
+    small = Image.fromarray(image if image.shape[-1] == 3 else image[..., 0]).reduce(factor)
+    return np.asarray(small).reshape(small.height, small.width, image.shape[-1])
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return "0" if text[1:] == "0.0" else text
+
+
+def pixels(grid: Grid, upscale: int = 1, gap: int = 1) -> NDArray[np.uint8]:
+    """The grid as one RGBA picture; each image pixel becomes `upscale` squared equal pixels.
+
+    Returns:
+        uint8 (rows * H * upscale + gaps, columns * W * upscale + gaps, 4); gaps of `gap` pixels
+        and empty cells are transparent, images keep their values exactly.
+    """
+    rows, columns, height, width, _ = grid.images.shape
+    tall, wide = height * upscale, width * upscale
+    canvas = np.zeros((rows * (tall + gap) - gap, columns * (wide + gap) - gap, 4), np.uint8)
+    for row, column in np.argwhere(grid.present):
+        top, left = row * (tall + gap), column * (wide + gap)
+        tile = grid.images[row, column].repeat(upscale, axis=0).repeat(upscale, axis=1)
+        canvas[top : top + tall, left : left + wide, :3] = tile
+        canvas[top : top + tall, left : left + wide, 3] = 255
+    return canvas
+
+
+def integer_upscale(grid: Grid, target: int) -> int:
+    """The largest whole factor that keeps an image's longer side within `target` pixels."""
+    return max(1, target // max(grid.tile_shape))
+
+
+def encode_png(picture: NDArray[np.uint8]) -> bytes:
+    """An RGBA picture (H, W, 4), alpha 0 or 255, as a plain PNG: grey where it is, no metadata.
+
+    A colour that the picture does not use stands for transparent, which spares an alpha channel:
+    a sixth of the file. A grey picture that uses all 256 levels is written as RGB.
+    """
+    shown = picture[..., 3] == 255
+    used = np.unique(picture[shown][:, :3] @ _PLACES)
+    grey = np.isin(used, _GREYS).all()
+    free = np.setdiff1d(_GREYS if grey and len(used) < 256 else np.arange(len(used) + 1), used)
+    key = tuple(int(free[0]) // int(place) % 256 for place in _PLACES)
+    colours = picture[..., :3].copy()
+    colours[~shown] = key
+    image = Image.fromarray(colours)
+    if grey and len(used) < 256:
+        image, key = image.convert("L"), key[0]
+    buffer = io.BytesIO()
+    transparency = {} if shown.all() else {"transparency": key}
+    image.save(buffer, format="PNG", compress_level=6, **transparency)
+    return buffer.getvalue()
