@@ -175,7 +175,7 @@ def _losses(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
         **{name: loss.mean for name, loss in means.items()},
         **{f"{name}_se": loss.standard_error for name, loss in means.items()},
         "bits_per_dim": float(bits_per_dim(-means["elbo"].mean, pixels, bin_width)),
-        "clipped_pixels": int(columns["clipped_pixels"].sum()),
+        "clipped_pixels": float(columns["clipped_pixels"].mean()),
         "likelihood": likelihood,
     }
 

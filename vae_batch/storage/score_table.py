@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         ("elbo", _NUMBER),
         ("elbo_se", _NUMBER),
         ("bits_per_dim", _NUMBER),
-        ("clipped_pixels", _COUNT),
+        ("clipped_pixels", _NUMBER),
         ("fid", _NUMBER),
         ("fid_reason", _TEXT),
         ("fid_warning", _TEXT),
