@@ -15,6 +15,7 @@ class Metric:
     Attributes:
         column: name in the score table.
         title: heading in the report.
+        short: heading where space is scarce, such as a terminal.
         unit: unit of the values, or "" for a pure number.
         direction: which way is better, or "neither".
         definition: one sentence with the metric's main trap.
@@ -23,6 +24,7 @@ class Metric:
 
     column: str
     title: str
+    short: str
     unit: str
     direction: Direction
     definition: str
@@ -38,6 +40,7 @@ _TABLE = (
     Metric(
         "reconstruction_nll",
         "Reconstruction NLL",
+        "NLL",
         "nats/image",
         "lower",
         "Mean of -log p(x|z) of a test image under its own reconstruction, summed over pixels; "
@@ -48,6 +51,7 @@ _TABLE = (
     Metric(
         "kl",
         "KL to the prior",
+        "KL",
         "nats/image",
         "neither",
         "Mean divergence of the encoder's posterior from the N(0, I) prior, summed over latent "
@@ -57,6 +61,7 @@ _TABLE = (
     ),
     Metric(
         "elbo",
+        "ELBO",
         "ELBO",
         "nats/image",
         "higher",
@@ -69,6 +74,7 @@ _TABLE = (
         "bits_per_dim",
         "Bits per dimension",
         "bits/dim",
+        "bits/dim",
         "lower",
         "Minus the ELBO in bits divided by the number of pixel values, with log2(256/w) added "
         "for a density over 8-bit images scaled to a range of width w; not comparable across "
@@ -78,6 +84,7 @@ _TABLE = (
     Metric(
         "fid",
         "Fréchet distance",
+        "FID",
         "",
         "lower",
         "Fréchet distance between Gaussians fitted to an extractor's activations of generated "
@@ -88,6 +95,7 @@ _TABLE = (
     Metric(
         "inception_score",
         "Inception Score",
+        "IS",
         "",
         "higher",
         "Exponential of the mean divergence of an image's class probabilities from their "
@@ -98,6 +106,7 @@ _TABLE = (
     Metric(
         "inception_score_std",
         "Inception Score, std over splits",
+        "IS std",
         "",
         "neither",
         "Standard deviation of the Inception Score across its splits (ddof 0), as papers print "
@@ -107,6 +116,7 @@ _TABLE = (
     Metric(
         "clipped_pixels",
         "Clipped pixels",
+        "clipped",
         "pixels/image",
         "lower",
         "Mean number of pixels of a test image whose predicted probability was 0, 1 or within "

@@ -21,7 +21,8 @@ from vae_batch.report.score_rows import (
 )
 from vae_batch.report.score_text import ARROWS, Footnotes, sample_counts, text_rows
 
-_LONGEST_WORD = 10
+_NARROWEST = 10
+_LINE = 79  # characters that fit wherever a table is shown
 _BEST_NOTE = "* best point estimate among rows with the same extractor, protocol, n and seed"
 
 
@@ -53,10 +54,12 @@ def terminal_table(scores: pd.DataFrame) -> Table:
     folder = _shared_folder(rows)
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
-    table.title = Text(_summary(rows, folder), style="bold")
-    table.add_column("Checkpoint", overflow="fold", min_width=_LONGEST_WORD)
+    summary = _summary(rows, folder)
+    table.title = Text(summary, style="bold")
+    table.min_width = min(_LINE, max(len(summary), len(_BEST_NOTE)))
+    table.add_column("Checkpoint", overflow="fold", min_width=_NARROWEST)
     for metric in metrics:
-        table.add_column(Text(_narrow_heading(metric)), justify="right", no_wrap=True)
+        table.add_column(Text(_short_heading(metric)), justify="right", no_wrap=True)
     for heading, section in _sections(rows):
         if heading:
             table.add_row(Text(heading, style="italic"))
@@ -125,16 +128,8 @@ def _styled(row: ScoreRow, label: str, cells: Sequence[str]) -> list[Text]:
     return [Text(label), *(Text(cell, style="bold green" * ("*" in cell)) for cell in cells)]
 
 
-def _narrow_heading(metric: Metric) -> str:
-    """The heading with a line to each word, so that numbers and not words set the width."""
-    lines = []
-    for word in metric.title.split() + metric.unit.replace("/", "/ ").split():
-        while len(word) > _LONGEST_WORD:
-            lines.append(f"{word[: _LONGEST_WORD - 1]}-")
-            word = word[_LONGEST_WORD - 1 :]
-        lines.append(word)
-    arrow = ARROWS[metric.direction]
-    return "\n".join([*lines, *([arrow] if arrow else [])])
+def _short_heading(metric: Metric) -> str:
+    return f"{metric.short} {ARROWS[metric.direction]}".rstrip()
 
 
 def _notes(rows: Sequence[ScoreRow], metrics: Sequence[Metric], footnotes: Footnotes) -> list[str]:
