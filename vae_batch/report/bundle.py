@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
-
 from vae_batch.plan import InputError, Unit
 from vae_batch.report.figures import write_figures
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.page import render_page
 from vae_batch.run.record import RunRecord, read_record
-from vae_batch.storage import DamagedFileError, Store, read_scores, read_verified
+from vae_batch.storage import DamagedFileError, Store, decode_arrays, read_scores, read_verified
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -58,6 +54,4 @@ def _galleries(out: Store, record: RunRecord) -> dict[str, Gallery]:
 
 
 def _read_gallery(out: Store, unit: Unit) -> Gallery:
-    content = read_verified(out, unit, unit.shards()[0].name)
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
+    return decode_arrays(read_verified(out, unit, unit.shards()[0].name))

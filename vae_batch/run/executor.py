@@ -40,6 +40,19 @@ class Executor(Protocol):
         """Start a light task (reduction, score, training) that needs no worker."""
         ...
 
+    def on_every_device(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+    ) -> list[tuple[str, Any]]:
+        """Call a function once on every device that workers may get; waits until each is free.
+
+        Returns:
+          For each device its place in words, and the value returned there; an exception
+          (``Exception`` instance) stands for the value of a device where the call failed.
+        """
+        ...
+
     def __enter__(self) -> Self:
         """Start what is needed."""
         ...
@@ -68,6 +81,17 @@ class SerialExecutor:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """See ``Executor.submit``; runs at once."""
         return _Done(function(*arguments))
+
+    def on_every_device(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+    ) -> list[tuple[str, Any]]:
+        """See ``Executor.on_every_device``: this process alone."""
+        try:
+            return [(self.description, function(*arguments))]
+        except Exception as error:
+            return [(self.description, error)]
 
     def __enter__(self) -> Self:
         """Nothing to start."""

@@ -17,16 +17,17 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vae_batch.plan import EvaluationSpec, InputError, Shard, Unit
 from vae_batch.run.executor import Handle, Task
 from vae_batch.run.shard_worker import Recipe, ShardOutcome, ShardWorker
 from vae_batch.run.worker_environment import thread_environment
 
-#: Times a shard may take its worker down before it is given up.
-MAX_ATTEMPTS = 3
+#: One shard computes while the one before is written.
+_THREADS_A_WORKER = 2
 
-_QUEUED_A_WORKER = 2
+_QUEUED_A_WORKER = 3
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,13 @@ class RayExecutor:
         outcomes = queue.map_batches(
             _ShardActor,
             batch_size=1,
-            fn_constructor_kwargs={"recipe": recipe, "ledger": _AttemptLedger.remote()},
+            fn_constructor_kwargs={"recipe": recipe, "ledger": _Ledger.remote()},
             compute=ray.data.ActorPoolStrategy(
                 min_size=pool.smallest,
                 max_size=pool.largest,
                 max_tasks_in_flight_per_actor=_QUEUED_A_WORKER,
+                max_concurrent_calls_per_actor=_THREADS_A_WORKER,
+                enable_true_multi_threading=True,
             ),
             num_cpus=0 if pool.gpus else pool.cpus,
             num_gpus=pool.gpus or None,
@@ -107,32 +110,36 @@ class RayExecutor:
         """See ``Executor.submit``; holds no CPU, so workers never starve it."""
         return _RayHandle(_light_task.remote(function, *arguments))
 
+    def on_every_device(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+    ) -> list[tuple[str, Any]]:
+        """See ``Executor.on_every_device``: every GPU, or every node where there are none."""
+        environment = {"env_vars": _worker_environment(self._pool)}
+        # Actors, as each keeps its GPU until all have answered: two tasks might share one.
+        held = [
+            (place, _DeviceActor.options(runtime_env=environment, **claim).remote())
+            for place, claim in _device_claims(self._pool)
+        ]
+        calls = [(place, actor.call.remote(function, *arguments)) for place, actor in held]
+        return [_answer(place, reference) for place, reference in calls]
+
 
 class _ShardActor:
     """A worker inside Ray Data's pool; its constructor stays light, since its failure is fatal."""
 
     def __init__(self, recipe: Recipe, ledger: Any) -> None:  # noqa: ANN401
-        self._worker = ShardWorker(recipe)
-        self._ledger = ledger
+        self._worker = ShardWorker(recipe, _LedgerClient(ledger))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        outcomes = [self._run(*_read_task(text)) for text in batch["task"]]
+        outcomes = [self._worker.run(*_read_task(text)) for text in batch["task"]]
         return {"outcome": [json.dumps(dataclasses.asdict(outcome)) for outcome in outcomes]}
-
-    def _run(self, unit: Unit, shard: Shard) -> ShardOutcome:
-        attempt = ray.get(self._ledger.begin.remote(unit.path, shard.name))
-        if attempt > MAX_ATTEMPTS:
-            reason = (
-                f"samples {shard.start} to {shard.stop} took their worker down {MAX_ATTEMPTS} "
-                "times (out of memory, or a crash in the model's code); see the worker's log"
-            )
-            return ShardOutcome(unit.path, shard, "checkpoint_failed", reason)
-        return self._worker.run(unit, shard)
 
 
 @ray.remote(num_cpus=0)
-class _AttemptLedger:
-    """Counts how often each shard was begun; Ray alone would retry a deadly one for ever."""
+class _Ledger:
+    """Lives beside the workers; Ray alone would retry a shard that kills them for ever."""
 
     def __init__(self) -> None:
         self._attempts: dict[tuple[str, str], int] = {}
@@ -141,6 +148,22 @@ class _AttemptLedger:
         key = (unit, shard)
         self._attempts[key] = self._attempts.get(key, 0) + 1
         return self._attempts[key]
+
+    def end(self, unit: str, shard: str) -> None:
+        self._attempts.pop((unit, shard), None)
+
+
+class _LedgerClient:
+    """The ledger as a worker calls it."""
+
+    def __init__(self, actor: Any) -> None:  # noqa: ANN401
+        self._actor = actor
+
+    def begin(self, unit: str, shard: str) -> int:
+        return int(ray.get(self._actor.begin.remote(unit, shard)))
+
+    def end(self, unit: str, shard: str) -> None:
+        ray.get(self._actor.end.remote(unit, shard))
 
 
 @ray.remote(num_cpus=0)
@@ -227,3 +250,37 @@ def _configure_ray_data() -> None:
     context.execution_no_progress_timeout_s = -1
     context.max_consecutive_actor_init_deaths = 3
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+@ray.remote
+class _DeviceActor:
+    """Holds one device while something is called on it."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:  # noqa: ANN401
+        gpus = ", ".join(str(gpu) for gpu in ray.get_gpu_ids())
+        return (f"GPU {gpus}" if gpus else "CPU"), function(*arguments)
+
+
+def _device_claims(pool: _Pool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Node in words and actor options, for each device that a worker of the pool may get."""
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        resources = node["Resources"]
+        cores = int(resources.get("CPU", 0))
+        count = int(resources.get("GPU", 0)) if pool.gpus else min(1, cores)
+        pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        claim = {
+            "num_cpus": min(pool.cpus, cores),
+            "num_gpus": pool.gpus,
+            "scheduling_strategy": pinned,
+        }
+        for _ in range(count):
+            yield f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})", claim
+
+
+def _answer(node: str, reference: ray.ObjectRef) -> tuple[str, Any]:
+    """Place and value of one call; its exception where it or its process failed."""
+    try:
+        device, value = ray.get(reference)
+    except Exception as error:
+        return node, getattr(error, "cause", None) or error
+    return f"{device} of {node}", value

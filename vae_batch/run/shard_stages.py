@@ -1,8 +1,7 @@
-"""The stages of a shard: decode, extract, lose, picture; each returns the shard's file."""
+"""The stages of a shard: decode, extract, lose, picture; each returns the shard's arrays."""
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,27 +21,27 @@ from vae_batch.models.sampling import standard_normals
 from vae_batch.models.vae import KerasVae, to_images
 from vae_batch.plan import CheckpointError, EvaluationSpec, Shard
 from vae_batch.run.reference_images import read_reference
-from vae_batch.storage import encode_columns
 
 if TYPE_CHECKING:
     from vae_batch.run.shard_worker import Recipe
 
 Images = npt.NDArray[np.uint8]
+Arrays = dict[str, npt.NDArray[np.generic]]
 
 #: Reference images of the gallery: enough to order latent dimensions by their KL.
 _GALLERY_IMAGES = 512
 
 
-def activations_of_reference(recipe: Recipe, extractor: Extractor, shard: Shard) -> bytes:
-    """Parquet of the extractor's output on reference images."""
+def activations_of_reference(recipe: Recipe, extractor: Extractor, shard: Shard) -> Arrays:
+    """The extractor's output on reference images."""
     images = read_reference(recipe.stores.reference, recipe.reference, shard.start, shard.stop)
     return _activations(recipe.spec, extractor, images, shard)
 
 
 def activations_of_generated(
     spec: EvaluationSpec, vae: KerasVae, extractor: Extractor, shard: Shard
-) -> bytes:
-    """Parquet of the extractor's output on decoded latent samples, rounded to 8 bits.
+) -> Arrays:
+    """The extractor's output on decoded latent samples, rounded to 8 bits.
 
     Generated images are rounded as if they had been saved as PNG, like the reference's, which is
     what the literature's tools score.
@@ -52,8 +51,8 @@ def activations_of_generated(
     return _activations(spec, extractor, images, shard)
 
 
-def losses_of_checkpoint(recipe: Recipe, vae: KerasVae, shard: Shard) -> bytes:
-    """Parquet of per-image losses (nats) and posteriors on reference images."""
+def losses_of_checkpoint(recipe: Recipe, vae: KerasVae, shard: Shard) -> Arrays:
+    """Per-image losses (nats) and posteriors on reference images."""
     spec = recipe.spec
     pixels = read_reference(recipe.stores.reference, recipe.reference, shard.start, shard.stop)
     images = from_uint8(pixels, spec.model_range)
@@ -67,38 +66,34 @@ def losses_of_checkpoint(recipe: Recipe, vae: KerasVae, shard: Shard) -> bytes:
     )
     decoded = vae.decode(mean + np.exp(0.5 * logvar) * noise)
     nll, clipped = _reconstruction_nll(spec, vae, decoded, images)
-    return encode_columns(
-        {
-            "index": np.arange(shard.start, shard.stop),
-            "reconstruction_nll": nll,
-            "kl": kl,
-            "clipped_pixels": clipped,
-            "mean": mean,
-            "logvar": logvar,
-        }
-    )
+    return {
+        "index": np.arange(shard.start, shard.stop),
+        "reconstruction_nll": nll,
+        "kl": kl,
+        "clipped_pixels": clipped,
+        "mean": mean,
+        "logvar": logvar,
+    }
 
 
-def gallery_of_checkpoint(recipe: Recipe, vae: KerasVae) -> bytes:
-    """``.npz`` of the pictures that the report shows."""
+def gallery_of_checkpoint(recipe: Recipe, vae: KerasVae) -> Arrays:
+    """The pictures that the report shows."""
     count = min(_GALLERY_IMAGES, recipe.reference.count)
     images = read_reference(recipe.stores.reference, recipe.reference, 0, count)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **draw_gallery(vae, images, recipe.spec))
-    return buffer.getvalue()
+    return draw_gallery(vae, images, recipe.spec)
 
 
-def _activations(spec: EvaluationSpec, extractor: Extractor, images: Images, shard: Shard) -> bytes:
+def _activations(
+    spec: EvaluationSpec, extractor: Extractor, images: Images, shard: Shard
+) -> Arrays:
     features, probabilities = map_batches(
         extractor.extract, spec.batch_size, to_three_channels(images)
     )
-    return encode_columns(
-        {
-            "index": np.arange(shard.start, shard.stop),
-            "features": features,
-            "probabilities": probabilities,
-        }
-    )
+    return {
+        "index": np.arange(shard.start, shard.stop),
+        "features": features,
+        "probabilities": probabilities,
+    }
 
 
 def _reconstruction_nll(

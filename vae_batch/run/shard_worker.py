@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.extractors import Extractor, load_extractor
@@ -14,15 +15,19 @@ from vae_batch.models.vae import KerasVae, load_vae
 from vae_batch.plan import CheckpointError, EvaluationSpec, InputError, Shard, Unit
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.shard_stages import (
+    Arrays,
     activations_of_generated,
     activations_of_reference,
     gallery_of_checkpoint,
     losses_of_checkpoint,
 )
 from vae_batch.run.stores import RunStores
-from vae_batch.storage import write_with_receipt
+from vae_batch.storage import encode_arrays, encode_columns, write_with_receipt
 
 Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
+
+#: Times a shard may take its worker down before it is given up.
+MAX_ATTEMPTS = 3
 
 _KEPT_CHECKPOINTS = 2
 
@@ -60,38 +65,92 @@ class ShardOutcome:
     device: str = ""
 
 
-class ShardWorker:
-    """Computes shards; networks are loaded at first use and kept."""
+class AttemptLedger(Protocol):
+    """Counts how often the computation of each shard was begun and not ended."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Keep the recipe; nothing is loaded yet, so a broken model costs a shard, not a worker."""
+    def begin(self, unit: str, shard: str) -> int:
+        """Note a beginning; the number of beginnings since the last end."""
+        ...
+
+    def end(self, unit: str, shard: str) -> None:
+        """Note that the computation came to an end, good or bad."""
+        ...
+
+
+class ShardWorker:
+    """Computes shards; networks are loaded at first use and kept.
+
+    May be called by two threads: one computes while the other writes, so that the device never
+    waits for the disk.
+    """
+
+    def __init__(self, recipe: Recipe, ledger: AttemptLedger | None = None) -> None:
+        """Keep the recipe; nothing is loaded yet, so a broken model costs a shard, not a worker.
+
+        Args:
+          recipe: Of the run.
+          ledger: Where computing a shard may take the process down; None where nobody could
+            try again.
+        """
         self._recipe = recipe
+        self._ledger = ledger
+        self._device = threading.Lock()
         self._extractors: dict[str, Extractor] = {}
         self._vaes: OrderedDict[str, KerasVae] = OrderedDict()
         self._failed: dict[str, str] = {}
 
     def run(self, unit: Unit, shard: Shard) -> ShardOutcome:
         """Compute a shard and write its file and receipt; never raises for bad data."""
-        began = time.perf_counter()
+        with self._device:
+            began = time.perf_counter()
+            computed = self._attempt(unit, shard)
+            seconds = time.perf_counter() - began
+        if isinstance(computed, ShardOutcome):
+            return computed
+        return self._write(unit, shard, computed, seconds)
+
+    def _attempt(self, unit: Unit, shard: Shard) -> Arrays | ShardOutcome:
+        """The shard's arrays; an outcome where there are none, or where it was tried enough."""
+        if self._ledger is None:
+            return self._compute_or_fail(unit, shard)
+        if self._ledger.begin(unit.path, shard.name) > MAX_ATTEMPTS:
+            reason = (
+                f"samples {shard.start} to {shard.stop} took their worker down {MAX_ATTEMPTS} "
+                "times (out of memory, or a crash in the model's code); see the worker's log"
+            )
+            return ShardOutcome(unit.path, shard, "checkpoint_failed", reason)
+        computed = self._compute_or_fail(unit, shard)
+        self._ledger.end(unit.path, shard.name)
+        return computed
+
+    def _compute_or_fail(self, unit: Unit, shard: Shard) -> Arrays | ShardOutcome:
         try:
-            content = self._compute(unit, shard)
+            return self._compute(unit, shard)
         except CheckpointError as error:
             self._failed[unit.checkpoint or ""] = str(error)
             return ShardOutcome(unit.path, shard, "checkpoint_failed", str(error))
         except InputError as error:
             return ShardOutcome(unit.path, shard, "bad_input", str(error))
-        except Exception as error:
+        except Exception as error:  # isolation: a shard's fault costs one row
             reason = f"{type(error).__name__}: {error}"[:600]
             return ShardOutcome(unit.path, shard, "error", reason)
-        seconds = time.perf_counter() - began
-        device = device_name()
-        store = self._recipe.stores.holding(unit)
-        write_with_receipt(
-            store, unit, shard.name, content, rows=len(shard), seconds=seconds, device=device
-        )
+
+    def _write(self, unit: Unit, shard: Shard, arrays: Arrays, seconds: float) -> ShardOutcome:
+        store, device = self._recipe.stores.holding(unit), device_name()
+        content = encode_arrays(arrays) if unit.kind == "gallery" else encode_columns(arrays)
+        try:
+            write_with_receipt(
+                store, unit, shard.name, content, rows=len(shard), seconds=seconds, device=device
+            )
+        except OSError as error:
+            reason = (
+                f"cannot write to {store.root}: {error}; what is finished there stays, so mend it "
+                "(space, permissions) and run the same command again"
+            )
+            return ShardOutcome(unit.path, shard, "bad_input", reason)
         return ShardOutcome(unit.path, shard, "done", "", seconds, device)
 
-    def _compute(self, unit: Unit, shard: Shard) -> bytes:
+    def _compute(self, unit: Unit, shard: Shard) -> Arrays:
         recipe = self._recipe
         if unit.kind == "reference":
             return activations_of_reference(recipe, self._extractor(unit), shard)

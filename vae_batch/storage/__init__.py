@@ -1,6 +1,11 @@
 """Floor 2: Parquet columns, receipts, moments files and the score table on any filesystem."""
 
-from vae_batch.storage.columns import decode_columns, encode_columns
+from vae_batch.storage.columns import (
+    decode_arrays,
+    decode_columns,
+    encode_arrays,
+    encode_columns,
+)
 from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
 from vae_batch.storage.receipts import (
     REDUCTION,
@@ -23,8 +28,10 @@ __all__ = [
     "Receipt",
     "Reduction",
     "Store",
+    "decode_arrays",
     "decode_columns",
     "decode_reduction",
+    "encode_arrays",
     "encode_columns",
     "encode_reduction",
     "file_path",
