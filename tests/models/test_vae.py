@@ -110,7 +110,7 @@ def test_flat_models_are_reshaped(tmp_path: Path) -> None:
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
     save_pair(tmp_path / "pair", seed=1)
-    spec = make_spec({"checkpoints": ["x"], "reference": "digits"})
+    spec = make_spec({"checkpoints": ["x"], "reference": "digits", "batch_size": 4})
     with pytest.raises(CheckpointError, match=r"takes \(8, 8, 1\).*are \(28, 28, 1\)"):
         load_vae(find_checkpoints([str(tmp_path / "pair")])[0], spec, (28, 28, 1))
 

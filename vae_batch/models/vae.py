@@ -128,7 +128,7 @@ def load_vae(
         input_shape=input_shape,
         likelihood=output.likelihood,
         output=output.kind,
-        batch_size=spec.batch_size,
+        batch_size=spec.settled_batch_size,
     )
     _probe(vae)
     return vae

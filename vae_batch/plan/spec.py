@@ -90,8 +90,11 @@ class EvaluationSpec(BaseModel):
     )
     splits: int = _field("identity", 10, "Inception Score splits.", ge=1)
     shard_size: int = _field("identity", 512, "Samples a shard.", ge=1)
-    batch_size: int = _field(
-        "identity", 32, "Images a batch; one fixed shape, the last batch is padded.", ge=1
+    batch_size: int | None = _field(
+        "identity",
+        None,
+        "Images a batch, of one fixed shape; 32 on CPUs, on GPUs chosen by a short probe.",
+        ge=1,
     )
     workers: int | None = _field(
         "runtime",
@@ -105,6 +108,17 @@ class EvaluationSpec(BaseModel):
     reference_cache: str | None = _field(
         "runtime", None, "Folder or URI of reference activations shared between output folders."
     )
+
+    @property
+    def settled_batch_size(self) -> int:
+        """The batch size of a spec whose run has settled it.
+
+        Raises:
+          ValueError: It is still open.
+        """
+        if self.batch_size is None:
+            raise ValueError("batch_size is still open; it is settled before shards are computed")
+        return self.batch_size
 
     @field_validator("checkpoints", "extractors", "weights", mode="before")
     @classmethod

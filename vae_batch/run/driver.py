@@ -9,6 +9,7 @@ from typing import Any
 
 from vae_batch.models.extractors import extractor_folder
 from vae_batch.plan import EvaluationSpec, InputError, Unit
+from vae_batch.run.batch_size import choose_batch_size, with_recorded_batch_size
 from vae_batch.run.executor import Executor, Handle
 from vae_batch.run.plan import PlannedRow, RunPlan, make_plan
 from vae_batch.run.progress import ProgressDisplay
@@ -58,8 +59,9 @@ def prepare(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
     reference = store_reference(spec, stores.reference)
     for note in reference.notes:
         progress.say(note)
-    plan = make_plan(spec, stores, reference)
-    claim_output(plan)
+    plan = make_plan(with_recorded_batch_size(spec, stores.out), stores, reference)
+    if plan.spec.batch_size is not None:
+        claim_output(plan)
     return plan
 
 
@@ -69,6 +71,9 @@ def run(plan: RunPlan, executor: Executor, progress: ProgressDisplay) -> RunSumm
     Raises:
       InputError: An extractor or the reference turned out to be unusable on the workers.
     """
+    if plan.spec.batch_size is None:
+        plan = _settle_batch_size(plan, executor)
+        claim_output(plan)
     return _Driver(plan, executor, progress).run()
 
 
@@ -182,6 +187,14 @@ class _Driver:
                 self._under_way.remove((handle, receive))
                 receive(handle.result())
             self._advance()
+
+
+def _settle_batch_size(plan: RunPlan, executor: Executor) -> RunPlan:
+    """The plan with a batch size, which moves bits and so belongs to its identity."""
+    extractors = [row.extractor for row in plan.rows]
+    size = choose_batch_size(executor, extractors, plan.reference.shape)
+    spec = plan.spec.model_copy(update={"batch_size": size})
+    return make_plan(spec, plan.stores, plan.reference)
 
 
 def _rows_to_score(plan: RunPlan) -> list[PlannedRow]:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from vae_batch.plan import Shard, Unit
-from vae_batch.run.shard_worker import Recipe, ShardOutcome, ShardWorker
+from vae_batch.run.shard_worker import Recipe, ShardOutcome, ShardWorker, device_name
 
 Task = tuple[Unit, Shard]
 
@@ -30,6 +30,11 @@ class Executor(Protocol):
     @property
     def description(self) -> str:
         """Workers and devices in words."""
+        ...
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether workers compute on GPUs."""
         ...
 
     def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
@@ -71,6 +76,11 @@ class SerialExecutor:
     """Everything in this process, one thing after another; no Ray."""
 
     description = "this process"
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether TensorFlow finds one here."""
+        return device_name() != "cpu"
 
     def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
         """See ``Executor.run_shards``."""

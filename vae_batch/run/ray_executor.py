@@ -57,6 +57,11 @@ class RayExecutor:
         each = f"{pool.gpus} GPU(s)" if pool.gpus else f"{pool.cpus} CPU(s)"
         return f"Ray, {size} worker(s) with {each}"
 
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the cluster has any, which workers then get."""
+        return self._pool.gpus > 0
+
     def __enter__(self) -> Self:
         """Connect or start.
 

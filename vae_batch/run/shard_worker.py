@@ -165,7 +165,7 @@ class ShardWorker:
         name = str(unit.extractor)
         if name not in self._extractors:
             identity = self._recipe.extractors[name]
-            self._extractors[name] = load_extractor(identity, self._recipe.spec.batch_size)
+            self._extractors[name] = load_extractor(identity, self._recipe.spec.settled_batch_size)
         return self._extractors[name]
 
     def _vae(self, unit: Unit) -> KerasVae:
