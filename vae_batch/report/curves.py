@@ -17,6 +17,7 @@ from vae_batch.report.score_rows import (
     WITHOUT_EXTRACTOR,
     Conditions,
     ScoreRow,
+    is_always_zero,
     metrics_in,
     read_rows,
 )
@@ -67,12 +68,15 @@ class Curve:
 def read_curves(scores: pd.DataFrame) -> list[Curve]:
     """One curve for each catalogue metric that `scores` has, drawn or empty.
 
+    A diagnostic that is zero everywhere has none.
+
     Raises:
         ValueError: the table lacks an identifying column or has an unknown status.
     """
     rows = read_rows(scores)
     axis = _axis(rows)
-    return [_curve(metric, rows, axis) for metric in metrics_in(scores)]
+    metrics = [metric for metric in metrics_in(scores) if not is_always_zero(metric, rows)]
+    return [_curve(metric, rows, axis) for metric in metrics]
 
 
 def _axis(rows: Sequence[ScoreRow]) -> Axis:

@@ -88,6 +88,12 @@ def metrics_in(scores: pd.DataFrame) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.column in scores.columns]
 
 
+def is_always_zero(metric: Metric, rows: Sequence[ScoreRow]) -> bool:
+    """Whether a diagnostic, such as clipped pixels, found nothing in any scored row."""
+    values = [row.value(metric.column) for row in rows if row.failure is None]
+    return bool(values) and all(value == 0 for value in values)
+
+
 def read_rows(scores: pd.DataFrame) -> list[ScoreRow]:
     """The rows of `scores`, in order.
 

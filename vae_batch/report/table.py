@@ -15,6 +15,7 @@ from vae_batch.report.score_rows import (
     ScoreRow,
     best_marks,
     comparable,
+    is_always_zero,
     metrics_in,
     parent,
     read_rows,
@@ -73,9 +74,7 @@ def terminal_table(scores: pd.DataFrame) -> Table:
 
 
 def _tells_something(metric: Metric, rows: Sequence[ScoreRow]) -> bool:
-    values = [row.value(metric.column) for row in rows if row.failure is None]
-    always_zero = bool(values) and all(value == 0 for value in values)
-    return metric.column == parent(metric) and not always_zero
+    return metric.column == parent(metric) and not is_always_zero(metric, rows)
 
 
 def _shared_folder(rows: Sequence[ScoreRow]) -> str:
