@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -13,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_batch import __version__
+from vae_batch.cli_doctor import doctor
+from vae_batch.cli_exit import SCORED, SOME_FAILED, exit_codes, stderr_console
 from vae_batch.cli_spec import spec_of, with_spec_flags
-from vae_batch.plan import EvaluationSpec, InputError
-
-SCORED, BAD_INPUT, SOME_FAILED, INTERRUPTED = 0, 2, 3, 130
+from vae_batch.cli_weights import weights
+from vae_batch.plan import EvaluationSpec
 
 app = typer.Typer(
     help="Score every checkpoint of a variational autoencoder, and say which one is better.",
@@ -24,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(weights, name="weights")
+app.command()(doctor)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
 _Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
@@ -41,7 +43,7 @@ def score(
     settings: dict[str, Any],
 ) -> None:
     """Score checkpoints: losses, FID and Inception Score, one row a checkpoint and extractor."""
-    with _exit_codes():
+    with exit_codes():
         code = score_and_print(spec_of(targets or [], settings), as_json=as_json)
     raise typer.Exit(code)
 
@@ -61,7 +63,7 @@ def demo(
     from vae_batch.demo import demo_spec, train_demo
     from vae_batch.evaluation import make_executor
 
-    with _exit_codes():
+    with exit_codes():
         spec = demo_spec(out, extractor or [], workers, samples)
         with make_executor(spec) as executor:
             with _progress() as progress:
@@ -76,10 +78,12 @@ def report(out: _Out) -> None:
     from vae_batch.report.bundle import write_report
     from vae_batch.storage import Store
 
-    with _exit_codes():
+    with exit_codes():
         store = Store.open(out)
         written = write_report(store)
-        _err().print(f"{len(written)} files in {store.root}", markup=False, soft_wrap=True)
+        stderr_console().print(
+            f"{len(written)} files in {store.root}", markup=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -87,7 +91,7 @@ def status(out: _Out, as_json: _AsJson = False) -> None:
     """Say what a run, under way or dead, has done and what is missing."""
     from vae_batch.run.status import run_status
 
-    with _exit_codes():
+    with exit_codes():
         rows = run_status(out)
     if as_json:
         print(json.dumps([vars(row) for row in rows], indent=1))
@@ -132,7 +136,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         keys = {(row["checkpoint"], row["extractor"]) for row in summary.rows}
         kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
         Console().print(terminal_table(scores[kept]))
-    _err().print(f"page: {out.root}/report.html", markup=False, soft_wrap=True)
+    stderr_console().print(f"page: {out.root}/report.html", markup=False, soft_wrap=True)
     return SOME_FAILED if summary.failed else SCORED
 
 
@@ -140,25 +144,8 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
 def _progress() -> Iterator[Any]:
     from vae_batch.run.progress import TerminalProgress
 
-    with TerminalProgress(_err()) as progress:
+    with TerminalProgress(stderr_console()) as progress:
         yield progress
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Bad input ends with a sentence and 2, an interrupt with 130; nothing done is lost."""
-    try:
-        yield
-    except InputError as error:
-        _err().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except KeyboardInterrupt:
-        _err().print("stopped; the same command goes on from here", highlight=False)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _err() -> Console:
-    return Console(file=sys.stderr)
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ class EvaluationSpec(BaseModel):
         min_length=1,
     )
     weights: tuple[str, ...] = _field(
-        "content", (), "Files or folders of extractor weights, told apart by their content."
+        "content", (), "Files of extractor weights, told apart by their content."
     )
     allow_unverified_weights: bool = _field(
         "runtime",

@@ -1,0 +1,123 @@
+"""The commands ``vae-batch weights list``, ``verify`` and ``fetch``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vae_batch.cli_exit import BAD_INPUT, exit_codes, say_error
+from vae_batch.run.worker_environment import set_for_this_process
+
+if TYPE_CHECKING:
+    from vae_batch.models.weight_files import ListedWeights, VerifiedWeights
+
+weights = typer.Typer(
+    help="Find, check and download the published Inception weights.", no_args_is_help=True
+)
+
+#: What ``fetch`` gets without names: the preferred file of each extractor that needs one.
+EXTRACTORS_WITH_WEIGHTS = ("inception-2015", "inception-keras")
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
+
+
+@weights.command("list")
+def list_command(as_json: _AsJson = False) -> None:
+    """List the published files, and where a file of that name lies here (not verified)."""
+    from vae_batch.models.weight_files import list_weights
+
+    with exit_codes():
+        rows = list_weights()
+        _print_rows(rows, _listed_table, as_json)
+
+
+@weights.command()
+def verify(
+    paths: Annotated[list[str], typer.Argument(help="Weights files.", metavar="PATH...")],
+    as_json: _AsJson = False,
+) -> None:
+    """Say what files are; exit code 2 where one is not a published, readable one."""
+    from vae_batch.models.weight_files import verify_weights
+
+    set_for_this_process()
+    with exit_codes():
+        _print_verified([verify_weights(path) for path in paths], as_json)
+
+
+@weights.command()
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Published file names or extractors (default: one file for each extractor).",
+            metavar="[NAME...]",
+        ),
+    ] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Download published files into the cache folder, or verify those that are there."""
+    from vae_batch.models.weight_files import fetch_weights
+
+    set_for_this_process()
+    with exit_codes():
+        files = [fetch_weights(name) for name in names or EXTRACTORS_WITH_WEIGHTS]
+        _print_verified(files, as_json)
+
+
+def _print_verified(files: Sequence[VerifiedWeights], as_json: bool) -> None:
+    """The rows on stdout, a sentence for each refused file on stderr, and the exit code.
+
+    Raises:
+      typer.Exit: A file is not a published one, or cannot be read as weights.
+    """
+    _print_rows(files, _verified_table, as_json)
+    refused = [file for file in files if file.problem or not (file.verified and file.readable)]
+    for file in refused:
+        say_error(file.problem or f"{file.path} is not a published file of weights")
+    if refused:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _print_rows(rows: Sequence[Any], table: Callable[..., Table], as_json: bool) -> None:
+    """Rows of either kind, as JSON or through the table of their kind."""
+    if as_json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+    else:
+        Console().print(table(rows))
+
+
+def _listed_table(rows: Sequence[ListedWeights]) -> Table:
+    table = _table("file", "extractor", "publisher", "MB", "found at")
+    for row in rows:
+        cells = (row.name, row.extractor, row.publisher, _megabytes(row.bytes), row.path or "-")
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _verified_table(rows: Sequence[VerifiedWeights]) -> Table:
+    """The hash is cut short to fit; ``--json`` has all of it."""
+    table = _table("file", "format", "MB", "sha256", "published as")
+    for row in rows:
+        cells = (row.path, row.format, _megabytes(row.bytes), row.sha256[:12], row.published or "-")
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(*headings: str) -> Table:
+    """A table that folds long cells: a name cut short is of no use."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _megabytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.1f}"

@@ -1,0 +1,150 @@
+"""What ``vae-batch doctor`` finds out: one finding a line, each with a verdict.
+
+Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae_batch import __version__
+
+if TYPE_CHECKING:
+    from vae_batch.models.weight_files import VerifiedWeights
+
+#: ``warning``: to be known before a run. ``failed``: a run would stop here, or its scores are not
+#: to be trusted.
+Verdict = Literal["ok", "warning", "failed"]
+
+#: Packages whose versions move numbers or the cluster.
+PACKAGES = ("ray", "tensorflow", "keras", "numpy", "scipy", "pyarrow")
+
+#: Peak of a worker in extraction is 1.4 GiB; the driver and the system need the rest.
+_ENOUGH_MEMORY = 4 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was found, and whether it is well."""
+
+    subject: str
+    found: str
+    verdict: Verdict = "ok"
+
+
+def environment_findings() -> Iterator[Finding]:
+    """Interpreter, versions, cores and memory of this machine."""
+    yield Finding("python", f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("vae_batch", __version__)
+    for name, version in installed_versions().items():
+        yield _version_finding(name, version)
+    yield Finding("cores", str(available_cores()))
+    memory = _memory_bytes()
+    if memory is None:
+        yield Finding("memory", "cannot be read on this system", "warning")
+    else:
+        small = "" if memory >= _ENOUGH_MEMORY else ", little for extraction: expected 4 GiB"
+        yield Finding("memory", f"{memory / 2**30:.1f} GiB{small}", "warning" if small else "ok")
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of each of ``PACKAGES``, without importing it; ``missing`` where it is not there."""
+    return {name: _version_of(name) for name in PACKAGES}
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _version_of(name: str) -> str:
+    # TensorFlow is also published under the name of its CPU build.
+    for distribution in (name, f"{name}-cpu"):
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "missing"
+
+
+def _version_finding(name: str, version: str) -> Finding:
+    if version == "missing":
+        return Finding(name, "is not installed; install vae-batch again", "failed")
+    wanted = _requirements().get(name)
+    if wanted is None or wanted.contains(version, prereleases=True):
+        return Finding(name, version)
+    return Finding(name, f"{version}, but vae-batch was made for {wanted}", "warning")
+
+
+def _requirements() -> dict[str, Any]:
+    """Version ranges that the installed package declares; empty where it runs from a folder."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = metadata.requires("vae-batch") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    requirements = [Requirement(line) for line in lines]
+    return {one.name: one.specifier for one in requirements if one.marker is None}
+
+
+def _memory_bytes() -> int | None:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def weights_findings(files: Sequence[VerifiedWeights]) -> Iterator[Finding]:
+    """What each file is, and a warning for an extractor that has none."""
+    for file in files:
+        yield _file_finding(file)
+    for extractor in ("inception-2015", "inception-keras"):
+        if not any(file.verified and file.extractor == extractor for file in files):
+            missing = f"no published file found; fetch it with: vae-batch weights fetch {extractor}"
+            yield Finding(f"weights: {extractor}", missing, "warning")
+
+
+def find_weights_files(given: Sequence[str]) -> list[VerifiedWeights]:
+    """The given files, and those in the searched folders that are, or are named as, published.
+
+    Raises:
+      InputError: A given file does not exist, or ``VAE_BATCH_WEIGHTS`` names no folder.
+    """
+    from vae_batch.models.weight_files import verify_weights
+    from vae_batch.models.weight_formats import hash_content, sniff_format
+    from vae_batch.models.weight_registry import (
+        FORMAT_EXTRACTORS,
+        published_by_hash,
+        published_by_name,
+    )
+    from vae_batch.models.weight_search import search_folders
+
+    def is_ours(path: Path) -> bool:
+        if published_by_name(path.name):
+            return True
+        format = sniff_format(path)
+        known = format in FORMAT_EXTRACTORS
+        return known and published_by_hash(*hash_content(path, format), format) is not None
+
+    folders = [folder for folder in search_folders() if folder.is_dir()]
+    paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    asked_for = [Path(path).expanduser() for path in given]
+    found = [path for path in paths if path not in asked_for and is_ours(path)]
+    return [verify_weights(path) for path in [*asked_for, *found]]
+
+
+def _file_finding(file: VerifiedWeights) -> Finding:
+    subject = f"weights: {file.extractor or 'no extractor'}"
+    found = f"{file.path}, sha256 {file.sha256}"
+    if file.problem or not (file.verified and file.readable):
+        return Finding(subject, f"{found}: {file.problem or 'not a published file'}", "failed")
+    return Finding(subject, f"{found}, published as {file.published}")

@@ -1,0 +1,100 @@
+"""What ``vae-batch doctor`` finds out about devices: each runs the parity probe."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vae_batch import __version__
+from vae_batch.doctor import Finding, available_cores, installed_versions
+
+if TYPE_CHECKING:
+    from vae_batch.models.parity_probe import Parity
+    from vae_batch.run.executor import Executor
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """What a worker's process says of the device it holds; picklable."""
+
+    device: str
+    cores: int
+    onednn: bool
+    versions: Mapping[str, str]
+    parity: Parity
+    seconds: float
+
+
+def device_findings(executor: Executor) -> Iterator[Finding]:
+    """Every device that workers may get: what it is, and what the parity probe says of it."""
+    for place, report in executor.on_every_device(examine_device):
+        if isinstance(report, DeviceReport):
+            yield from report_findings(place, report)
+        else:
+            reason = " ".join(str(report).split())[:300] or type(report).__name__
+            yield Finding(f"device: {place}", f"the parity probe did not run: {reason}", "failed")
+
+
+def examine_device() -> DeviceReport:
+    """Run the parity probe on this process's device."""
+    from vae_batch.models.parity_probe import measure_parity
+    from vae_batch.run.shard_worker import device_name
+
+    began = time.perf_counter()
+    parity = measure_parity()
+    return DeviceReport(
+        device=device_name(),
+        cores=available_cores(),
+        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS", "0") == "1",
+        versions={**installed_versions(), "vae_batch": __version__},
+        parity=parity,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def report_findings(place: str, report: DeviceReport) -> Iterator[Finding]:
+    """One device's report in words."""
+    own = {**installed_versions(), "vae_batch": __version__}
+    others = [f"{n} {v} (here {own[n]})" for n, v in report.versions.items() if v != own[n]]
+    onednn = report.device != "cpu" or report.onednn
+    remarks = [
+        f"{report.device}, {report.cores} cores",
+        f"oneDNN {'on' if report.onednn else 'off'}" + ("" if onednn else ": extraction is slower"),
+        *([f"other versions: {', '.join(others)}"] if others else []),
+    ]
+    ok = onednn and not others
+    yield Finding(f"device: {place}", "; ".join(remarks), "ok" if ok else "warning")
+    yield _parity_finding(place, report)
+    if report.parity.tf32:
+        yield _tf32_finding(place, report.parity.as_scored)
+
+
+def _parity_finding(place: str, report: DeviceReport) -> Finding:
+    from vae_batch.models.parity_probe import TOLERANCE
+
+    deviation = report.parity.float32
+    measured = f"features {deviation:.1e} of their scale from float64, allowed {TOLERANCE:.0e}"
+    if deviation <= TOLERANCE:
+        return Finding(f"parity: {place}", f"{measured} ({report.seconds:.0f} s)")
+    meaning = (
+        "this device computes coarser than float32, so its scores cannot be compared with those "
+        "of other machines; look for bfloat16 or fast-math settings, or a faulty driver"
+    )
+    return Finding(f"parity: {place}", f"{measured}: {meaning}", "failed")
+
+
+def _tf32_finding(place: str, deviation: float) -> Finding:
+    from vae_batch.models.parity_probe import TF32_TOLERANCE, TOLERANCE
+
+    measured = f"with TF32 convolutions, as workers compute: {deviation:.1e} from float64"
+    subject = f"parity: {place}"
+    if deviation > TF32_TOLERANCE:
+        meaning = f"allowed {TF32_TOLERANCE:.0e}: coarser than TF32 explains"
+        return Finding(subject, f"{measured}, {meaning}", "failed")
+    if deviation > TOLERANCE:
+        meaning = "scores of GPUs and CPUs differ by more than float32 rounding"
+        return Finding(subject, f"{measured}: {meaning}", "warning")
+    return Finding(subject, measured)
