@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_batch import __version__
-from vae_batch.cli_doctor import doctor
-from vae_batch.cli_exit import SCORED, SOME_FAILED, exit_codes, stderr_console
-from vae_batch.cli_spec import spec_of, with_spec_flags
-from vae_batch.cli_weights import weights
+from vae_batch.commands.doctor import doctor
+from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
+from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.commands.weights import weights
 from vae_batch.plan import EvaluationSpec
 
 app = typer.Typer(

@@ -26,10 +26,11 @@ from vae_batch.models.resize import check_normalisation, check_resize
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:
+    from vae_batch.models.inception_network import Variant
     from vae_batch.models.inception_runtime import Runner
 
 # Extractor -> network variant, resize, normalisation.
-_PROTOCOLS: dict[str, tuple[str, str, str]] = {
+_PROTOCOLS: dict[str, tuple[Variant, str, str]] = {
     "inception-2015": ("2015", "tf1-bilinear", "(x-128)/128"),
     "inception-keras": ("keras", "tf2-bilinear", "x/127.5-1"),
     "inception-random": ("keras", "tf2-bilinear", "x/127.5-1"),
@@ -188,8 +189,7 @@ class InceptionExtractor:
         self._on_tensorflow = keras.backend.backend() == "tensorflow"
         if self._on_tensorflow:
             inception_runtime.configure_tensorflow(threads)
-        variant = "2015" if _PROTOCOLS[identity.name][0] == "2015" else "keras"
-        self._network = build_network(_load(identity), variant)
+        self._network = build_network(_load(identity), _PROTOCOLS[identity.name][0])
         self._runners: dict[tuple[int, int], Runner] = {}
 
     def extract(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

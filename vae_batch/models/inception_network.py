@@ -58,13 +58,16 @@ class _Builder:
 
         merged = self.conv(x, *names)
         widths = [UNITS[name].kernel_shape[-1] for name in names]
-        return keras.ops.split(merged, list(np.cumsum(widths)[:-1]), axis=-1)
+        parts: list[Tensor] = keras.ops.split(merged, list(np.cumsum(widths)[:-1]), axis=-1)
+        return parts
 
     def logits(self, features: Tensor, biased: bool) -> Tensor:
         """Class scores of the pooled features."""
         import keras
 
-        kernel, bias = self.weights.classifier_kernel, self.weights.classifier_bias
+        arrays = [self.weights.classifier_kernel]
+        if biased:
+            arrays.append(self.weights.classifier_bias)
         layer = keras.layers.Dense(
             self.weights.class_count,
             use_bias=biased,
@@ -72,7 +75,7 @@ class _Builder:
             dtype="float32",
             name="logits",
         )
-        self.pending.append((layer, [kernel, bias] if biased else [kernel]))
+        self.pending.append((layer, [np.asarray(array) for array in arrays]))
         return layer(features)
 
     def fill(self) -> None:

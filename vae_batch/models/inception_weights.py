@@ -150,7 +150,8 @@ def _random_kernel(bits: np.random.Philox, unit_shape: tuple[int, ...]) -> Float
     shifted = integers - 0.5 * (integers.sum(axis=0) / fan_in)
     # The variance of the integers is 2**48 / 12.
     scale = np.sqrt(RANDOM_GAIN / fan_in) / (2.0**24 / np.sqrt(12.0))
-    return (shifted * scale).reshape(unit_shape).astype(np.float32)
+    kernel: Float32 = (shifted * scale).reshape(unit_shape).astype(np.float32)
+    return kernel
 
 
 def _philox(seed: int, stream: int) -> np.random.Philox:

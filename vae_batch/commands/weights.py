@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vae_batch.cli_exit import BAD_INPUT, exit_codes, say_error
+from vae_batch.commands.exit_codes import BAD_INPUT, exit_codes, say_error
 from vae_batch.run.worker_environment import set_for_this_process
 
 if TYPE_CHECKING:

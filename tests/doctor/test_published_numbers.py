@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.metrics import frechet_distance
-from vae_batch.plan import InputError
-from vae_batch.published_numbers import (
+from vae_batch.doctor.published_numbers import (
     PUBLISHED,
     reference_numbers,
     shuffled_score,
     subset_indices,
 )
+from vae_batch.metrics import frechet_distance
+from vae_batch.plan import InputError
 
 BATCH = 16
 

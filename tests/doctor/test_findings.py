@@ -11,17 +11,25 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from vae_batch import __version__, doctor, doctor_devices, doctor_numbers
+from vae_batch import __version__
 from vae_batch.cli import app
-from vae_batch.doctor import Finding, environment_findings, find_weights_files, weights_findings
-from vae_batch.doctor_devices import DeviceReport, device_findings, report_findings
-from vae_batch.doctor_numbers import number_finding, published_number_findings
+from vae_batch.doctor import devices as doctor_devices
+from vae_batch.doctor import findings as doctor
+from vae_batch.doctor import reference_numbers as doctor_numbers
+from vae_batch.doctor.devices import DeviceReport, device_findings, report_findings
+from vae_batch.doctor.findings import (
+    Finding,
+    environment_findings,
+    find_weights_files,
+    weights_findings,
+)
+from vae_batch.doctor.published_numbers import PUBLISHED
+from vae_batch.doctor.reference_numbers import number_finding, published_number_findings
 from vae_batch.models import parity_probe
 from vae_batch.models.parity_probe import Parity, read_stored_probe
 from vae_batch.models.weight_files import VerifiedWeights
 from vae_batch.models.weight_registry import PUBLISHED as PUBLISHED_WEIGHTS
 from vae_batch.plan import InputError
-from vae_batch.published_numbers import PUBLISHED
 from vae_batch.run.executor import SerialExecutor
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vae_batch import __version__
-from vae_batch.doctor import Finding, available_cores, installed_versions
+from vae_batch.doctor.findings import Finding, available_cores, installed_versions
 
 if TYPE_CHECKING:
     from vae_batch.models.parity_probe import Parity

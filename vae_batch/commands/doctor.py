@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from vae_batch.cli_exit import SCORED, SOME_FAILED, exit_codes, stderr_console
+from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
 
 if TYPE_CHECKING:
-    from vae_batch.doctor import Finding
+    from vae_batch.doctor.findings import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
@@ -62,8 +62,8 @@ def _examine(
     cifar10: str | None,
 ) -> Iterator[Finding]:
     """All findings, each as soon as it is made."""
-    from vae_batch.doctor import environment_findings, find_weights_files, weights_findings
-    from vae_batch.doctor_devices import device_findings
+    from vae_batch.doctor.devices import device_findings
+    from vae_batch.doctor.findings import environment_findings, find_weights_files, weights_findings
     from vae_batch.evaluation import make_executor
     from vae_batch.plan import InputError, make_spec
 
@@ -80,7 +80,7 @@ def _examine(
         stderr_console().print(f"probing the devices of: {executor.description}", markup=False)
         yield from device_findings(executor)
     if reference_numbers:
-        from vae_batch.doctor_numbers import published_number_findings
+        from vae_batch.doctor.reference_numbers import published_number_findings
 
         yield from published_number_findings(files, cifar10)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_batch.doctor import Finding
+from vae_batch.doctor.findings import Finding
+from vae_batch.doctor.published_numbers import PUBLISHED, Activations, Images, reference_numbers
 from vae_batch.plan import InputError
-from vae_batch.published_numbers import PUBLISHED, Activations, Images, reference_numbers
 
 if TYPE_CHECKING:
     from vae_batch.models.references import ReferenceImages

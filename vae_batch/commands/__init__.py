@@ -1,0 +1,1 @@
+"""Flags, exit codes and sub-commands of ``vae-batch``; the commands themselves are in ``cli``."""

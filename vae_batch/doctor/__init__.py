@@ -1,0 +1,1 @@
+"""What ``vae-batch doctor`` finds out: environment, devices, weights, published numbers."""
