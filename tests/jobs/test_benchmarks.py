@@ -1,0 +1,40 @@
+"""The benchmarks run and print what they promise; their figures are no test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+def run(job: str, path: Path, *words: str) -> Any:
+    command = [sys.executable, str(JOBS / job), *words, "--json", str(path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.strip()
+    return json.loads(path.read_text())
+
+
+def test_frechet(tmp_path: Path) -> None:
+    words = ["--dimension", "96", "--samples", "64", "--rounds", "1"]
+    rows = run("benchmark_frechet.py", tmp_path / "table.json", *words)
+    assert {row["contender"] for row in rows} >= {"scipy.linalg.sqrtm"}
+    assert all(row["relative_error"] < 1e-5 for row in rows)
+
+
+@pytest.mark.slow
+def test_extraction(tmp_path: Path) -> None:
+    words = ["--images", "8", "--batch", "8", "--rounds", "1"]
+    words += ["--only", "ours", "--only", "tf.function"]
+    result = run("benchmark_extraction.py", tmp_path / "table.json", *words)
+    rows = {row["contender"]: row for row in result["rows"]}
+    assert set(rows) == {"ours", "tf.function"}
+    assert rows["ours"]["ours_is_times_as_fast"] == 1
+    for row in rows.values():
+        assert row["images_per_second"] > 0
+        assert 0.2 < row["peak_memory_gib"] < 3
