@@ -18,19 +18,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-#: A batch of uint8 NHWC images to features; probabilities are computed on the way where the tool
-#: can give them in the same pass.
+#: uint8 NHWC images, a multiple of the batch, to features; probabilities are computed on the way
+#: where the tool can give them in the same pass.
 Extract = Callable[[np.ndarray], np.ndarray]
 
 
 def ours(batch: int, weights: str) -> Extract:
-    """``InceptionExtractor``: features and probabilities, resize included."""
+    """``InceptionExtractor`` as workers call it: features and probabilities, resize included."""
+    from vae_batch.models.batching import map_batches
     from vae_batch.models.inception_extractor import InceptionExtractor, identify_inception
 
     name = "inception-2015" if weights else "inception-random"
     given = [weights] if weights else []
     extractor = InceptionExtractor(identify_inception(name, given, allow_unverified=True), batch)
-    return lambda images: extractor.extract(images)[0]
+    at_once = extractor.concurrent_batches
+    return lambda images: map_batches(extractor.extract, batch, images, concurrency=at_once)[0]
 
 
 def book_predict(batch: int, weights: str) -> Extract:
@@ -63,7 +65,7 @@ def plain_function(batch: int, weights: str) -> Extract:
         pixels = tf.image.resize(tf.cast(images, tf.float32), (299, 299)) / 127.5 - 1
         return both(pixels, training=False)
 
-    return lambda images: graph(tf.constant(images))[0].numpy()
+    return by_batch(lambda images: graph(tf.constant(images))[0].numpy(), batch)
 
 
 def pytorch_fid(batch: int, weights: str) -> Extract:
@@ -80,19 +82,12 @@ def pytorch_fid(batch: int, weights: str) -> Extract:
             pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
             return network(pixels)[0][:, :, 0, 0].numpy()
 
-    return extract
+    return by_batch(extract, batch)
 
 
 def torch_fidelity(batch: int, weights: str) -> Extract:
     """torch-fidelity's extractor, with its own resize; features and logits in one pass."""
     import torch
-
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):  # a torchvision built for another device lacks these
-        try:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:
-            break
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     names = ["2048", "logits_unbiased"]
@@ -102,8 +97,17 @@ def torch_fidelity(batch: int, weights: str) -> Extract:
         with torch.no_grad():
             return network(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous())[0].numpy()
 
-    extract.library = library  # type: ignore[attr-defined]  # keeps the declarations alive
-    return extract
+    return by_batch(extract, batch)
+
+
+def by_batch(extract: Extract, batch: int) -> Extract:
+    """Batch after batch."""
+
+    def extract_all(images: np.ndarray) -> np.ndarray:
+        starts = range(0, len(images), batch)
+        return np.concatenate([extract(images[start : start + batch]) for start in starts])
+
+    return extract_all
 
 
 CONTENDERS: dict[str, Callable[[int, str], Extract]] = {
@@ -114,6 +118,23 @@ CONTENDERS: dict[str, Callable[[int, str], Extract]] = {
     "pytorch-fid": pytorch_fid,
     "torch-fidelity": torch_fidelity,
 }
+
+
+def declare_operators() -> object:
+    """Declare two operators that a torchvision built for another device lacks; none is called.
+
+    Returns:
+      What must be kept as long as they are needed.
+    """
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        try:
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        except RuntimeError:  # a whole torchvision has them
+            break
+    return library
 
 
 def write_weights(path: str) -> None:
@@ -153,9 +174,9 @@ def serve(extract: Extract, batch: int, side: int) -> None:
     features = extract(images)
     _answer({"ready": True, "mean": float(np.mean(features)), "shape": list(features.shape)})
     for line in sys.stdin:
+        many = np.tile(images, (-(-int(line) // batch), 1, 1, 1))
         wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(-(-int(line) // batch)):
-            extract(images)
+        extract(many)
         _answer({"seconds": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
 
 
@@ -166,6 +187,7 @@ def _answer(values: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     name, batch_size, image_side, weights_path = sys.argv[1:]
+    kept = declare_operators() if name in ("weights", "pytorch-fid", "torch-fidelity") else None
     if name == "weights":
         write_weights(weights_path)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,10 @@ Array = npt.NDArray[np.generic]
 
 
 def map_batches(
-    function: Callable[..., tuple[Array, ...]], batch_size: int, *arrays: Array
+    function: Callable[..., tuple[Array, ...]],
+    batch_size: int,
+    *arrays: Array,
+    concurrency: int = 1,
 ) -> tuple[Array, ...]:
     """Apply ``function`` to consecutive batches of ``arrays`` and join its outputs.
 
@@ -19,16 +23,23 @@ def map_batches(
       function: Takes arrays of exactly ``batch_size`` rows, returns arrays of as many rows.
       batch_size: Rows a batch; the last batch is padded by repeating its last row.
       *arrays: Inputs with one common first axis of at least one row.
+      concurrency: Batches under way at once, each in a thread of its own.
 
     Returns:
-      Outputs joined along the first axis, padding removed.
+      Outputs joined along the first axis, in order, padding removed.
     """
     rows = len(arrays[0])
-    parts = []
-    for start in range(0, rows, batch_size):
+
+    def apply(start: int) -> list[Array]:
         batch = [_padded(array[start : start + batch_size], batch_size) for array in arrays]
-        kept = min(batch_size, rows - start)
-        parts.append([output[:kept] for output in function(*batch)])
+        return [output[: rows - start] for output in function(*batch)]
+
+    starts = range(0, rows, batch_size)
+    if concurrency > 1:
+        with ThreadPoolExecutor(concurrency) as threads:
+            parts = list(threads.map(apply, starts))
+    else:
+        parts = [apply(start) for start in starts]
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 

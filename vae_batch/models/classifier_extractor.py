@@ -63,6 +63,8 @@ class ClassifierExtractor:
     ends in logits.
     """
 
+    concurrent_batches = 1
+
     def __init__(self, identity: ExtractorIdentity) -> None:
         """Load the classifier.
 

@@ -23,7 +23,13 @@ INCEPTIONS = ("inception-2015", "inception-keras", "inception-random")
 
 
 class Extractor(Protocol):
-    """A loaded network."""
+    """A loaded network.
+
+    Attributes:
+      concurrent_batches: Calls of ``extract`` that may and should be under way at once.
+    """
+
+    concurrent_batches: int
 
     def extract(
         self, images: npt.NDArray[np.uint8]

@@ -7,6 +7,7 @@ pooled features and class probabilities in one pass.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -187,10 +188,13 @@ class InceptionExtractor:
         self.identity = identity
         self.batch_size = batch_size
         self._on_tensorflow = keras.backend.backend() == "tensorflow"
+        self.concurrent_batches = 1
         if self._on_tensorflow:
             inception_runtime.configure_tensorflow(threads)
+            self.concurrent_batches = inception_runtime.concurrent_batches()
         self._network = build_network(_load(identity), _PROTOCOLS[identity.name][0])
         self._runners: dict[tuple[int, int], Runner] = {}
+        self._compiling = threading.Lock()
 
     def extract(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features and probabilities of up to one batch of images.
@@ -207,7 +211,8 @@ class InceptionExtractor:
         """
         self._check(images)
         count, height, width, _ = images.shape
-        run = self._runner(height, width)
+        with self._compiling:
+            run = self._runner(height, width)
         batch = np.zeros((self.batch_size, height, width, 3), dtype=np.uint8)
         batch[:count] = images
         outputs = [output[:count] for output in run(batch)]

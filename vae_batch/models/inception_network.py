@@ -31,7 +31,7 @@ class _Builder:
         self.weights = weights
         self.pending: list[tuple[keras.layers.Layer, list[np.ndarray]]] = []
 
-    def conv(self, x: Tensor, *names: str) -> Tensor:
+    def conv(self, x: Tensor, *names: str, activation: str | None = "relu") -> Tensor:
         """Convolution, bias and ReLU of one unit, or of several 1x1 units side by side."""
         import keras
 
@@ -44,7 +44,7 @@ class _Builder:
             strides=first.stride,
             padding=first.padding,
             data_format="channels_last",
-            activation="relu",
+            activation=activation,
             kernel_initializer="zeros",
             dtype="float32",
             name="-".join(names).replace(".", "_"),
@@ -93,6 +93,21 @@ def _pool(x: Tensor, kind: Literal["avg", "max"], stride: int) -> Tensor:
     return layer(3, strides=stride, padding=padding, **options)(x)
 
 
+def _pool_branch(build: _Builder, x: Tensor, b: str, kind: Literal["avg", "max"]) -> Tensor:
+    """Pool, then the 1x1 unit; an average is taken behind the linear part of the unit instead.
+
+    Both are linear and the average's weights sum to 1, so they commute, bias included; there are
+    then 32 to 192 channels to average in place of 192 to 2,048.
+    """
+    import keras
+
+    name = f"{b}.branch_pool"
+    if kind == "max":
+        return build.conv(_pool(x, "max", 1), name)
+    linear = build.conv(x, name, activation=None)
+    return keras.layers.ReLU(dtype="float32")(_pool(linear, "avg", 1))
+
+
 def _chain(build: _Builder, x: Tensor, block: str, *branches: str) -> Tensor:
     for branch in branches:
         x = build.conv(x, f"{block}.{branch}")
@@ -108,7 +123,7 @@ def _block_a(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) ->
     one, five, three = build.openings(x, *names)
     five = _chain(build, five, b, "branch5x5_2")
     three = _chain(build, three, b, *_numbered("branch3x3dbl", 2, 3))
-    return [one, five, three, _chain(build, _pool(x, pool, 1), b, "branch_pool")]
+    return [one, five, three, _pool_branch(build, x, b, pool)]
 
 
 def _block_b(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
@@ -122,7 +137,7 @@ def _block_c(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) ->
     one, seven, double = build.openings(x, *names)
     seven = _chain(build, seven, b, *_numbered("branch7x7", 2, 3))
     double = _chain(build, double, b, *_numbered("branch7x7dbl", 2, 5))
-    return [one, seven, double, _chain(build, _pool(x, pool, 1), b, "branch_pool")]
+    return [one, seven, double, _pool_branch(build, x, b, pool)]
 
 
 def _block_d(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
@@ -142,7 +157,7 @@ def _block_e(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) ->
         _chain(build, three, b, "branch3x3_2b"),
         _chain(build, double, b, "branch3x3dbl_3a"),
         _chain(build, double, b, "branch3x3dbl_3b"),
-        _chain(build, _pool(x, pool, 1), b, "branch_pool"),
+        _pool_branch(build, x, b, pool),
     ]
 
 

@@ -87,7 +87,10 @@ def _activations(
     spec: EvaluationSpec, extractor: Extractor, images: Images, shard: Shard
 ) -> Arrays:
     features, probabilities = map_batches(
-        extractor.extract, spec.settled_batch_size, to_three_channels(images)
+        extractor.extract,
+        spec.settled_batch_size,
+        to_three_channels(images),
+        concurrency=extractor.concurrent_batches,
     )
     return {
         "index": np.arange(shard.start, shard.stop),

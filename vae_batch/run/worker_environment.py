@@ -21,7 +21,7 @@ def thread_environment(threads: int) -> dict[str, str]:
         environment |= {
             "OMP_NUM_THREADS": str(threads),
             "TF_NUM_INTRAOP_THREADS": str(threads),
-            "TF_NUM_INTEROP_THREADS": "1",
+            "TF_NUM_INTEROP_THREADS": "2",  # extraction keeps two batches under way
         }
     return environment
 
