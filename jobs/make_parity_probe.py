@@ -2,7 +2,7 @@
 
     python jobs/make_parity_probe.py
 
-Rewrites ``vae_batch/models/parity_probe.npz``; needed only when the random weights or the
+Rewrites ``vae_batch/models/inception/parity_probe.npz``; needed only when the random weights or the
 protocol of ``inception-random`` change. Runs on the CPU, under a minute.
 """
 
@@ -20,7 +20,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import typer
 
 from vae_batch import __version__
-from vae_batch.models.parity_probe import STORED, write_stored_probe
+from vae_batch.models.inception.parity_probe import STORED, write_stored_probe
 
 
 def main(

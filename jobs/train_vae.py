@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vae_batch.models.references import open_reference
-from vae_batch.models.training import train_vae
+from vae_batch.models.training.vae import train_vae
 from vae_batch.plan.errors import InputError
 
 

@@ -57,7 +57,7 @@ def classifier_path(out: str) -> str:
 
 def _train_vae(out: str) -> str:
     from vae_batch.models.references import open_reference
-    from vae_batch.models.training import train_vae
+    from vae_batch.models.training.vae import train_vae
 
     folder = Path(out) / "checkpoints"
     if len(list(folder.glob("step-*"))) == len(EPOCHS):
@@ -69,8 +69,8 @@ def _train_vae(out: str) -> str:
 
 
 def _train_classifier(out: str) -> str:
-    from vae_batch.models.classifier_training import train_classifier
     from vae_batch.models.references import open_reference
+    from vae_batch.models.training.classifier import train_classifier
 
     path = classifier_path(out)
     if Path(path).exists():

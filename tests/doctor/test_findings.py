@@ -25,10 +25,10 @@ from vae_batch.doctor.findings import (
 )
 from vae_batch.doctor.published_numbers import PUBLISHED
 from vae_batch.doctor.reference_numbers import number_finding, published_number_findings
-from vae_batch.models import parity_probe
-from vae_batch.models.parity_probe import Parity, read_stored_probe
-from vae_batch.models.weight_files import VerifiedWeights
-from vae_batch.models.weight_registry import PUBLISHED as PUBLISHED_WEIGHTS
+from vae_batch.models.inception import parity_probe as parity_probe
+from vae_batch.models.inception.parity_probe import Parity, read_stored_probe
+from vae_batch.models.weights.listing import VerifiedWeights
+from vae_batch.models.weights.registry import PUBLISHED as PUBLISHED_WEIGHTS
 from vae_batch.plan import InputError
 from vae_batch.run.executor import SerialExecutor
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_batch.models.classifier_training import train_classifier
 from vae_batch.models.references import open_reference
-from vae_batch.models.training import build_vae, elbo_terms, train_vae
+from vae_batch.models.training.classifier import train_classifier
+from vae_batch.models.training.vae import build_vae, elbo_terms, train_vae
 from vae_batch.plan.errors import InputError
 
 # Keras 3 converts TensorFlow variables in a way that NumPy 2 deprecates; ours to live with.

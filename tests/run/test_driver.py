@@ -16,7 +16,8 @@ from vae_batch.plan import InputError, make_spec
 from vae_batch.run.driver import RunSummary, prepare, run
 from vae_batch.run.executor import SerialExecutor, Task
 from vae_batch.run.progress import Silent
-from vae_batch.run.shard_worker import Recipe, ShardOutcome
+from vae_batch.run.recipe import Recipe
+from vae_batch.run.shard_worker import ShardOutcome
 from vae_batch.run.status import run_status
 from vae_batch.storage import Store, decode_columns
 

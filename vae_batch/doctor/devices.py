@@ -12,7 +12,7 @@ from vae_batch import __version__
 from vae_batch.doctor.findings import Finding, available_cores, installed_versions
 
 if TYPE_CHECKING:
-    from vae_batch.models.parity_probe import Parity
+    from vae_batch.models.inception.parity_probe import Parity
     from vae_batch.run.executor import Executor
 
 
@@ -40,7 +40,7 @@ def device_findings(executor: Executor) -> Iterator[Finding]:
 
 def examine_device() -> DeviceReport:
     """Run the parity probe on this process's device."""
-    from vae_batch.models.parity_probe import measure_parity
+    from vae_batch.models.inception.parity_probe import measure_parity
     from vae_batch.run.shard_worker import device_name
 
     began = time.perf_counter()
@@ -73,7 +73,7 @@ def report_findings(place: str, report: DeviceReport) -> Iterator[Finding]:
 
 
 def _parity_finding(place: str, report: DeviceReport) -> Finding:
-    from vae_batch.models.parity_probe import TOLERANCE
+    from vae_batch.models.inception.parity_probe import TOLERANCE
 
     deviation = report.parity.float32
     measured = f"features {deviation:.1e} of their scale from float64, allowed {TOLERANCE:.0e}"
@@ -87,7 +87,7 @@ def _parity_finding(place: str, report: DeviceReport) -> Finding:
 
 
 def _tf32_finding(place: str, deviation: float) -> Finding:
-    from vae_batch.models.parity_probe import TF32_TOLERANCE, TOLERANCE
+    from vae_batch.models.inception.parity_probe import TF32_TOLERANCE, TOLERANCE
 
     measured = f"with TF32 convolutions, as workers compute: {deviation:.1e} from float64"
     subject = f"parity: {place}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vae_batch import __version__
 
 if TYPE_CHECKING:
-    from vae_batch.models.weight_files import VerifiedWeights
+    from vae_batch.models.weights.listing import VerifiedWeights
 
 #: ``warning``: to be known before a run. ``failed``: a run would stop here, or its scores are not
 #: to be trusted.
@@ -119,14 +119,14 @@ def find_weights_files(given: Sequence[str]) -> list[VerifiedWeights]:
     Raises:
       InputError: A given file does not exist, or ``VAE_BATCH_WEIGHTS`` names no folder.
     """
-    from vae_batch.models.weight_files import verify_weights
-    from vae_batch.models.weight_formats import hash_content, sniff_format
-    from vae_batch.models.weight_registry import (
+    from vae_batch.models.weights.formats import hash_content, sniff_format
+    from vae_batch.models.weights.listing import verify_weights
+    from vae_batch.models.weights.registry import (
         FORMAT_EXTRACTORS,
         published_by_hash,
         published_by_name,
     )
-    from vae_batch.models.weight_search import search_folders
+    from vae_batch.models.weights.search import search_folders
 
     def is_ours(path: Path) -> bool:
         if published_by_name(path.name):

@@ -13,7 +13,7 @@ from vae_batch.plan import InputError
 
 if TYPE_CHECKING:
     from vae_batch.models.references import ReferenceImages
-    from vae_batch.models.weight_files import VerifiedWeights
+    from vae_batch.models.weights.listing import VerifiedWeights
 
 _CIFAR10_COUNTS = {"train": 50000, "test": 10000}
 
@@ -56,7 +56,7 @@ def _load(weights: str) -> Callable[[Images], Activations]:
     """The extraction of ``inception-2015`` in float32, in which the numbers were published."""
     import tensorflow as tf
 
-    from vae_batch.models.inception_extractor import InceptionExtractor, identify_inception
+    from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     return InceptionExtractor(identify_inception("inception-2015", [weights]), _BATCH_SIZE).extract

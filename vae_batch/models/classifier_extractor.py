@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vae_batch.models.checkpoints import read_file
 from vae_batch.models.image_range import from_uint8
-from vae_batch.models.inception_extractor import ExtractorIdentity
+from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.models.keras_files import load_keras_file
 from vae_batch.plan.errors import CheckpointError, InputError
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.classifier_extractor import ClassifierExtractor, identify_classifier
-from vae_batch.models.inception_extractor import (
+from vae_batch.models.inception.extractor import (
     ExtractorIdentity,
     InceptionExtractor,
     identify_inception,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vae_batch.models.extractors import load_extractor
-from vae_batch.models.inception_extractor import ExtractorIdentity
+from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.run.executor import Executor
 from vae_batch.run.record import read_record

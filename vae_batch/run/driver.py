@@ -13,10 +13,11 @@ from vae_batch.run.batch_size import choose_batch_size, with_recorded_batch_size
 from vae_batch.run.executor import Executor, Handle
 from vae_batch.run.plan import PlannedRow, RunPlan, make_plan
 from vae_batch.run.progress import ProgressDisplay
+from vae_batch.run.recipe import Recipe
 from vae_batch.run.record import claim_output
 from vae_batch.run.reference_images import store_reference
 from vae_batch.run.scoring import Damaged, failed_row, reduce_unit, score_row
-from vae_batch.run.shard_worker import Recipe, ShardOutcome
+from vae_batch.run.shard_worker import ShardOutcome
 from vae_batch.run.stores import RunStores
 from vae_batch.run.worklist import Worklist
 from vae_batch.storage import forget, read_score_rows, upsert_scores

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from vae_batch.plan import Shard, Unit
-from vae_batch.run.shard_worker import Recipe, ShardOutcome, ShardWorker, device_name
+from vae_batch.run.recipe import Recipe
+from vae_batch.run.shard_worker import ShardOutcome, ShardWorker, device_name
 
 Task = tuple[Unit, Shard]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.extractors import extractor_folder, identify_extractor
-from vae_batch.models.inception_extractor import ExtractorIdentity
+from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint, identity_of
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.stores import RunStores

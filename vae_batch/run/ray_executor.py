@@ -21,7 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vae_batch.plan import EvaluationSpec, InputError, Shard, Unit
 from vae_batch.run.executor import Handle, Task
-from vae_batch.run.shard_worker import Recipe, ShardOutcome, ShardWorker
+from vae_batch.run.recipe import Recipe
+from vae_batch.run.shard_worker import ShardOutcome, ShardWorker
 from vae_batch.run.worker_environment import thread_environment
 
 #: One shard computes while the one before is written.

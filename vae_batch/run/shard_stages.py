@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
@@ -20,10 +18,8 @@ from vae_batch.models.image_range import from_uint8, to_three_channels, to_uint8
 from vae_batch.models.sampling import standard_normals
 from vae_batch.models.vae import KerasVae, to_images
 from vae_batch.plan import CheckpointError, EvaluationSpec, Shard
+from vae_batch.run.recipe import Recipe
 from vae_batch.run.reference_images import read_reference
-
-if TYPE_CHECKING:
-    from vae_batch.run.shard_worker import Recipe
 
 Images = npt.NDArray[np.uint8]
 Arrays = dict[str, npt.NDArray[np.generic]]

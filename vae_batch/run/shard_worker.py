@@ -8,12 +8,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.extractors import Extractor, load_extractor
-from vae_batch.models.inception_extractor import ExtractorIdentity
 from vae_batch.models.vae import KerasVae, load_vae
-from vae_batch.plan import CheckpointError, EvaluationSpec, InputError, Shard, Unit
-from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.plan import CheckpointError, InputError, Shard, Unit
+from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_stages import (
     Arrays,
     activations_of_generated,
@@ -21,7 +19,6 @@ from vae_batch.run.shard_stages import (
     gallery_of_checkpoint,
     losses_of_checkpoint,
 )
-from vae_batch.run.stores import RunStores
 from vae_batch.storage import encode_arrays, encode_columns, write_with_receipt
 
 Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
@@ -30,17 +27,6 @@ Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
 MAX_ATTEMPTS = 3
 
 _KEPT_CHECKPOINTS = 2
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All a worker needs to compute any shard of a run; small and picklable."""
-
-    spec: EvaluationSpec
-    stores: RunStores
-    reference: ReferenceFacts
-    checkpoints: dict[str, Checkpoint]
-    extractors: dict[str, ExtractorIdentity]
 
 
 @dataclass(frozen=True)

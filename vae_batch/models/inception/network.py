@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from vae_batch.models.inception_layout import BLOCKS, FEATURE_DIM, IMAGE_SIZE, UNITS, Block
-from vae_batch.models.resize import Tensor
+from vae_batch.models.inception.layout import BLOCKS, FEATURE_DIM, IMAGE_SIZE, UNITS, Block
+from vae_batch.models.inception.resize import Tensor
 
 if TYPE_CHECKING:
     import keras
 
-    from vae_batch.models.inception_weights import InceptionWeights
+    from vae_batch.models.inception.folded_weights import InceptionWeights
 
 Variant = Literal["2015", "keras"]
 

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.inception_layout import FEATURE_DIM, IMAGE_SIZE
-from vae_batch.models.inception_weights import (
+from vae_batch.models.inception.folded_weights import (
     RANDOM_CLASSES,
     InceptionWeights,
     description_sha256,
     random_weights,
     random_weights_description,
 )
-from vae_batch.models.resize import check_normalisation, check_resize
+from vae_batch.models.inception.layout import FEATURE_DIM, IMAGE_SIZE
+from vae_batch.models.inception.resize import check_normalisation, check_resize
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:
-    from vae_batch.models.inception_network import Variant
-    from vae_batch.models.inception_runtime import Runner
+    from vae_batch.models.inception.network import Variant
+    from vae_batch.models.inception.runtime import Runner
 
 # Extractor -> network variant, resize, normalisation.
 _PROTOCOLS: dict[str, tuple[Variant, str, str]] = {
@@ -133,7 +133,7 @@ def _identify_weights(
     if name == "inception-random":
         sha256 = description_sha256(random_weights_description())
         return None, sha256, RANDOM_CLASSES, _RANDOM_REASON, True
-    from vae_batch.models.weight_search import find_weights
+    from vae_batch.models.weights.search import find_weights
 
     found = find_weights(name, weights, allow_unverified=allow_unverified)
     reason = None if found.class_count else _NO_TOP_REASON
@@ -149,8 +149,8 @@ def _load(identity: ExtractorIdentity) -> InceptionWeights:
                 "of vae_batch makes; use the same version everywhere."
             )
         return random_weights()
-    from vae_batch.models.weight_readers import read_weights
-    from vae_batch.models.weight_search import locate_identified
+    from vae_batch.models.weights.readers import read_weights
+    from vae_batch.models.weights.search import locate_identified
 
     found = locate_identified(identity.name, identity.weights_path, identity.weights_sha256)
     weights = read_weights(found)
@@ -182,8 +182,8 @@ class InceptionExtractor:
             raise InputError(f"batch_size should be at least 1, found {batch_size}.")
         import keras
 
-        from vae_batch.models import inception_runtime
-        from vae_batch.models.inception_network import build_network
+        from vae_batch.models.inception import runtime as inception_runtime
+        from vae_batch.models.inception.network import build_network
 
         self.identity = identity
         self.batch_size = batch_size
@@ -233,7 +233,7 @@ class InceptionExtractor:
             )
 
     def _runner(self, height: int, width: int) -> Runner:
-        from vae_batch.models import inception_runtime
+        from vae_batch.models.inception import runtime as inception_runtime
 
         runner = self._runners.pop((height, width), None)
         if runner is None:

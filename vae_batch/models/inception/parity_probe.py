@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.inception_extractor import (
+from vae_batch.models.inception.extractor import (
     ExtractorIdentity,
     InceptionExtractor,
     identify_inception,
 )
-from vae_batch.models.inception_layout import FEATURE_DIM, IMAGE_SIZE
-from vae_batch.models.resize import NUMPY_OPS, normalise, resize
+from vae_batch.models.inception.layout import FEATURE_DIM, IMAGE_SIZE
+from vae_batch.models.inception.resize import NUMPY_OPS, normalise, resize
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ def features_in_float64(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     Returns:
         (n, 2048) float64.
     """
-    from vae_batch.models.inception_network import build_network
-    from vae_batch.models.inception_weights import random_weights
+    from vae_batch.models.inception.folded_weights import random_weights
+    from vae_batch.models.inception.network import build_network
 
     identity = identify_inception(_EXTRACTOR)
     network = _in_float64(build_network(random_weights(), "keras"))
@@ -217,7 +217,7 @@ def write_stored_probe(path: Path, command: str, versions: dict[str, str]) -> St
     """
     images, identity = probe_images(), identify_inception(_EXTRACTOR)
     provenance = {
-        "what": "pooled features of vae_batch.models.parity_probe.probe_images, float64 throughout",
+        "what": "pooled features of this module's probe_images, float64 throughout",
         "command": command,
         "versions": versions,
         **_fixed_points(images, identity),

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.weight_formats import TORCH_LEGACY_MAGIC
+from vae_batch.models.weights.formats import TORCH_LEGACY_MAGIC
 from vae_batch.plan.errors import InputError
 
 Array = NDArray[np.generic]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vae_batch.models.fitting import layer_maker, save_model, train_epochs
 from vae_batch.models.image_range import to_three_channels
+from vae_batch.models.training.fitting import layer_maker, save_model, train_epochs
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:

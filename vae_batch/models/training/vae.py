@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from vae_batch.models.fitting import Tensor, layer_maker, save_model, train_epochs
+from vae_batch.models.training.fitting import Tensor, layer_maker, save_model, train_epochs
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae_batch.models.weight_formats import WeightFile, inspect_weight_file
-from vae_batch.models.weight_registry import (
+from vae_batch.models.weights.formats import WeightFile, inspect_weight_file
+from vae_batch.models.weights.registry import (
     PUBLISHED,
     PublishedWeights,
     published_by_name,
     published_for,
 )
-from vae_batch.models.weight_search import cache_folder, refusal, search_folders
+from vae_batch.models.weights.search import cache_folder, refusal, search_folders
 from vae_batch.plan.errors import InputError
 
 
@@ -86,7 +86,7 @@ def fetch_weights(name: str) -> VerifiedWeights:
     Raises:
         InputError: Unknown name, or the download failed.
     """
-    from vae_batch.models.weight_download import download_weights
+    from vae_batch.models.weights.download import download_weights
 
     preferred = published_for(name)
     entry = preferred[0] if preferred else published_by_name(name)
@@ -106,7 +106,7 @@ def verify_weights(path: str | Path) -> VerifiedWeights:
 
 
 def _verified(file: WeightFile) -> VerifiedWeights:
-    from vae_batch.models.weight_readers import read_weights
+    from vae_batch.models.weights.readers import read_weights
 
     problem = refusal(file, file.extractor or "inception-2015", allow_unverified=False)
     readable = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vae_batch.models.weight_registry import (
+from vae_batch.models.weights.registry import (
     FORMAT_EXTRACTORS,
     GRAPHDEF_MEMBER,
     PublishedWeights,
@@ -158,7 +158,7 @@ def _class_count(path: Path, format: str, published: PublishedWeights | None) ->
     if published is not None:
         return published.class_count
     if format == "keras-h5":
-        from vae_batch.models.weight_keras_h5 import keras_class_count
+        from vae_batch.models.weights.keras_h5 import keras_class_count
 
         return keras_class_count(path)
     return 1008 if format in FORMAT_EXTRACTORS else 0

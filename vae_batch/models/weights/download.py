@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from vae_batch.models.weight_formats import WeightFile, inspect_weight_file
-from vae_batch.models.weight_registry import PublishedWeights
+from vae_batch.models.weights.formats import WeightFile, inspect_weight_file
+from vae_batch.models.weights.registry import PublishedWeights
 from vae_batch.plan.errors import InputError
 
 _CHUNK = 1 << 18

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_batch.models.inception_layout import FEATURE_DIM, KERAS_ORDER, UNITS
-from vae_batch.models.inception_weights import (
+from vae_batch.models.inception.folded_weights import (
     FoldedUnit,
     InceptionWeights,
     WeightChecks,
     fold,
     torch_kernel_shape,
 )
-from vae_batch.models.weight_formats import WeightFile, open_content
+from vae_batch.models.inception.layout import FEATURE_DIM, KERAS_ORDER, UNITS
+from vae_batch.models.weights.formats import WeightFile, open_content
 from vae_batch.plan.errors import InputError
 
 _CLASSES_2015 = 1008
@@ -21,7 +21,7 @@ _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
 def _from_state_dict(file: WeightFile) -> InceptionWeights:
-    from vae_batch.models.weight_state_dict import read_state_dict
+    from vae_batch.models.weights.state_dict import read_state_dict
 
     arrays = read_state_dict(file.path)
     top = arrays.get("fc.weight")
@@ -43,7 +43,7 @@ def _from_state_dict(file: WeightFile) -> InceptionWeights:
 
 
 def _from_graphdef(file: WeightFile) -> InceptionWeights:
-    from vae_batch.models.weight_graphdef import read_graphdef
+    from vae_batch.models.weights.graphdef import read_graphdef
 
     with open_content(file.path, file.format) as stream:
         arrays, epsilons = read_graphdef(stream, str(file.path))
@@ -65,7 +65,7 @@ def _from_graphdef(file: WeightFile) -> InceptionWeights:
 
 
 def _from_keras_h5(file: WeightFile) -> InceptionWeights:
-    from vae_batch.models.weight_keras_h5 import keras_arrays
+    from vae_batch.models.weights.keras_h5 import keras_arrays
 
     arrays = keras_arrays(file.path, KERAS_ORDER)
     checks = WeightChecks(str(file.path), arrays)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.inception_layout import BATCH_NORM_EPSILON, FEATURE_DIM, UNITS, Unit
+from vae_batch.models.inception.layout import BATCH_NORM_EPSILON, FEATURE_DIM, UNITS, Unit
 from vae_batch.plan.errors import InputError
 
 Float32 = NDArray[np.float32]

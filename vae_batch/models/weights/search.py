@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_batch.models.weight_formats import WeightFile, inspect_weight_file
-from vae_batch.models.weight_registry import (
+from vae_batch.models.weights.formats import WeightFile, inspect_weight_file
+from vae_batch.models.weights.registry import (
     FORMAT_EXTRACTORS,
     FORMAT_WORDS,
     PUBLISHED,
@@ -148,7 +148,7 @@ def _in_folder(extractor: str, folder: Path, allow_unverified: bool) -> WeightFi
 
 def _may_fit(path: Path, extractor: str, allow_unverified: bool) -> bool:
     """Whether a file of another name is worth hashing: right format and a known or any size."""
-    from vae_batch.models.weight_formats import sniff_format
+    from vae_batch.models.weights.formats import sniff_format
 
     format = sniff_format(path)
     if FORMAT_EXTRACTORS.get(format) != extractor:
@@ -158,7 +158,7 @@ def _may_fit(path: Path, extractor: str, allow_unverified: bool) -> bool:
 
 
 def _download(entry: PublishedWeights, searched: Sequence[Path]) -> WeightFile:
-    from vae_batch.models.weight_download import download_weights
+    from vae_batch.models.weights.download import download_weights
 
     try:
         return download_weights(entry, cache_folder())

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.inception_layout import IMAGE_SIZE
-from vae_batch.models.resize import Tensor, normalise, resize
+from vae_batch.models.inception.layout import IMAGE_SIZE
+from vae_batch.models.inception.resize import Tensor, normalise, resize
 
 if TYPE_CHECKING:
     import keras

@@ -1,0 +1,1 @@
+"""The Inception extractors: one network in two variants, its protocols and its parity probe."""

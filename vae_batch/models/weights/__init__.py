@@ -1,0 +1,1 @@
+"""Published weight files: finding, downloading, checking and reading them."""

@@ -1,0 +1,22 @@
+"""What a worker is told: all it needs to compute any shard of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.models.inception.extractor import ExtractorIdentity
+from vae_batch.plan import EvaluationSpec
+from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.stores import RunStores
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All a worker needs to compute any shard of a run; small and picklable."""
+
+    spec: EvaluationSpec
+    stores: RunStores
+    reference: ReferenceFacts
+    checkpoints: dict[str, Checkpoint]
+    extractors: dict[str, ExtractorIdentity]
