@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
-from vae_batch.run.driver import RunSummary, prepare, run
+from vae_batch.run.driver import RunSummary, prepare, rows_to_score, run
 from vae_batch.run.executor import Executor, SerialExecutor
 from vae_batch.run.progress import ProgressDisplay
 
@@ -16,8 +16,9 @@ def evaluate(spec: EvaluationSpec, progress: ProgressDisplay) -> RunSummary:
       InputError: Something given cannot be used; nothing already done is lost.
     """
     plan = prepare(spec, progress)
-    with make_executor(spec) as executor:
-        progress.say(f"{len(plan.rows)} rows to score on {executor.description}")
+    # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
+    with make_executor(spec) if rows_to_score(plan) else SerialExecutor() as executor:
+        progress.say(f"{len(plan.rows)} rows, on {executor.description}")
         summary = run(plan, executor, progress)
     write_report(plan.stores.out)
     return summary

@@ -121,3 +121,13 @@ def test_a_folder_without_a_run(command: str, tmp_path: Path) -> None:
     result = call(command, str(tmp_path))
     assert result.exit_code == 2
     assert "holds no" in result.stderr
+
+
+def test_nothing_left_to_score_starts_no_cluster(
+    toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("score", *flags(toy_settings), "--json").exit_code == 0
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # where no cluster answers
+    again = call("score", *flags(toy_settings | {"workers": 1}), "--json")
+    assert again.exit_code == 0, again.stderr
+    assert "0 shards computed" in again.stderr

@@ -37,7 +37,7 @@ def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
     """
     try:
         digest = hashlib.sha256(read_file(path)).hexdigest()
-    except (FileNotFoundError, IsADirectoryError, OSError) as error:
+    except OSError as error:
         raise InputError(
             f"extractor {path} cannot be read ({type(error).__name__}); expected the path of a "
             "Keras classifier (.keras), or one of inception-2015, inception-keras, "

@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from vae_batch.models.classifier_extractor import ClassifierExtractor, identify_classifier
 from vae_batch.models.inception.extractor import (
+    INCEPTION_EXTRACTORS,
     ExtractorIdentity,
     InceptionExtractor,
     identify_inception,
 )
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.spec import EvaluationSpec
-
-INCEPTIONS = ("inception-2015", "inception-keras", "inception-random")
 
 
 class Extractor(Protocol):
@@ -52,23 +51,23 @@ def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
     Raises:
       InputError: The name is unknown, its weights are not to be had or not to be trusted.
     """
-    if name in INCEPTIONS:
+    if name in INCEPTION_EXTRACTORS:
         return identify_inception(
             name, spec.weights, allow_unverified=spec.allow_unverified_weights
         )
     if "/" in name or Path(name).suffix or Path(name).exists():
         return identify_classifier(name, spec.classifier_range)
-    near = difflib.get_close_matches(name, INCEPTIONS, n=1)
+    near = difflib.get_close_matches(name, INCEPTION_EXTRACTORS, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
-        f"unknown extractor {name!r}{hint}; expected {', '.join(INCEPTIONS)} or the path of a "
-        "Keras classifier (.keras)"
+        f"unknown extractor {name!r}{hint}; expected {', '.join(INCEPTION_EXTRACTORS)} or the "
+        "path of a Keras classifier (.keras)"
     )
 
 
 def load_extractor(identity: ExtractorIdentity, batch_size: int) -> Extractor:
     """The network that an identity names."""
-    if identity.name in INCEPTIONS:
+    if identity.name in INCEPTION_EXTRACTORS:
         return InceptionExtractor(identity, batch_size)
     return ClassifierExtractor(identity)
 

@@ -83,7 +83,7 @@ class _Driver:
 
     def __init__(self, plan: RunPlan, executor: Executor, progress: ProgressDisplay) -> None:
         self._plan, self._executor, self._progress = plan, executor, progress
-        self._worklist = Worklist(plan.stores, _rows_to_score(plan))
+        self._worklist = Worklist(plan.stores, rows_to_score(plan))
         self._under_way: list[tuple[Handle, Callable[[Any], None]]] = []
         self._computed = 0
 
@@ -198,7 +198,7 @@ def _settle_batch_size(plan: RunPlan, executor: Executor) -> RunPlan:
     return make_plan(spec, plan.stores, plan.reference)
 
 
-def _rows_to_score(plan: RunPlan) -> list[PlannedRow]:
+def rows_to_score(plan: RunPlan) -> list[PlannedRow]:
     """Rows that the score table does not hold as scored under the same fingerprint."""
     scored = {
         (row["checkpoint"], row["extractor"]): row["fingerprint"]
