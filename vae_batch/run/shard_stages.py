@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,7 +23,7 @@ from vae_batch.plan import CheckpointError, EvaluationSpec, Shard
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.reference_images import read_reference
 
-Images = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 #: Reference images of the gallery: enough to order latent dimensions by their KL.
@@ -31,7 +33,7 @@ _GALLERY_IMAGES = 512
 def activations_of_reference(recipe: Recipe, extractor: Extractor, shard: Shard) -> Arrays:
     """The extractor's output on reference images."""
     images = read_reference(recipe.stores.reference, recipe.reference, shard.start, shard.stop)
-    return _activations(recipe.spec, extractor, images, shard)
+    return _activations(recipe.spec, extractor, shard, to_three_channels(images), extractor.extract)
 
 
 def activations_of_generated(
@@ -40,11 +42,15 @@ def activations_of_generated(
     """The extractor's output on decoded latent samples, rounded to 8 bits.
 
     Generated images are rounded as if they had been saved as PNG, like the reference's, which is
-    what the literature's tools score.
+    what the literature's tools score. One batch is decoded while another is extracted.
     """
     latents = standard_normals(spec.seed, "latents", shard.start, shard.stop, vae.latent_shape)
-    images = to_uint8(to_images(vae.decode(latents), vae.output), spec.model_range)
-    return _activations(spec, extractor, images, shard)
+
+    def decode_and_extract(batch: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
+        images = to_uint8(to_images(vae.decode(batch), vae.output), spec.model_range)
+        return extractor.extract(to_three_channels(images))
+
+    return _activations(spec, extractor, shard, latents, decode_and_extract)
 
 
 def losses_of_checkpoint(recipe: Recipe, vae: KerasVae, shard: Shard) -> Arrays:
@@ -80,13 +86,14 @@ def gallery_of_checkpoint(recipe: Recipe, vae: KerasVae) -> Arrays:
 
 
 def _activations(
-    spec: EvaluationSpec, extractor: Extractor, images: Images, shard: Shard
+    spec: EvaluationSpec,
+    extractor: Extractor,
+    shard: Shard,
+    inputs: npt.NDArray[np.generic],
+    extract: Callable[..., tuple[Floats, Floats]],
 ) -> Arrays:
     features, probabilities = map_batches(
-        extractor.extract,
-        spec.settled_batch_size,
-        to_three_channels(images),
-        concurrency=extractor.concurrent_batches,
+        extract, spec.settled_batch_size, inputs, concurrency=extractor.concurrent_batches
     )
     return {
         "index": np.arange(shard.start, shard.stop),

@@ -191,7 +191,7 @@ class InceptionExtractor:
         self.concurrent_batches = 1
         if self._on_tensorflow:
             inception_runtime.configure_tensorflow(threads)
-            self.concurrent_batches = inception_runtime.concurrent_batches()
+            self.concurrent_batches = inception_runtime.CONCURRENT_BATCHES
         self._network = build_network(_load(identity), _PROTOCOLS[identity.name][0])
         self._runners: dict[tuple[int, int], Runner] = {}
         self._compiling = threading.Lock()

@@ -45,16 +45,13 @@ def configure_tensorflow(threads: int | None) -> None:
         pass
 
 
-def concurrent_batches() -> int:
-    """Batches that should run at once on this process's device.
+CONCURRENT_BATCHES = 2
+"""Batches that should be under way at once in a TensorFlow process.
 
-    Two on CPUs: while one waits for its slowest thread at the end of an operation, the other
-    keeps the cores busy (1.1 times as many images/s on 2 cores). They share one pool of threads
-    and move no bit.
-    """
-    import tensorflow as tf
-
-    return 1 if tf.config.list_physical_devices("GPU") else 2
+On CPUs one keeps the cores busy while the other waits for its slowest thread at the end of an
+operation (1.1 times as many images/s on 2 cores); on GPUs one is prepared on the host while the
+other computes. They share one pool of threads and move no bit.
+"""
 
 
 def _tensorflow_resize(images: Tensor, name: str) -> Tensor:
