@@ -15,8 +15,8 @@ from vae_batch.run.executor import Executor
 from vae_batch.run.record import read_record
 from vae_batch.storage import Store
 
-#: On CPUs 32 and 64 extract within a few percent of each other (jobs/benchmark_extraction.py), and
-#: one size everywhere keeps the bits of different machines alike; so nothing is probed there.
+#: On CPUs larger batches were no faster (jobs/benchmark_extraction.py) and take more memory; one
+#: size everywhere keeps the bits of different machines alike; so nothing is probed there.
 CPU_BATCH_SIZE = 32
 
 CANDIDATES = (32, 64, 128, 256)

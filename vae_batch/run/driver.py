@@ -11,7 +11,7 @@ from vae_batch.models.extractors import extractor_folder
 from vae_batch.plan import EvaluationSpec, InputError, Unit
 from vae_batch.run.batch_size import choose_batch_size, with_recorded_batch_size
 from vae_batch.run.executor import Executor, Handle
-from vae_batch.run.plan import PlannedRow, RunPlan, make_plan
+from vae_batch.run.plan import PlannedRow, RunPlan, make_plan, with_batch_size
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.record import claim_output
@@ -194,8 +194,7 @@ def _settle_batch_size(plan: RunPlan, executor: Executor) -> RunPlan:
     """The plan with a batch size, which moves bits and so belongs to its identity."""
     extractors = [row.extractor for row in plan.rows]
     size = choose_batch_size(executor, extractors, plan.reference.shape)
-    spec = plan.spec.model_copy(update={"batch_size": size})
-    return make_plan(spec, plan.stores, plan.reference)
+    return with_batch_size(plan, size)
 
 
 def rows_to_score(plan: RunPlan) -> list[PlannedRow]:

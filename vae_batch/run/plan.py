@@ -71,6 +71,13 @@ def make_plan(spec: EvaluationSpec, stores: RunStores, reference: ReferenceFacts
     return RunPlan(spec, stores, reference, tuple(rows))
 
 
+def with_batch_size(plan: RunPlan, size: int) -> RunPlan:
+    """The plan of another batch size; checkpoints and weights are not hashed again."""
+    spec = plan.spec.model_copy(update={"batch_size": size})
+    rows = [_plan_row(spec, plan.reference, row.checkpoint, row.extractor) for row in plan.rows]
+    return RunPlan(spec, plan.stores, plan.reference, tuple(rows))
+
+
 def _plan_row(
     spec: EvaluationSpec,
     reference: ReferenceFacts,
