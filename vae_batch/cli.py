@@ -14,6 +14,7 @@ from rich.table import Table
 from vae_batch import __version__
 from vae_batch.commands.doctor import doctor
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
+from vae_batch.commands.inspect import inspect
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.commands.weights import weights
 from vae_batch.plan import EvaluationSpec
@@ -26,13 +27,14 @@ app = typer.Typer(
 )
 app.add_typer(weights, name="weights")
 app.command()(doctor)
+app.command()(inspect)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
 _Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
 
 
 @app.command("score")
-@with_spec_flags
+@with_spec_flags()
 def score(
     targets: Annotated[
         list[str] | None,

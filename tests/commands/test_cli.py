@@ -32,7 +32,7 @@ def test_every_spec_field_is_a_flag() -> None:
     command = {p.name: p for p in _score_parameters()}
     assert "Usage" in help_text
     for name in EvaluationSpec.model_fields:
-        if name != "checkpoints":
+        if name not in ("checkpoints", "per_checkpoint"):
             assert "--" + name.replace("_", "-") in command[name].opts
             assert command[name].help
     assert "--extractor" in command["extractors"].opts
@@ -76,7 +76,7 @@ def test_table_report_and_status(toy_settings: dict[str, Any]) -> None:
     for kind in ("samples", "reconstructions", "interpolation", "traversal"):
         assert sum(name.startswith(kind) for name in pictures) == 3
     status = json.loads(call("status", str(out), "--json").stdout)
-    assert [(row["status"], row["done"], row["total"]) for row in status] == [("scored", 8, 8)] * 3
+    assert [(row["status"], row["done"], row["total"]) for row in status] == [("scored", 9, 9)] * 3
 
 
 def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_p
     toy_settings["checkpoints"] = [*toy_settings["checkpoints"], str(tmp_path / "bad-0009.keras")]
     result = call("score", *flags(toy_settings))
     assert result.exit_code == 3
-    assert "not a readable .keras file" in result.stderr
+    assert "is a text file, not a model" in result.stderr
     assert "bad-0009" in result.stdout
     rows = json.loads(call("status", toy_settings["out"], "--json").stdout)
     assert {row["status"] for row in rows} == {"scored", "failed"}

@@ -6,7 +6,7 @@ from scipy import stats
 
 from vae_batch.models.batching import map_batches
 from vae_batch.models.gallery import interpolate, traverse
-from vae_batch.models.sampling import standard_normals
+from vae_batch.models.sampling import draw_labels, standard_normals, standard_uniforms
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (4,), (2, 2, 3)])
@@ -74,3 +74,38 @@ def test_traversal_moves_one_coordinate() -> None:
     difference = (swept - centre).reshape(2, 2, 6)
     np.testing.assert_array_equal(np.flatnonzero(difference[0].any(axis=0)), [4])
     np.testing.assert_array_equal(swept.reshape(2, 2, 6)[1, :, 0], [-3, 3])
+
+
+def test_labels_depend_on_their_index_alone() -> None:
+    whole = draw_labels(7, 0, 100, [3, 0, 5, 2])
+    assert whole.dtype == np.int64
+    np.testing.assert_array_equal(draw_labels(7, 40, 60, [3, 0, 5, 2]), whole[40:60])
+    assert (draw_labels(8, 0, 100, [3, 0, 5, 2]) != whole).any()
+
+
+def test_labels_follow_the_references_distribution() -> None:
+    """Chi-squared of 100,000 draws; a class without images is never drawn."""
+    counts = np.array([30, 0, 50, 20])
+    drawn = np.bincount(draw_labels(0, 0, 100_000, counts), minlength=4)
+    assert drawn[1] == 0
+    present = [0, 2, 3]
+    assert stats.chisquare(drawn[present], 1000.0 * counts[present]).pvalue > 1e-3
+
+
+def test_labels_are_frozen_and_inverse() -> None:
+    """Uniform u belongs to the first class whose cumulated share is above u.
+
+    Sample i's uniform is the first raw word of counter i of Philox(key=(seed, 3)).
+    """
+    uniforms = standard_uniforms(3, "labels", 0, 50)
+    word = int(np.random.Philox(key=[3, 3], counter=[7, 0, 0, 0]).random_raw(1)[0])
+    assert uniforms[7] == ((word >> 11) + 0.5) * 2.0**-53
+    labels = draw_labels(3, 0, 50, [1, 3])
+    np.testing.assert_array_equal(labels, np.where(uniforms < 0.25, 0, 1))
+    assert labels[:12].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("counts", [[], [0, 0], [3, -1]])
+def test_counts_that_are_none(counts: list[int]) -> None:
+    with pytest.raises(ValueError, match="expected images of each class"):
+        draw_labels(0, 0, 5, counts)

@@ -12,14 +12,20 @@ REQUIRED = {"checkpoints": ["a.keras"], "reference": "digits"}
 #: Every field by its role. A new field must be added here by someone who has thought about it.
 ROLES = {
     "identity": {
-        "reference_samples", "samples", "seed", "likelihood", "sigma", "beta", "model_range",
-        "splits", "shard_size", "batch_size",
+        "reference_samples", "samples", "seed", "splits", "shard_size", "batch_size",
     },
     "content": {
-        "checkpoints", "reference", "reference_split", "reference_range", "extractors", "weights",
+        "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split", "reference_range", "extractors", "weights",
         "classifier_range",
     },
-    "runtime": {"out", "workers", "address", "reference_cache", "allow_unverified_weights"},
+    "reading": {
+        "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",
+        "builder", "custom_objects", "encode_signature", "decode_signature",
+    },
+    "runtime": {
+        "out", "workers", "address", "reference_cache", "allow_unverified_weights", "trust",
+        "memory_cap",
+    },
 }  # fmt: skip
 
 
@@ -30,6 +36,7 @@ def test_every_field_is_classified() -> None:
             f"EvaluationSpec.{name}: decide its role. 'identity' if changing it changes any stored "
             "number (it then enters the fingerprint, and old output folders are refused); "
             "'content' if it names something that enters the fingerprint by the hash of its bytes; "
+            "'reading' if it says how a checkpoint's files are to be understood; "
             "'runtime' if it can never move a number. Declare the role in spec.py and list the "
             "field under the same role in ROLES of this test."
         )

@@ -116,8 +116,8 @@ def test_interrupted_twice_gives_the_same_bits_and_recomputes_nothing(
     resumed = score(toy_settings, executor)
     computed += executor.computed
     assert numbers(resumed) == numbers(quiet)
-    # 100 reference images make 2 shards; 3 checkpoints have 3 + 2 + 1 shards each.
-    assert len(computed) == len(set(computed)) == 2 + 3 * 6
+    # 100 reference images make 2 shards; 3 checkpoints have 3 + 2 + 1 + 1 shards each.
+    assert len(computed) == len(set(computed)) == 2 + 3 * 7
     assert {row.status for row in run_status(toy_settings["out"])} == {"scored"}
 
 
@@ -138,7 +138,7 @@ def test_a_new_checkpoint_costs_its_own_shards_only(
     summary = score(toy_settings | {"checkpoints": [str(folder / "step-000[12]")]}, executor)
     assert len(summary.rows) == 2
     assert all("step-0002" in name for name in executor.computed)
-    assert len(executor.computed) == 3 + 2 + 1  # generated, losses, gallery
+    assert len(executor.computed) == 3 + 2 + 1 + 1  # generated, losses, gallery, description
 
 
 def test_order_and_sharding_of_checkpoints_do_not_move_bits(toy_settings: dict[str, Any]) -> None:
@@ -187,15 +187,18 @@ def test_bad_checkpoints_cost_one_row_each(toy_settings: dict[str, Any], tmp_pat
     healthy = numbers(score(toy_settings | {"out": toy_settings["out"] + "-healthy"}))
     summary = score(toy_settings | {"checkpoints": [str(runs)]})
     reasons = {row["step"]: row["reason"] for row in summary.rows if row["status"] == "failed"}
-    assert summary.failed == 5
+    assert summary.failed == 4
     assert "truncated" in reasons[4]
-    assert "no layer named 'encoder'" in reasons[5]
-    assert "save encoder.keras and decoder.keras" in reasons[5]
+    assert "no part of an autoencoder" in reasons[5]
     assert "NaN" in reasons[6]
     assert "diverged" in reasons[6]
-    assert "decoder.keras is missing" in reasons[7]
     assert "declare --likelihood" in reasons[8]
-    scored = [row for row in numbers(summary) if row["status"] == "scored"]
+    *scored, encoder_alone = [row for row in numbers(summary) if row["status"] == "scored"]
+    assert encoder_alone["step"] == 7
+    assert encoder_alone["kl"] > 0
+    for name in ("elbo", "reconstruction_nll", "fid", "inception_score"):
+        assert encoder_alone[name] is None
+        assert "encoder alone" in encoder_alone[f"{name}_reason"]
     for row, expected in zip(scored, healthy, strict=True):
         same = {k: v for k, v in expected.items() if k not in ("checkpoint", "fingerprint")}
         assert {k: row[k] for k in same} == same

@@ -3,60 +3,81 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from vae_batch.plan import EvaluationSpec, make_spec, read_toml
+from vae_batch.plan import EvaluationSpec, make_spec, read_toml, role_of
 
-_ALSO_CALLED = {"extractors": "--extractor"}
+_ALSO_CALLED = {"extractors": "--extractor", "trust": "--trust-checkpoints"}
+#: Given as arguments, or in a TOML file only.
+_NO_FLAG = ("checkpoints", "per_checkpoint")
+#: Every field that has a flag.
+FLAGS = tuple(name for name in EvaluationSpec.model_fields if name not in _NO_FLAG)
+_PANELS = {"reading": "How checkpoints are read", "runtime": "Where and how to run"}
 
 Command = Callable[..., None]
 
 
-def with_spec_flags(command: Command) -> Command:
-    """Give a command one option for each spec field but ``checkpoints``.
+def with_spec_flags(names: Sequence[str] = FLAGS) -> Callable[[Command], Command]:
+    """Give a command one option for each of the named spec fields.
 
     The command gets those that the user has set as keyword ``settings``.
     """
-    hints = get_type_hints(command, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[name])
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name != "settings"
-    ]
-    flags = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name)
-        )
-        for name in EvaluationSpec.model_fields
-        if name != "checkpoints"
-    ]
 
-    def wrapper(**values: Any) -> None:  # noqa: ANN401
-        settings = {flag.name: values.pop(flag.name) for flag in flags}
-        given = {name: value for name, value in settings.items() if value not in (None, [])}
-        command(**values, settings=given)
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name != "settings"
+        ]
+        flags = [
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name)
+            )
+            for name in sorted(names, key=_place)
+        ]
 
-    wrapper.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
-    wrapper.__doc__ = command.__doc__
-    wrapper.__name__ = command.__name__
-    return wrapper
+        def wrapper(**values: Any) -> None:  # noqa: ANN401
+            settings = {flag.name: values.pop(flag.name) for flag in flags}
+            given = {name: value for name, value in settings.items() if value not in (None, [])}
+            command(**values, settings=given)
+
+        wrapper.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+        wrapper.__doc__ = command.__doc__
+        wrapper.__name__ = command.__name__
+        return wrapper
+
+    return decorate
 
 
-def spec_of(targets: list[str], settings: Mapping[str, Any]) -> EvaluationSpec:
+def spec_of(
+    targets: list[str], settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> EvaluationSpec:
     """The spec of one TOML file or of checkpoints; flags win over the file.
+
+    Args:
+      targets: Checkpoints, or one TOML file.
+      settings: What was given as flags.
+      defaults: What a command does without, where neither gives it.
 
     Raises:
       InputError: The file or a value cannot be used.
     """
+    known = dict(defaults or {})
     if len(targets) == 1 and Path(targets[0]).suffix == ".toml":
-        return make_spec({**read_toml(targets[0]), **settings}, source=targets[0])
+        return make_spec({**known, **read_toml(targets[0]), **settings}, source=targets[0])
     if targets:
-        return make_spec({**settings, "checkpoints": targets})
-    return make_spec(settings)
+        return make_spec({**known, **settings, "checkpoints": targets})
+    return make_spec({**known, **settings})
+
+
+def _place(name: str) -> int:
+    """Panels in the order in which a user meets their questions."""
+    return ("identity", "content", "reading", "runtime").index(role_of(name)) or 1
 
 
 def _option(name: str) -> Any:  # noqa: ANN401
@@ -65,12 +86,14 @@ def _option(name: str) -> Any:  # noqa: ANN401
     names = [_ALSO_CALLED[name], flag] if name in _ALSO_CALLED else [flag]
     kind = _plain_type(field.annotation)
     if kind is bool:
-        names = [f"{flag}/--no-{flag[2:]}"]
+        names = [f"{name}/--no-{name[2:]}" for name in names[:1]] + names[1:]
     default = (
         "" if field.is_required() or field.default in (None, ()) else str(_shown(field.default))
     )
     help_text = f"{field.description}" + (f" (default {default})" if default else "")
-    return Annotated[kind | None, typer.Option(*names, help=help_text, show_default=False)]
+    panel = _PANELS.get(role_of(name), "What is scored")
+    option = typer.Option(*names, help=help_text, show_default=False, rich_help_panel=panel)
+    return Annotated[kind | None, option]
 
 
 def _plain_type(annotation: Any) -> Any:  # noqa: ANN401

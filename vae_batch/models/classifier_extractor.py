@@ -6,16 +6,19 @@ For digits, medical or satellite images a network trained on such images says mo
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.checkpoints import read_file
+from vae_batch.models.checkpoints import fetch, read_file
+from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.keras_file import load_keras_zip
 from vae_batch.models.image_range import from_uint8
 from vae_batch.models.inception.extractor import ExtractorIdentity
-from vae_batch.models.keras_files import load_keras_file
+from vae_batch.plan import Reading
 from vae_batch.plan.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _ACTIVATION_ONLY = ("Softmax", "Activation")
 _ROW_SUM_TOLERANCE = 1e-3
+_MEMORY_CAP = 16 * 2**30
 
 
 def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
@@ -74,8 +78,8 @@ class ClassifierExtractor:
         self._name = identity.name
         self._value_range = identity.normalisation
         try:
-            model = load_keras_file(str(identity.weights_path))
-        except CheckpointError as error:
+            model = _load(str(identity.weights_path))
+        except (CheckpointError, OSError) as error:
             raise InputError(f"extractor {identity.name}: {error}") from error
         self._channels = _channels(model, identity.name)
         self._run = _activations_function(model, identity.name)
@@ -98,6 +102,13 @@ class ClassifierExtractor:
                 f"only within {off:.3g}); expected a classifier that ends in softmax or in logits"
             )
         return features, probabilities
+
+
+def _load(path: str) -> keras.Model:
+    """The model of a local path or URI, in safe mode."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = fetch(path, Path(folder))
+        return load_keras_zip(str(local), LoadingTerms(Reading(), False, _MEMORY_CAP)).model
 
 
 def _channels(model: keras.Model, name: str) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from vae_batch.metrics import gaussian_kl_per_dimension
-from vae_batch.models.image_range import from_uint8, to_uint8
-from vae_batch.models.sampling import standard_normals
-from vae_batch.models.vae import VariationalAutoencoder, to_images
-from vae_batch.plan import EvaluationSpec
+from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.sampling import draw_labels, standard_normals
 
 SAMPLES = 64
 RECONSTRUCTIONS = 16
@@ -19,19 +19,26 @@ TRAVERSED_DIMENSIONS = 10
 TRAVERSAL_REACH = 3.0
 
 Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 def draw_gallery(
-    vae: VariationalAutoencoder, images: npt.NDArray[np.uint8], spec: EvaluationSpec
+    vae: Autoencoder,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64] | None,
+    seed: int,
+    label_counts: Sequence[int] = (),
 ) -> Arrays:
-    """Arrays of the report's pictures.
+    """Arrays of the report's pictures; what the checkpoint has no part for is left out.
 
     Args:
       vae: The checkpoint.
       images: (n, H, W, C) uint8 reference images; the first are reconstructed, all order the
         latent dimensions by their mean KL.
-      spec: Seed and value range.
+      labels: (n,) their classes, where the reference has them.
+      seed: Of the run.
+      label_counts: Reference images of each class, from which a conditional VAE's are drawn.
 
     Returns:
       ``samples`` (64, H, W, C) of the run's first latents, ``originals`` and ``reconstructions``
@@ -39,21 +46,45 @@ def draw_gallery(
       values, H, W, C) with ``traversal_dimensions``, ``traversal_kl`` (nats) and
       ``traversal_values``, ``reference_samples``; images are uint8.
     """
-    latents = standard_normals(spec.seed, "latents", 0, SAMPLES, vae.latent_shape)
-    mean, logvar = vae.encode(from_uint8(images, spec.model_range))
-    kl = gaussian_kl_per_dimension(mean, logvar).mean(axis=0)
+    missing = vae.description.missing
+    pictures: Arrays = {"reference_samples": images[:SAMPLES]}
+    if "decoder" not in missing and "prior" not in missing:
+        drawn = draw_labels(seed, 0, SAMPLES, label_counts) if label_counts else None
+        pictures |= _generated(vae, seed, drawn)
+    if "encoder" in missing:
+        return pictures
+    mean, logvar = vae.encode(vae.to_model(images), labels)
+    if "decoder" not in missing:
+        rows = slice(RECONSTRUCTIONS)
+        pictures["originals"] = images[rows]
+        pictures["reconstructions"] = _decode(vae, mean[rows], _rows(labels, rows))
+        if logvar is not None:
+            pictures |= _traversals(vae, mean, logvar, labels)
+    return pictures
+
+
+def _generated(vae: Autoencoder, seed: int, labels: Labels | None) -> Arrays:
+    latents = standard_normals(seed, "latents", 0, SAMPLES, vae.latent_shape)
+    paths = interpolate(latents)
+    # A path keeps one class, that of its beginning.
+    ends = None if labels is None else np.repeat(labels[: 2 * INTERPOLATIONS : 2], STEPS)
+    return {
+        "samples": _decode(vae, latents, labels),
+        "interpolation": _decode(vae, paths, ends),
+    }
+
+
+def _traversals(vae: Autoencoder, mean: Floats, logvar: Floats, labels: Labels | None) -> Arrays:
+    kl = gaussian_kl_per_dimension(mean, logvar).mean(axis=0).reshape(-1)
     dimensions = np.argsort(-kl, kind="stable")[:TRAVERSED_DIMENSIONS]
     values = np.linspace(-TRAVERSAL_REACH, TRAVERSAL_REACH, STEPS).astype(np.float32)
+    swept = traverse(mean[0], dimensions, values)
+    repeated = None if labels is None else np.repeat(labels[:1], len(dimensions) * STEPS)
     return {
-        "samples": _decode(vae, latents, spec),
-        "originals": images[:RECONSTRUCTIONS],
-        "reconstructions": _decode(vae, mean[:RECONSTRUCTIONS], spec),
-        "interpolation": _decode(vae, interpolate(latents), spec),
-        "traversal": _decode(vae, traverse(mean[0], dimensions, values), spec),
+        "traversal": _decode(vae, swept, repeated),
         "traversal_dimensions": dimensions,
         "traversal_kl": kl[dimensions],
         "traversal_values": values,
-        "reference_samples": images[:SAMPLES],
     }
 
 
@@ -94,11 +125,13 @@ def traverse(
     return swept.reshape(len(dimensions), len(values), *centre.shape).astype(np.float32)
 
 
-def _decode(
-    vae: VariationalAutoencoder, latents: Floats, spec: EvaluationSpec
-) -> npt.NDArray[np.uint8]:
-    """Images of latents with any number of leading axes."""
+def _decode(vae: Autoencoder, latents: Floats, labels: Labels | None) -> npt.NDArray[np.uint8]:
+    """Images of latents with any number of leading axes; labels run over all of them."""
     leading = latents.shape[: latents.ndim - len(vae.latent_shape)]
-    decoded = vae.decode(latents.reshape(-1, *vae.latent_shape))
-    images = to_uint8(to_images(decoded, vae.output), spec.model_range)
+    decoded = vae.decode(latents.reshape(-1, *vae.latent_shape), labels)
+    images = vae.to_pictures(decoded)
     return images.reshape(*leading, *images.shape[1:])
+
+
+def _rows(labels: Labels | None, rows: slice) -> Labels | None:
+    return None if labels is None else labels[rows]

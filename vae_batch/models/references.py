@@ -44,6 +44,7 @@ class ReferenceImages:
       range_inferred: True when the range was inferred from float values, not declared.
       shape: (H, W, C) of one image; C is 1 or 3.
       labels: (n,) int64 classes where the source has them, else None.
+      classes: Number of classes of the whole split (its largest label and one), or None.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ReferenceImages:
     range_inferred: bool
     shape: tuple[int, int, int]
     labels: np.ndarray | None
+    classes: int | None
     _pixels: Pixels
     _count: int
 
@@ -119,6 +121,7 @@ def open_reference(
         range_inferred=pixels.range_inferred,
         shape=pixels.shape,
         labels=None if labels is None else labels[:count],
+        classes=None if labels is None else int(labels.max()) + 1,
         _pixels=pixels,
         _count=count,
     )

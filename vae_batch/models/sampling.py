@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-Stream = Literal["latents", "posterior_noise"]
+Stream = Literal["latents", "posterior_noise", "labels"]
 
-_STREAMS: dict[Stream, int] = {"latents": 1, "posterior_noise": 2}
+_STREAMS: dict[Stream, int] = {"latents": 1, "posterior_noise": 2, "labels": 3}
 _WORDS_A_COUNTER = 4
 
 
@@ -37,10 +37,56 @@ def standard_normals(
     Returns:
       (stop - start, *shape) float32; row k is the same for every range that holds start + k.
     """
+    uniforms = standard_uniforms(seed, stream, start, stop, shape)
+    return ndtri(uniforms).astype(np.float32)
+
+
+def standard_uniforms(
+    seed: int, stream: Stream, start: int, stop: int, shape: Sequence[int] = ()
+) -> npt.NDArray[np.float64]:
+    """Uniform values in (0, 1] of samples ``start`` to ``stop``, multiples of 2^-54.
+
+    Args:
+      seed: Of the run, 0 <= seed < 2**64.
+      stream: What the values are for; streams are independent.
+      start: First global sample index.
+      stop: One past the last.
+      shape: Of one sample.
+
+    Returns:
+      (stop - start, *shape) float64; row k is the same for every range that holds start + k.
+    """
     values = int(np.prod(shape, dtype=np.int64))
     counters = -(-values // _WORDS_A_COUNTER)
     bits = np.random.Philox(key=[seed, _STREAMS[stream]], counter=[start * counters, 0, 0, 0])
     words = bits.random_raw((stop - start) * counters * _WORDS_A_COUNTER)
     words = words.reshape(stop - start, counters * _WORDS_A_COUNTER)[:, :values]
     uniforms = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return ndtri(uniforms).astype(np.float32).reshape(stop - start, *shape)
+    return uniforms.reshape(stop - start, *shape)
+
+
+def draw_labels(seed: int, start: int, stop: int, counts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Labels of generated samples ``start`` to ``stop``, distributed as the reference's.
+
+    Sample i's label is the inverse distribution function of the counts at i's own uniform, so it
+    depends on (seed, i) and the counts alone.
+
+    Args:
+      seed: Of the run.
+      start: First global sample index.
+      stop: One past the last.
+      counts: Reference images of class 0, 1, ...; a class without images is never drawn.
+
+    Returns:
+      (stop - start,) classes.
+
+    Raises:
+      ValueError: The counts are empty, negative or all zero.
+    """
+    cumulated = np.cumsum(np.asarray(counts, np.int64))
+    if not len(cumulated) or min(counts) < 0 or not cumulated[-1]:
+        raise ValueError(f"counts: expected images of each class, found {list(counts)}")
+    uniforms = standard_uniforms(seed, "labels", start, stop)
+    # A uniform of exactly 1 belongs to the last class that has images.
+    places = np.minimum(uniforms * cumulated[-1], np.nextafter(float(cumulated[-1]), 0))
+    return np.searchsorted(cumulated, places, side="right").astype(np.int64)

@@ -3,6 +3,7 @@
 from vae_batch.plan.errors import CheckpointError, InputError
 from vae_batch.plan.fingerprint import SCORING_VERSION, fingerprint
 from vae_batch.plan.loading import make_spec, read_toml
+from vae_batch.plan.reading import Reading
 from vae_batch.plan.shards import Shard, Unit, sample_ranges
 from vae_batch.plan.spec import EvaluationSpec, identity_of, role_of
 
@@ -11,6 +12,7 @@ __all__ = [
     "CheckpointError",
     "EvaluationSpec",
     "InputError",
+    "Reading",
     "Shard",
     "Unit",
     "fingerprint",

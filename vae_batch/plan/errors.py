@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; nothing was computed (exit code 2).
@@ -11,4 +13,13 @@ class InputError(ValueError):
 
 
 class CheckpointError(ValueError):
-    """One checkpoint cannot be scored; its row fails with this message, the others go on."""
+    """One checkpoint cannot be scored; its row fails with this message, the others go on.
+
+    Attributes:
+      declare: Spec keys that would make it readable, each with what it may be, for ``inspect``.
+    """
+
+    def __init__(self, message: str, declare: Mapping[str, object] | None = None) -> None:
+        """Say what is wrong and what to do; and which keys, where keys can mend it."""
+        super().__init__(message)
+        self.declare = dict(declare or {})

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["images", "reference", "generated", "losses", "gallery"]
+Kind = Literal[
+    "images", "reference", "description", "losses", "gallery", "generated", "reconstructed"
+]
 
 
 @dataclass(frozen=True, order=True)
@@ -36,8 +38,9 @@ class Unit:
 
     Attributes:
       path: Folder of the unit's files, relative to the output folder; its identity in a run.
-      kind: ``images`` holds the reference images themselves, ``reference`` and ``generated``
-        hold activations, ``losses`` one row a test image, ``gallery`` the report's pictures.
+      kind: ``images`` holds the reference images themselves; ``reference``, ``generated`` and
+        ``reconstructed`` hold activations; ``description`` what a checkpoint turned out to be,
+        ``losses`` one row a test image, ``gallery`` the report's pictures.
       fingerprint: Hash of everything that moves a number in the unit's files.
       samples: Number of samples; the shards cover ``[0, samples)``.
       shard_size: Samples a shard; the last one may be shorter.

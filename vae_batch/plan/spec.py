@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import fnmatch
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-Role = Literal["identity", "content", "runtime"]
+from vae_batch.plan.reading import Reading, Role, ValueRange
+from vae_batch.plan.reading import spec_field as _field
 
-ValueRange = Literal["0..1", "-1..1", "0..255"]
-Likelihood = Literal["bernoulli", "gaussian"]
-
-
-def _field(role: Role, default: Any, description: str, **bounds: Any) -> Any:  # noqa: ANN401
-    """A spec field with its role.
-
-    Roles: ``identity`` fields enter the fingerprint as they stand; ``content`` fields enter it
-    through the hash of what they point at (a path may move, bytes may not); ``runtime`` fields
-    say where and how to run and never move a number.
-    """
-    return Field(default, description=description, json_schema_extra={"role": role}, **bounds)
+_ROLES = ("identity", "content", "reading", "runtime")
 
 
-class EvaluationSpec(BaseModel):
+class EvaluationSpec(Reading):
     """Everything one run of the job needs; frozen, unknown keys are refused.
 
     Every field is a key of the TOML file and, with dashes, a flag of ``vae-batch score``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     checkpoints: tuple[str, ...] = _field(
-        "content", ..., "Paths, folders, globs or URIs of VAE checkpoints.", min_length=1
+        "content", (), "Paths, folders, globs or URIs of VAE checkpoints."
+    )
+    encoder: str | None = _field(
+        "content", None, "Pattern of encoder files, such as 'runs/*/enc-{step}.keras'."
+    )
+    decoder: str | None = _field(
+        "content", None, "Pattern of decoder files; its * and {step} pair them with encoders."
     )
     reference: str = _field(
         "content",
@@ -68,25 +63,19 @@ class EvaluationSpec(BaseModel):
     )
     samples: int = _field("identity", 10000, "Generated images a checkpoint.", ge=2)
     seed: int = _field("identity", 0, "Seed of latents and posterior noise.", ge=0, lt=2**63)
-    likelihood: Likelihood | None = _field(
-        "identity",
-        None,
-        "Likelihood of the decoder: inferred from a final sigmoid, else to be declared.",
+    per_checkpoint: dict[str, dict[str, Any]] = _field(
+        "content",
+        {},
+        "What is declared for some checkpoints only: a glob of their paths to its keys.",
     )
-    sigma: float | None = _field(
-        "identity",
-        None,
-        "Standard deviation of a gaussian likelihood, in units of the model's value range.",
-        gt=0,
+    trust: bool = _field(
+        "runtime",
+        False,
+        "Run code of checkpoints and of modules named in the spec: Python lambdas, builders, "
+        "custom classes, TFSMLayers.",
     )
-    beta: float | None = _field(
-        "identity",
-        None,
-        "Weight of the KL term in training; recorded, the ELBO has weight 1.",
-        gt=0,
-    )
-    model_range: ValueRange = _field(
-        "identity", "0..1", "Pixel range that the VAE was trained on and decodes to."
+    memory_cap: float = _field(
+        "runtime", 8.0, "GiB that loading one checkpoint may take on a worker.", gt=0
     )
     splits: int = _field("identity", 10, "Inception Score splits.", ge=1)
     shard_size: int = _field("identity", 512, "Samples a shard.", ge=1)
@@ -132,6 +121,42 @@ class EvaluationSpec(BaseModel):
             raise ValueError("the same extractor is named twice; name each once")
         return value
 
+    def reading_of(self, label: str) -> Reading:
+        """What is declared of one checkpoint: the spec's fields, then those of matching globs.
+
+        Args:
+          label: The checkpoint's path as the score table names it.
+        """
+        values = {name: getattr(self, name) for name in Reading.model_fields}
+        for pattern, declared in self.per_checkpoint.items():
+            if fnmatch.fnmatchcase(label, pattern):
+                values |= declared
+        return Reading.model_validate(values)
+
+    @model_validator(mode="after")
+    def _checkpoints_are_named(self) -> EvaluationSpec:
+        if not (self.checkpoints or self.encoder or self.decoder):
+            raise ValueError(
+                "checkpoints is required (paths, folders, globs or URIs), or patterns of halves: "
+                "--encoder 'runs/*/enc-{step}.keras' --decoder 'runs/*/dec-{step}.keras'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _declarations_are_readable(self) -> EvaluationSpec:
+        for pattern, declared in self.per_checkpoint.items():
+            try:
+                values = {name: getattr(self, name) for name in Reading.model_fields}
+                Reading.model_validate({**values, **declared})
+            except ValidationError as error:
+                problem = error.errors()[0]
+                key = ".".join(str(part) for part in problem["loc"])
+                raise ValueError(
+                    f"per_checkpoint {pattern!r}: {key}{': ' if key else ''}{problem['msg']}; its "
+                    f"keys may be {', '.join(Reading.model_fields)}"
+                ) from None
+        return self
+
     @model_validator(mode="after")
     def _numbers_fit(self) -> EvaluationSpec:
         if self.samples < self.splits:
@@ -139,25 +164,18 @@ class EvaluationSpec(BaseModel):
                 f"splits is {self.splits} but only {self.samples} samples are generated; "
                 "use --samples of at least --splits, or fewer splits"
             )
-        if self.likelihood == "gaussian" and self.sigma is None:
-            raise ValueError(
-                "a gaussian likelihood needs its standard deviation: squared error alone fixes "
-                "none; add --sigma (for a decoder trained with plain MSE on 0..1 images "
-                "sigma = 0.7071 makes the NLL the squared error plus a constant)"
-            )
-        if self.sigma is not None and self.likelihood != "gaussian":
-            raise ValueError("sigma belongs to a gaussian likelihood; add --likelihood gaussian")
         return self
 
 
 def role_of(name: str) -> Role:
-    """Role of a spec field: identity, content or runtime."""
+    """Role of a spec field: identity, content, reading or runtime."""
     extra = _info(name).json_schema_extra
-    if not isinstance(extra, dict) or extra.get("role") not in ("identity", "content", "runtime"):
+    if not isinstance(extra, dict) or extra.get("role") not in _ROLES:
         raise KeyError(
             f"EvaluationSpec.{name} has no role; declare it with _field(role, ...) where role is "
             "'identity' if it moves a number, 'content' if it enters the fingerprint by the hash "
-            "of what it names, or 'runtime' if it never moves a number"
+            "of what it names, 'reading' if it says how a checkpoint's files are to be "
+            "understood, or 'runtime' if it never moves a number"
         )
     return extra["role"]  # type: ignore[return-value]
 

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.labels import without_shared_folder
 from vae_batch.report.score_rows import (
-    WITHOUT_EXTRACTOR,
     Conditions,
     ScoreRow,
+    headlines_in,
     is_always_zero,
-    metrics_in,
     read_rows,
 )
 
@@ -66,7 +65,7 @@ class Curve:
 
 
 def read_curves(scores: pd.DataFrame) -> list[Curve]:
-    """One curve for each catalogue metric that `scores` has, drawn or empty.
+    """One curve for each headline metric that `scores` has, drawn or empty.
 
     A diagnostic that is zero everywhere has none.
 
@@ -75,7 +74,7 @@ def read_curves(scores: pd.DataFrame) -> list[Curve]:
     """
     rows = read_rows(scores)
     axis = _axis(rows)
-    metrics = [metric for metric in metrics_in(scores) if not is_always_zero(metric, rows)]
+    metrics = [metric for metric in headlines_in(scores) if not is_always_zero(metric, rows)]
     return [_curve(metric, rows, axis) for metric in metrics]
 
 
@@ -103,7 +102,7 @@ def _curve(metric: Metric, rows: Sequence[ScoreRow], axis: Axis) -> Curve:
     series = {
         key: _series(labels[key], metric, line, sorted(failed), axis) for key, line in drawn.items()
     }
-    shown = _merged(series) if metric.column in WITHOUT_EXTRACTOR else tuple(series.values())
+    shown = _merged(series) if not metric.per_extractor else tuple(series.values())
     return Curve(metric, axis, shown, tuple(sorted(failed)), tuple(sorted(null)))
 
 

@@ -21,7 +21,7 @@ from vae_batch.report.page_pictures import (
     page_panels,
     panel_budget,
 )
-from vae_batch.report.score_rows import ScoreRow, metrics_in, read_rows
+from vae_batch.report.score_rows import ScoreRow, headlines_in, read_rows
 from vae_batch.report.score_text import ARROWS
 from vae_batch.report.score_view import score_tables
 from vae_batch.report.sprites import Sprite
@@ -64,7 +64,7 @@ def render_page(
     """
     for checkpoint, gallery in galleries.items():
         check_gallery(checkpoint, gallery)
-    rows, metrics = read_rows(scores), metrics_in(scores)
+    rows, metrics = read_rows(scores), headlines_in(scores)
     sections = _sections(rows, galleries)
     environment = _environment()
     script = _source(environment, "report.js")

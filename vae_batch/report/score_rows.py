@@ -19,12 +19,6 @@ _REQUIRED = ("checkpoint", "status")
 _WHOLE = ("step", "n_generated", "n_reference", "seed")
 _NO_REASON = "no reason was recorded"
 
-# Densities of different observation models have different units in all but name.
-WITHIN_LIKELIHOOD = frozenset({"reconstruction_nll", "elbo", "bits_per_dim"})
-
-# Measured on test images alone: the same in the rows of every extractor.
-WITHOUT_EXTRACTOR = WITHIN_LIKELIHOOD | {"kl", "clipped_pixels"}
-
 
 class Conditions(NamedTuple):
     """Everything that two rows must share before one may be called better than the other."""
@@ -86,6 +80,11 @@ def parent(metric: Metric) -> str:
 def metrics_in(scores: pd.DataFrame) -> list[Metric]:
     """The catalogue's metrics that `scores` has a column for, in the catalogue's order."""
     return [metric for metric in METRICS.values() if metric.column in scores.columns]
+
+
+def headlines_in(scores: pd.DataFrame) -> list[Metric]:
+    """Of those, the ones that stand in narrow tables and have a curve."""
+    return [metric for metric in metrics_in(scores) if metric.headline]
 
 
 def is_always_zero(metric: Metric, rows: Sequence[ScoreRow]) -> bool:
@@ -177,5 +176,5 @@ def best_marks(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> set[tuple
 
 
 def _contest(row: ScoreRow, metric: Metric) -> tuple[object, ...]:
-    family = row.fields.get("likelihood") if metric.column in WITHIN_LIKELIHOOD else None
+    family = row.fields.get("likelihood") if metric.within_likelihood else None
     return (row.conditions, family)

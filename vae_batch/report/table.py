@@ -15,8 +15,8 @@ from vae_batch.report.score_rows import (
     ScoreRow,
     best_marks,
     comparable,
+    headlines_in,
     is_always_zero,
-    metrics_in,
     parent,
     read_rows,
 )
@@ -36,7 +36,7 @@ def plain_rows(scores: pd.DataFrame) -> list[dict[str, str]]:
     Raises:
         ValueError: the table lacks an identifying column or has an unknown status.
     """
-    return text_rows(read_rows(scores), metrics_in(scores), Footnotes())
+    return text_rows(read_rows(scores), headlines_in(scores), Footnotes())
 
 
 def terminal_table(scores: pd.DataFrame) -> Table:
@@ -50,7 +50,7 @@ def terminal_table(scores: pd.DataFrame) -> Table:
         ValueError: the table lacks an identifying column or has an unknown status.
     """
     rows, footnotes = read_rows(scores), Footnotes()
-    metrics = [metric for metric in metrics_in(scores) if _tells_something(metric, rows)]
+    metrics = [metric for metric in headlines_in(scores) if _tells_something(metric, rows)]
     texts = text_rows(rows, metrics, footnotes)
     folder = _shared_folder(rows)
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -141,7 +141,7 @@ def markdown_table(scores: pd.DataFrame) -> str:
     Raises:
         ValueError: the table lacks an identifying column or has an unknown status.
     """
-    rows, metrics, footnotes = read_rows(scores), metrics_in(scores), Footnotes()
+    rows, metrics, footnotes = read_rows(scores), headlines_in(scores), Footnotes()
     texts = text_rows(rows, metrics, footnotes)
     lines = [
         _markdown_line(["Checkpoint", "Extractor", "n", *map(_heading, metrics)]),

@@ -16,7 +16,9 @@ from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.record import claim_output
 from vae_batch.run.reference_images import store_reference
-from vae_batch.run.scoring import Damaged, failed_row, reduce_unit, score_row
+from vae_batch.run.scoring.reduction import reduce_unit
+from vae_batch.run.scoring.row import failed_row, score_row
+from vae_batch.run.scoring.stored import Damaged
 from vae_batch.run.shard_worker import ShardOutcome
 from vae_batch.run.stores import RunStores
 from vae_batch.run.worklist import Worklist
@@ -101,7 +103,7 @@ class _Driver:
             if not self._worklist.open_rows():
                 break
         for row in self._worklist.open_rows():
-            self._fail(row.checkpoint.identifier, "stored files were damaged again and again")
+            self._fail(row.subject.identifier, "stored files were damaged again and again")
         return RunSummary(
             _rows_of(self._plan), total, before, self._computed, time.monotonic() - began
         )
@@ -112,7 +114,7 @@ class _Driver:
             self._plan.spec,
             self._plan.stores,
             self._plan.reference,
-            {row.checkpoint.identifier: row.checkpoint for row in rows},
+            {row.subject.identifier: row.subject for row in rows},
             {extractor_folder(row.extractor): row.extractor for row in rows},
         )
 
@@ -214,9 +216,11 @@ def _rows_of(plan: RunPlan) -> tuple[dict[str, Any], ...]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    inception = row.get("inception_score")
-    score = "" if inception is None else f", IS {inception:.3f}"
-    return (
-        f"{row['checkpoint']}: ELBO {row['elbo']:.2f} nats, FID[{row['extractor']}] "
-        f"{row['fid']:.4g}{score}"
-    )
+    """A scored row's main numbers, in a sentence; what is undefined is left out."""
+    found = {
+        "ELBO {:.2f} nats": row.get("elbo"),
+        f"FID[{row['extractor']}] {{:.4g}}": row.get("fid"),
+        "IS {:.3f}": row.get("inception_score"),
+    }
+    scores = [text.format(value) for text, value in found.items() if value is not None]
+    return f"{row['checkpoint']}: {', '.join(scores) or 'scored'}"

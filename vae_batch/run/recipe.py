@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec
+from vae_batch.run.plan import Subject
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.stores import RunStores
 
@@ -18,5 +18,5 @@ class Recipe:
     spec: EvaluationSpec
     stores: RunStores
     reference: ReferenceFacts
-    checkpoints: dict[str, Checkpoint]
+    subjects: dict[str, Subject]
     extractors: dict[str, ExtractorIdentity]

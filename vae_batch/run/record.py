@@ -14,8 +14,6 @@ from vae_batch.storage import Store
 
 RUN_FILE = "run.json"
 
-_KINDS = ("reference", "generated", "losses", "gallery")
-
 
 @dataclass(frozen=True)
 class RecordedRow:
@@ -90,5 +88,5 @@ def claim_output(plan: RunPlan) -> None:
 
 
 def _recorded(row: PlannedRow) -> RecordedRow:
-    units = {kind: getattr(row, kind) for kind in _KINDS}
+    units = dict(row.units)
     return RecordedRow(row.checkpoint.label, row.extractor.name, row.fingerprint, units)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.references import ReferenceImages, open_reference
-from vae_batch.plan import EvaluationSpec, InputError, Shard, Unit, fingerprint
+from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint
 from vae_batch.storage import (
     Store,
     decode_columns,
@@ -18,6 +18,9 @@ from vae_batch.storage import (
     read_verified,
     write_with_receipt,
 )
+
+#: Classes are counted one by one; more than this are no classes but numbers of something.
+_MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class ReferenceFacts:
       sha256: Of shape and pixels, in order.
       count: Number of images.
       shape: (H, W, C) of one image.
+      label_counts: Images of class 0, 1, ...; empty where the set has no labels.
+      labels_sha256: Of the labels, in order; None where there are none.
       shard_size: Images a stored file.
       notes: Sentences for the user, such as an inferred value range.
     """
@@ -39,6 +44,8 @@ class ReferenceFacts:
     sha256: str
     count: int
     shape: tuple[int, int, int]
+    label_counts: tuple[int, ...]
+    labels_sha256: str | None
     shard_size: int
     notes: tuple[str, ...] = ()
 
@@ -50,10 +57,13 @@ class ReferenceFacts:
     @property
     def unit(self) -> Unit:
         """The stored images."""
+        mark = fingerprint(
+            kind="images", sha256=self.sha256, labels=self.labels_sha256, size=self.shard_size
+        )
         return Unit(
-            path=f"{self.folder}/uint8-{self.shard_size}",
+            path=f"{self.folder}/uint8-{self.shard_size}-{mark[:8]}",
             kind="images",
-            fingerprint=fingerprint(kind="images", sha256=self.sha256, size=self.shard_size),
+            fingerprint=mark,
             samples=self.count,
             shard_size=self.shard_size,
         )
@@ -78,9 +88,10 @@ def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
     done = set(finished_shards(store, unit))
     for shard in unit.shards():
         if shard not in done:
-            pixels = images.read(shard.start, shard.stop)
-            content = encode_columns({"image": pixels})
-            write_with_receipt(store, unit, shard.name, content, rows=len(shard))
+            columns = {"image": images.read(shard.start, shard.stop)}
+            if images.labels is not None:
+                columns["label"] = images.labels[shard.start : shard.stop]
+            write_with_receipt(store, unit, shard.name, encode_columns(columns), rows=len(shard))
     return facts
 
 
@@ -92,17 +103,34 @@ def read_reference(
     Raises:
       DamagedFileError: A stored file is missing or differs from its receipt.
     """
+    return _read_column(store, facts, "image", start, stop).astype(np.uint8, copy=False)
+
+
+def read_labels(
+    store: Store, facts: ReferenceFacts, start: int, stop: int
+) -> npt.NDArray[np.int64] | None:
+    """Labels of images [start, stop) as (n,) int64; None where the set has none.
+
+    Raises:
+      DamagedFileError: A stored file is missing or differs from its receipt.
+    """
+    if not facts.label_counts:
+        return None
+    return _read_column(store, facts, "label", start, stop).astype(np.int64, copy=False)
+
+
+def _read_column(
+    store: Store, facts: ReferenceFacts, name: str, start: int, stop: int
+) -> npt.NDArray[np.generic]:
+    unit = facts.unit
     parts = [
-        _read_shard(store, facts.unit, shard)[max(start - shard.start, 0) : stop - shard.start]
-        for shard in facts.unit.shards()
+        decode_columns(read_verified(store, unit, shard.name), [name])[name][
+            max(start - shard.start, 0) : stop - shard.start
+        ]
+        for shard in unit.shards()
         if shard.start < stop and start < shard.stop
     ]
     return np.concatenate(parts)
-
-
-def _read_shard(store: Store, unit: Unit, shard: Shard) -> npt.NDArray[np.uint8]:
-    images = decode_columns(read_verified(store, unit, shard.name))["image"]
-    return images.astype(np.uint8, copy=False)
 
 
 def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
@@ -122,6 +150,22 @@ def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
         digest.hexdigest(),
         len(images),
         images.shape,
+        *_label_facts(images),
         shard_size,
         tuple(notes),
     )
+
+
+def _label_facts(images: ReferenceImages) -> tuple[tuple[int, ...], str | None]:
+    """Images of each class, and the labels' digest."""
+    labels = images.labels
+    if labels is None or images.classes is None:
+        return (), None
+    if labels.min() < 0 or images.classes > _MOST_CLASSES:
+        raise InputError(
+            f"reference {images.name}: labels run from {labels.min()} to {images.classes - 1}, "
+            f"expected classes from 0 to at most {_MOST_CLASSES}; give the images without labels, "
+            "or number the classes from 0"
+        )
+    counts = np.bincount(labels, minlength=images.classes)
+    return tuple(int(count) for count in counts), hashlib.sha256(labels.tobytes()).hexdigest()

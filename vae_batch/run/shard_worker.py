@@ -8,17 +8,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.extractors import Extractor, load_extractor
-from vae_batch.models.vae import KerasVae, load_vae
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.recipe import Recipe
-from vae_batch.run.shard_stages import (
-    Arrays,
+from vae_batch.run.stages.activations import (
     activations_of_generated,
+    activations_of_reconstructed,
     activations_of_reference,
-    gallery_of_checkpoint,
-    losses_of_checkpoint,
 )
+from vae_batch.run.stages.galleries import gallery_of_checkpoint
+from vae_batch.run.stages.inputs import Arrays, load_subject
+from vae_batch.run.stages.losses import losses_of_checkpoint
 from vae_batch.storage import encode_arrays, encode_columns, write_with_receipt
 
 Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
@@ -82,7 +83,7 @@ class ShardWorker:
         self._ledger = ledger
         self._device = threading.Lock()
         self._extractors: dict[str, Extractor] = {}
-        self._vaes: OrderedDict[str, KerasVae] = OrderedDict()
+        self._vaes: OrderedDict[str, Autoencoder] = OrderedDict()
         self._failed: dict[str, str] = {}
 
     def run(self, unit: Unit, shard: Shard) -> ShardOutcome:
@@ -95,7 +96,7 @@ class ShardWorker:
             return computed
         return self._write(unit, shard, computed, seconds)
 
-    def _attempt(self, unit: Unit, shard: Shard) -> Arrays | ShardOutcome:
+    def _attempt(self, unit: Unit, shard: Shard) -> Arrays | bytes | ShardOutcome:
         """The shard's arrays; an outcome where there are none, or where it was tried enough."""
         if self._ledger is None:
             return self._compute_or_fail(unit, shard)
@@ -109,7 +110,7 @@ class ShardWorker:
         self._ledger.end(unit.path, shard.name)
         return computed
 
-    def _compute_or_fail(self, unit: Unit, shard: Shard) -> Arrays | ShardOutcome:
+    def _compute_or_fail(self, unit: Unit, shard: Shard) -> Arrays | bytes | ShardOutcome:
         try:
             return self._compute(unit, shard)
         except CheckpointError as error:
@@ -121,9 +122,12 @@ class ShardWorker:
             reason = f"{type(error).__name__}: {error}"[:600]
             return ShardOutcome(unit.path, shard, "error", reason)
 
-    def _write(self, unit: Unit, shard: Shard, arrays: Arrays, seconds: float) -> ShardOutcome:
+    def _write(
+        self, unit: Unit, shard: Shard, computed: Arrays | bytes, seconds: float
+    ) -> ShardOutcome:
         store, device = self._recipe.stores.holding(unit), device_name()
-        content = encode_arrays(arrays) if unit.kind == "gallery" else encode_columns(arrays)
+        encode = encode_arrays if unit.kind == "gallery" else encode_columns
+        content = encode(computed) if isinstance(computed, dict) else computed
         try:
             write_with_receipt(
                 store, unit, shard.name, content, rows=len(shard), seconds=seconds, device=device
@@ -136,15 +140,20 @@ class ShardWorker:
             return ShardOutcome(unit.path, shard, "bad_input", reason)
         return ShardOutcome(unit.path, shard, "done", "", seconds, device)
 
-    def _compute(self, unit: Unit, shard: Shard) -> Arrays:
+    def _compute(self, unit: Unit, shard: Shard) -> Arrays | bytes:
         recipe = self._recipe
         if unit.kind == "reference":
             return activations_of_reference(recipe, self._extractor(unit), shard)
         vae = self._vae(unit)
+        if unit.kind == "description":
+            return vae.description.to_json()
         if unit.kind == "generated":
-            return activations_of_generated(recipe.spec, vae, self._extractor(unit), shard)
+            return activations_of_generated(recipe, vae, self._extractor(unit), shard)
+        if unit.kind == "reconstructed":
+            return activations_of_reconstructed(recipe, vae, self._extractor(unit), shard)
         if unit.kind == "losses":
-            return losses_of_checkpoint(recipe, vae, shard)
+            sigma = recipe.subjects[str(unit.checkpoint)].reading.sigma
+            return losses_of_checkpoint(recipe, vae, sigma, shard)
         return gallery_of_checkpoint(recipe, vae)
 
     def _extractor(self, unit: Unit) -> Extractor:
@@ -154,7 +163,7 @@ class ShardWorker:
             self._extractors[name] = load_extractor(identity, self._recipe.spec.settled_batch_size)
         return self._extractors[name]
 
-    def _vae(self, unit: Unit) -> KerasVae:
+    def _vae(self, unit: Unit) -> Autoencoder:
         """The unit's VAE; a checkpoint that failed once is not loaded again."""
         name = str(unit.checkpoint)
         if name in self._failed:
@@ -162,9 +171,7 @@ class ShardWorker:
         if name not in self._vaes:
             while len(self._vaes) >= _KEPT_CHECKPOINTS:
                 self._vaes.popitem(last=False)
-            self._vaes[name] = load_vae(
-                self._recipe.checkpoints[name], self._recipe.spec, self._recipe.reference.shape
-            )
+            self._vaes[name] = load_subject(self._recipe, self._recipe.subjects[name])
         self._vaes.move_to_end(name)
         return self._vaes[name]
 

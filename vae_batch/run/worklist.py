@@ -18,7 +18,7 @@ class Worklist:
         self._rows = {row.key: row for row in rows}
         self._units: dict[str, Unit] = {}
         for row in self._rows.values():
-            for unit in (row.reference, row.losses, row.gallery, row.generated):
+            for unit in row.units.values():
                 self._units.setdefault(unit.path, unit)
         self._missing: dict[str, set[Shard]] = {}
         self._reduced: set[str] = set()
@@ -78,7 +78,7 @@ class Worklist:
 
     def fail(self, checkpoint: str) -> list[PlannedRow]:
         """Give up a checkpoint: its open rows, which are closed, and its shards."""
-        rows = [row for row in self._rows.values() if row.checkpoint.identifier == checkpoint]
+        rows = [row for row in self._rows.values() if row.subject.identifier == checkpoint]
         for row in rows:
             self.close(row)
         for path, unit in self._units.items():
@@ -106,12 +106,15 @@ class Worklist:
             row
             for row in self._rows.values()
             if row.key not in self._scoring
-            and {row.generated.path, row.reference.path} <= self._reduced
-            and not self._missing[row.losses.path]
-            and not self._missing[row.gallery.path]
+            and all(self._is_complete(unit) for unit in row.units.values())
         ]
         self._scoring |= {row.key for row in ready}
         return ready
+
+    def _is_complete(self, unit: Unit) -> bool:
+        if _is_activations(unit):
+            return unit.path in self._reduced
+        return not self._missing[unit.path]
 
 
 def _is_activations(unit: Unit) -> bool:

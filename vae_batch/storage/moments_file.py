@@ -17,24 +17,24 @@ class Reduction:
     """A unit of activations, reduced.
 
     Attributes:
-      moments: Of the pooled features.
+      moments: Of the pooled features; None where the unit has no activations.
       labels: One label distribution for each Inception Score split; empty where the extractor
         has no class probabilities.
     """
 
-    moments: Moments
+    moments: Moments | None
     labels: tuple[LabelDistribution, ...]
 
 
-def encode_reduction(moments: Moments, labels: Sequence[LabelDistribution]) -> bytes:
+def encode_reduction(moments: Moments | None, labels: Sequence[LabelDistribution]) -> bytes:
     """An uncompressed ``.npz`` (17 MB at d = 2048: the scatter's upper triangle only)."""
-    upper = np.triu_indices(moments.dimension)
+    upper = np.triu_indices(moments.dimension if moments else 0)
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        count=np.int64(moments.count),
-        mean=moments.mean,
-        scatter_upper=moments.scatter[upper],
+        count=np.int64(moments.count if moments else 0),
+        mean=moments.mean if moments else np.empty(0),
+        scatter_upper=moments.scatter[upper] if moments else np.empty(0),
         label_count=np.array([label.count for label in labels], np.int64),
         label_sum_p=np.array([label.sum_p for label in labels], np.float64),
         label_sum_p_log_p=np.array([label.sum_p_log_p for label in labels], np.float64),
@@ -61,7 +61,7 @@ def decode_reduction(content: bytes) -> Reduction:
                 strict=True,
             )
             return Reduction(
-                Moments(int(arrays["count"]), mean, scatter),
+                Moments(int(arrays["count"]), mean, scatter) if len(mean) else None,
                 tuple(LabelDistribution(int(n), p, float(plogp)) for n, p, plogp in labels),
             )
     except (KeyError, ValueError, EOFError) as error:

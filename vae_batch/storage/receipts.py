@@ -13,6 +13,9 @@ from vae_batch.storage.store import Store
 #: Name of a unit's reduction, in the place of a shard's range.
 REDUCTION = "reduction"
 
+#: Of files that hold no columns.
+_SUFFIXES = {"gallery": "npz", "description": "json"}
+
 
 class DamagedFileError(OSError):
     """A stored file is missing or differs from its receipt; redoing its shard mends it.
@@ -55,7 +58,7 @@ class Receipt:
 
 def file_path(unit: Unit, name: str) -> str:
     """Path of the file of a shard (by its name) or of the unit's reduction."""
-    suffix = "npz" if name == REDUCTION or unit.kind == "gallery" else "parquet"
+    suffix = "npz" if name == REDUCTION else _SUFFIXES.get(unit.kind, "parquet")
     return f"{unit.path}/part-{name}.{suffix}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vae_batch.metrics import METRICS
 from vae_batch.storage.store import Store
 
 PARQUET = "scores.parquet"
@@ -17,47 +18,54 @@ CSV = "scores.csv"
 
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
 
+_CONDITIONS = [
+    ("checkpoint", _TEXT),
+    ("step", _COUNT),
+    ("status", _TEXT),
+    ("reason", _TEXT),
+    ("warnings", _TEXT),
+    ("extractor", _TEXT),
+    ("weights_sha256", _TEXT),
+    ("protocol", _TEXT),
+    ("feature_dim", _COUNT),
+    ("n_generated", _COUNT),
+    ("n_reference", _COUNT),
+    ("reference", _TEXT),
+    ("reference_split", _TEXT),
+    ("reference_sha256", _TEXT),
+    ("checkpoint_sha256", _TEXT),
+    ("seed", _COUNT),
+    ("model_format", _TEXT),
+    ("model_range", _TEXT),
+    ("input_fit", _TEXT),
+    ("condition", _TEXT),
+    ("second_head", _TEXT),
+    ("likelihood", _TEXT),
+    ("sigma", _NUMBER),
+    ("beta", _NUMBER),
+]
+
+_PROVENANCE = [
+    ("device", _TEXT),
+    ("fingerprint", _TEXT),
+    ("scored_at", _TEXT),
+    ("version", _TEXT),
+]
+
+
+def _metric_columns() -> Iterator[tuple[str, pa.DataType]]:
+    """A number, its standard error where it has one, and why it is undefined where it is."""
+    for column, metric in METRICS.items():
+        yield column, _NUMBER
+        if metric.standard_error:
+            yield f"{column}_se", _NUMBER
+        yield f"{column}_reason", _TEXT
+        if column == "fid":
+            yield "fid_warning", _TEXT
+
+
 #: Columns in order. Units and meanings of the metrics are in ``vae_batch.metrics.METRICS``.
-SCHEMA = pa.schema(
-    [
-        ("checkpoint", _TEXT),
-        ("step", _COUNT),
-        ("status", _TEXT),
-        ("reason", _TEXT),
-        ("extractor", _TEXT),
-        ("weights_sha256", _TEXT),
-        ("protocol", _TEXT),
-        ("feature_dim", _COUNT),
-        ("n_generated", _COUNT),
-        ("n_reference", _COUNT),
-        ("reference", _TEXT),
-        ("reference_split", _TEXT),
-        ("reference_sha256", _TEXT),
-        ("checkpoint_sha256", _TEXT),
-        ("seed", _COUNT),
-        ("likelihood", _TEXT),
-        ("sigma", _NUMBER),
-        ("beta", _NUMBER),
-        ("reconstruction_nll", _NUMBER),
-        ("reconstruction_nll_se", _NUMBER),
-        ("kl", _NUMBER),
-        ("kl_se", _NUMBER),
-        ("elbo", _NUMBER),
-        ("elbo_se", _NUMBER),
-        ("bits_per_dim", _NUMBER),
-        ("clipped_pixels", _NUMBER),
-        ("fid", _NUMBER),
-        ("fid_reason", _TEXT),
-        ("fid_warning", _TEXT),
-        ("inception_score", _NUMBER),
-        ("inception_score_std", _NUMBER),
-        ("inception_score_reason", _TEXT),
-        ("device", _TEXT),
-        ("fingerprint", _TEXT),
-        ("scored_at", _TEXT),
-        ("version", _TEXT),
-    ]
-)
+SCHEMA = pa.schema([*_CONDITIONS, *_metric_columns(), *_PROVENANCE])
 
 KEY = ("checkpoint", "extractor")
 

@@ -19,6 +19,7 @@ LIKELIHOOD = (
         f"{_VAE}; Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845",
         needs=("encoder", "decoder"),
         standard_error=True,
+        within_likelihood=True,
         headline=True,
     ),
     Metric(
@@ -47,6 +48,7 @@ LIKELIHOOD = (
         _VAE,
         needs=("encoder", "decoder", "posterior"),
         standard_error=True,
+        within_likelihood=True,
         headline=True,
     ),
     Metric(
@@ -60,6 +62,7 @@ LIKELIHOOD = (
         "likelihood families.",
         "Theis, van den Oord and Bethge 2016, arXiv:1511.01844",
         needs=("encoder", "decoder", "posterior"),
+        within_likelihood=True,
         headline=True,
     ),
     Metric(

@@ -26,6 +26,7 @@ class Metric:
         needs: without one of these the metric is null, with that reason.
         requirement: what the number of images must be, in words, or "" where any will do.
         standard_error: whether a column `<column>_se` holds its standard error.
+        within_likelihood: whether values compare within one family of likelihoods only.
         headline: whether it stands in the narrow tables; the others are shown in full ones.
     """
 
@@ -39,6 +40,7 @@ class Metric:
     needs: tuple[Need, ...]
     requirement: str = ""
     standard_error: bool = False
+    within_likelihood: bool = False
     headline: bool = False
 
     @property

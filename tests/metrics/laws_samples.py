@@ -1,0 +1,95 @@
+"""Laws over the metrics of two sets of activations, and their entries of the law tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_batch.metrics.frechet_influence import frechet_influence, frechet_standard_error
+from vae_batch.metrics.inception_uncertainty import (
+    corrected_inception_score,
+    inception_divergences,
+)
+from vae_batch.metrics.kernel_distance import KernelReference, kernel_distance
+from vae_batch.metrics.neighbours import Neighbourhoods, neighbour_radii
+from vae_batch.metrics.precision_recall import (
+    ManifoldScores,
+    manifold_scores,
+    precision_recall_density_coverage,
+)
+
+Array = NDArray[Any]
+
+
+def _numbers(scores: ManifoldScores) -> list[float]:
+    return [scores.precision, scores.recall, scores.density, scores.coverage]
+
+
+MERGEABLE: dict[str, dict[str, Any]] = {}
+
+PER_SAMPLE: dict[str, dict[str, Any]] = {}
+
+SET_DISTANCES: dict[str, Any] = {}
+"""None is a distance: some are negative, some are shares, none vanishes for equal sets."""
+
+SET_SCORES: dict[str, Callable[[Any, Any], Any]] = {
+    "kernel_distance": kernel_distance,
+    "KernelReference": lambda generated, reference: kernel_distance(
+        generated, KernelReference.from_activations(reference)
+    ),
+    "manifold_scores": lambda generated, reference: [
+        number for scores in manifold_scores(reference, generated) for number in _numbers(scores)
+    ],
+    "precision_recall_density_coverage": lambda generated, reference: _numbers(
+        precision_recall_density_coverage(reference, generated)
+    ),
+    "Neighbourhoods": lambda generated, reference: _numbers(
+        precision_recall_density_coverage(Neighbourhoods.from_activations(reference, 5), generated)
+    ),
+    "frechet_standard_error": frechet_standard_error,
+    "frechet_influence": lambda generated, reference: np.sort(
+        frechet_influence(generated, reference)
+    ),
+    "neighbour_radii": lambda generated, reference: np.sort(neighbour_radii(generated, 3)),
+}
+"""Numbers of (generated, reference) that keep under any order and any rotation of the rows."""
+
+LABELS: dict[str, Callable[[Array], float]] = {
+    "inception_divergences": lambda p: math.exp(inception_divergences(p).mean()),
+    "corrected_inception_score": lambda p: math.exp(corrected_inception_score(p).plug_in_log),
+}
+
+COVERED_ELSEWHERE = {
+    **dict.fromkeys(SET_SCORES, "of two sets, see test_set_scores.py"),
+    "KernelDistance": "the pair that metrics.kernel_distance returns",
+    "SubsetKernelDistance": "the pair that metrics.kernel_distance_of_subsets returns",
+    "kernel_distance_of_subsets": "of random subsets, see test_kernel_distance.py",
+    "ManifoldScores": "what metrics.manifold_scores returns",
+    "BallConvention": "an argument of metrics.manifold_scores",
+    "PRECISION_RECALL": "an argument of metrics.manifold_scores",
+    "DENSITY_COVERAGE": "an argument of metrics.manifold_scores",
+    "CorrectedFrechetDistance": "depends on its blocks, see test_frechet_uncertainty.py",
+    "bias_dominated": "a rule on counts, see test_frechet_uncertainty.py",
+    "frechet_distance_infinity": "depends on its seed, see test_frechet_uncertainty.py",
+    "Interval": "what an interval() returns",
+    "CorrectedInceptionScore": "what metrics.corrected_inception_score returns",
+}
+
+EXPECTED_DIRECTIONS = {
+    "kid": "lower",
+    "kid_subsets": "lower",
+    "kid_subsets_std": "neither",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "fid_corrected": "lower",
+    "fid_low": "lower",
+    "fid_high": "lower",
+    "fid_infinity": "lower",
+    "inception_score_corrected": "higher",
+}

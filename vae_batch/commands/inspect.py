@@ -1,0 +1,135 @@
+"""The command ``vae-batch inspect``: what a checkpoint is, and what it would take to score it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
+from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.plan import EvaluationSpec, role_of
+
+if TYPE_CHECKING:
+    from vae_batch.models.inspection import Inspection, ProbeImages
+
+_FLAGS = tuple(
+    name
+    for name in EvaluationSpec.model_fields
+    if role_of(name) == "reading" or name.startswith("reference") or name in ("trust", "memory_cap")
+)
+_PROBE_IMAGES = 256
+
+
+@with_spec_flags(tuple(name for name in _FLAGS if name != "reference_cache"))
+def inspect(
+    targets: Annotated[
+        list[str], typer.Argument(help="Checkpoints as for `score`, or one TOML spec.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Say what checkpoints hold, how each role was decided, and what is missing to score them."""
+    refused = False
+    findings = []
+    with exit_codes():
+        for inspection in _inspections(spec_of(targets, settings, {"reference": ""})):
+            refused |= inspection.refusal is not None
+            findings.append(inspection)
+            if not as_json:
+                _print(inspection)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    raise typer.Exit(SOME_FAILED if refused else SCORED)
+
+
+def _inspections(spec: EvaluationSpec) -> Iterator[Inspection]:
+    from vae_batch.models.checkpoints import find_checkpoints
+    from vae_batch.models.formats.format import LoadingTerms
+    from vae_batch.models.inspection import inspect_checkpoint
+
+    probe = _probe(spec) if spec.reference else None
+    for checkpoint in find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder):
+        reading = spec.reading_of(checkpoint.label)
+        terms = LoadingTerms(reading, spec.trust, int(spec.memory_cap * 2**30))
+        yield inspect_checkpoint(checkpoint, terms, probe)
+
+
+def _probe(spec: EvaluationSpec) -> ProbeImages:
+    from vae_batch.models.inspection import ProbeImages
+    from vae_batch.models.references import open_reference
+
+    images = open_reference(
+        spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
+    )
+    count = min(_PROBE_IMAGES, len(images))
+    labels = images.labels
+    return ProbeImages(
+        images.read(0, count),
+        None if labels is None else labels[:count],
+        images.classes,
+        spec.reference,
+    )
+
+
+def _print(inspection: Inspection) -> None:
+    console, checkpoint = Console(), inspection.checkpoint
+    title = Text(checkpoint.label, style="bold")
+    if checkpoint.step is not None:
+        title.append(f"  step {checkpoint.step}", style="dim")
+    console.print(title, soft_wrap=True)
+    table = Table.grid(padding=(0, 2))
+    for subject, verdict, how in _lines(inspection):
+        table.add_row(Text(f"  {subject}"), Text(verdict), Text(how, style="dim"))
+    console.print(table)
+    for proof in inspection.proofs:
+        console.print(Text(f"  {proof}", style="green"), soft_wrap=True)
+    if inspection.refusal:
+        console.print(Text(f"  refused: {inspection.refusal}", style="red"), soft_wrap=True)
+    for line in toml_lines(inspection):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    console.print()
+
+
+def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
+    for role, path in inspection.checkpoint.files:
+        yield f"{role} file", path, ""
+    description = inspection.description
+    if description is None:
+        return
+    yield "format", description.format, ""
+    for decision in description.decisions:
+        yield decision.subject, decision.verdict, decision.how
+    for need, reason in description.missing.items():
+        yield f"no {need}", "", reason
+    for warning in description.warnings:
+        yield "warning", "", warning
+
+
+def toml_lines(inspection: Inspection) -> list[str]:
+    """Lines of a spec: what holds of this checkpoint, or where refused what would make it work."""
+    if not inspection.declare:
+        return []
+    own = {name: value for name, value in inspection.declare.items() if role_of(name) != "reading"}
+    read = {name: value for name, value in inspection.declare.items() if name not in own}
+    lines = [_toml(name, value) for name, value in own.items()]
+    if read:
+        lines.append(f"[per_checkpoint.{json.dumps(inspection.checkpoint.label)}]")
+        lines += [_toml(name, value) for name, value in read.items()]
+    return lines
+
+
+def _toml(name: str, value: object) -> str:
+    """One line; of several choices the first stands, the others in a comment."""
+    if not isinstance(value, str):
+        return f"{name} = {json.dumps(value)}"
+    first, *others = value.split(" | ")
+    comment = f"  # or {', '.join(map(json.dumps, others))}" if others else ""
+    return f"{name} = {json.dumps(first)}{comment}"

@@ -1,0 +1,174 @@
+"""Difference of two scores over shared indices, with its error; and p-values of many at once.
+
+    paired_difference(nll_b, nll_a)                     # (n,) per-index losses: a mean
+    paired_difference(PairedScore(fid_b, psi_b), PairedScore(fid_a, psi_a))
+
+Checkpoints share latent samples, image order and noise, so that index i is one draw in all of
+them, and differences are taken index by index: what the draws have in common cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+
+from vae_batch.metrics.validation import FloatArray, real_array, require_finite
+
+
+@dataclass(frozen=True, eq=False)
+class PairedScore:
+    """A score and the influence of each index on it, to first order value ~ truth + mean.
+
+    Attributes:
+        value: the score itself.
+        influence: (n,) float64 influence of each index, in the score's unit: the values less
+            their mean for a mean loss, psi for a Fréchet distance (metrics such as FID).
+        is_mean: whether the score is the mean of per-index values, its influence being exact.
+    """
+
+    value: float
+    influence: FloatArray
+    is_mean: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the value is finite and the influence one number an index."""
+        influence = _per_index("influence", self.influence)
+        if not math.isfinite(self.value):
+            raise ValueError(f"score: expected a finite value, got {self.value}")
+        object.__setattr__(self, "influence", influence)
+
+    @classmethod
+    def from_values(cls, values: ArrayLike) -> PairedScore:
+        """The mean of (n,) per-index values, such as losses in nats.
+
+        Raises:
+            ValueError: not (n,), fewer than 2, or non-finite (names the row).
+        """
+        array = _per_index("values", values)
+        mean = float(array.mean())
+        return cls(mean, array - mean, is_mean=True)
+
+
+def paired_score(score: PairedScore | ArrayLike) -> PairedScore:
+    """The score itself, or the mean of (n,) per-index values."""
+    return score if isinstance(score, PairedScore) else PairedScore.from_values(score)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Difference a - b of two scores over the same indices.
+
+    Attributes:
+        difference: a - b, in the score's unit.
+        standard_error: sd(influence_a - influence_b) / sqrt(n), ddof 1.
+        low: lower end of the confidence interval.
+        high: upper end.
+        p_value: two-sided, of no difference.
+        count: number of indices n.
+        unpaired_standard_error: what independent draws would have had; compare it with
+            `standard_error` instead of assuming that pairing helps.
+    """
+
+    difference: float
+    standard_error: float
+    low: float
+    high: float
+    p_value: float
+    count: int
+    unpaired_standard_error: float
+
+
+def paired_difference(
+    a: PairedScore | ArrayLike, b: PairedScore | ArrayLike, confidence: float = 0.95
+) -> PairedDifference:
+    """Difference of two scores whose index i is the same draw, with a t interval.
+
+    Student's t with n - 1 degrees of freedom: exact for normal differences of means, and by the
+    central limit theorem for others; at n = 10,000 it is the normal distribution. For a Fréchet
+    distance it holds to first order, where the biases of both are alike (n at least 5 d).
+
+    Args:
+        a: a `PairedScore`, or the (n,) per-index values of a mean.
+        b: the same, over the same indices in the same order.
+        confidence: probability content of the interval.
+
+    Raises:
+        ValueError: other lengths, fewer than 2 indices, non-finite values, or influences that
+            are equal although the scores differ, so that no error can be had from them.
+    """
+    left, right = paired_score(a), paired_score(b)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}")
+    n = len(left.influence)
+    if len(right.influence) != n:
+        raise ValueError(
+            f"a and b: expected the same indices on both sides, got {n} and "
+            f"{len(right.influence)}; score both at one number of samples"
+        )
+    difference = left.value - right.value
+    error = _standard_error(left.influence - right.influence)
+    if error == 0.0 and difference != 0.0 and not (left.is_mean and right.is_mean):
+        raise ValueError(
+            f"a and b: the scores differ by {difference:g} but their influences do not, so "
+            "that the difference has no standard error; use swap_test"
+        )
+    half = error * float(stdtrit(n - 1, 0.5 + confidence / 2.0))
+    return PairedDifference(
+        difference,
+        error,
+        difference - half,
+        difference + half,
+        _two_sided_p(difference, error, n),
+        n,
+        math.hypot(_standard_error(left.influence), _standard_error(right.influence)),
+    )
+
+
+def holm_adjusted(p_values: ArrayLike) -> FloatArray:
+    """P-values adjusted for their number by Holm 1979 (Scandinavian J. Statistics 6).
+
+    The k-th smallest of m is multiplied by m - k + 1, then made monotone and cut at 1;
+    rejecting where the result is at most alpha keeps the probability of any false rejection
+    at alpha, whatever the dependence between the tests.
+
+    Args:
+        p_values: (m,) in [0, 1]; m may be 0.
+
+    Returns:
+        (m,) in the order given.
+
+    Raises:
+        ValueError: not (m,), or a value outside [0, 1].
+    """
+    p = real_array("p_values", p_values).astype(np.float64)
+    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p_values: expected a list of numbers in [0, 1], got {p}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    steps = p[order] * np.arange(len(p), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def _per_index(name: str, values: ArrayLike) -> FloatArray:
+    array = real_array(name, values)
+    if array.ndim != 1 or array.size < 2:
+        raise ValueError(
+            f"{name}: expected one value an index, shape (n,) with n >= 2, got {array.shape}"
+        )
+    require_finite(name, array)
+    return array.astype(np.float64, copy=False)
+
+
+def _standard_error(influence: FloatArray) -> float:
+    return float(influence.std(ddof=1)) / math.sqrt(len(influence))
+
+
+def _two_sided_p(difference: float, error: float, count: int) -> float:
+    if error == 0.0:
+        return 1.0 if difference == 0.0 else 0.0
+    return 2.0 * float(stdtr(count - 1, -abs(difference) / error))

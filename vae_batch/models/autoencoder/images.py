@@ -1,0 +1,226 @@
+"""Images on their way into and out of a network: layout, size and value range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_batch.models.image_range import bounds_of, from_uint8, to_uint8
+from vae_batch.plan.errors import CheckpointError
+from vae_batch.plan.reading import InputFit, ValueRange
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+ImageShape = tuple[int, int, int]
+PortShape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """How a network lays out an image.
+
+    Attributes:
+      order: ``channels-last``, ``channels-first``, or ``flat`` for any other row-major shape such
+        as (784,) or (28, 28).
+      shape: Of one image as the network has it.
+      image_shape: (H, W, C) of the same image.
+    """
+
+    order: Literal["channels-last", "channels-first", "flat"]
+    shape: tuple[int, ...]
+    image_shape: ImageShape
+
+    def to_network(self, images: Floats) -> Floats:
+        """(n, H, W, C) as (n, *shape)."""
+        if self.order == "channels-first":
+            return np.ascontiguousarray(np.moveaxis(images, -1, 1))
+        return images.reshape(len(images), *self.shape)
+
+    def from_network(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(n, *shape) as (n, H, W, C)."""
+        if self.order == "channels-first":
+            return np.ascontiguousarray(np.moveaxis(array, 1, -1))
+        return array.reshape(len(array), *self.image_shape)
+
+
+def find_layout(shape: PortShape, reference: ImageShape, any_size: bool) -> ImageLayout | None:
+    """The layout of an image port, or None where it takes no image like the reference's.
+
+    Args:
+      shape: Of the port; free sizes become the reference's.
+      reference: (H, W, C) of the reference images.
+      any_size: Whether a height and width other than the reference's are looked for too; a flat
+        port is then read as square.
+    """
+    known = with_free_sizes(shape, reference)
+    if known is None:
+        return None
+    height, width, channels = reference
+    if known == reference:
+        return ImageLayout("channels-last", known, reference)
+    if known == (channels, height, width):
+        return ImageLayout("channels-first", known, reference)
+    transposed = len(known) == 3 and sorted(known) == sorted(reference)
+    if math.prod(known) == math.prod(reference) and not transposed:
+        return ImageLayout("flat", known, reference)
+    return _layout_of_other_size(known, channels) if any_size and not transposed else None
+
+
+def image_shapes(shapes: Sequence[PortShape], reference: ImageShape) -> set[PortShape]:
+    """Which of several ports' shapes hold images.
+
+    Those of the reference's size; where there are none, those of images of another size, which
+    have at least a quarter of the reference's pixels, as most latents have not.
+    """
+    exact = {shape for shape in shapes if find_layout(shape, reference, any_size=False)}
+    return exact or {shape for shape in shapes if _is_similar(shape, reference)}
+
+
+def with_free_sizes(shape: PortShape, like: ImageShape) -> tuple[int, ...] | None:
+    """A port's shape with its free sizes filled in, or None where that is undecided.
+
+    Args:
+      shape: Of the port.
+      like: (H, W, C) of images that it is to take.
+    """
+    if None not in shape:
+        return tuple(int(size) for size in shape if size is not None)
+    height, width, channels = like
+    for candidate in (like, (channels, height, width), (height, width)):
+        fits = len(candidate) == len(shape) and all(
+            size is None or size == wanted for size, wanted in zip(shape, candidate, strict=True)
+        )
+        if fits and math.prod(candidate) == math.prod(like):
+            return candidate
+    return None
+
+
+def read_layout(
+    shape: PortShape, reference: ImageShape, fit: InputFit | None, who: str
+) -> ImageLayout:
+    """The layout of a port that must hold images.
+
+    Args:
+      shape: Of the port.
+      reference: (H, W, C) of the reference images.
+      fit: What was declared for images of another size.
+      who: Begins the error, such as ``the encoder takes``.
+
+    Raises:
+      CheckpointError: The port holds no such images, or another size and no fit is declared.
+    """
+    layout = find_layout(shape, reference, any_size=True)
+    if layout is None:
+        raise CheckpointError(
+            f"{who} {shape}, but the reference images are {reference}; score this checkpoint "
+            "against the images it was trained on"
+        )
+    height, width, _ = layout.image_shape
+    if (height, width) == reference[:2]:
+        return layout
+    can_pad = height >= reference[0] and width >= reference[1]
+    if fit is None:
+        pad = "--input-fit pad (a black border around each image) or " if can_pad else ""
+        raise CheckpointError(
+            f"{who} {shape}, but the reference images are {reference}; declare {pad}--input-fit "
+            "resize, whichever its training used, or score this checkpoint against the images it "
+            "was trained on"
+        )
+    if fit == "pad" and not can_pad:
+        raise CheckpointError(
+            f"{who} {shape}, which is smaller than the reference images {reference}, so that "
+            "--input-fit pad cannot reach it; declare --input-fit resize if its training images "
+            "were made smaller so"
+        )
+    return layout
+
+
+@dataclass(frozen=True)
+class ImageFit:
+    """Between reference images and the model's own.
+
+    Attributes:
+      reference_shape: (H, W, C) of the reference images.
+      image_shape: (H, W, C) of the model's images.
+      how: ``pad`` puts a black border around the centred image, ``resize`` is Pillow's
+        antialiased bilinear; None where the sizes are equal.
+      value_range: Of the model's images.
+    """
+
+    reference_shape: ImageShape
+    image_shape: ImageShape
+    how: InputFit | None
+    value_range: ValueRange
+
+    def to_model(self, pixels: Pixels) -> Floats:
+        """(n, H, W, C) uint8 of the reference as (n, *image_shape) float32 in the range."""
+        if self.how != "resize":
+            return from_uint8(np.pad(pixels, [(0, 0), *self._border(), (0, 0)]), self.value_range)
+        low, high = bounds_of(self.value_range)
+        grey = resized(pixels.astype(np.float32), self.image_shape).astype(np.float64)
+        scaled = low + np.clip(grey, 0, 255) * ((high - low) / 255)
+        return scaled.astype(np.float32)
+
+    def to_pictures(self, means: Floats) -> Pixels:
+        """(n, *image_shape) in the range as (n, H, W, C) uint8 of the reference's size."""
+        if self.how == "resize":
+            means = resized(means, self.reference_shape)
+        elif self.how == "pad":
+            (top, _), (left, _) = self._border()
+            height, width, _ = self.reference_shape
+            means = means[:, top : top + height, left : left + width]
+        return to_uint8(means, self.value_range)
+
+    def _border(self) -> list[tuple[int, int]]:
+        """(top, bottom) and (left, right); an odd pixel goes below and to the right."""
+        missing = (self.image_shape[axis] - self.reference_shape[axis] for axis in (0, 1))
+        return [(pixels // 2, pixels - pixels // 2) for pixels in missing]
+
+
+def rescaled(images: Floats, present: ValueRange, wanted: ValueRange) -> Floats:
+    """Images of one value range in another, computed in float64."""
+    if present == wanted:
+        return images
+    (low, high), (new_low, new_high) = bounds_of(present), bounds_of(wanted)
+    unit = (images.astype(np.float64) - low) / (high - low)
+    return (new_low + unit * (new_high - new_low)).astype(np.float32)
+
+
+def resized(images: Floats, shape: ImageShape) -> Floats:
+    """(n, H, W, C) float32 at another height and width: Pillow's bilinear, which antialiases."""
+    from PIL import Image
+
+    height, width, channels = shape
+    planes = np.ascontiguousarray(np.moveaxis(images, -1, 1), np.float32)
+    out = np.empty((len(images), channels, height, width), np.float32)
+    for row, image in enumerate(planes):
+        for channel, plane in enumerate(image):
+            small = Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
+            out[row, channel] = np.asarray(small)
+    return np.ascontiguousarray(np.moveaxis(out, 1, -1))
+
+
+def _is_similar(shape: PortShape, reference: ImageShape) -> bool:
+    layout = find_layout(shape, reference, any_size=True)
+    if layout is None:
+        return False
+    height, width, _ = layout.image_shape
+    return 4 * height * width >= reference[0] * reference[1]
+
+
+def _layout_of_other_size(shape: tuple[int, ...], channels: int) -> ImageLayout | None:
+    if len(shape) == 3 and shape[2] == channels:
+        return ImageLayout("channels-last", shape, (shape[0], shape[1], channels))
+    if len(shape) == 3 and shape[0] == channels:
+        return ImageLayout("channels-first", shape, (shape[1], shape[2], channels))
+    if len(shape) == 2 and channels == 1:
+        return ImageLayout("flat", shape, (*shape, 1))
+    side = math.isqrt(shape[0] // channels) if len(shape) == 1 else 0
+    if side and side * side * channels == shape[0]:
+        return ImageLayout("flat", shape, (side, side, channels))
+    return None

@@ -1,0 +1,1 @@
+"""Checkpoint formats: each turns files into networks, arrays in and arrays out."""

@@ -1,0 +1,229 @@
+"""Which classes a model's file needs beside Keras' own, and whose code they are."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from types import ModuleType
+from typing import Any
+
+from vae_batch.models.formats import sampling_layers
+from vae_batch.models.formats.config_nodes import Json, Node, nodes
+from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.tensorflow_functions import is_harmless
+from vae_batch.models.formats.user_module import import_user_module
+from vae_batch.plan.errors import CheckpointError
+
+_LIBRARIES = ("keras", "tf_keras")
+_ROOMS = ("layers", "models", "initializers", "regularizers", "constraints", "activations")
+_INNER = frozenset(
+    {"Functional", "Model", "Sequential", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "Policy"}
+    | {"TensorFlowOpLayer", "InstanceProperty", "InstanceMethod", "DTypePolicy"}
+)
+# Layers that run what Keras did not write.
+_RUNS_CODE = {
+    "TFSMLayer": "which runs a graph from another file",
+    "TensorFlowOpLayer": "which runs an operation that the file spells out",
+    "ClassMethod": "which calls a method that the file names",
+    "TorchModuleWrapper": "which runs a PyTorch module",
+    "JaxLayer": "which runs a JAX function",
+    "FlaxLayer": "which runs a Flax module",
+}
+TRUST = "if you trust the file, add --trust-checkpoints (trust = true in the TOML file)"
+
+# What importing a user's module registered, by module and library; a module is imported once.
+_registered: dict[tuple[str, str], dict[str, Any]] = {}
+
+
+def objects_for(
+    config: Json, terms: LoadingTerms, source: str, library: str = "keras"
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Classes and functions with which a model's configuration can be loaded.
+
+    Unknown layers that draw z from the posterior's heads are replaced by one that gives the mean,
+    so that no code of the file is needed. A trusted Python Lambda in that place is replaced too,
+    since the bytecode of another Python can end the process: in the spelling with modules it is
+    rewritten in ``config``, from which the model is then to be loaded.
+
+    Args:
+      config: Of the model; perhaps changed.
+      terms: The user's modules, and whether code may be run.
+      source: The file, for messages.
+      library: ``keras`` or ``tf_keras``, which is to load it.
+
+    Returns:
+      ``custom_objects`` of the library's ``load_model``, and the names of replaced layers.
+
+    Raises:
+      CheckpointError: Code would have to be run without trust, or a class is not at hand; names
+        the layer and what to add.
+    """
+    users = _users_objects(terms, library) if terms.trust else {}
+    objects, replaced = dict(users), []
+    lambdas = []
+    for node in nodes(config):
+        if node.class_name == sampling_layers.SHIM:  # of an earlier reading
+            lambdas.append(node.layer)
+        elif _is_lambda(node) and _is_replaceable(node, users, terms, source):
+            lambdas.append(node.layer)
+            sampling_layers.replace_by_mean(node)
+        elif code := code_in(node):
+            _require_trust(node, code, terms, source)
+        elif not _is_known(node, library):
+            found = users.get(node.registered_name) or users.get(_own_name(node))
+            if found is not None:
+                objects[node.registered_name] = found
+            elif sampling_layers.draws_from_posterior(node):
+                replaced.append(node.layer)
+                shim = sampling_layers.mean_of_posterior(library)
+                objects |= dict.fromkeys((node.registered_name, node.class_name), shim)
+            else:
+                raise _unknown(node, terms, source)
+    if lambdas:
+        shim = sampling_layers.mean_of_posterior(library)
+        objects |= {
+            sampling_layers.SHIM: shim,
+            sampling_layers.REGISTERED_SHIM: shim,
+            "Lambda": sampling_layers.lambda_or_mean(library, tuple(lambdas)),
+        }
+    return objects, (*replaced, *lambdas)
+
+
+def runs_code(config: Json) -> bool:
+    """Whether loading a configuration runs code of the file, which safe mode refuses."""
+    return any(code_in(node) for node in nodes(config))
+
+
+def code_in(node: Node) -> str | None:
+    """What code an object brings along, in words; None where it brings none."""
+    if node.class_name == "__lambda__" or (_is_lambda(node) and _has_bytecode(node.config)):
+        return "is a Python Lambda, whose code would be run"
+    if node.class_name in _RUNS_CODE:
+        return f"is a {node.class_name}, {_RUNS_CODE[node.class_name]}"
+    if node.class_name == "TFOpLambda" and not is_harmless(node.config.get("function")):
+        return f"calls tf.{node.config.get('function')}, which may do more than compute"
+    return None
+
+
+def _is_lambda(node: Node) -> bool:
+    return node.class_name == "Lambda" and node.root_module in (None, *_LIBRARIES)
+
+
+def _has_bytecode(config: Json) -> bool:
+    """Whether a Lambda holds code, rather than the name of a function of the user's."""
+    parts = [config.get(key) for key in ("function", "output_shape", "mask")]
+    kinds = [config.get(f"{key}_type") for key in ("function", "output_shape", "mask")]
+    coded = any(isinstance(part, dict) and part.get("class_name") == "__lambda__" for part in parts)
+    return coded or "lambda" in kinds or isinstance(config.get("function"), list)
+
+
+def _is_replaceable(node: Node, users: dict[str, Any], terms: LoadingTerms, source: str) -> bool:
+    """Whether a Lambda draws z and may be replaced; one with code is refused without trust."""
+    function = node.config.get("function")
+    name = function.get("config") if isinstance(function, dict) else function
+    if not _has_bytecode(node.config) and name in users:
+        return False
+    if not sampling_layers.draws_from_posterior(node):
+        return False
+    if _has_bytecode(node.config):
+        _require_trust(node, code_in(node) or "", terms, source)
+    return True
+
+
+def _require_trust(node: Node, code: str, terms: LoadingTerms, source: str) -> None:
+    if not terms.trust:
+        raise CheckpointError(
+            f"{source}: layer {node.layer!r} {code}, which is not done for a file that is not "
+            f"trusted; {TRUST}, or save the model with a layer class in its place",
+            {"trust": True},
+        )
+
+
+def _is_known(node: Node, library: str) -> bool:
+    name = node.class_name
+    if name.startswith("__") or node.root_module in _LIBRARIES:
+        return True
+    keras = importlib.import_module(library)
+    if node.registered_name in _registry(keras):
+        return True
+    if name == "function":
+        return _is_builtin(keras, str(node.content.get("config")))
+    if node.has_module or ">" in node.registered_name:
+        return False
+    return name in _INNER or _is_builtin(keras, name)
+
+
+def _is_builtin(keras: Any, name: str) -> bool:  # noqa: ANN401
+    rooms = (*_ROOMS, "losses", "metrics", "optimizers", "ops", "random")
+    return any(hasattr(getattr(keras, room, None), name) for room in rooms)
+
+
+def _registry(keras: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The library's own table of registered classes; this package's layers are in Keras 3's."""
+    if keras.__name__ == "keras":
+        from vae_batch.models import layers  # noqa: F401  registers them
+    return keras.utils.get_custom_objects()  # type: ignore[no-any-return]
+
+
+def _users_objects(terms: LoadingTerms, library: str) -> dict[str, Any]:
+    """Classes and functions of the user's modules, by bare and by registered name.
+
+    The library's table is left as it was, so that one checkpoint's modules do not decide how
+    another is read.
+    """
+    keras = importlib.import_module(library)
+    table = _registry(keras)
+    found: dict[str, Any] = {}
+    for name in terms.reading.custom_objects:
+        before = dict(table)
+        try:
+            module = import_user_module(name, "custom_objects")
+            new = {key: value for key, value in table.items() if before.get(key) is not value}
+        finally:
+            table.clear()
+            table.update(before)
+        found |= _registered.setdefault((name, library), new) | _definitions(module, keras)
+    return found
+
+
+def _definitions(module: ModuleType, keras: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a module defines, or takes from a module of its own package."""
+    package = module.__name__.split(".", 1)[0]
+    found = {}
+    for value in vars(module).values():
+        home = (getattr(value, "__module__", None) or "").split(".", 1)[0]
+        if home == package and (inspect.isclass(value) or inspect.isfunction(value)):
+            found[value.__name__] = value
+            found[keras.utils.get_registered_name(value)] = value
+    return found
+
+
+def _own_name(node: Node) -> str:
+    return str(node.content.get("config")) if node.class_name == "function" else node.class_name
+
+
+def advice_for_missing(name: str, terms: LoadingTerms, where: str = "") -> str:
+    """What to do about a class or function that is not at hand; the end of a sentence."""
+    what = f"it needs {name!r}{where}"
+    modules = ", ".join(terms.reading.custom_objects)
+    if modules and not terms.trust:
+        return (
+            f"{what}; custom_objects names {modules}, but modules are imported only with trust: "
+            f"{TRUST}"
+        )
+    if modules:
+        return f"{what}, which {modules} of custom_objects does not define; name its module too"
+    return (
+        f"{what}, which is not Keras' own; name the module that defines it, and trust it: add "
+        '--custom-objects package.module --trust-checkpoints (custom_objects = "package.module" '
+        "and trust = true in the TOML file), or save encoder and decoder with Keras' own layers"
+    )
+
+
+def _unknown(node: Node, terms: LoadingTerms, source: str) -> CheckpointError:
+    kind = "function" if node.class_name == "function" else "class"
+    advice = advice_for_missing(_own_name(node), terms, f" (the {kind} of layer {node.layer!r})")
+    declare: dict[str, object] = {"custom_objects": "package.module", "trust": True}
+    if terms.reading.custom_objects and not terms.trust:
+        del declare["custom_objects"]
+    return CheckpointError(f"{source} cannot be loaded: {advice}", declare)

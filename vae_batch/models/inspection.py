@@ -1,0 +1,152 @@
+"""What a checkpoint is: its parts, how each role was decided, and a proof that it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_batch.models.autoencoder.assemble import assemble
+from vae_batch.models.autoencoder.description import Description
+from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.load import load_networks
+from vae_batch.models.formats.network import Networks, Port
+from vae_batch.models.sampling import standard_normals
+from vae_batch.plan import CheckpointError
+
+_BATCH = 16
+_NOISE_SEED = 0
+
+
+@dataclass(frozen=True)
+class ProbeImages:
+    """Images that a checkpoint is tried on.
+
+    Attributes:
+      pixels: (n, H, W, C) uint8.
+      labels: (n,) their classes, or None.
+      classes: Number of classes, or None.
+      name: The reference set they are of.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    classes: int | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found of one checkpoint.
+
+    Attributes:
+      checkpoint: Its files.
+      description: Parts and decisions, or None where it was refused.
+      proofs: Sentences about one encoded image and one decoded sample.
+      refusal: Why it cannot be scored, or None.
+      declare: Spec keys: those in force, or where refused those that would make it readable.
+    """
+
+    checkpoint: Checkpoint
+    description: Description | None = None
+    proofs: tuple[str, ...] = ()
+    refusal: str | None = None
+    declare: Mapping[str, object] = field(default_factory=dict)
+
+
+def inspect_checkpoint(
+    checkpoint: Checkpoint, terms: LoadingTerms, probe: ProbeImages | None
+) -> Inspection:
+    """Load a checkpoint, decide its roles, encode one image and decode one sample.
+
+    Args:
+      checkpoint: Its files.
+      terms: What is declared, and whether code may be run.
+      probe: Reference images; None tries seeded noise of the model's own size.
+    """
+    try:
+        networks = load_networks(dict(checkpoint.files), terms)
+        images = probe or _noise(networks)
+        vae = assemble(
+            networks,
+            terms.reading,
+            images.pixels.shape[1:],
+            images.classes,
+            _BATCH,
+            probe_images=images.pixels if probe else None,
+            probe_labels=images.labels,
+        )
+        proofs = tuple(_proofs(vae, images))
+    except CheckpointError as error:
+        return Inspection(checkpoint, refusal=str(error), declare=error.declare)
+    return Inspection(checkpoint, vae.description, proofs, declare=_in_force(vae.description))
+
+
+def _proofs(vae: Autoencoder, images: ProbeImages) -> list[str]:
+    proofs, missing = [], vae.description.missing
+    one = None if images.labels is None else images.labels[:1]
+    if "encoder" not in missing:
+        mean, logvar = vae.encode(vae.to_model(images.pixels[:1]), one)
+        spread = "" if logvar is None else f", log-variance {_range_of(logvar)}"
+        proofs.append(f"encoded one image of {images.name}: mean {_range_of(mean)}{spread}")
+    if "decoder" not in missing:
+        latents = standard_normals(_NOISE_SEED, "latents", 0, 1, vae.latent_shape)
+        pictures = vae.to_pictures(vae.decode(latents, one))
+        proofs.append(f"decoded one sample: pixels {pictures.min()} to {pictures.max()} of 0..255")
+    return proofs
+
+
+def _range_of(values: npt.NDArray[np.float32]) -> str:
+    return f"{values.min():.3g} to {values.max():.3g}"
+
+
+def _in_force(description: Description) -> dict[str, object]:
+    """The keys that say what was inferred, so that a spec can fix it."""
+    found = {
+        "likelihood": description.likelihood,
+        "model_range": description.value_range,
+        "second_head": description.second_head,
+        "input_fit": description.input_fit,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _noise(networks: Networks | object) -> ProbeImages:
+    """Seeded noise of the size that the checkpoint itself takes or gives."""
+    shape = _own_image_shape(networks)
+    pixels = np.random.default_rng(_NOISE_SEED).integers(0, 256, (2, *shape), dtype=np.uint8)
+    return ProbeImages(pixels, None, None, "noise (no --reference was given)")
+
+
+def _own_image_shape(networks: Networks | object) -> tuple[int, int, int]:
+    if not isinstance(networks, Networks):
+        return tuple(networks.image_shape)  # type: ignore[attr-defined]
+    halves = (networks.encoder, networks.decoder, networks.whole)
+    ports: list[Port] = []
+    for network, outputs in zip(halves, (False, True, True), strict=True):
+        if network is not None:
+            ports += network.outputs if outputs else network.inputs
+    for port in ports:
+        if (shape := _as_image(port.shape)) is not None:
+            return shape
+    raise CheckpointError(
+        f"the image size cannot be read from shapes {[port.shape for port in ports]}; give the "
+        "images it was trained on with --reference"
+    )
+
+
+def _as_image(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
+    """(H, W, C) of a port, where it is plain: images, (H, W), or a flat square."""
+    match [size for size in shape if size is not None]:
+        case [height, width, channels] if channels in (1, 3):
+            return height, width, channels
+        case [height, width]:
+            return height, width, 1
+        case [size] if size >= 16 and math.isqrt(size) ** 2 == size:
+            return math.isqrt(size), math.isqrt(size), 1
+    return None

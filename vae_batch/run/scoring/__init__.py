@@ -1,0 +1,1 @@
+"""From stored files to one score row: pure numbers, one thread, float64."""

@@ -1,0 +1,81 @@
+"""A unit of activations, streamed in shard order into moments and label distributions.
+
+Everything is summed in shard order with one BLAS thread, so that neither the number of workers
+nor the machine's cores move a bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from vae_batch.metrics import LabelDistribution, Moments, split_bounds
+from vae_batch.plan import Shard, Unit
+from vae_batch.run.scoring.stored import Damaged, read_shard
+from vae_batch.storage import (
+    REDUCTION,
+    DamagedFileError,
+    Store,
+    encode_reduction,
+    write_with_receipt,
+)
+
+
+def reduce_unit(store: Store, unit: Unit, splits: int) -> Damaged | None:
+    """Stream a unit's activations in shard order into moments and label distributions.
+
+    Args:
+      store: Holds the unit.
+      unit: Of activations, with all shards finished.
+      splits: Inception Score splits, by global sample index.
+
+    Returns:
+      What is damaged, or None when the reduction has been written.
+    """
+    try:
+        with threadpool_limits(1):
+            moments, labels = _reduce(store, unit, splits)
+    except DamagedFileError as damage:
+        return Damaged(damage.unit, damage.name)
+    content = encode_reduction(moments, labels)
+    write_with_receipt(store, unit, REDUCTION, content, rows=unit.samples)
+    return None
+
+
+def _reduce(
+    store: Store, unit: Unit, splits: int
+) -> tuple[Moments | None, list[LabelDistribution]]:
+    moments: Moments | None = None
+    labels: list[LabelDistribution] = []
+    for shard in unit.shards():
+        columns = read_shard(store, unit, shard.name, ["features", "probabilities"])
+        if not columns["features"].shape[1]:
+            return None, []
+        part = Moments.from_activations(columns["features"])
+        moments = moments.merge(part) if moments else part
+        labels = _merge_labels(labels, columns["probabilities"], shard, unit.samples, splits)
+    if moments is None:
+        raise ValueError(f"unit {unit.path} has no shards")
+    return moments, labels
+
+
+def _merge_labels(
+    labels: list[LabelDistribution],
+    probabilities: npt.NDArray[Any],
+    shard: Shard,
+    samples: int,
+    splits: int,
+) -> list[LabelDistribution]:
+    """Add a shard's probabilities to the splits that its sample indices belong to."""
+    classes = probabilities.shape[1]
+    if not classes:
+        return []
+    merged = labels or [LabelDistribution.empty(classes) for _ in range(splits)]
+    for split, (start, stop) in enumerate(split_bounds(samples, splits)):
+        low, high = max(start, shard.start), min(stop, shard.stop)
+        if low < high:
+            rows = probabilities[low - shard.start : high - shard.start]
+            merged[split] = merged[split].merge(LabelDistribution.from_probabilities(rows))
+    return merged

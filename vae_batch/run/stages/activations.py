@@ -1,0 +1,98 @@
+"""Activations: the extractor's output on reference, generated and reconstructed images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.batching import map_batches
+from vae_batch.models.extractors import Extractor
+from vae_batch.models.image_range import to_three_channels
+from vae_batch.plan import Shard
+from vae_batch.run.recipe import Recipe
+from vae_batch.run.reference_images import read_reference
+from vae_batch.run.stages.inputs import (
+    Array,
+    Arrays,
+    Floats,
+    Labels,
+    Pixels,
+    can_generate,
+    generated_inputs,
+    reference_rows,
+)
+
+
+def activations_of_reference(recipe: Recipe, extractor: Extractor, shard: Shard) -> Arrays:
+    """The extractor's output on reference images."""
+    images = read_reference(recipe.stores.reference, recipe.reference, shard.start, shard.stop)
+    return _activations(recipe, shard, extractor, extractor.extract, to_three_channels(images))
+
+
+def activations_of_generated(
+    recipe: Recipe, vae: Autoencoder, extractor: Extractor, shard: Shard
+) -> Arrays:
+    """The extractor's output on decoded latent samples, rounded to 8 bits.
+
+    Generated images are rounded as if they had been saved as PNG, like the reference's, which is
+    what the literature's tools score. One batch is decoded while another is extracted. A
+    checkpoint that cannot generate gets columns of zero width.
+    """
+    if not can_generate(vae):
+        return _none(shard)
+
+    def decode_and_extract(latents: Floats, labels: Labels | None = None) -> tuple[Floats, Floats]:
+        images = vae.to_pictures(vae.decode(latents, labels))
+        return extractor.extract(to_three_channels(images))
+
+    inputs = generated_inputs(recipe, vae, shard)
+    return _activations(recipe, shard, extractor, decode_and_extract, *inputs)
+
+
+def activations_of_reconstructed(
+    recipe: Recipe, vae: Autoencoder, extractor: Extractor, shard: Shard
+) -> Arrays:
+    """The extractor's output on reconstructions, at the posterior mean, of reference images."""
+    if {"encoder", "decoder"} & set(vae.description.missing):
+        return _none(shard)
+
+    def reconstruct_and_extract(
+        pixels: Pixels, labels: Labels | None = None
+    ) -> tuple[Floats, Floats]:
+        mean, _ = vae.encode(vae.to_model(pixels), labels)
+        images = vae.to_pictures(vae.decode(mean, labels))
+        return extractor.extract(to_three_channels(images))
+
+    pixels, labels = reference_rows(recipe, shard.start, shard.stop)
+    inputs: list[Array] = [pixels]
+    if labels is not None:
+        inputs.append(labels)
+    return _activations(recipe, shard, extractor, reconstruct_and_extract, *inputs)
+
+
+def _none(shard: Shard) -> Arrays:
+    nothing = np.empty((len(shard), 0), np.float32)
+    index = np.arange(shard.start, shard.stop)
+    return {"index": index, "features": nothing, "probabilities": nothing}
+
+
+def _activations(
+    recipe: Recipe,
+    shard: Shard,
+    extractor: Extractor,
+    extract: Callable[..., tuple[Floats, Floats]],
+    *inputs: Array,
+) -> Arrays:
+    features, probabilities = map_batches(
+        extract,
+        recipe.spec.settled_batch_size,
+        *inputs,
+        concurrency=extractor.concurrent_batches,
+    )
+    return {
+        "index": np.arange(shard.start, shard.stop),
+        "features": features,
+        "probabilities": probabilities,
+    }

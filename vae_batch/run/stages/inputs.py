@@ -1,0 +1,68 @@
+"""What stages start from: the loaded checkpoint, reference images, and draws by sample index."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_batch.models.autoencoder.assemble import assemble
+from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.load import load_networks
+from vae_batch.models.sampling import draw_labels, standard_normals
+from vae_batch.plan import Shard
+from vae_batch.run.plan import Subject
+from vae_batch.run.recipe import Recipe
+from vae_batch.run.reference_images import read_labels, read_reference
+
+Array = npt.NDArray[np.generic]
+Arrays = dict[str, Array]
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+#: Reference images that a checkpoint is probed with when it is loaded.
+_PROBE_IMAGES = 256
+
+_GIB = 2**30
+
+
+def load_subject(recipe: Recipe, subject: Subject) -> Autoencoder:
+    """A checkpoint as arrays in and arrays out, its roles decided and probed.
+
+    Raises:
+      CheckpointError: Says what the checkpoint lacks and what to add.
+    """
+    spec, facts = recipe.spec, recipe.reference
+    terms = LoadingTerms(subject.reading, spec.trust, int(spec.memory_cap * _GIB))
+    networks = load_networks(dict(subject.checkpoint.files), terms)
+    pixels, labels = reference_rows(recipe, 0, min(_PROBE_IMAGES, facts.count))
+    return assemble(
+        networks,
+        subject.reading,
+        facts.shape,
+        len(facts.label_counts) or None,
+        spec.settled_batch_size,
+        probe_images=pixels,
+        probe_labels=labels,
+    )
+
+
+def reference_rows(recipe: Recipe, start: int, stop: int) -> tuple[Pixels, Labels | None]:
+    """Reference images [start, stop) and their labels, where the set has them."""
+    store, facts = recipe.stores.reference, recipe.reference
+    return read_reference(store, facts, start, stop), read_labels(store, facts, start, stop)
+
+
+def can_generate(vae: Autoencoder) -> bool:
+    """Whether there are a decoder and a prior to draw from."""
+    return not {"decoder", "prior"} & set(vae.description.missing)
+
+
+def generated_inputs(recipe: Recipe, vae: Autoencoder, shard: Shard) -> list[Array]:
+    """Latents of generated samples, and labels where the checkpoint takes them."""
+    seed, start, stop = recipe.spec.seed, shard.start, shard.stop
+    inputs: list[Array] = [standard_normals(seed, "latents", start, stop, vae.latent_shape)]
+    if vae.takes_labels:
+        inputs.append(draw_labels(seed, start, stop, recipe.reference.label_counts))
+    return inputs
