@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics.image_diagnostics import high_frequency_fraction, sharpness
-from vae_batch.metrics.reconstruction import (
+from vae_batch.metrics.images.diagnostics import high_frequency_fraction, sharpness
+from vae_batch.metrics.images.reconstruction import (
     MeanPsnr,
     mean_absolute_error,
     mean_squared_error,
@@ -16,6 +16,7 @@ from vae_batch.metrics.reconstruction import (
     peak_signal_to_noise_ratio,
     structural_similarity,
 )
+from vae_batch.metrics.images.smoothness import path_changes
 
 Array = NDArray[Any]
 
@@ -48,6 +49,10 @@ PER_SAMPLE: dict[str, dict[str, Any]] = {
         "metric": lambda x, y: mean_absolute_error(x, y, 1.0),
         "arguments": lambda rng, n: _pair(rng, n, 3, 4),
     },
+    "path_changes": {
+        "metric": lambda x, y: path_changes(x, y, 1e-2),
+        "arguments": lambda rng, n: _pair(rng, n, 3, 4),
+    },
     "peak_signal_to_noise_ratio": {
         "metric": lambda x, y: peak_signal_to_noise_ratio(x, y, 1.0),
         "arguments": lambda rng, n: _pair(rng, n, 3, 4),
@@ -78,6 +83,7 @@ SET_DISTANCES: dict[str, Any] = {}
 """None: the ratios and rates of two sets are no distances."""
 
 COVERED_ELSEWHERE: dict[str, str] = {
+    "trimmed_mean": "a mean without its tails, see test_set_diagnostics.py",
     "sharpness_ratio": "a ratio of medians, see test_image_diagnostics.py",
     "high_frequency_ratio": "a ratio of medians, see test_image_diagnostics.py",
     "RadialSpectrum": "what metrics.radial_power_spectrum returns",

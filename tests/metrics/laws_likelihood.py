@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics import importance, likelihood_families
+from vae_batch.metrics.likelihood import families as likelihood_families
+from vae_batch.metrics.likelihood import importance
 
 Array = NDArray[Any]
 Law = tuple[Callable[..., Array], Callable[[np.random.Generator, int], tuple[Array, ...]], bool]
@@ -72,6 +73,7 @@ MERGEABLE: dict[str, Any] = {}
 SET_DISTANCES: dict[str, Any] = {}
 
 COVERED_ELSEWHERE = {
+    "continuous_bernoulli_mean": "one value a pixel, see test_likelihood_families.py",
     "optimal_sigma": "one number from a MeanLoss, see test_likelihood_families.py",
     "LatentUsage": "what metrics.latent_usage returns",
     "latent_usage": "shares and variances over images, see test_posterior.py",

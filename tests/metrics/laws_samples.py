@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics.frechet_influence import frechet_influence, frechet_standard_error
-from vae_batch.metrics.inception_uncertainty import (
+from vae_batch.metrics.samples.frechet_influence import frechet_influence, frechet_standard_error
+from vae_batch.metrics.samples.inception_uncertainty import (
     corrected_inception_score,
     inception_divergences,
 )
-from vae_batch.metrics.kernel_distance import KernelReference, kernel_distance
-from vae_batch.metrics.neighbours import Neighbourhoods, neighbour_radii
-from vae_batch.metrics.precision_recall import (
+from vae_batch.metrics.samples.kernel import KernelReference, kernel_distance
+from vae_batch.metrics.samples.neighbours import Neighbourhoods, neighbour_radii
+from vae_batch.metrics.samples.precision_recall import (
     ManifoldScores,
     manifold_scores,
     precision_recall_density_coverage,

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
+
+from metrics import laws_likelihood, laws_samples
 
 from vae_batch.metrics import METRICS
+from vae_batch.plan.metric_groups import MetricGroup
 
 EXPECTED_DIRECTIONS = {
     "reconstruction_nll": "lower",
@@ -14,6 +18,22 @@ EXPECTED_DIRECTIONS = {
     "inception_score_std": "neither",
     "clipped_pixels": "lower",
 }
+
+
+EXPECTED_DIRECTIONS |= laws_likelihood.EXPECTED_DIRECTIONS | laws_samples.EXPECTED_DIRECTIONS
+EXPECTED_DIRECTIONS |= dict.fromkeys(
+    ["mse", "mae", "reconstruction_fid", "duplicate_rate", "near_duplicate_rate"], "lower"
+)
+EXPECTED_DIRECTIONS |= dict.fromkeys(["psnr", "ssim", "ms_ssim"], "higher")
+EXPECTED_DIRECTIONS |= dict.fromkeys(
+    [
+        "perfect_reconstructions", "sharpness_ratio", "reconstruction_sharpness_ratio",
+        "high_frequency_ratio", "duplicate_rate_reference", "pixel_diversity_ratio", "vendi_score",
+        "vendi_score_reference", "authentic_fraction", "authentic_fraction_reference",
+        "training_distance_ratio", "data_copying_z", "latent_smoothness",
+    ],
+    "neither",
+)  # fmt: skip
 
 
 def test_every_column_says_which_way_is_better() -> None:
@@ -36,3 +56,8 @@ def test_definitions_name_the_traps() -> None:
     assert "collapse" in METRICS["kl"].definition
     assert "secondary" in METRICS["inception_score"].definition
     assert "not the standard error" in METRICS["inception_score_std"].definition
+
+
+def test_every_metric_belongs_to_a_group_that_can_be_asked_for() -> None:
+    groups = {metric.group for metric in METRICS.values()}
+    assert groups == set(get_args(MetricGroup))

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.metrics.comparison import (
+from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.comparison.ranking import (
     comparison_table,
     level_with_best,
     require_same_conditions,
 )
-from vae_batch.metrics.paired_difference import PairedScore
 
 
 def _losses(*means: float, n: int = 400, noise: float = 0.1, seed: int = 0) -> dict:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from vae_batch.metrics import image_arrays
-from vae_batch.metrics.image_diagnostics import (
+from vae_batch.metrics.images import arrays as image_arrays
+from vae_batch.metrics.images.diagnostics import (
     duplicate_rate,
     high_frequency_fraction,
     high_frequency_ratio,

@@ -7,9 +7,10 @@ import pytest
 from metrics.linear_gaussian_vae import LinearGaussianVae, small_image_vae
 from scipy.stats import genpareto, norm
 
-from vae_batch.metrics import importance
-from vae_batch.metrics.elbo import elbo
-from vae_batch.metrics.importance import (
+from vae_batch.metrics.likelihood import importance
+from vae_batch.metrics.likelihood.densities import gaussian_kl
+from vae_batch.metrics.likelihood.elbo import elbo
+from vae_batch.metrics.likelihood.importance import (
     PARETO_K_LIMIT,
     effective_sample_size,
     importance_weighted_bound,
@@ -18,7 +19,6 @@ from vae_batch.metrics.importance import (
     log_standard_normal,
     pareto_k,
 )
-from vae_batch.metrics.likelihood import gaussian_kl
 
 
 def _log_weights(vae: LinearGaussianVae, x: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vae_batch.metrics import LabelDistribution, inception_score
-from vae_batch.metrics import inception_uncertainty as module
-from vae_batch.metrics.inception_uncertainty import (
+from vae_batch.metrics.samples import inception_uncertainty as module
+from vae_batch.metrics.samples.inception_uncertainty import (
     corrected_inception_score,
     inception_divergences,
 )

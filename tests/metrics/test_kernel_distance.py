@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vae_batch.metrics import kernel_distance as module
-from vae_batch.metrics.kernel_distance import (
+from vae_batch.metrics.samples import kernel as module
+from vae_batch.metrics.samples.kernel import (
     KernelReference,
     kernel_distance,
     kernel_distance_of_subsets,

@@ -7,9 +7,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import expit
 
-from vae_batch.metrics.elbo import MeanLoss
-from vae_batch.metrics.likelihood import bernoulli_nll, gaussian_nll
-from vae_batch.metrics.likelihood_families import (
+from vae_batch.metrics.likelihood.densities import bernoulli_nll, gaussian_nll
+from vae_batch.metrics.likelihood.elbo import MeanLoss
+from vae_batch.metrics.likelihood.families import (
+    continuous_bernoulli_mean,
     continuous_bernoulli_nll,
     discretized_logistic_nll,
     gaussian_nll_of_scales,
@@ -213,3 +214,13 @@ def test_bad_inputs_are_named() -> None:
         optimal_sigma(MeanLoss.empty(), 3)
     with pytest.raises(ValueError, match="perfect reconstruction has no optimal sigma"):
         optimal_sigma([0.0, 0.0], 3)
+
+
+@pytest.mark.parametrize("logit", [-30.0, -2.0, -0.5, -1e-3, 0.0, 1e-3, 0.0099, 0.0101, 3.0, 200.0])
+def test_continuous_bernoulli_mean_is_the_integral_of_x(logit: float) -> None:
+    """p(x) is proportional to exp(t x) on [0, 1], so E x = int x e^(tx) / int e^(tx)."""
+    shift = max(logit, 0.0)
+    weight = quad(lambda x: math.exp(logit * x - shift), 0, 1, epsabs=1e-14)[0]
+    first = quad(lambda x: x * math.exp(logit * x - shift), 0, 1, epsabs=1e-14)[0]
+    found = continuous_bernoulli_mean(np.array([logit]))
+    np.testing.assert_allclose(found, first / weight, rtol=1e-9)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metrics import laws_images, laws_likelihood, laws_samples
 from numpy.typing import NDArray
 
 from vae_batch import metrics
@@ -111,6 +112,17 @@ NO_METRIC = {
     "InceptionScore": "the pair that metrics.inception_score returns",
     "split_bounds": "index arithmetic, see test_inception_score.py",
 }
+
+
+for _name, _law in laws_images.MERGEABLE.items():
+    MERGEABLE[_name] = Mergeable(**_law)
+for _name, _law in laws_images.PER_SAMPLE.items():
+    PER_SAMPLE[_name] = PerSample(**_law)
+for _name, _entry in laws_likelihood.PER_SAMPLE.items():
+    PER_SAMPLE[_name] = PerSample(*_entry)
+LABELS |= laws_samples.LABELS
+for _part in (laws_images, laws_likelihood, laws_samples):
+    NO_METRIC |= _part.COVERED_ELSEWHERE
 
 
 def test_every_export_is_under_a_law() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vae_batch.metrics import Moments
-from vae_batch.metrics.moments import CentredActivations
+from vae_batch.metrics.samples.moments import CentredActivations
 
 
 def test_three_points_by_hand() -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.metrics import nearest
-from vae_batch.metrics.nearest import nearest_distances, nearest_other_distances
+from vae_batch.metrics.samples import nearest
+from vae_batch.metrics.samples.nearest import nearest_distances, nearest_other_distances
 
 
 def _by_differences(queries: np.ndarray, points: np.ndarray) -> np.ndarray:

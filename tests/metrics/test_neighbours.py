@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from vae_batch.metrics import neighbours
-from vae_batch.metrics.neighbours import Neighbourhoods, neighbour_radii
-from vae_batch.metrics.precision_recall import (
+from vae_batch.metrics.samples import neighbours
+from vae_batch.metrics.samples.neighbours import Neighbourhoods, neighbour_radii
+from vae_batch.metrics.samples.precision_recall import (
     DENSITY_COVERAGE,
     PRECISION_RECALL,
     BallConvention,

@@ -7,8 +7,12 @@ import pytest
 from scipy.stats import ttest_rel
 
 from vae_batch.metrics import frechet_distance
-from vae_batch.metrics.paired_difference import PairedScore, holm_adjusted, paired_difference
-from vae_batch.metrics.permutation import sign_flip_test, swap_test
+from vae_batch.metrics.comparison.paired_difference import (
+    PairedScore,
+    holm_adjusted,
+    paired_difference,
+)
+from vae_batch.metrics.comparison.permutation import sign_flip_test, swap_test
 
 
 def test_a_paired_difference_by_hand() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from metrics.linear_gaussian_vae import small_image_vae
 
-from vae_batch.metrics.likelihood import gaussian_kl
-from vae_batch.metrics.posterior import latent_usage
+from vae_batch.metrics.likelihood.densities import gaussian_kl
+from vae_batch.metrics.likelihood.posterior import latent_usage
 
 
 def test_usage_by_hand() -> None:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from vae_batch.metrics import image_arrays
-from vae_batch.metrics.reconstruction import (
+from vae_batch.metrics.images import arrays as image_arrays
+from vae_batch.metrics.images.reconstruction import (
     MeanPsnr,
     mean_absolute_error,
     mean_squared_error,

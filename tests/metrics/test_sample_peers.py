@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from vae_batch.metrics import frechet_distance, inception_score
-from vae_batch.metrics.kernel_distance import kernel_distance_of_subsets
-from vae_batch.metrics.precision_recall import PRECISION_RECALL, manifold_scores
+from vae_batch.metrics.samples.kernel import kernel_distance_of_subsets
+from vae_batch.metrics.samples.precision_recall import PRECISION_RECALL, manifold_scores
 
 PYTHON = os.environ.get("VAE_BATCH_PEERS_PYTHON", "")
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from vae_batch.metrics.image_diagnostics import real_against_real
-from vae_batch.metrics.set_diagnostics import (
+from vae_batch.metrics.images.diagnostics import real_against_real
+from vae_batch.metrics.images.smoothness import latent_smoothness
+from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
     TrainingNeighbours,
     authentic_fraction,
     data_copying_z,
-    latent_smoothness,
     near_duplicate_rate,
     training_distance_ratio,
     vendi_score,

@@ -13,10 +13,11 @@ REQUIRED = {"checkpoints": ["a.keras"], "reference": "digits"}
 ROLES = {
     "identity": {
         "reference_samples", "samples", "seed", "splits", "shard_size", "batch_size",
+        "iwae_draws", "iwae_images",
     },
     "content": {
-        "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split", "reference_range", "extractors", "weights",
-        "classifier_range",
+        "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
+        "reference_range", "extractors", "weights", "classifier_range",
     },
     "reading": {
         "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",
@@ -24,7 +25,7 @@ ROLES = {
     },
     "runtime": {
         "out", "workers", "address", "reference_cache", "allow_unverified_weights", "trust",
-        "memory_cap",
+        "memory_cap", "metrics",
     },
 }  # fmt: skip
 
@@ -76,7 +77,7 @@ def test_spec_is_frozen() -> None:
         ({"samples": 1}, ["samples = 1", "greater than or equal to 2"]),
         ({"samples": "many"}, ["samples = 'many'", "integer"]),
         ({"samples": 5, "splits": 10}, ["splits is 10", "only 5 samples", "fewer splits"]),
-        ({"likelihood": "gaussian"}, ["standard deviation", "--sigma"]),
+        ({"likelihood": "gaussian"}, ["needs its scale", "--sigma"]),
         ({"sigma": 0.1}, ["--likelihood gaussian"]),
         ({"likelihood": "poisson"}, ["likelihood = 'poisson'", "'bernoulli'"]),
         ({"extractors": ["a", "a"]}, ["named twice"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -100,7 +100,9 @@ def _plain_type(annotation: Any) -> Any:  # noqa: ANN401
     """The type a flag is read as; pydantic checks the rest, with the same words as for TOML."""
     if get_origin(annotation) is tuple:
         return list[str]
-    for kind in (bool, int, float, str):
+    if any(get_origin(part) is Literal for part in get_args(annotation)):
+        return str
+    for kind in (bool, int, float):
         if annotation is kind or kind in get_args(annotation):
             return kind
     return str

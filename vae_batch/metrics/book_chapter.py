@@ -67,7 +67,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import sqrtm  # type: ignore[import-untyped, unused-ignore]
 from scipy.stats import entropy  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.inception_score import InceptionScore
+from vae_batch.metrics.samples.inception import InceptionScore
 from vae_batch.metrics.validation import (
     FloatArray,
     real_array,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,9 +92,6 @@ def _traversals(vae: Autoencoder, mean: Floats, logvar: Floats, labels: Labels |
 def interpolate(latents: Floats) -> Floats:
     """Paths between consecutive latent samples that stay on the prior.
 
-    z(t) = ((1 - t) a + t b) / sqrt(t^2 + (1 - t)^2) is standard normal for every t when a and b
-    are (arXiv:1711.01970); the plain straight line would have half the norm in its middle.
-
     Args:
       latents: (n, *latent_shape) with n >= 2 * INTERPOLATIONS.
 
@@ -101,8 +99,27 @@ def interpolate(latents: Floats) -> Floats:
       (INTERPOLATIONS, STEPS, *latent_shape).
     """
     pairs = latents[: 2 * INTERPOLATIONS].reshape(INTERPOLATIONS, 2, 1, *latents.shape[1:])
-    t = np.linspace(0, 1, STEPS).reshape(1, STEPS, *(1 for _ in latents.shape[1:]))
-    path = ((1 - t) * pairs[:, 0] + t * pairs[:, 1]) / np.sqrt(t**2 + (1 - t) ** 2)
+    return prior_path(pairs[:, 0], pairs[:, 1], np.linspace(0, 1, STEPS)[None])
+
+
+def prior_path(
+    begins: npt.NDArray[Any], ends: npt.NDArray[Any], places: npt.NDArray[np.float64]
+) -> Floats:
+    """Points between pairs of latent samples that stay on the prior.
+
+    z(t) = ((1 - t) a + t b) / sqrt(t^2 + (1 - t)^2) is standard normal for every t when a and b
+    are (arXiv:1711.01970); the plain straight line would have half the norm in its middle.
+
+    Args:
+      begins: (..., *latent_shape), a.
+      ends: The same, b.
+      places: t in [0, 1], of the leading axes' shape; they broadcast.
+
+    Returns:
+      float32 of the broadcast shape.
+    """
+    t = places.reshape(*places.shape, *(1 for _ in range(begins.ndim - places.ndim)))
+    path = ((1 - t) * begins + t * ends) / np.sqrt(t**2 + (1 - t) ** 2)
     return path.astype(np.float32)
 
 

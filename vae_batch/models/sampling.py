@@ -16,9 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-Stream = Literal["latents", "posterior_noise", "labels"]
+Stream = Literal["latents", "posterior_noise", "labels", "importance", "path_ends", "path_places"]
 
-_STREAMS: dict[Stream, int] = {"latents": 1, "posterior_noise": 2, "labels": 3}
+_STREAMS: dict[Stream, int] = {
+    "latents": 1,
+    "posterior_noise": 2,
+    "labels": 3,
+    "importance": 4,
+    "path_ends": 5,
+    "path_places": 6,
+}
 _WORDS_A_COUNTER = 4
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Role = Literal["identity", "content", "reading", "runtime"]
 
 ValueRange = Literal["0..1", "-1..1", "0..255"]
-Likelihood = Literal["bernoulli", "gaussian"]
+Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"]
 SecondHead = Literal["logvar", "log_std", "std"]
 InputFit = Literal["pad", "resize"]
 Labels = Literal["one-hot", "integer", "concatenated"]
@@ -37,11 +37,11 @@ class Reading(BaseModel):
         None,
         "Likelihood of the decoder: inferred from a final sigmoid, else to be declared.",
     )
-    sigma: float | None = spec_field(
+    sigma: Annotated[float, Field(gt=0)] | Literal["optimal"] | None = spec_field(
         "reading",
         None,
-        "Standard deviation of a gaussian likelihood, in units of the model's value range.",
-        gt=0,
+        "Standard deviation of a gaussian likelihood (or scale of a discretised logistic) in units "
+        "of the model's value range; 'optimal' is each checkpoint's own best gaussian.",
     )
     beta: float | None = spec_field(
         "reading",
@@ -98,14 +98,17 @@ class Reading(BaseModel):
 
     @model_validator(mode="after")
     def _sigma_belongs_to_gaussian(self) -> Reading:
-        if self.likelihood == "gaussian" and self.sigma is None:
+        if self.likelihood in ("gaussian", "discretized_logistic") and self.sigma is None:
             raise ValueError(
-                "a gaussian likelihood needs its standard deviation: squared error alone fixes "
-                "none; add --sigma (for a decoder trained with plain MSE on 0..1 images "
-                "sigma = 0.7071 makes the NLL the squared error plus a constant)"
+                f"a {self.likelihood} likelihood needs its scale: squared error alone fixes none; "
+                "add --sigma (for a decoder trained with plain MSE on 0..1 images sigma = 0.7071 "
+                "makes the NLL the squared error plus a constant; for a gaussian --sigma optimal "
+                "takes each checkpoint's own best)"
             )
-        if self.sigma is not None and self.likelihood != "gaussian":
+        if self.sigma is not None and self.likelihood not in ("gaussian", "discretized_logistic"):
             raise ValueError("sigma belongs to a gaussian likelihood; add --likelihood gaussian")
+        if self.sigma == "optimal" and self.likelihood != "gaussian":
+            raise ValueError("sigma = 'optimal' is known for a gaussian likelihood only; give one")
         return self
 
     @property

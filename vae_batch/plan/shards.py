@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "images", "reference", "description", "losses", "gallery", "generated", "reconstructed"
+    "images",
+    "reference",
+    "reference_pictures",
+    "description",
+    "losses",
+    "importance",
+    "gallery",
+    "pictures",
+    "generated",
+    "reconstructed",
 ]
 
 
@@ -40,7 +49,8 @@ class Unit:
       path: Folder of the unit's files, relative to the output folder; its identity in a run.
       kind: ``images`` holds the reference images themselves; ``reference``, ``generated`` and
         ``reconstructed`` hold activations; ``description`` what a checkpoint turned out to be,
-        ``losses`` one row a test image, ``gallery`` the report's pictures.
+        ``losses`` one row a test image, ``importance`` its log weights, ``gallery`` the report's
+        pictures, ``pictures`` and ``reference_pictures`` what pixels alone tell.
       fingerprint: Hash of everything that moves a number in the unit's files.
       samples: Number of samples; the shards cover ``[0, samples)``.
       shard_size: Samples a shard; the last one may be shorter.

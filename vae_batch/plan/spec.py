@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from vae_batch.plan.metric_groups import DEFAULT_GROUPS, MetricGroup
 from vae_batch.plan.reading import Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
 
@@ -77,6 +78,18 @@ class EvaluationSpec(Reading):
     memory_cap: float = _field(
         "runtime", 8.0, "GiB that loading one checkpoint may take on a worker.", gt=0
     )
+    metrics: tuple[MetricGroup, ...] = _field(
+        "runtime",
+        DEFAULT_GROUPS,
+        "Groups of metrics, or 'all': a group that is not asked for costs nothing, and can be "
+        "added to a finished run.",
+    )
+    iwae_draws: int = _field(
+        "identity", 64, "Posterior draws an image of the importance-weighted bound.", ge=1
+    )
+    iwae_images: int = _field(
+        "identity", 1000, "Reference images of the importance-weighted bound, from the first.", ge=2
+    )
     splits: int = _field("identity", 10, "Inception Score splits.", ge=1)
     shard_size: int = _field("identity", 512, "Samples a shard.", ge=1)
     batch_size: int | None = _field(
@@ -108,6 +121,18 @@ class EvaluationSpec(Reading):
         if self.batch_size is None:
             raise ValueError("batch_size is still open; it is settled before shards are computed")
         return self.batch_size
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _groups(cls, value: object) -> object:
+        """``a,b`` and ``all`` are lists, too; the order of groups means nothing."""
+        given = value.split(",") if isinstance(value, str) else value
+        if not isinstance(given, list | tuple):
+            return value
+        names = [part.strip() for item in given for part in str(item).split(",")]
+        known = get_args(MetricGroup)
+        chosen = set(known) if "all" in names else set(names)
+        return tuple(name for name in known if name in chosen) + tuple(sorted(chosen - set(known)))
 
     @field_validator("checkpoints", "extractors", "weights", mode="before")
     @classmethod

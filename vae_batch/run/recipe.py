@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec
-from vae_batch.run.plan import Subject
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.stores import RunStores
+from vae_batch.run.subject import Subject
 
 
 @dataclass(frozen=True)

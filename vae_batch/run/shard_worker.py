@@ -18,9 +18,11 @@ from vae_batch.run.stages.activations import (
     activations_of_reference,
 )
 from vae_batch.run.stages.galleries import gallery_of_checkpoint
+from vae_batch.run.stages.importance import importance_of_checkpoint
 from vae_batch.run.stages.inputs import Arrays, load_subject
 from vae_batch.run.stages.losses import losses_of_checkpoint
-from vae_batch.storage import encode_arrays, encode_columns, write_with_receipt
+from vae_batch.run.stages.pictures import pictures_of_checkpoint, pictures_of_reference
+from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
 
 Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
 
@@ -126,8 +128,7 @@ class ShardWorker:
         self, unit: Unit, shard: Shard, computed: Arrays | bytes, seconds: float
     ) -> ShardOutcome:
         store, device = self._recipe.stores.holding(unit), device_name()
-        encode = encode_arrays if unit.kind == "gallery" else encode_columns
-        content = encode(computed) if isinstance(computed, dict) else computed
+        content = _encoded(unit, computed)
         try:
             write_with_receipt(
                 store, unit, shard.name, content, rows=len(shard), seconds=seconds, device=device
@@ -142,19 +143,29 @@ class ShardWorker:
 
     def _compute(self, unit: Unit, shard: Shard) -> Arrays | bytes:
         recipe = self._recipe
-        if unit.kind == "reference":
-            return activations_of_reference(recipe, self._extractor(unit), shard)
+        match unit.kind:
+            case "reference":
+                return activations_of_reference(recipe, self._extractor(unit), shard)
+            case "reference_pictures":
+                return pictures_of_reference(recipe, shard)
         vae = self._vae(unit)
-        if unit.kind == "description":
-            return vae.description.to_json()
-        if unit.kind == "generated":
-            return activations_of_generated(recipe, vae, self._extractor(unit), shard)
-        if unit.kind == "reconstructed":
-            return activations_of_reconstructed(recipe, vae, self._extractor(unit), shard)
-        if unit.kind == "losses":
-            sigma = recipe.subjects[str(unit.checkpoint)].reading.sigma
-            return losses_of_checkpoint(recipe, vae, sigma, shard)
-        return gallery_of_checkpoint(recipe, vae)
+        reading = recipe.subjects[str(unit.checkpoint)].reading
+        match unit.kind:
+            case "description":
+                return vae.description.to_json()
+            case "losses":
+                return losses_of_checkpoint(recipe, vae, reading, shard)
+            case "importance":
+                return importance_of_checkpoint(recipe, vae, reading, shard)
+            case "pictures":
+                return pictures_of_checkpoint(recipe, vae, shard)
+            case "gallery":
+                return gallery_of_checkpoint(recipe, vae)
+            case "generated":
+                return activations_of_generated(recipe, vae, self._extractor(unit), shard)
+            case "reconstructed":
+                return activations_of_reconstructed(recipe, vae, self._extractor(unit), shard)
+        raise ValueError(f"no stage computes units of kind {unit.kind!r}")
 
     def _extractor(self, unit: Unit) -> Extractor:
         name = str(unit.extractor)
@@ -174,6 +185,13 @@ class ShardWorker:
             self._vaes[name] = load_subject(self._recipe, self._recipe.subjects[name])
         self._vaes.move_to_end(name)
         return self._vaes[name]
+
+
+def _encoded(unit: Unit, computed: Arrays | bytes) -> bytes:
+    """The content of the shard's file; arrays that share no axis are no columns."""
+    if isinstance(computed, bytes):
+        return computed
+    return encode_arrays(computed) if holds_arrays(unit) else encode_columns(computed)
 
 
 def device_name() -> str:

@@ -28,4 +28,4 @@ class RunStores:
 
     def holding(self, unit: Unit) -> Store:
         """The store that holds a unit's files."""
-        return self.reference if unit.kind in ("images", "reference") else self.out
+        return self.out if unit.checkpoint is not None else self.reference

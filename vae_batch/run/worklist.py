@@ -45,7 +45,7 @@ class Worklist:
 
     def missing(self) -> list[tuple[Unit, Shard]]:
         """Shards to compute: the reference first, then checkpoint by checkpoint."""
-        units = sorted(self._units.values(), key=lambda unit: unit.kind != "reference")
+        units = sorted(self._units.values(), key=lambda unit: unit.checkpoint is not None)
         return [(unit, shard) for unit in units for shard in sorted(self._missing[unit.path])]
 
     def open_rows(self) -> list[PlannedRow]:
@@ -118,4 +118,4 @@ class Worklist:
 
 
 def _is_activations(unit: Unit) -> bool:
-    return unit.kind in ("generated", "reference")
+    return unit.kind in ("generated", "reconstructed", "reference")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_batch.metrics.inception_score import LabelDistribution
-from vae_batch.metrics.moments import Moments
+from vae_batch.metrics.samples.inception import LabelDistribution
+from vae_batch.metrics.samples.moments import Moments
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,12 @@ from vae_batch.storage.store import Store
 REDUCTION = "reduction"
 
 #: Of files that hold no columns.
-_SUFFIXES = {"gallery": "npz", "description": "json"}
+_SUFFIXES = {
+    "gallery": "npz",
+    "pictures": "npz",
+    "reference_pictures": "npz",
+    "description": "json",
+}
 
 
 class DamagedFileError(OSError):
@@ -60,6 +65,11 @@ def file_path(unit: Unit, name: str) -> str:
     """Path of the file of a shard (by its name) or of the unit's reduction."""
     suffix = "npz" if name == REDUCTION else _SUFFIXES.get(unit.kind, "parquet")
     return f"{unit.path}/part-{name}.{suffix}"
+
+
+def holds_arrays(unit: Unit) -> bool:
+    """Whether a shard's file is an ``.npz`` of arrays that share no axis."""
+    return _SUFFIXES.get(unit.kind) == "npz"
 
 
 def receipt_path(unit: Unit, name: str) -> str:

@@ -106,7 +106,7 @@ def test_weights_are_refused_before_they_are_allocated(library: Any) -> None:
 
 
 def test_the_budget_is_of_all_weights_together(library: Any) -> None:
-    """256 x 4 of the Embedding and 4 x 4 of the BatchNormalization, float32: 4,160 bytes; counters few."""
+    """256 x 4 and 4 x 4 float32: 4,160 bytes; tf_keras adds some counters."""
     layers = library.layers
 
     def build() -> None:

@@ -102,7 +102,7 @@ def test_the_readme_plug_in_becomes_an_autoencoder(
 ) -> None:
     from vae_batch.models.autoencoder.assemble import assemble
 
-    path, matrix = onnx_decoder
+    path, _ = onnx_decoder
     install("onnx", "vae_batch_onnx", EXAMPLE.read_text(), "OnnxFormat")
     vae = load_networks({"decoder": str(path)}, TERMS)
     scored = assemble(vae, Reading(), (2, 2, 1), None, batch_size=4)

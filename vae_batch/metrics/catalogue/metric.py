@@ -28,6 +28,7 @@ class Metric:
         standard_error: whether a column `<column>_se` holds its standard error.
         within_likelihood: whether values compare within one family of likelihoods only.
         headline: whether it stands in the narrow tables; the others are shown in full ones.
+        group: under which name a user asks for it; given when the table is put together.
     """
 
     column: str
@@ -42,6 +43,7 @@ class Metric:
     standard_error: bool = False
     within_likelihood: bool = False
     headline: bool = False
+    group: str = ""
 
     @property
     def per_extractor(self) -> bool:

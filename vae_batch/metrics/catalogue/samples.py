@@ -35,6 +35,7 @@ SAMPLES = (
         _INCEPTION_SCORE,
         needs=("decoder", "prior", "class_probabilities"),
         requirement="as many as splits",
+        standard_error=True,
         headline=True,
     ),
     Metric(

@@ -19,6 +19,12 @@ from vae_batch.plan.reading import InputFit, Likelihood
 
 Floats = npt.NDArray[np.float32]
 
+#: Likelihoods whose decoders look like another's: how their output is read.
+_FAMILIES: dict[Likelihood, Likelihood] = {
+    "continuous_bernoulli": "bernoulli",
+    "discretized_logistic": "gaussian",
+}
+
 #: A decoder without its sigmoid must give the logits of what it gave with it; half precision
 #: rounds probabilities to 2^-9.
 _SAME = 0.02
@@ -33,7 +39,7 @@ class DecoderOutput:
       index: Place of the images among its outputs.
       layout: Of the images.
       kind: ``logits``, ``probabilities`` or ``mean``.
-      likelihood: ``bernoulli`` or ``gaussian``.
+      likelihood: p(x|z), declared or told by the activation.
       activation: The last, with a sigmoid that was taken off; None where it is not known.
       decision: How this was settled.
     """
@@ -81,9 +87,11 @@ def read_decoder_output(
         )
     # With several outputs the format's final activation may be another output's.
     activation = trial.network.activation if len(trial.outputs) == 1 else None
-    kind, likelihood, how = _meaning(activation, images, declared, stated)
+    family = _FAMILIES.get(declared, declared) if declared else None
+    kind, inferred, how = _meaning(activation, images, family, stated)
+    likelihood: Likelihood = declared or inferred
     network = trial.network
-    if activation == "sigmoid" and likelihood == "bernoulli":
+    if activation == "sigmoid" and inferred == "bernoulli":
         logits = _logits_of(trial)
         kind = "probabilities" if logits is None else "logits"
         how += ", which cannot be taken off" if logits is None else ", which is taken off"

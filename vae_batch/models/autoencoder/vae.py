@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, logit
 
+from vae_batch.metrics.likelihood.families import continuous_bernoulli_mean
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.autoencoder.halves import DecoderHalf, EncoderHalf, ImageInput
 from vae_batch.models.autoencoder.images import ImageFit
@@ -17,6 +18,9 @@ from vae_batch.plan.errors import CheckpointError
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[Any]
+
+#: As keras.losses.binary_crossentropy clips.
+PROBABILITY_CLIP = 1e-7
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,16 @@ class Autoencoder:
 
     def to_means(self, decoded: Floats) -> Floats:
         """Decoder means in the model's value range, from what ``decode`` returned."""
+        if self.description.likelihood == "continuous_bernoulli":
+            return continuous_bernoulli_mean(self.to_logits(decoded)).astype(np.float32)
         return expit(decoded) if self.description.output == "logits" else decoded
+
+    def to_logits(self, decoded: Floats) -> Floats:
+        """Logits from what a Bernoulli decoder returned; probabilities are clipped at 1e-7."""
+        if self.description.output == "logits":
+            return decoded
+        inside = np.clip(decoded.astype(np.float64), PROBABILITY_CLIP, 1 - PROBABILITY_CLIP)
+        return logit(inside).astype(np.float32)
 
     def to_pictures(self, decoded: Floats) -> Pixels:
         """What ``decode`` returned as (n, H, W, C) uint8 of the reference's size."""

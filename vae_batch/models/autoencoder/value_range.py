@@ -40,7 +40,7 @@ def read_value_range(
     Raises:
       CheckpointError: Another range than 0..1 is declared for a Bernoulli likelihood.
     """
-    if likelihood == "bernoulli":
+    if likelihood in ("bernoulli", "continuous_bernoulli"):
         if declared not in (None, "0..1"):
             raise CheckpointError(
                 f"a Bernoulli likelihood needs pixels in 0..1, but --model-range is {declared}; "

@@ -49,8 +49,10 @@ class BuiltWeights:
             _require_builder(path, terms)
         built = _built(str(terms.reading.builder))
         for role, path in files.items():
-            part = built.whole_or_halves if role == "model" else built.half(role)
-            weight_files.assign(path, part, built.reference)
+            if role == "model":
+                built.assign(path)
+            else:
+                weight_files.assign(path, built.half(role), built.reference)
         return built.networks(files)
 
 
@@ -62,9 +64,20 @@ class _Built:
     model: Any
     halves: Mapping[str, Any]
 
-    @property
-    def whole_or_halves(self) -> Any:  # noqa: ANN401
-        return self.model if self.model is not None else self.halves
+    def assign(self, path: str) -> None:
+        """Put one file's weights into the whole, or, where it is laid out otherwise, the halves."""
+        if self.model is None:
+            weight_files.assign(path, self.halves, self.reference)
+            return
+        try:
+            weight_files.assign(path, self.model, self.reference)
+        except CheckpointError as unfit:
+            if len(self.halves) < len(_HALVES):
+                raise
+            try:
+                weight_files.assign(path, self.halves, self.reference)
+            except CheckpointError:
+                raise unfit from None
 
     def half(self, role: str) -> Any:  # noqa: ANN401
         if role in self.halves:

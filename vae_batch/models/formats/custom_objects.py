@@ -19,6 +19,7 @@ _ROOMS = ("layers", "models", "initializers", "regularizers", "constraints", "ac
 _INNER = frozenset(
     {"Functional", "Model", "Sequential", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "Policy"}
     | {"TensorFlowOpLayer", "InstanceProperty", "InstanceMethod", "DTypePolicy"}
+    | {"AddLoss", "AddMetric"}
 )
 # Layers that run what Keras did not write.
 _RUNS_CODE = {

@@ -124,7 +124,8 @@ def _inner_bytes(step: Step) -> int:
     kind = type(operation).__name__
     if kind in _ATTENTION and is_own_class(operation):
         query, key = step.inputs[0].shape, step.inputs[min(1, len(step.inputs) - 1)].shape
-        heads = getattr(operation, "num_heads", None) or getattr(operation, "num_query_heads", 1)
+        names = ("num_heads", "_num_heads", "num_query_heads")
+        heads = next((vars(operation)[name] for name in names if name in vars(operation)), 1)
         return 4 * heads * _elements(query[1:-1]) * _elements(key[1:-1])
     if kind == "TimeDistributed" and is_graph(operation.layer):
         return (

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +36,8 @@ def has_attribute(path: str, head: bytes, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_hdf5(path: str, content: IO[bytes] | None = None) -> Iterator[Any]:
+def open_hdf5(path: str) -> Iterator[Any]:
     """The file, opened to be read.
-
-    Args:
-      path: Where it is; for messages only, where ``content`` is given.
-      content: A part of a zip.
 
     Raises:
       CheckpointError: It is damaged, or a part of it lies in another file.
@@ -49,7 +45,7 @@ def open_hdf5(path: str, content: IO[bytes] | None = None) -> Iterator[Any]:
     import h5py
 
     try:
-        file = h5py.File(path if content is None else content, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         raise CheckpointError(
             f"{path} is a damaged HDF5 file ({os.path.getsize(path)} bytes: {error}); it may be "

@@ -21,7 +21,7 @@ from vae_batch.models.formats.hdf5_contents import (
     text_attribute,
 )
 from vae_batch.models.formats.keras_file import require_keras
-from vae_batch.models.formats.loaded_model import LoadedModel, as_networks, bounded
+from vae_batch.models.formats.loaded_model import LoadedModel, as_networks
 from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.tf_keras_file import is_old, load_with_tf_keras
 from vae_batch.plan.errors import CheckpointError
@@ -99,7 +99,7 @@ def _load_with_keras(path: str, weight_bytes: int, terms: LoadingTerms) -> Loade
     with tempfile.TemporaryDirectory() as folder:
         local = _file_for(path, config, folder)
         try:
-            with bounded(path, weight_bytes, terms.memory_cap):
+            with memory.weights_of_file(weight_bytes, terms.memory_cap, path):
                 model = keras.saving.load_model(
                     local, custom_objects=objects, compile=False, safe_mode=safe
                 )

@@ -65,7 +65,7 @@ def load_keras_zip(path: str, terms: LoadingTerms) -> LoadedModel:
 
 
 def require_keras() -> None:
-    """Check the installed Keras.
+    """Check the installed Keras, by which HDF5 files and built models are read too.
 
     Raises:
       CheckpointError: It is older than 3.13.2, the first whose safe mode has no known way around,

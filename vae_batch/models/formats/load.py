@@ -12,6 +12,7 @@ import numpy as np
 from vae_batch.models.checkpoints import fetch, read_head, why_unreadable
 from vae_batch.models.formats import memory, registry
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
+from vae_batch.models.formats.keras_file import require_keras
 from vae_batch.models.formats.network import Network, Networks
 from vae_batch.plan.errors import CheckpointError
 
@@ -74,7 +75,7 @@ def _load_local(
     local: Mapping[str, str], names: Mapping[str, str], terms: LoadingTerms
 ) -> Networks | ArrayVae:
     formats = {role: _format_of(path, names[path]) for role, path in local.items()}
-    _start_tensorflow()
+    _start_libraries()
     with memory.memory_cap(terms.memory_cap + _LIBRARIES):
         if len({known.name for known in formats.values()}) == 1:
             known = next(iter(formats.values()))
@@ -101,10 +102,11 @@ def _format_of(path: str, name: str) -> CheckpointFormat:
     raise CheckpointError(why_unreadable(path, head, name))
 
 
-def _start_tensorflow() -> None:
-    """Start what takes memory once a process, before memory is measured."""
+def _start_libraries() -> None:
+    """Check Keras, and start what takes memory once a process before memory is measured."""
     import tensorflow as tf
 
+    require_keras()
     tf.constant(0)
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vae_batch.models.formats import memory
 from vae_batch.models.formats.keras_network import network_of, networks_of
 from vae_batch.models.formats.network import Networks
-
-# What a model may have beyond the weights in its file: states that are not saved.
-_SPARE_WEIGHTS = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -46,23 +41,3 @@ def as_networks(loaded: Mapping[str, LoadedModel]) -> Networks:
     }
     ways = dict.fromkeys(half.format for half in loaded.values())
     return Networks("+".join(ways), **parts)
-
-
-@contextlib.contextmanager
-def bounded(source: str, weight_bytes: int, cap: int) -> Iterator[None]:
-    """While it lasts, a model may make little more than the weights that its file holds.
-
-    Args:
-      source: The file, for messages.
-      weight_bytes: That it holds, once in memory.
-      cap: Bytes that loading may take at all.
-
-    Raises:
-      CheckpointError: It made more.
-    """
-    limit = 2 * weight_bytes + _SPARE_WEIGHTS
-    reason = f", but the file holds {memory.in_words(weight_bytes)}: save the model again"
-    if limit > cap:
-        limit, reason = cap, memory.over_cap(cap)
-    with memory.weight_budget(limit, source, reason):
-        yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import types
 import weakref
 import zipfile
 from collections.abc import Iterator
@@ -232,25 +233,29 @@ def _variable_bytes(settings: Json) -> int:
 
     value, shape, dtype = (settings.get(key) for key in ("initial_value", "shape", "dtype"))
     if shape is None and callable(value):
-        if value not in _initialised:
-            _initialised[value] = _symbolic(value)
-        shape, dtype = _initialised[value]
+        shape, dtype = _shape_and_dtype(value)
     elif shape is None:
         shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", dtype)
     sizes = tf.TensorShape(shape).as_list() if tf.TensorShape(shape).rank is not None else []
     return math.prod(size or 0 for size in sizes) * tf.as_dtype(dtype or "float32").size
 
 
-def _symbolic(initial_value: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """Shape and dtype of what an initialiser makes, from its graph: nothing is allocated."""
+def _shape_and_dtype(initial_value: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    """Of what an initialiser makes, from its graph: nothing is allocated."""
     import tensorflow as tf
 
+    remembers = isinstance(initial_value, types.FunctionType)
+    if remembers and initial_value in _initialised:
+        return _initialised[initial_value]
     try:
         with tf.Graph().as_default():
             made = initial_value()
-        return made.shape, made.dtype
+        found = (made.shape, made.dtype)
     except Exception:  # one that runs eagerly only; it is left to the system's limit
-        return (0,), "float32"
+        found = ((0,), "float32")
+    if remembers:
+        _initialised[initial_value] = found
+    return found
 
 
 def _count_calls(value: Any, source: str) -> int:  # noqa: ANN401

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from vae_batch.models.checkpoints.file_kind import kind_of
-from vae_batch.models.formats import memory
+from vae_batch.models.formats import keras_zip, memory
 from vae_batch.models.formats.custom_objects import objects_for, runs_code
 from vae_batch.models.formats.format import LoadingTerms
-from vae_batch.models.formats.hdf5_contents import logical_bytes, open_hdf5
-from vae_batch.models.formats.loaded_model import LoadedModel, as_networks, bounded
+from vae_batch.models.formats.loaded_model import LoadedModel, as_networks
 from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.tf_keras_safety import require_harmless
 from vae_batch.plan.errors import CheckpointError
 
 FORMAT = "tf_keras"
-_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_METADATA = "metadata.json"
+_LARGEST_METADATA = 1 << 16
 _OLD = ("1.", "2.")
 
 
@@ -42,11 +41,11 @@ class TfKerasFile:
         if not head or kind_of(path, head) != "keras":
             return False
         try:
-            with zipfile.ZipFile(path) as archive:
-                metadata = _json_member(archive, _METADATA, path)
-                return is_old(metadata.get("keras_version"))
-        except (zipfile.BadZipFile, OSError, CheckpointError):
-            return False
+            with zipfile.ZipFile(path) as archive, archive.open(_METADATA) as member:
+                metadata = json.loads(member.read(_LARGEST_METADATA))
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError):
+            return False  # Keras 3's format says what is wrong with it
+        return isinstance(metadata, dict) and is_old(metadata.get("keras_version"))
 
     def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks:
         """See the protocol.
@@ -65,15 +64,13 @@ def is_old(version: object) -> bool:
 
 def load_zip(path: str, terms: LoadingTerms) -> LoadedModel:
     """A ``.keras`` zip of tf.keras 2; see :meth:`TfKerasFile.load` for errors."""
-    memory.check_zip(path, terms.memory_cap, path)
-    with zipfile.ZipFile(path) as archive:
-        config = _json_member(archive, _CONFIG, path)
-        weight_bytes = _weight_bytes(archive, path)
+    config = keras_zip.read_config(path, terms.memory_cap)
+    weight_bytes = keras_zip.weight_bytes(path)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "model.keras"
 
         def write(changed: dict[str, Any]) -> str:
-            _with_config(path, local, changed)
+            keras_zip.write_with_config(path, changed, local)
             return str(local)
 
         reason = "it is a zip of tf.keras 2"
@@ -105,10 +102,11 @@ def load_with_tf_keras(
     objects, replaced = objects_for(config, terms, source, library="tf_keras")
     if not terms.trust:
         require_harmless(config, objects.keys(), source)
-    memory.check_keras_config(config, weight_bytes, terms.memory_cap, source)
+    cap = terms.memory_cap
+    memory.check_keras_config(config, weight_bytes, cap, source)
     safe = not (terms.trust and runs_code(config))
     try:
-        with _safe_mode(safe), bounded(source, weight_bytes, terms.memory_cap):
+        with _safe_mode(safe), memory.weights_of_file(weight_bytes, cap, source):
             model = tf_keras.models.load_model(
                 write(config), custom_objects=objects, compile=False, safe_mode=safe
             )
@@ -142,33 +140,3 @@ def _safe_mode(safe: bool) -> Iterator[None]:
 
     with SafeModeScope(safe):
         yield
-
-
-def _json_member(archive: zipfile.ZipFile, name: str, path: str) -> dict[str, Any]:
-    try:
-        value = json.loads(archive.read(name))
-    except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise CheckpointError(
-            f"{path}: {name} of the zip cannot be read ({error}); save the model again"
-        ) from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: {name} is no JSON object; save the model again")
-    return value
-
-
-def _weight_bytes(archive: zipfile.ZipFile, path: str) -> int:
-    if _WEIGHTS not in archive.namelist():
-        return 0
-    with archive.open(_WEIGHTS) as content, open_hdf5(path, content) as file:
-        return logical_bytes(file)
-
-
-def _with_config(path: str, target: Path, config: dict[str, Any]) -> None:
-    """The same zip with another configuration."""
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(target, "w") as copy:
-        for member in archive.infolist():
-            if member.filename == _CONFIG:
-                copy.writestr(_CONFIG, json.dumps(config))
-            else:
-                with archive.open(member) as read, copy.open(member.filename, "w") as written:
-                    shutil.copyfileobj(read, written)

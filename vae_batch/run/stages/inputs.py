@@ -11,9 +11,9 @@ from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.sampling import draw_labels, standard_normals
 from vae_batch.plan import Shard
-from vae_batch.run.plan import Subject
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.reference_images import read_labels, read_reference
+from vae_batch.run.subject import Subject
 
 Array = npt.NDArray[np.generic]
 Arrays = dict[str, Array]

@@ -5,23 +5,36 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import (
-    bernoulli_nll,
-    bernoulli_nll_from_probabilities,
-    gaussian_kl,
-    gaussian_nll,
+from vae_batch.metrics import gaussian_kl
+from vae_batch.metrics.images.diagnostics import sharpness
+from vae_batch.metrics.images.reconstruction import (
+    MULTISCALE_SIDE,
+    WINDOW_SIDE,
+    mean_absolute_error,
+    mean_squared_error,
+    multiscale_structural_similarity,
+    peak_signal_to_noise_ratio,
+    structural_similarity,
 )
 from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.image_range import bounds_of
 from vae_batch.models.sampling import standard_normals
-from vae_batch.plan import CheckpointError, Shard
+from vae_batch.plan import CheckpointError, Reading, Shard
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.stages.inputs import Arrays, Floats, reference_rows
+from vae_batch.run.stages.observation import observed
+
+#: Images whose side is shorter have no Laplacian.
+_SHARPNESS_SIDE = 3
 
 
 def losses_of_checkpoint(
-    recipe: Recipe, vae: Autoencoder, sigma: float | None, shard: Shard
+    recipe: Recipe, vae: Autoencoder, reading: Reading, shard: Shard
 ) -> Arrays:
-    """Losses (nats) and posteriors of one shard; columns that have no meaning are left out."""
+    """Losses (nats), reconstruction errors and posteriors of one shard.
+
+    Columns that have no meaning are left out. A plain autoencoder is reconstructed from its code.
+    """
     missing, start, stop = vae.description.missing, shard.start, shard.stop
     columns: Arrays = {"index": np.arange(start, stop)}
     if "encoder" in missing:
@@ -32,33 +45,39 @@ def losses_of_checkpoint(
     columns["mean"] = latents = mean
     if logvar is not None:
         columns |= {"logvar": logvar, "kl": _kl(mean, logvar, start)}
-        latents = posterior_draws(recipe.spec.seed, start, stop, mean, logvar)
-    if "decoder" not in missing:
-        nll, clipped = reconstruction_nll(vae, sigma, vae.decode(latents, labels), images)
-        columns |= {"reconstruction_nll": nll, "clipped_pixels": clipped}
-    return columns
+        noise = standard_normals(recipe.spec.seed, "posterior_noise", start, stop, mean.shape[1:])
+        latents = mean + np.exp(0.5 * logvar) * noise
+    if "decoder" in missing:
+        return columns
+    at_mean = vae.decode(mean, labels)
+    drawn = at_mean if logvar is None else vae.decode(latents, labels)
+    return {
+        **columns,
+        **observed(vae, reading, drawn, images),
+        **observed(vae, reading, at_mean, images, "_at_mean"),
+        **_reconstruction_errors(vae, at_mean, images),
+    }
 
 
-def posterior_draws(seed: int, start: int, stop: int, mean: Floats, logvar: Floats) -> Floats:
-    """One draw a sample from N(mean, exp(logvar)), by global sample index."""
-    noise = standard_normals(seed, "posterior_noise", start, stop, mean.shape[1:])
-    return mean + np.exp(0.5 * logvar) * noise
-
-
-def reconstruction_nll(
-    vae: Autoencoder, sigma: float | None, decoded: Floats, images: Floats
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """NLL a row, and how many pixels' probabilities were clipped on the way."""
-    none_clipped = np.zeros(len(images), np.int64)
-    output = vae.description.output
-    if output == "logits":
-        return bernoulli_nll(decoded, images), none_clipped
-    if output == "probabilities":
-        nll, clipped = bernoulli_nll_from_probabilities(decoded, images)
-        return nll, clipped.astype(np.int64)
-    if sigma is None:
-        raise CheckpointError("a gaussian likelihood needs --sigma")
-    return gaussian_nll(decoded, images, sigma), none_clipped
+def _reconstruction_errors(vae: Autoencoder, decoded: Floats, images: Floats) -> Arrays:
+    """Errors of pixels scaled to 0..1, and sharpness of the picture as it would be saved."""
+    low, high = bounds_of(vae.description.value_range)
+    found = (vae.to_means(decoded).astype(np.float64) - low) / (high - low)
+    wanted = np.clip((images.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    errors: Arrays = {
+        "mse": mean_squared_error(found, wanted, 1.0),
+        "mae": mean_absolute_error(found, wanted, 1.0),
+        "psnr": peak_signal_to_noise_ratio(found, wanted, 1.0),
+    }
+    side = min(wanted.shape[1:3])
+    if side >= WINDOW_SIDE:
+        errors["ssim"] = structural_similarity(found, wanted, 1.0)
+    if side >= MULTISCALE_SIDE:
+        errors["ms_ssim"] = multiscale_structural_similarity(found, wanted, 1.0)
+    pictures = vae.to_pictures(decoded)
+    if min(pictures.shape[1:3]) >= _SHARPNESS_SIDE:
+        errors["reconstruction_sharpness"] = sharpness(pictures)
+    return errors
 
 
 def _kl(mean: Floats, logvar: Floats, start: int) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.likelihood import LOG_2PI, LOGVAR_LIMIT
+from vae_batch.metrics.likelihood.densities import LOG_2PI, LOGVAR_LIMIT
 from vae_batch.metrics.validation import (
     FloatArray,
     require_range,

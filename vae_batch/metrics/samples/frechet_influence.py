@@ -16,13 +16,13 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.activation_arrays import (
+from vae_batch.metrics.samples.activation_arrays import (
     ActivationArray,
     activation_array,
     require_same_dimension,
 )
-from vae_batch.metrics.frechet import EPSILON, FrechetReference
-from vae_batch.metrics.moments import Moments
+from vae_batch.metrics.samples.frechet import EPSILON, FrechetReference
+from vae_batch.metrics.samples.moments import Moments
 from vae_batch.metrics.validation import FloatArray
 
 BLOCK = 4096

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_batch.metrics.activation_arrays import ActivationArray, activation_array
+from vae_batch.metrics.samples.activation_arrays import ActivationArray, activation_array
 from vae_batch.metrics.validation import FloatArray
 
 Indices = NDArray[np.intp]

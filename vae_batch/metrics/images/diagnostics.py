@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import rfft2  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.image_arrays import (
+from vae_batch.metrics.images.arrays import (
     channel_maps,
     image_array,
     image_blocks,

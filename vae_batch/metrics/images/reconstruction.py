@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.elbo import MeanLoss
-from vae_batch.metrics.image_arrays import channel_maps, image_array, image_blocks
+from vae_batch.metrics.images.arrays import channel_maps, image_array, image_blocks
+from vae_batch.metrics.likelihood.elbo import MeanLoss
 from vae_batch.metrics.validation import (
     FloatArray,
     real_array,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.inception_score import LabelDistribution
+from vae_batch.metrics.samples.inception import LabelDistribution
 from vae_batch.metrics.validation import FloatArray, real_array, require_matrix
 
 BLOCK = 4096

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import lapack  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.moments import CentredActivations, Moments
+from vae_batch.metrics.samples.moments import CentredActivations, Moments
 from vae_batch.metrics.validation import FloatArray
 
 EPSILON = float(np.finfo(np.float64).eps)

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.activation_arrays import require_same_dimension
-from vae_batch.metrics.neighbours import Neighbourhoods, Strip, strips
+from vae_batch.metrics.samples.activation_arrays import require_same_dimension
+from vae_batch.metrics.samples.neighbours import Neighbourhoods, Strip, strips
 
 
 @dataclass(frozen=True)

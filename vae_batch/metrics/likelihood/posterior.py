@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.likelihood import gaussian_kl_per_dimension
+from vae_batch.metrics.likelihood.densities import gaussian_kl_per_dimension
 from vae_batch.metrics.validation import FloatArray, sample_rows
 
 ACTIVE_VARIANCE = 0.01

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.paired_difference import (
+from vae_batch.metrics.comparison.paired_difference import (
     PairedDifference,
     PairedScore,
     holm_adjusted,

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.elbo import MeanLoss
-from vae_batch.metrics.likelihood import LOG_2PI, bernoulli_nll
+from vae_batch.metrics.likelihood.densities import LOG_2PI, bernoulli_nll
+from vae_batch.metrics.likelihood.elbo import MeanLoss
 from vae_batch.metrics.validation import (
     FloatArray,
     real_array,
@@ -54,6 +54,31 @@ def continuous_bernoulli_nll(logits: ArrayLike, x: ArrayLike) -> FloatArray:
     unnormalised = bernoulli_nll(logits, x)
     nll: FloatArray = unnormalised - _log_normaliser(sample_rows("logits", logits)).sum(axis=1)
     return nll
+
+
+def continuous_bernoulli_mean(logits: ArrayLike) -> FloatArray:
+    """Mean of a continuous Bernoulli, which is not its parameter (arXiv:1907.06845, eq. 8).
+
+    With lambda = sigmoid(t): lambda / (2 lambda - 1) + 1 / (2 atanh(1 - 2 lambda)), which is
+    1 / (1 - exp(-t)) - 1 / t; near t = 0 its Taylor series 1/2 + t/12 - t^3/720.
+
+    Args:
+        logits: any shape.
+
+    Returns:
+        The same shape, in (0, 1).
+
+    Raises:
+        ValueError: non-finite logits.
+    """
+    t = real_array("logits", logits).astype(np.float64)
+    if not np.isfinite(t).all():
+        raise ValueError("logits: expected finite values, found NaN or infinity")
+    near = np.abs(t) < SERIES_BELOW
+    safe = np.where(near, 1.0, t)
+    far = -1.0 / np.expm1(np.minimum(-safe, 700.0)) - 1.0 / safe
+    mean: FloatArray = np.where(near, 0.5 + t / 12.0 - t**3 / 720.0, far)
+    return mean
 
 
 def discretized_logistic_nll(

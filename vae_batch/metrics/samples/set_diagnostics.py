@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import xlogy  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.image_arrays import image_blocks
-from vae_batch.metrics.nearest import (
+from vae_batch.metrics.samples.nearest import (
     IndexArray,
     nearest_distances,
     nearest_other_distances,
@@ -29,16 +28,10 @@ from vae_batch.metrics.validation import (
     real_array,
     require_finite,
     require_matrix,
-    require_positive,
-    require_same_shape,
-    sample_rows,
 )
 
 CELL_MINIMUM = 20
 """A cell of the data-copying test needs more generated samples than this (tau of the paper)."""
-
-TRIM = (1.0, 99.0)
-"""Percentiles between which path lengths are averaged, both included."""
 
 
 @dataclass(frozen=True)
@@ -241,45 +234,6 @@ def data_copying_z(
             "in a cell with held-out ones, found no such cell; use more samples or fewer cells"
         )
     return float(np.average(scores, weights=weights))
-
-
-def latent_smoothness(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) -> float:
-    """Mean squared change of a decoded pixel along a latent path, per squared step.
-
-    E d(G(z_t), G(z_t + epsilon)) / epsilon^2 over pairs, as StyleGAN's perceptual path length
-    (Karras et al. 2019, arXiv:1812.04948, section 4.1) with d the squared error per pixel
-    value, averaged between the 1st and 99th percentile. Zero means a decoder that ignores z.
-
-    Args:
-        image_a: (n, ...) decoded floats at z_t.
-        image_b: the same at z_t + epsilon.
-        epsilon: step, about 1e-2; much smaller ones drown in the rounding of float32.
-
-    Returns:
-        In squared units of a pixel per squared unit of latent path.
-
-    Raises:
-        ValueError: integer images (their quantisation would be all that is measured), shapes
-            that differ, non-finite pixels, or an epsilon that is not positive.
-    """
-    require_same_shape("image_a", image_a, "image_b", image_b)
-    require_positive("epsilon", epsilon)
-    for name, image in (("image_a", image_a), ("image_b", image_b)):
-        if real_array(name, image).dtype.kind != "f":
-            raise ValueError(
-                f"{name}: expected decoded floats, got {np.asarray(image).dtype}; quantised "
-                "pixels change in steps that drown a small latent step"
-            )
-    a, b = np.asarray(image_a), np.asarray(image_b)
-    if a.ndim == 0 or a.size == 0:
-        raise ValueError(f"image_a: expected at least one pair of images, got shape {a.shape}")
-    lengths = np.empty(len(a))
-    for block in image_blocks(a):
-        change = sample_rows("image_b", b[block]) - sample_rows("image_a", a[block])
-        lengths[block] = (change**2).mean(axis=1) / epsilon**2
-    low = np.percentile(lengths, TRIM[0], method="lower")
-    high = np.percentile(lengths, TRIM[1], method="higher")
-    return float(lengths[(lengths >= low) & (lengths <= high)].mean())
 
 
 def _cells_of(neighbours: TrainingNeighbours, cells: ArrayLike) -> IndexArray:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.activation_arrays import (
+from vae_batch.metrics.samples.activation_arrays import (
     ActivationArray,
     activation_array,
     require_same_dimension,

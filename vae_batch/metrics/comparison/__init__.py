@@ -1,0 +1,1 @@
+"""Which checkpoint is better: intervals, paired differences, ranking."""

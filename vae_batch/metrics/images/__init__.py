@@ -1,0 +1,1 @@
+"""Pixels: reconstruction errors, and what eyes look for."""

@@ -1,0 +1,1 @@
+"""The sample side: generated against reference activations."""

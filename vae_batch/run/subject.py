@@ -1,0 +1,55 @@
+"""A checkpoint and how it is read: what rows of one checkpoint share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.models.formats.source_hash import source_sha256
+from vae_batch.plan import EvaluationSpec, Reading, fingerprint
+
+#: Declared fields that enter when a row is scored, and move no decoded image.
+SCORING_FIELDS = ("sigma", "beta")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint and how it is read; rows of one subject share everything but the extractor.
+
+    Attributes:
+      checkpoint: Its files.
+      reading: What is declared of it.
+      code: Hashes of the user's modules that the reading names.
+    """
+
+    checkpoint: Checkpoint
+    reading: Reading
+    code: tuple[str, ...]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, spec: EvaluationSpec) -> Subject:
+        """The subject of a checkpoint.
+
+        Raises:
+          InputError: A module that the spec names has no source here.
+        """
+        reading = spec.reading_of(checkpoint.label)
+        builder = [reading.builder.split(":")[0]] if reading.builder else []
+        modules = [*builder, *reading.custom_objects]
+        return cls(checkpoint, reading, tuple(source_sha256(module) for module in modules))
+
+    @property
+    def identifier(self) -> str:
+        """File-safe name in stored paths; two readings of one file do not share it."""
+        declared = self.parts()["reading"]
+        mark = f"-{fingerprint(**declared)[:6]}" if declared else ""
+        return self.checkpoint.identifier + mark
+
+    def parts(self) -> dict[str, Any]:
+        """What moves a decoded image, for a fingerprint."""
+        declared = self.reading.declared
+        reading = {name: declared[name] for name in declared if name not in SCORING_FIELDS}
+        if self.code:
+            reading["code"] = list(self.code)
+        return {"checkpoint": self.checkpoint.sha256, "reading": reading}

@@ -1,0 +1,161 @@
+"""The units of one row: which files it is made of, and what each file depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from vae_batch.models.extractors import extractor_folder
+from vae_batch.models.inception.extractor import ExtractorIdentity
+from vae_batch.plan import EvaluationSpec, Unit, fingerprint
+from vae_batch.plan.shards import Kind
+from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.subject import Subject
+
+#: Fields of the spec that move a decoded image or a loss.
+_MODEL_FIELDS = ("seed", "batch_size", "shard_size")
+
+#: Images of an importance-weighted shard are decoded once for each of many draws.
+_IMPORTANCE_SHARE = 8
+
+
+def units_of_row(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    subject: Subject,
+    extractor: ExtractorIdentity,
+) -> dict[str, Unit]:
+    """Units by their kind, in the order in which they are best computed; by metrics asked for."""
+
+    def own(kind: Kind, samples: int, **more: Any) -> Unit:  # noqa: ANN401
+        return _subject_unit(spec, reference, subject, kind, samples, **more)
+
+    units = {
+        "reference": reference_unit(spec, reference, extractor),
+        "description": own("description", 1),
+        "losses": own("losses", reference.count, **_loss_parts(subject)),
+        "gallery": own("gallery", 1),
+    }
+    if "iwae" in spec.metrics:
+        size = max(1, spec.shard_size // _IMPORTANCE_SHARE)
+        images = min(spec.iwae_images, reference.count)
+        parts = {"draws": spec.iwae_draws, **_loss_parts(subject)}
+        units["importance"] = own("importance", images, shard_size=size, **parts)
+    counts = {"label_counts": reference.label_counts}
+    if "diagnostics" in spec.metrics:
+        units["reference_pictures"] = _reference_pictures_unit(reference)
+        units["pictures"] = own("pictures", spec.samples, **counts)
+    units["generated"] = _activations_unit(
+        spec, reference, subject, extractor, "generated", spec.samples, splits=spec.splits, **counts
+    )
+    if "reconstruction_fid" in spec.metrics:
+        content = {"images": reference.sha256, "labels": reference.labels_sha256}
+        units["reconstructed"] = _activations_unit(
+            spec, reference, subject, extractor, "reconstructed", reference.count, **content
+        )
+    return units
+
+
+def reference_unit(
+    spec: EvaluationSpec, reference: ReferenceFacts, extractor: ExtractorIdentity
+) -> Unit:
+    """Activations of the reference images; its path carries all that it depends on."""
+    mark = fingerprint(
+        kind="reference",
+        images=reference.sha256,
+        extractor=_extractor_parts(extractor),
+        batch_size=spec.batch_size,
+        shard_size=spec.shard_size,
+    )
+    return Unit(
+        path=f"{reference.folder}/activations/{extractor_folder(extractor)}-{mark[:8]}",
+        kind="reference",
+        fingerprint=mark,
+        samples=reference.count,
+        shard_size=spec.shard_size,
+        extractor=extractor_folder(extractor),
+    )
+
+
+def _reference_pictures_unit(reference: ReferenceFacts) -> Unit:
+    images = reference.unit
+    return Unit(
+        path=f"{reference.folder}/pictures-{images.shard_size}",
+        kind="reference_pictures",
+        fingerprint=fingerprint(kind="reference_pictures", images=images.fingerprint),
+        samples=images.samples,
+        shard_size=images.shard_size,
+    )
+
+
+def _activations_unit(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    subject: Subject,
+    extractor: ExtractorIdentity,
+    kind: Literal["generated", "reconstructed"],
+    samples: int,
+    **more: Any,  # noqa: ANN401
+) -> Unit:
+    identifier, folder = subject.identifier, extractor_folder(extractor)
+    split = "" if kind == "generated" else f"/{kind}"
+    return Unit(
+        path=f"activations/checkpoint={identifier}/extractor={folder}{split}",
+        kind=kind,
+        fingerprint=fingerprint(
+            kind=kind,
+            extractor=_extractor_parts(extractor),
+            image_shape=reference.shape,
+            **more,
+            **_model_parts(spec, subject),
+        ),
+        samples=samples,
+        shard_size=spec.shard_size,
+        checkpoint=identifier,
+        extractor=folder,
+    )
+
+
+def _subject_unit(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    subject: Subject,
+    kind: Kind,
+    samples: int,
+    shard_size: int | None = None,
+    **more: Any,  # noqa: ANN401
+) -> Unit:
+    """A unit that needs no extractor: it depends on the reference's images and labels."""
+    return Unit(
+        path=f"{kind}/checkpoint={subject.identifier}",
+        kind=kind,
+        fingerprint=fingerprint(
+            kind=kind,
+            images=reference.sha256,
+            labels=reference.labels_sha256,
+            **_model_parts(spec, subject),
+            **more,
+        ),
+        samples=samples,
+        shard_size=min(shard_size or spec.shard_size, samples),
+        checkpoint=subject.identifier,
+    )
+
+
+def _loss_parts(subject: Subject) -> dict[str, Any]:
+    """The scale of a discretised likelihood, which enters its loss nonlinearly.
+
+    A gaussian's standard deviation does not: squared errors are stored, and any sigma serves.
+    """
+    reading = subject.reading
+    return {"scale": reading.sigma} if reading.likelihood == "discretized_logistic" else {}
+
+
+def _model_parts(spec: EvaluationSpec, subject: Subject) -> dict[str, Any]:
+    return {**{name: getattr(spec, name) for name in _MODEL_FIELDS}, **subject.parts()}
+
+
+def _extractor_parts(extractor: ExtractorIdentity) -> dict[str, Any]:
+    """What moves an activation: not where the weights lie."""
+    parts = asdict(extractor)
+    return {name: parts[name] for name in ("weights_sha256", "protocol")}
