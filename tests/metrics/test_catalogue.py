@@ -30,7 +30,9 @@ EXPECTED_DIRECTIONS |= dict.fromkeys(
         "perfect_reconstructions", "sharpness_ratio", "reconstruction_sharpness_ratio",
         "high_frequency_ratio", "duplicate_rate_reference", "pixel_diversity_ratio", "vendi_score",
         "vendi_score_reference", "authentic_fraction", "authentic_fraction_reference",
-        "training_distance_ratio", "data_copying_z", "latent_smoothness",
+        "sharpness_ratio_reference", "high_frequency_ratio_reference",
+        "near_duplicate_rate_reference", "training_distance_ratio", "data_copying_z",
+        "latent_smoothness",
     ],
     "neither",
 )  # fmt: skip

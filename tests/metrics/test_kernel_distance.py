@@ -202,3 +202,17 @@ def test_subsets_that_cannot_be_drawn_are_refused() -> None:
         kernel_distance_of_subsets(x, x, subsets=0, subset_size=10)
     with pytest.raises(ValueError, match="expected one dimension"):
         kernel_distance_of_subsets(x, x[:, :2], subset_size=10)
+
+
+def test_influence_is_the_effect_of_leaving_one_sample_out() -> None:
+    """Without row i the U-statistic moves by -influence_i / n to first order in 1/n."""
+    rng = np.random.default_rng(3)
+    generated, reference = rng.normal(size=(400, 3)) + 0.5, rng.normal(size=(300, 3))
+    found = module.kernel_influence(generated, reference)
+    assert found.distance == kernel_distance(generated, reference)
+    assert abs(found.influence.mean()) < 1e-12
+    moved = [
+        found.distance.value - kernel_distance(np.delete(generated, i, axis=0), reference).value
+        for i in range(0, 400, 25)
+    ]
+    np.testing.assert_allclose(np.array(moved) * 399, found.influence[::25], rtol=0.02, atol=1e-3)

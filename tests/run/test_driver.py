@@ -103,6 +103,7 @@ def test_losses_are_those_of_the_plain_model(toy_settings: dict[str, Any]) -> No
 def test_interrupted_twice_gives_the_same_bits_and_recomputes_nothing(
     toy_settings: dict[str, Any],
 ) -> None:
+    toy_settings["metrics"] = "losses,fid,inception_score"
     quiet = score(toy_settings | {"out": toy_settings["out"] + "-quiet"})
     computed: list[str] = []
     for dies_after in (4, 7):
@@ -132,6 +133,7 @@ def test_a_finished_run_computes_nothing(toy_settings: dict[str, Any]) -> None:
 def test_a_new_checkpoint_costs_its_own_shards_only(
     toy_settings: dict[str, Any], toy_folder: Path
 ) -> None:
+    toy_settings["metrics"] = "losses,fid,inception_score"
     folder = toy_folder / "runs"
     score(toy_settings | {"checkpoints": [str(folder / "step-0001")]})
     executor = CountingExecutor()

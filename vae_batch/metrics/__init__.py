@@ -95,10 +95,12 @@ from vae_batch.metrics.samples.inception_uncertainty import (
 )
 from vae_batch.metrics.samples.kernel import (
     KernelDistance,
+    KernelInfluence,
     KernelReference,
     SubsetKernelDistance,
     kernel_distance,
     kernel_distance_of_subsets,
+    kernel_influence,
 )
 from vae_batch.metrics.samples.moments import Moments
 from vae_batch.metrics.samples.nearest import nearest_distances
@@ -134,6 +136,7 @@ __all__ = [
     "InceptionScore",
     "Interval",
     "KernelDistance",
+    "KernelInfluence",
     "KernelReference",
     "LabelDistribution",
     "LatentUsage",
@@ -185,6 +188,7 @@ __all__ = [
     "inception_score_of_splits",
     "kernel_distance",
     "kernel_distance_of_subsets",
+    "kernel_influence",
     "latent_smoothness",
     "latent_usage",
     "level_with_best",

@@ -8,6 +8,7 @@ from vae_batch.storage.columns import (
 )
 from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
 from vae_batch.storage.receipts import (
+    INFLUENCES,
     REDUCTION,
     DamagedFileError,
     Receipt,
@@ -24,6 +25,7 @@ from vae_batch.storage.score_table import read_score_rows, read_scores, upsert_s
 from vae_batch.storage.store import Store
 
 __all__ = [
+    "INFLUENCES",
     "REDUCTION",
     "DamagedFileError",
     "Receipt",

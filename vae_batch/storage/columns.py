@@ -59,7 +59,7 @@ def decode_columns(content: bytes, names: list[str] | None = None) -> dict[str, 
 
     Args:
       content: The file.
-      names: Columns to read; all when None.
+      names: Columns to read, of those that are there; all when None.
 
     Raises:
       OSError: The file is damaged (page checksum or structure).
@@ -67,7 +67,8 @@ def decode_columns(content: bytes, names: list[str] | None = None) -> dict[str, 
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         layout = json.loads(file.schema_arrow.metadata[_SHAPES])
-        wanted = list(layout["shapes"]) if names is None else names
+        held = list(layout["shapes"])
+        wanted = held if names is None else [name for name in names if name in held]
         stored = set(file.schema_arrow.names)
         table = file.read(columns=[name for name in wanted if name in stored])
     except (pa.ArrowException, KeyError, TypeError) as error:

@@ -13,6 +13,9 @@ from vae_batch.storage.store import Store
 #: Name of a unit's reduction, in the place of a shard's range.
 REDUCTION = "reduction"
 
+#: Name of a unit's file of influences, in the place of a shard's range.
+INFLUENCES = "influences"
+
 #: Of files that hold no columns.
 _SUFFIXES = {
     "gallery": "npz",
@@ -63,7 +66,7 @@ class Receipt:
 
 def file_path(unit: Unit, name: str) -> str:
     """Path of the file of a shard (by its name) or of the unit's reduction."""
-    suffix = "npz" if name == REDUCTION else _SUFFIXES.get(unit.kind, "parquet")
+    suffix = "npz" if name in (REDUCTION, INFLUENCES) else _SUFFIXES.get(unit.kind, "parquet")
     return f"{unit.path}/part-{name}.{suffix}"
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from same_vae import age_hdf5, check_same, rewrite_config, save
+from edited_files import age_hdf5, rewrite_config
+from same_vae import check_same, save
 
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.hdf5_file import Hdf5File

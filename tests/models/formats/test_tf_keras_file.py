@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from same_vae import KINDS, age_hdf5, check_same, rewrite_config, save
+from edited_files import age_hdf5, rewrite_config
+from same_vae import KINDS, check_same, save
 
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.load import load_networks

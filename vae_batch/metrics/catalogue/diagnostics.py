@@ -22,6 +22,17 @@ DIAGNOSTICS = (
         needs=("decoder", "prior"),
     ),
     Metric(
+        "sharpness_ratio_reference",
+        "Sharpness, real over real",
+        "ref sharpness",
+        "",
+        "neither",
+        "The sharpness ratio of one half of the reference images over the other, by odd and even "
+        "index; how far from 1 it is says what the ratio of generated images may be by chance.",
+        _LAPLACIAN,
+        needs=(),
+    ),
+    Metric(
         "reconstruction_sharpness_ratio",
         "Sharpness, reconstructed over real",
         "recon sharpness",
@@ -44,6 +55,17 @@ DIAGNOSTICS = (
         "noise or a checkerboard of upsampling.",
         "Durall, Keuper and Keuper 2020, arXiv:2003.01826",
         needs=("decoder", "prior"),
+    ),
+    Metric(
+        "high_frequency_ratio_reference",
+        "High frequencies, real over real",
+        "ref high freq",
+        "",
+        "neither",
+        "The high-frequency ratio of one half of the reference images over the other, by odd and "
+        "even index; the baseline of the generated images' ratio.",
+        "Durall, Keuper and Keuper 2020, arXiv:2003.01826",
+        needs=(),
     ),
     Metric(
         "duplicate_rate",
@@ -91,6 +113,18 @@ DIAGNOSTICS = (
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("decoder", "prior", "activations"),
         requirement="100",
+    ),
+    Metric(
+        "near_duplicate_rate_reference",
+        "Near-duplicates, real among real",
+        "ref near dup",
+        "",
+        "neither",
+        "The near-duplicate rate of one half of the reference images by the threshold of the "
+        "other half, about 0.01; its distance from that is what chance does to the rate.",
+        "1 % quantile of the real nearest-neighbour distances, no single source",
+        needs=("activations",),
+        requirement="200",
     ),
     Metric(
         "vendi_score",

@@ -37,6 +37,13 @@ class KernelDistance(NamedTuple):
     standard_error: float
 
 
+class KernelInfluence(NamedTuple):
+    """A `distance`, and the `influence` (n,) of each generated sample on it, with mean zero."""
+
+    distance: KernelDistance
+    influence: FloatArray
+
+
 class SubsetKernelDistance(NamedTuple):
     """`mean` and `std` (ddof 0) over random subsets, as papers print KID."""
 
@@ -87,6 +94,21 @@ def kernel_distance(generated: ArrayLike, reference: KernelReference | ArrayLike
     Raises:
         ValueError: not 2-D, fewer than 3 samples, different d, non-finite (names the row).
     """
+    return kernel_influence(generated, reference).distance
+
+
+def kernel_influence(
+    generated: ArrayLike, reference: KernelReference | ArrayLike
+) -> KernelInfluence:
+    """`kernel_distance`, and what each generated sample adds to it to first order.
+
+    The Hajek projection of the U-statistic (Hoeffding 1948): twice the mean kernel of a sample
+    with the other generated ones less that with the reference, less its mean. Between checkpoints
+    that decode the same latents, differences index by index give the error of the difference.
+
+    Raises:
+        ValueError: as `kernel_distance`.
+    """
     rows = activation_array("generated", generated, at_least=3)
     if not isinstance(reference, KernelReference):
         reference = KernelReference.from_activations(reference)
@@ -101,7 +123,9 @@ def kernel_distance(generated: ArrayLike, reference: KernelReference | ArrayLike
     )
     variance = _jackknife_variance(within, to_reference / m)
     variance += _jackknife_variance(reference.within, to_generated / n)
-    return KernelDistance(float(value), math.sqrt(variance))
+    influence = 2.0 * (within / (n - 1) - to_reference / m)
+    distance = KernelDistance(float(value), math.sqrt(variance))
+    return KernelInfluence(distance, influence - influence.mean())
 
 
 def kernel_distance_of_subsets(

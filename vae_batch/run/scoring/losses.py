@@ -1,42 +1,154 @@
-"""Scores of the likelihood side, from stored per-image losses."""
+"""Scores of the likelihood side, from stored per-image losses and log weights."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import math
 
 import numpy as np
+import numpy.typing as npt
 
-from vae_batch.metrics import MeanLoss, bits_per_dim, elbo
+from vae_batch.metrics import MeanLoss, bits_per_dim, elbo, optimal_sigma
+from vae_batch.metrics.likelihood.densities import LOG_2PI
+from vae_batch.metrics.likelihood.importance import (
+    PARETO_K_LIMIT,
+    effective_sample_size,
+    importance_weighted_bound,
+    pareto_k,
+)
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.image_range import bounds_of
-from vae_batch.run.plan import PlannedRow, RunPlan
-from vae_batch.run.scoring.stored import read_all
+from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.stored import Columns, RowParts
 
 #: Of an 8-bit image: what a density's bits per dimension refer to.
 _GREY_LEVELS = 256
 
+#: Likelihoods that are densities of pixels, not probabilities of grey levels.
+_DENSITIES = ("gaussian", "continuous_bernoulli")
 
-def loss_scores(plan: RunPlan, row: PlannedRow, description: Description) -> dict[str, Any]:
-    """Means and standard errors of what the checkpoint's parts allow."""
-    missing = set(description.missing)
-    names = [] if "encoder" in missing or "posterior" in missing else ["kl"]
-    if not missing & {"encoder", "decoder"}:
-        names += ["reconstruction_nll", "clipped_pixels"]
-    columns = read_all(plan.stores.out, row.units["losses"], names)
-    clipped = columns.pop("clipped_pixels", None)
-    scores = {} if clipped is None else {"clipped_pixels": float(clipped.mean())}
-    if {"kl", "reconstruction_nll"} <= set(columns):
-        columns["elbo"] = elbo(columns["reconstruction_nll"], columns["kl"])
-        nats = -MeanLoss.from_values(columns["elbo"]).mean
-        scores["bits_per_dim"] = _bits_per_dim(nats, description)
-    for name, values in columns.items():
-        loss = MeanLoss.from_values(values)
-        scores |= {name: loss.mean, f"{name}_se": loss.standard_error}
-    return scores
+Values = npt.NDArray[np.float64]
 
 
-def _bits_per_dim(nats: float, description: Description) -> float:
+def add_losses(sheet: ScoreSheet, parts: RowParts, description: Description) -> None:
+    """Reconstruction NLL, KL, ELBO and bits per dimension, with standard errors."""
+    per_image = losses_per_image(parts, description)
+    for name, values in per_image.items():
+        sheet.add(lambda name=name, values=values: mean_and_error(name, values), name)
+    if "elbo" in per_image:
+        sheet.add(lambda: _bits_per_dim(per_image["elbo"], description), "bits_per_dim")
+    if parts.reading.beta is None:
+        sheet.refuse("the beta of the training is not known; declare --beta", "beta_objective")
+    clipped = parts.columns("losses", ["clipped_pixels"]).get("clipped_pixels", np.zeros(1))
+    sheet.add(lambda: {"clipped_pixels": float(clipped.mean())}, "clipped_pixels")
+
+
+def losses_per_image(parts: RowParts, description: Description) -> dict[str, Values]:
+    """Loss columns by metric, one value an image; what the parts do not allow is left out."""
+    stored = parts.columns(
+        "losses",
+        [
+            "kl",
+            *("reconstruction_nll", "squared_error"),
+            *("reconstruction_nll_at_mean", "squared_error_at_mean"),
+        ],
+    )
+    sigma = _sigma(parts, stored, description)
+    losses: dict[str, Values] = {}
+    for suffix in ("", "_at_mean"):
+        nll = _nll(stored, suffix, sigma, description)
+        if nll is not None:
+            losses[f"reconstruction_nll{suffix}"] = nll
+    if "kl" in stored:
+        losses["kl"] = stored["kl"]
+    if {"kl", "reconstruction_nll"} <= set(losses):
+        nll, kl = losses["reconstruction_nll"], losses["kl"]
+        losses["elbo"] = elbo(nll, kl)
+        if parts.reading.beta is not None:
+            losses["beta_objective"] = elbo(nll, kl, parts.reading.beta)
+    return losses
+
+
+def importance_per_image(parts: RowParts, description: Description) -> dict[str, Values]:
+    """IWAE, effective sample size and Pareto k of each image, from its log weights."""
+    stored = parts.columns("importance")
+    losses = parts.columns("losses", ["squared_error"])
+    nll = _nll(stored, "", _sigma(parts, losses, description), description)
+    if nll is None:
+        return {}
+    log_weights = stored["log_ratio"] - nll
+    found = {
+        "iwae": importance_weighted_bound(log_weights),
+        "iwae_ess": effective_sample_size(log_weights),
+    }
+    # A tail cannot be fitted to few draws; the two others stand without it.
+    with contextlib.suppress(ValueError):
+        found["iwae_pareto_k"] = pareto_k(log_weights)
+    return found
+
+
+def add_importance(sheet: ScoreSheet, parts: RowParts, description: Description) -> None:
+    """IWAE with its standard error, mean effective sample size, share of heavy tails."""
+    columns = ("iwae", "iwae_ess", "iwae_pareto_k")
+    if not sheet.wants(*columns):
+        return
+    per_image = importance_per_image(parts, description)
+
+    def compute() -> Row:
+        row = {"iwae_ess": float(per_image["iwae_ess"].mean())}
+        row |= mean_and_error("iwae", per_image["iwae"])
+        if "iwae_pareto_k" in per_image:
+            row["iwae_pareto_k"] = float((per_image["iwae_pareto_k"] > PARETO_K_LIMIT).mean())
+        return row
+
+    if "iwae_pareto_k" not in per_image:
+        reason = f"{parts.spec.iwae_draws} draws are too few to fit the tail of the weights"
+        sheet.refuse(f"{reason}; raise --iwae-draws", "iwae_pareto_k")
+    sheet.add(compute, *columns)
+
+
+def mean_and_error(name: str, values: Values) -> Row:
+    """Mean and standard error of one value an image."""
+    loss = MeanLoss.from_values(values)
+    return {name: loss.mean, f"{name}_se": loss.standard_error}
+
+
+def sigma_in_force(parts: RowParts, description: Description) -> float | None:
+    """The standard deviation of a gaussian likelihood: declared, or the checkpoint's own best."""
+    return _sigma(parts, parts.columns("losses", ["squared_error"]), description)
+
+
+def _sigma(parts: RowParts, stored: Columns, description: Description) -> float | None:
+    declared = parts.reading.sigma
+    if declared != "optimal":
+        return declared
+    if "squared_error" not in stored:
+        return None
+    return optimal_sigma(stored["squared_error"], _dimensions(description))
+
+
+def _nll(
+    stored: Columns, suffix: str, sigma: float | None, description: Description
+) -> Values | None:
+    """Reconstruction NLL of any shape, as stored or from squared errors."""
+    if f"reconstruction_nll{suffix}" in stored:
+        nll: Values = stored[f"reconstruction_nll{suffix}"]
+        return nll
+    errors = stored.get(f"squared_error{suffix}")
+    if errors is None or sigma is None:
+        return None
+    constant = _dimensions(description) * (0.5 * LOG_2PI + math.log(sigma))
+    total: Values = constant + 0.5 * errors / sigma**2
+    return total
+
+
+def _bits_per_dim(bounds: Values, description: Description) -> Row:
     low, high = bounds_of(description.value_range)
-    is_density = description.likelihood == "gaussian"
+    is_density = description.likelihood in _DENSITIES
     bin_width = (high - low) / _GREY_LEVELS if is_density else None
-    return float(bits_per_dim(nats, int(np.prod(description.image_shape)), bin_width))
+    bits = bits_per_dim(-MeanLoss.from_values(bounds).mean, _dimensions(description), bin_width)
+    return {"bits_per_dim": float(bits)}
+
+
+def _dimensions(description: Description) -> int:
+    return math.prod(description.image_shape)

@@ -8,13 +8,17 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
-from vae_batch.metrics import METRICS
-from vae_batch.models.autoencoder.description import Description
 from vae_batch.run.plan import PlannedRow, RunPlan
-from vae_batch.run.scoring.losses import loss_scores
-from vae_batch.run.scoring.samples import sample_scores
-from vae_batch.run.scoring.stored import Damaged
-from vae_batch.storage import DamagedFileError, read_verified
+from vae_batch.run.scoring.defined import ScoreSheet, undefined_metrics
+from vae_batch.run.scoring.influences import write_influences
+from vae_batch.run.scoring.latents import add_latents
+from vae_batch.run.scoring.losses import add_importance, add_losses, sigma_in_force
+from vae_batch.run.scoring.manifolds import add_manifold_scores
+from vae_batch.run.scoring.pixels import add_pixel_diagnostics
+from vae_batch.run.scoring.reconstruction import add_reconstruction
+from vae_batch.run.scoring.samples import add_sample_scores
+from vae_batch.run.scoring.stored import Damaged, RowParts
+from vae_batch.storage import DamagedFileError
 
 
 def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
@@ -52,7 +56,7 @@ def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
         "checkpoint_sha256": row.checkpoint.sha256,
         "seed": spec.seed,
         "likelihood": reading.likelihood,
-        "sigma": reading.sigma,
+        "sigma": reading.sigma if isinstance(reading.sigma, float) else None,
         "beta": reading.beta,
         "model_range": reading.model_range,
         "second_head": reading.second_head,
@@ -64,50 +68,45 @@ def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
 
 
 def _scores(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
-    description = _description(plan, row)
-    reasons = undefined_metrics(description, row.extractor.inception_score_reason)
-    scores = {
-        **_found_out(description),
-        **loss_scores(plan, row, description),
-        **sample_scores(plan, row, reasons),
-    }
-    kept = {name: value for name, value in scores.items() if name not in reasons}
-    return {**kept, **{f"{column}_reason": reason for column, reason in reasons.items()}}
+    parts = RowParts(
+        plan.stores,
+        row.units,
+        plan.spec,
+        row.subject.reading,
+        row.extractor.inception_score_reason,
+    )
+    return scores_of(parts)
 
 
-def undefined_metrics(
-    description: Description, no_class_probabilities: str | None
-) -> dict[str, str]:
-    """Metrics that a checkpoint cannot have, each with its reason.
+def scores_of(parts: RowParts) -> dict[str, Any]:
+    """Every number that the stored files of a row give, with reasons for those they do not.
 
-    Args:
-      description: What the checkpoint lacks.
-      no_class_probabilities: Why the extractor has none, or None where it has.
+    Writes the influence of each sample beside the activations, for paired differences.
+
+    Raises:
+      DamagedFileError: A stored file differs from its receipt.
     """
-    absent = dict(description.missing)
-    if no_class_probabilities:
-        absent["class_probabilities"] = no_class_probabilities
-    return {
-        column: next(absent[need] for need in metric.needs if need in absent)
-        for column, metric in METRICS.items()
-        if set(metric.needs) & set(absent)
-    }
-
-
-def _found_out(description: Description) -> dict[str, Any]:
-    """What loading the checkpoint told, beside what was declared."""
-    return {
+    description = parts.description()
+    reasons = undefined_metrics(description.missing, parts.no_class_probabilities, parts.spec)
+    sheet = ScoreSheet(reasons)
+    warnings = list(description.warnings)
+    add_losses(sheet, parts, description)
+    warnings += add_latents(sheet, parts)
+    add_importance(sheet, parts, description)
+    add_reconstruction(sheet, parts)
+    influences = add_sample_scores(sheet, parts)
+    influences |= add_manifold_scores(sheet, parts)
+    warnings += add_pixel_diagnostics(sheet, parts)
+    if influences:
+        write_influences(parts.stores.out, parts.units["generated"], influences)
+    found = {
         "model_format": description.format,
         "likelihood": description.likelihood,
+        "sigma": sigma_in_force(parts, description),
         "model_range": description.value_range,
         "second_head": description.second_head,
         "condition": description.condition,
         "input_fit": description.input_fit,
-        "warnings": "; ".join(description.warnings) or None,
+        "warnings": "; ".join(warnings) or None,
     }
-
-
-def _description(plan: RunPlan, row: PlannedRow) -> Description:
-    unit = row.units["description"]
-    content = read_verified(plan.stores.out, unit, unit.shards()[0].name)
-    return Description.from_json(content)
+    return {**found, **sheet.close()}

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.plan import Unit
+from vae_batch.models.autoencoder.description import Description
+from vae_batch.plan import EvaluationSpec, Reading, Unit
+from vae_batch.run.stores import RunStores
 from vae_batch.storage import (
     REDUCTION,
     Reduction,
     Store,
+    decode_arrays,
     decode_columns,
     decode_reduction,
     read_verified,
 )
 
 Columns = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class RowParts:
+    """Stored files of one row, and what its numbers depend on beside them.
+
+    Attributes:
+      stores: Where the files lie.
+      units: By their kind.
+      spec: Settings of the run.
+      reading: What was declared of the checkpoint.
+      no_class_probabilities: Why the extractor has none, or None where it has.
+    """
+
+    stores: RunStores
+    units: Mapping[str, Unit]
+    spec: EvaluationSpec
+    reading: Reading
+    no_class_probabilities: str | None
+
+    def store_of(self, kind: str) -> Store:
+        """The store of a unit."""
+        return self.stores.holding(self.units[kind])
+
+    def columns(self, kind: str, names: list[str] | None = None) -> Columns:
+        """Columns of all shards of a unit, joined; those of ``names`` that are there."""
+        return read_all(self.store_of(kind), self.units[kind], names)
+
+    def arrays(self, kind: str) -> list[Columns]:
+        """Arrays of each shard of a unit, in shard order."""
+        store, unit = self.store_of(kind), self.units[kind]
+        return [decode_arrays(read_verified(store, unit, s.name)) for s in unit.shards()]
+
+    def reduction(self, kind: str) -> Reduction:
+        """Moments and label distributions of a unit of activations."""
+        return read_reduction(self.store_of(kind), self.units[kind])
+
+    def description(self) -> Description:
+        """What the checkpoint turned out to be."""
+        unit = self.units["description"]
+        return Description.from_json(read_verified(self.stores.out, unit, unit.shards()[0].name))
 
 
 @dataclass(frozen=True)
@@ -29,8 +74,8 @@ class Damaged:
     name: str
 
 
-def read_shard(store: Store, unit: Unit, name: str, columns: list[str]) -> Columns:
-    """Columns of one shard.
+def read_shard(store: Store, unit: Unit, name: str, columns: list[str] | None) -> Columns:
+    """Columns of one shard; those of ``columns`` that it has.
 
     Raises:
       DamagedFileError: The file differs from its receipt.
@@ -38,10 +83,16 @@ def read_shard(store: Store, unit: Unit, name: str, columns: list[str]) -> Colum
     return decode_columns(read_verified(store, unit, name), columns)
 
 
-def read_all(store: Store, unit: Unit, columns: list[str]) -> Columns:
-    """Columns of all shards, joined in shard order."""
-    parts = [read_shard(store, unit, shard.name, columns) for shard in unit.shards()]
-    return {name: np.concatenate([part[name] for part in parts]) for name in columns}
+def read_all(store: Store, unit: Unit, names: list[str] | None = None) -> Columns:
+    """Columns of all shards, joined in shard order.
+
+    Args:
+      store: Holds the unit.
+      unit: Of columns.
+      names: Wanted; those that the files do not have are left out. None for all.
+    """
+    parts = [read_shard(store, unit, shard.name, names) for shard in unit.shards()]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def read_reduction(store: Store, unit: Unit) -> Reduction:

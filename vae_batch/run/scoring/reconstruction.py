@@ -1,0 +1,28 @@
+"""Errors of reconstructions, from stored per-image values."""
+
+from __future__ import annotations
+
+from vae_batch.metrics import MeanPsnr
+from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE
+from vae_batch.run.scoring.defined import ScoreSheet
+from vae_batch.run.scoring.losses import mean_and_error
+from vae_batch.run.scoring.stored import RowParts
+
+_MEANS = ("mse", "mae", "ssim", "ms_ssim")
+
+
+def add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
+    """MSE, MAE, PSNR, SSIM and MS-SSIM at the posterior mean, pixels scaled to 0..1."""
+    columns = ("psnr", "perfect_reconstructions", *_MEANS)
+    if not sheet.wants(*columns):
+        return
+    stored = parts.columns("losses", ["psnr", *_MEANS])
+    if "psnr" in stored:
+        psnr = MeanPsnr.from_values(stored["psnr"])
+        sheet.add(lambda: {"perfect_reconstructions": psnr.perfect}, "perfect_reconstructions")
+        sheet.add(lambda: {"psnr": psnr.mean, "psnr_se": psnr.finite.standard_error}, "psnr")
+    for name in _MEANS:
+        if name in stored:
+            sheet.add(lambda name=name: mean_and_error(name, stored[name]), name)
+    sheet.refuse(f"needs images of at least {WINDOW_SIDE} pixels a side", "ssim")
+    sheet.refuse(f"needs images of at least {MULTISCALE_SIDE} pixels a side", "ms_ssim")
