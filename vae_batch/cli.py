@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,9 +15,13 @@ from vae_batch import __version__
 from vae_batch.commands.doctor import doctor
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
 from vae_batch.commands.inspect import inspect
+from vae_batch.commands.rescore import rescore
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.commands.weights import weights
 from vae_batch.plan import EvaluationSpec
+
+if TYPE_CHECKING:
+    from vae_batch.run.selecting import Selection
 
 app = typer.Typer(
     help="Score every checkpoint of a variational autoencoder, and say which one is better.",
@@ -28,6 +32,7 @@ app = typer.Typer(
 app.add_typer(weights, name="weights")
 app.command()(doctor)
 app.command()(inspect)
+app.command()(rescore)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
 _Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
@@ -125,7 +130,8 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     from vae_batch.storage import Store, read_scores
 
     with _progress() as progress:
-        summary = evaluate(spec, progress)
+        evaluation = evaluate(spec, progress)
+        summary = evaluation.summary
         progress.say(
             f"{summary.shards_computed} shards computed, {summary.shards_before} done before, "
             f"{summary.seconds:.0f} s"
@@ -138,8 +144,17 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         keys = {(row["checkpoint"], row["extractor"]) for row in summary.rows}
         kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
         Console().print(terminal_table(scores[kept]))
+    if evaluation.selection is not None:
+        _print_selection(evaluation.selection)
     stderr_console().print(f"page: {out.root}/report.html", markup=False, soft_wrap=True)
     return SOME_FAILED if summary.failed else SCORED
+
+
+def _print_selection(selection: Selection) -> None:
+    """The best checkpoint, on stderr: stdout holds the table alone."""
+    for sentence in (selection.sentence, selection.confirmation):
+        if sentence:
+            stderr_console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

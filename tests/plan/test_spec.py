@@ -17,7 +17,7 @@ ROLES = {
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
-        "reference_range", "extractors", "weights", "classifier_range",
+        "reference_range", "training", "training_samples", "extractors", "weights", "classifier_range",
     },
     "reading": {
         "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",
@@ -25,7 +25,7 @@ ROLES = {
     },
     "runtime": {
         "out", "workers", "address", "reference_cache", "allow_unverified_weights", "trust",
-        "memory_cap", "metrics",
+        "memory_cap", "metrics", "select", "confirm",
     },
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -43,6 +43,15 @@ class EvaluationSpec(Reading):
     )
     reference_samples: int | None = _field(
         "identity", None, "Use only the first N reference images (default: all).", ge=2
+    )
+    training: str | None = _field(
+        "content",
+        None,
+        "Images the VAEs were trained on, for memorisation: a split of the reference such as "
+        "train, or another set.",
+    )
+    training_samples: int | None = _field(
+        "content", None, "Use only the first N training images (default: all).", ge=2
     )
     out: str = _field("runtime", "results/", "Output folder or URI.", min_length=1)
     extractors: tuple[str, ...] = _field(
@@ -97,6 +106,20 @@ class EvaluationSpec(Reading):
         None,
         "Images a batch, of one fixed shape; 32 on CPUs, on GPUs chosen by a short probe.",
         ge=1,
+    )
+    select: (
+        Literal[
+            "elbo", "iwae", "reconstruction_nll", "mse", "ssim", "fid", "kid", "inception_score"
+        ]
+        | None
+    ) = _field(
+        "runtime",
+        None,
+        "Metric by which the best checkpoint is chosen (default: fid where its bias allows, else "
+        "kid, else elbo).",
+    )
+    confirm: bool = _field(
+        "runtime", False, "Measure the best and the second again on fresh seeds."
     )
     workers: int | None = _field(
         "runtime",

@@ -15,7 +15,7 @@ from vae_batch.run.plan import PlannedRow, RunPlan, make_plan, with_batch_size
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.record import claim_output
-from vae_batch.run.reference_images import store_reference
+from vae_batch.run.reference_images import store_reference, store_training
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import failed_row, score_row
 from vae_batch.run.scoring.stored import Damaged
@@ -62,7 +62,9 @@ def prepare(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
     reference = store_reference(spec, stores.reference)
     for note in reference.notes:
         progress.say(note)
-    plan = make_plan(with_recorded_batch_size(spec, stores.out), stores, reference)
+    training = store_training(spec, stores.reference)
+    settled = with_recorded_batch_size(spec, stores.out)
+    plan = make_plan(settled, stores, reference, training)
     if plan.spec.batch_size is not None:
         claim_output(plan)
     return plan
@@ -114,6 +116,7 @@ class _Driver:
             self._plan.spec,
             self._plan.stores,
             self._plan.reference,
+            self._plan.training,
             {row.subject.identifier: row.subject for row in rows},
             {extractor_folder(row.extractor): row.extractor for row in rows},
         )

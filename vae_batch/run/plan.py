@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
@@ -13,7 +13,7 @@ from vae_batch.plan import EvaluationSpec, Unit, fingerprint, identity_of
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.stores import RunStores
 from vae_batch.run.subject import SCORING_FIELDS, Subject
-from vae_batch.run.units import units_of_row
+from vae_batch.run.units import reference_unit, units_of_row
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class RunPlan:
     spec: EvaluationSpec
     stores: RunStores
     reference: ReferenceFacts
+    training: ReferenceFacts | None
     rows: tuple[PlannedRow, ...]
 
     @property
@@ -57,7 +58,12 @@ class RunPlan:
         }
 
 
-def make_plan(spec: EvaluationSpec, stores: RunStores, reference: ReferenceFacts) -> RunPlan:
+def make_plan(
+    spec: EvaluationSpec,
+    stores: RunStores,
+    reference: ReferenceFacts,
+    training: ReferenceFacts | None = None,
+) -> RunPlan:
     """Find the checkpoints, identify the extractors and name every unit.
 
     Raises:
@@ -66,36 +72,34 @@ def make_plan(spec: EvaluationSpec, stores: RunStores, reference: ReferenceFacts
     extractors = [identify_extractor(name, spec) for name in spec.extractors]
     found = find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder)
     subjects = [Subject.of(checkpoint, spec) for checkpoint in found]
-    return RunPlan(spec, stores, reference, _plan_rows(spec, reference, subjects, extractors))
+    rows = [
+        _plan_row(spec, reference, training, subject, extractor)
+        for subject in subjects
+        for extractor in extractors
+    ]
+    return RunPlan(spec, stores, reference, training, tuple(rows))
 
 
 def with_batch_size(plan: RunPlan, size: int) -> RunPlan:
     """The plan of another batch size; checkpoints and weights are not hashed again."""
     spec = plan.spec.model_copy(update={"batch_size": size})
-    rows = [_plan_row(spec, plan.reference, row.subject, row.extractor) for row in plan.rows]
-    return RunPlan(spec, plan.stores, plan.reference, tuple(rows))
-
-
-def _plan_rows(
-    spec: EvaluationSpec,
-    reference: ReferenceFacts,
-    subjects: Sequence[Subject],
-    extractors: Sequence[ExtractorIdentity],
-) -> tuple[PlannedRow, ...]:
-    return tuple(
-        _plan_row(spec, reference, subject, extractor)
-        for subject in subjects
-        for extractor in extractors
-    )
+    rows = [
+        _plan_row(spec, plan.reference, plan.training, row.subject, row.extractor)
+        for row in plan.rows
+    ]
+    return replace(plan, spec=spec, rows=tuple(rows))
 
 
 def _plan_row(
     spec: EvaluationSpec,
     reference: ReferenceFacts,
+    training: ReferenceFacts | None,
     subject: Subject,
     extractor: ExtractorIdentity,
 ) -> PlannedRow:
     units = units_of_row(spec, reference, subject, extractor)
+    if training is not None:
+        units["training"] = reference_unit(spec, training, extractor)
     mark = fingerprint(
         row=[unit.fingerprint for unit in units.values()],
         label=subject.checkpoint.label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vae_batch.models.inception.extractor import ExtractorIdentity
-from vae_batch.plan import EvaluationSpec
+from vae_batch.plan import EvaluationSpec, Unit
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.stores import RunStores
 from vae_batch.run.subject import Subject
@@ -18,5 +18,12 @@ class Recipe:
     spec: EvaluationSpec
     stores: RunStores
     reference: ReferenceFacts
+    training: ReferenceFacts | None
     subjects: dict[str, Subject]
     extractors: dict[str, ExtractorIdentity]
+
+    def images_of(self, unit: Unit) -> ReferenceFacts:
+        """The images that a unit of the reference store was made from."""
+        if self.training is not None and unit.path.startswith(f"{self.training.folder}/"):
+            return self.training
+        return self.reference

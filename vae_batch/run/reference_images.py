@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.references import ReferenceImages, open_reference
+from vae_batch.models.references import SPLITS, ReferenceImages, open_reference
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint
 from vae_batch.storage import (
     Store,
@@ -78,12 +78,33 @@ def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
     images = open_reference(
         spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
     )
+    return _store_images(images, spec.reference, spec.shard_size, store)
+
+
+def store_training(spec: EvaluationSpec, store: Store) -> ReferenceFacts | None:
+    """The images that the VAEs were trained on, stored like a reference; None where not given.
+
+    Raises:
+      InputError: As `store_reference`.
+    """
+    if spec.training is None or "memorisation" not in spec.metrics:
+        return None
+    split_of_reference = spec.training in SPLITS
+    source = spec.reference if split_of_reference else spec.training
+    split = spec.training if split_of_reference else "train"
+    images = open_reference(source, split, spec.reference_range, spec.training_samples)
+    return _store_images(images, source, spec.shard_size, store)
+
+
+def _store_images(
+    images: ReferenceImages, source: str, shard_size: int, store: Store
+) -> ReferenceFacts:
     if len(images) < 2:
         raise InputError(
-            f"reference {spec.reference} holds {len(images)} image(s), expected at least 2; a "
+            f"reference {source} holds {len(images)} image(s), expected at least 2; a "
             "covariance needs them"
         )
-    facts = _describe(images, spec.shard_size)
+    facts = _describe(images, shard_size)
     unit = facts.unit
     done = set(finished_shards(store, unit))
     for shard in unit.shards():

@@ -145,7 +145,8 @@ class ShardWorker:
         recipe = self._recipe
         match unit.kind:
             case "reference":
-                return activations_of_reference(recipe, self._extractor(unit), shard)
+                facts = recipe.images_of(unit)
+                return activations_of_reference(recipe, facts, self._extractor(unit), shard)
             case "reference_pictures":
                 return pictures_of_reference(recipe, shard)
         vae = self._vae(unit)

@@ -6,6 +6,7 @@ from vae_batch.storage.columns import (
     encode_arrays,
     encode_columns,
 )
+from vae_batch.storage.comparison_file import read_comparisons, write_comparisons
 from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
 from vae_batch.storage.receipts import (
     INFLUENCES,
@@ -42,10 +43,12 @@ __all__ = [
     "forget",
     "holds_arrays",
     "is_reduced",
+    "read_comparisons",
     "read_receipt",
     "read_score_rows",
     "read_scores",
     "read_verified",
     "upsert_scores",
+    "write_comparisons",
     "write_with_receipt",
 ]

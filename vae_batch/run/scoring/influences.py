@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.plan import Unit
 from vae_batch.storage import (
     INFLUENCES,
+    DamagedFileError,
     Store,
     decode_arrays,
     encode_arrays,
@@ -17,10 +20,13 @@ from vae_batch.storage import (
 
 
 def write_influences(store: Store, unit: Unit, scores: Mapping[str, PairedScore]) -> None:
-    """Write scores and influences of a unit of generated samples."""
-    arrays = {}
+    """Write scores and influences of a unit of generated samples; those of other metrics stay."""
+    try:
+        arrays = decode_arrays(read_verified(store, unit, INFLUENCES))
+    except DamagedFileError:
+        arrays = {}
     for metric, score in scores.items():
-        arrays[f"{metric}.value"] = score.value
+        arrays[f"{metric}.value"] = np.asarray(score.value)
         arrays[f"{metric}.influence"] = score.influence
     write_with_receipt(store, unit, INFLUENCES, encode_arrays(arrays), rows=unit.samples)
 

@@ -92,6 +92,9 @@ def add_importance(sheet: ScoreSheet, parts: RowParts, description: Description)
     columns = ("iwae", "iwae_ess", "iwae_pareto_k")
     if not sheet.wants(*columns):
         return
+    if "importance" not in parts.units:
+        sheet.refuse("needs the model: run `vae-batch score` with --metrics iwae", *columns)
+        return
     per_image = importance_per_image(parts, description)
 
     def compute() -> Row:

@@ -22,6 +22,17 @@ _NOISY = 2.0
 #: More exact copies than real images have, by this share, are called duplicates.
 _COPIES = 0.01
 
+_COLUMNS = (
+    "sharpness_ratio",
+    "sharpness_ratio_reference",
+    "reconstruction_sharpness_ratio",
+    "high_frequency_ratio",
+    "high_frequency_ratio_reference",
+    "duplicate_rate",
+    "duplicate_rate_reference",
+    "pixel_diversity_ratio",
+    "latent_smoothness",
+)
 _RATIOS = {"sharpness_ratio": "sharpness", "high_frequency_ratio": "high_frequency"}
 
 
@@ -32,6 +43,7 @@ def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> list[str]:
       Warnings: what eyes would see.
     """
     if "pictures" not in parts.units:
+        sheet.refuse("needs the model: run `vae-batch score` with --metrics diagnostics", *_COLUMNS)
         return []
     real = parts.arrays("reference_pictures")
     _add_reconstruction_sharpness(sheet, parts, real)

@@ -14,6 +14,7 @@ from vae_batch.run.scoring.influences import write_influences
 from vae_batch.run.scoring.latents import add_latents
 from vae_batch.run.scoring.losses import add_importance, add_losses, sigma_in_force
 from vae_batch.run.scoring.manifolds import add_manifold_scores
+from vae_batch.run.scoring.memorisation import add_memorisation
 from vae_batch.run.scoring.pixels import add_pixel_diagnostics
 from vae_batch.run.scoring.reconstruction import add_reconstruction
 from vae_batch.run.scoring.samples import add_sample_scores
@@ -62,9 +63,14 @@ def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
         "second_head": reading.second_head,
         "input_fit": reading.input_fit,
         "fingerprint": row.fingerprint,
-        "scored_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "scored_at": now(),
         "version": __version__,
     }
+
+
+def now() -> str:
+    """The time of a score, UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _scores(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
@@ -96,6 +102,7 @@ def scores_of(parts: RowParts) -> dict[str, Any]:
     add_reconstruction(sheet, parts)
     influences = add_sample_scores(sheet, parts)
     influences |= add_manifold_scores(sheet, parts)
+    warnings += add_memorisation(sheet, parts)
     warnings += add_pixel_diagnostics(sheet, parts)
     if influences:
         write_influences(parts.stores.out, parts.units["generated"], influences)

@@ -59,6 +59,9 @@ def add_sample_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedSco
         )
         divergences = inception_divergences(probabilities)
         influences["inception_score"] = _log_score(divergences)
+    if "reconstructed" not in parts.units:
+        reason = "needs the model: run `vae-batch score` with --metrics reconstruction_fid"
+        sheet.refuse(reason, "reconstruction_fid")
     if sheet.wants("reconstruction_fid"):
         sheet.add(lambda: _reconstruction(parts), "reconstruction_fid")
     return influences

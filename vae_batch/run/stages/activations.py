@@ -12,7 +12,7 @@ from vae_batch.models.extractors import Extractor
 from vae_batch.models.image_range import to_three_channels
 from vae_batch.plan import Shard
 from vae_batch.run.recipe import Recipe
-from vae_batch.run.reference_images import read_reference
+from vae_batch.run.reference_images import ReferenceFacts, read_reference
 from vae_batch.run.stages.inputs import (
     Array,
     Arrays,
@@ -25,9 +25,11 @@ from vae_batch.run.stages.inputs import (
 )
 
 
-def activations_of_reference(recipe: Recipe, extractor: Extractor, shard: Shard) -> Arrays:
-    """The extractor's output on reference images."""
-    images = read_reference(recipe.stores.reference, recipe.reference, shard.start, shard.stop)
+def activations_of_reference(
+    recipe: Recipe, facts: ReferenceFacts, extractor: Extractor, shard: Shard
+) -> Arrays:
+    """The extractor's output on reference or training images."""
+    images = read_reference(recipe.stores.reference, facts, shard.start, shard.stop)
     return _activations(recipe, shard, extractor, extractor.extract, to_three_channels(images))
 
 

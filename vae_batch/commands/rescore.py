@@ -1,0 +1,48 @@
+"""The command ``vae-batch rescore``: more metrics for a finished run."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vae_batch.commands.exit_codes import exit_codes, stderr_console
+from vae_batch.plan import EvaluationSpec, make_spec
+
+
+def rescore(
+    out: Annotated[str, typer.Argument(help="Output folder or URI of a run.")],
+    metrics: Annotated[
+        list[str], typer.Option(help="Groups of metrics to add, such as kid,precision; or all.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")] = False,
+) -> None:
+    """Add metrics to a finished run from its stored activations; no model is loaded."""
+    from vae_batch.report.bundle import write_report
+    from vae_batch.report.table import terminal_table
+    from vae_batch.run.comparing import compare_run
+    from vae_batch.run.rescoring import rescore as rescore_rows
+    from vae_batch.storage import Store, read_scores
+
+    with exit_codes():
+        rows = []
+        for row in rescore_rows(out, _groups(metrics)):
+            rows.append(row)
+            label = f"{row['checkpoint']} [{row['extractor']}]: scored"
+            stderr_console().print(label, markup=False, soft_wrap=True)
+        compare_run(out)
+        store = Store.open(out)
+        write_report(store)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        Console().print(terminal_table(read_scores(store)))
+
+
+def _groups(names: list[str]) -> tuple[str, ...]:
+    """Known groups, checked with the words of the spec."""
+    settings = {"checkpoints": ["unused"], "reference": "unused", "metrics": names}
+    spec: EvaluationSpec = make_spec(settings)
+    return spec.metrics

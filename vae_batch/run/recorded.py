@@ -1,0 +1,61 @@
+"""Rows of an output folder as they were recorded: what scoring needs, without plan or model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.run.record import RecordedRow, RunRecord, read_record
+from vae_batch.run.scoring.stored import RowParts
+from vae_batch.run.stores import RunStores
+from vae_batch.storage import Store, read_score_rows
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """A scored row of the table and the files it was made of."""
+
+    fields: Mapping[str, Any]
+    parts: RowParts
+
+
+def open_record(location: str) -> RunRecord:
+    """The record of an output folder.
+
+    Raises:
+      InputError: No run has begun there.
+    """
+    out = Store.open(location)
+    record = read_record(out)
+    if record is None:
+        raise InputError(
+            f"{out.root} holds no run (no run.json); give the --out folder of a `vae-batch score`"
+        )
+    return record
+
+
+def scored_rows(location: str, record: RunRecord) -> list[ScoredRow]:
+    """Rows that are scored and whose record is that of their score, in the table's order."""
+    spec = record.spec.model_copy(update={"out": location})
+    stores = RunStores.of(spec)
+    recorded = {(row.checkpoint, row.extractor): row for row in record.rows}
+    found = []
+    for fields in read_score_rows(stores.out):
+        row = recorded.get((fields["checkpoint"], fields["extractor"]))
+        current = row is not None and row.fingerprint == fields["fingerprint"]
+        if row is not None and current and fields["status"] == "scored":
+            found.append(ScoredRow(fields, _parts(stores, spec, row, fields)))
+    return found
+
+
+def _parts(
+    stores: RunStores, spec: EvaluationSpec, row: RecordedRow, fields: Mapping[str, Any]
+) -> RowParts:
+    """What the row's numbers are made of; the extractor's reason is that of its own row."""
+    without = fields["inception_score_reason"] if fields["fid"] is not None else None
+    asked = "not asked for" in (without or "")
+    return RowParts(
+        stores, row.units, spec, spec.reading_of(row.checkpoint), None if asked else without
+    )

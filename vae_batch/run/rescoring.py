@@ -1,0 +1,67 @@
+"""More metrics for a finished run, from its stored files; no model and no extractor is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from vae_batch import __version__
+from vae_batch.metrics import METRICS
+from vae_batch.plan import InputError
+from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
+from vae_batch.run.scoring.row import now, scores_of
+from vae_batch.storage import DamagedFileError, upsert_scores
+
+#: Columns that are not a metric's but found with it.
+_BESIDE = {"fid": ("fid_warning", "feature_dim", "device")}
+
+
+def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Compute groups of metrics for every scored row, and write each row as it is ready.
+
+    Args:
+      location: Output folder or URI of a run.
+      groups: Of metrics; other columns of the rows stay as they are.
+
+    Yields:
+      The rows.
+
+    Raises:
+      InputError: No run has begun there, nothing is scored, or stored files are gone or damaged.
+    """
+    record = open_record(location)
+    rows = scored_rows(location, record)
+    if not rows:
+        raise InputError(f"{location} holds no scored rows; run `vae-batch score` first")
+    for row in rows:
+        values = _values(row, groups)
+        fields = {name: value for name, value in row.fields.items() if name not in values}
+        changed = {**fields, **values, "scored_at": now(), "version": __version__}
+        upsert_scores(row.parts.stores.out, [changed])
+        yield changed
+
+
+def _values(row: ScoredRow, groups: Sequence[str]) -> dict[str, Any]:
+    """All columns of the groups' metrics, null where there is no value."""
+    spec = row.parts.spec.model_copy(update={"metrics": tuple(groups)})
+    try:
+        with threadpool_limits(1):
+            scores = scores_of(dataclasses.replace(row.parts, spec=spec))
+    except DamagedFileError as damage:
+        raise InputError(
+            f"{row.fields['checkpoint']}: {damage}; run `vae-batch score` again with the same "
+            "settings, which mends that shard"
+        ) from None
+    return {column: scores.get(column) for group in groups for column in _columns(group)}
+
+
+def _columns(group: str) -> Iterator[str]:
+    for metric in METRICS.values():
+        if metric.group == group:
+            yield from (metric.column, f"{metric.column}_reason")
+            if metric.standard_error:
+                yield f"{metric.column}_se"
+    yield from _BESIDE.get(group, ())

@@ -1,0 +1,154 @@
+"""The best checkpoint by one metric, said honestly: with its rivals, intervals and confirmation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vae_batch.metrics import METRICS
+from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.storage import Store
+
+SELECTION = "selection.json"
+
+#: Tried in this order where no metric is asked for.
+_USUAL = ("fid", "kid", "elbo", "reconstruction_nll", "mse")
+
+#: Added to the seed of a run for its confirmation: any number but 0 gives fresh draws.
+CONFIRMATION_SEED = 1_000_003
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which checkpoint is best by one metric.
+
+    Attributes:
+      metric: Column of the score table.
+      extractor: Under which it was measured; None for losses.
+      best: Checkpoint.
+      value: Its score.
+      level: All checkpoints that cannot be told from it, itself among them.
+      second: The next best checkpoint, or None where there is no other.
+      compared: Number of checkpoints compared.
+      sentence: All of that for a person.
+      confirmation: What fresh seeds said, or None where it was not asked for.
+    """
+
+    metric: str
+    extractor: str | None
+    best: str
+    value: float
+    level: tuple[str, ...]
+    second: str | None
+    compared: int
+    sentence: str
+    confirmation: str | None = None
+
+
+def select_best(comparisons: Sequence[Row], spec: EvaluationSpec) -> Selection | None:
+    """The best checkpoint by the metric asked for, or by the first usual one that was compared.
+
+    Raises:
+      InputError: The metric asked for was compared for no checkpoint.
+    """
+    for metric in (spec.select,) if spec.select else _USUAL:
+        rows = [row for row in comparisons if row["metric"] == metric]
+        if rows:
+            return _selection(metric, _first_group(rows))
+    if spec.select and comparisons:
+        compared = sorted({str(row["metric"]) for row in comparisons})
+        raise InputError(
+            f"--select {spec.select}: no checkpoint has it to be compared (a Fréchet distance "
+            f"needs 4.88 images a feature dimension); compared were {', '.join(compared)}"
+        )
+    return None
+
+
+def write_selection(store: Store, selection: Selection) -> None:
+    """Write ``selection.json``."""
+    store.write(SELECTION, json.dumps(asdict(selection), indent=1).encode())
+
+
+def read_selection(store: Store) -> Selection | None:
+    """What was selected; None where nothing was."""
+    try:
+        values = json.loads(store.read(SELECTION))
+    except FileNotFoundError:
+        return None
+    return Selection(**{**values, "level": tuple(values["level"])})
+
+
+def confirmed(selection: Selection, fresh: Sequence[Row]) -> str:
+    """What the same comparison says on fresh seeds.
+
+    Args:
+      selection: Made on the run's own seeds.
+      fresh: Comparisons of the best and the second on others.
+    """
+    rows = {
+        row["checkpoint"]: row
+        for row in fresh
+        if row["metric"] == selection.metric and row["extractor"] == selection.extractor
+    }
+    best, second = rows.get(selection.best), rows.get(selection.second)
+    if best is None or second is None:
+        return "fresh seeds gave no comparison of the best and the second"
+    if not best["is_best"]:
+        loser, again = best, "not confirmed: on fresh seeds the second is better"
+    elif second["level_with_best"]:
+        loser, again = second, "not confirmed: on fresh seeds the two cannot be told apart"
+    else:
+        loser, again = second, "confirmed on fresh seeds"
+    return f"{again} ({_difference(loser)})"
+
+
+def _first_group(rows: Sequence[Row]) -> list[Row]:
+    """Rows compared with each other: those that share their best and extractor."""
+    first = rows[0]
+    return [row for row in rows if (row["best"], row["extractor"]) == _group(first)]
+
+
+def _group(row: Row) -> tuple[Any, Any]:
+    return row["best"], row["extractor"]
+
+
+def _selection(metric: str, rows: Sequence[Row]) -> Selection:
+    best = next(row for row in rows if row["is_best"])
+    sign = 1 if METRICS[metric].direction == "lower" else -1
+    others = sorted((row for row in rows if row is not best), key=lambda row: sign * row["value"])
+    level = tuple(row["checkpoint"] for row in rows if row["level_with_best"])
+    return Selection(
+        metric=metric,
+        extractor=best["extractor"],
+        best=best["checkpoint"],
+        value=best["value"],
+        level=level,
+        second=others[0]["checkpoint"] if others else None,
+        compared=len(rows),
+        sentence=_sentence(metric, best, others, level),
+    )
+
+
+def _sentence(metric: str, best: Row, others: Sequence[Row], level: Sequence[str]) -> str:
+    title = METRICS[metric].short + (f"[{best['extractor']}]" if best["extractor"] else "")
+    said = f"best by {title}: {best['checkpoint']}, {best['value']:.5g}, n = {best['n']:,}"
+    if not others:
+        return f"{said}; there is no other to compare it with"
+    rivals = [name for name in level if name != best["checkpoint"]]
+    if rivals:
+        shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")
+        said += f"; {len(rivals)} cannot be told from it: {shown}"
+    return f"{said}; next {others[0]['checkpoint']}: {_difference(others[0], len(others))}"
+
+
+def _difference(row: Row, tests: int | None = None) -> str:
+    """The honest line: a difference, its interval and its adjusted p-value."""
+    of = f" of {tests}" if tests else ""
+    return (
+        f"{row['from_best']:+.4g}, 95 % CI [{row['from_best_low']:.4g}, "
+        f"{row['from_best_high']:.4g}], Holm p = {row['from_best_p']:.2g}{of}, shared seeds"
+    )

@@ -1,0 +1,68 @@
+"""``comparisons.parquet``: each checkpoint against the best and against the one before it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vae_batch.storage.store import Store
+
+PARQUET = "comparisons.parquet"
+CSV = "comparisons.csv"
+
+_DIFFERENCE = ("", "_se", "_low", "_high", "_p")
+
+#: ``..._p`` are adjusted by Holm over the rows of one metric and extractor; intervals are of 95 %
+#: and not adjusted. Differences are in the metric's unit, this checkpoint less the other.
+SCHEMA = pa.schema(
+    [
+        ("metric", pa.string()),
+        ("extractor", pa.string()),
+        ("checkpoint", pa.string()),
+        ("step", pa.int64()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+        ("is_best", pa.bool_()),
+        ("level_with_best", pa.bool_()),
+        ("best", pa.string()),
+        *((f"from_best{part}", pa.float64()) for part in _DIFFERENCE),
+        ("from_best_unpaired_se", pa.float64()),
+        ("previous", pa.string()),
+        *((f"from_previous{part}", pa.float64()) for part in _DIFFERENCE),
+        ("verdict", pa.string()),
+    ]
+)
+
+
+def write_comparisons(store: Store, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the table whole, as Parquet and CSV."""
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    store.write(PARQUET, bytes(buffer.getvalue()))
+    text = io.StringIO()
+    table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get).to_csv(text, index=False)
+    store.write(CSV, text.getvalue().encode())
+
+
+def read_comparisons(store: Store) -> list[dict[str, Any]]:
+    """Rows of the table; empty where nothing has been compared.
+
+    Raises:
+      OSError: The file is damaged.
+    """
+    try:
+        content = store.read(PARQUET)
+    except FileNotFoundError:
+        return []
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except pa.ArrowException as error:
+        raise OSError(f"{store.root}/{PARQUET} is damaged: {error}") from error
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
