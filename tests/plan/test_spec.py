@@ -17,7 +17,8 @@ ROLES = {
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
-        "reference_range", "training", "training_samples", "extractors", "weights", "classifier_range",
+        "reference_range", "training", "training_samples", "extractors", "weights",
+        "classifier_range",
     },
     "reading": {
         "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,9 @@ _FLAGS = tuple(
     if role_of(name) == "reading" or name.startswith("reference") or name in ("trust", "memory_cap")
 )
 _PROBE_IMAGES = 256
+
+#: What else has to be declared with a value.
+_BESIDE = {"gaussian": ' with sigma = "optimal" or a number'}
 
 
 @with_spec_flags(tuple(name for name in _FLAGS if name != "reference_cache"))
@@ -47,6 +51,8 @@ def inspect(
                 _print(inspection)
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    elif lines := toml_lines(findings):
+        Console().print(Text("\n".join(["# as lines of a spec (TOML):", *lines])), soft_wrap=True)
     raise typer.Exit(SOME_FAILED if refused else SCORED)
 
 
@@ -93,8 +99,6 @@ def _print(inspection: Inspection) -> None:
         console.print(Text(f"  {proof}", style="green"), soft_wrap=True)
     if inspection.refusal:
         console.print(Text(f"  refused: {inspection.refusal}", style="red"), soft_wrap=True)
-    for line in toml_lines(inspection):
-        console.print(Text(f"  {line}"), soft_wrap=True)
     console.print()
 
 
@@ -113,23 +117,35 @@ def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield "warning", "", warning
 
 
-def toml_lines(inspection: Inspection) -> list[str]:
-    """Lines of a spec: what holds of this checkpoint, or where refused what would make it work."""
-    if not inspection.declare:
-        return []
-    own = {name: value for name, value in inspection.declare.items() if role_of(name) != "reading"}
-    read = {name: value for name, value in inspection.declare.items() if name not in own}
-    lines = [_toml(name, value) for name, value in own.items()]
-    if read:
-        lines.append(f"[per_checkpoint.{json.dumps(inspection.checkpoint.label)}]")
-        lines += [_toml(name, value) for name, value in read.items()]
-    return lines
+def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
+    """Lines of a spec: what holds of checkpoints, or where refused what would make them work.
+
+    Keys of the whole spec come first, since no key of it may follow a table.
+    """
+    whole: dict[str, object] = {}
+    tables: list[str] = []
+    for inspection in inspections:
+        own = []
+        for key, value in inspection.declare.items():
+            if role_of(key) == "reading":
+                own.append(_toml(key, value))
+            else:  # trust and memory_cap: the largest serves all
+                whole[key] = max(value, whole.get(key, value))  # type: ignore[call-overload]
+        if own:
+            pattern = glob.escape(inspection.checkpoint.label)
+            tables += ["", f"[per_checkpoint.{_quoted(pattern)}]", *own]
+    return [f"{_toml(key, value)}  # above any [table]" for key, value in whole.items()] + tables
 
 
-def _toml(name: str, value: object) -> str:
+def _toml(key: str, value: object) -> str:
     """One line; of several choices the first stands, the others in a comment."""
     if not isinstance(value, str):
-        return f"{name} = {json.dumps(value)}"
+        return f"{key} = {json.dumps(value)}"
     first, *others = value.split(" | ")
-    comment = f"  # or {', '.join(map(json.dumps, others))}" if others else ""
-    return f"{name} = {json.dumps(first)}{comment}"
+    listed = ", ".join(_quoted(other) + _BESIDE.get(other, "") for other in others)
+    return f"{key} = {_quoted(first)}" + (f"  # or {listed}" if listed else "")
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML: JSON's, but for characters that JSON would split in two or leave."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -11,15 +11,18 @@ import numpy.typing as npt
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.description import Description
+from vae_batch.models.autoencoder.labels import is_named_label
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.formats.network import Networks, Port
 from vae_batch.models.sampling import standard_normals
-from vae_batch.plan import CheckpointError
+from vae_batch.plan import CheckpointError, EvaluationSpec
 
 _BATCH = 16
+_GIB = 2**30
+_DEFAULT_CAP = EvaluationSpec.model_fields["memory_cap"].default
 _NOISE_SEED = 0
 
 
@@ -49,7 +52,9 @@ class Inspection:
       description: Parts and decisions, or None where it was refused.
       proofs: Sentences about one encoded image and one decoded sample.
       refusal: Why it cannot be scored, or None.
-      declare: Spec keys: those in force, or where refused those that would make it readable.
+      declare: Spec keys: those in force, or where refused those that would make it readable
+        beside those that were given; none where no key would. Of several values that a key may
+        have, joined with `` | ``, the likeliest comes first.
     """
 
     checkpoint: Checkpoint
@@ -69,6 +74,7 @@ def inspect_checkpoint(
       terms: What is declared, and whether code may be run.
       probe: Reference images; None tries seeded noise of the model's own size.
     """
+    given = _given(terms)
     try:
         networks = load_networks(dict(checkpoint.files), terms)
         images = probe or _noise(networks)
@@ -83,21 +89,42 @@ def inspect_checkpoint(
         )
         proofs = tuple(_proofs(vae, images))
     except CheckpointError as error:
-        return Inspection(checkpoint, refusal=str(error), declare=error.declare)
-    return Inspection(checkpoint, vae.description, proofs, declare=_in_force(vae.description))
+        keys = {**given, **error.declare} if error.declare else {}
+        declare = {key: value for key, value in keys.items() if value is not None}
+        return Inspection(checkpoint, refusal=str(error), declare=declare)
+    except Exception as error:  # whatever a model's graph raises, its checkpoint is refused
+        refusal = f"{checkpoint.label} cannot be run: {type(error).__name__}: {str(error)[:300]}"
+        return Inspection(checkpoint, refusal=refusal)
+    in_force = {**given, **_inferred(vae.description)}
+    return Inspection(checkpoint, vae.description, proofs, declare=in_force)
+
+
+def _given(terms: LoadingTerms) -> dict[str, object]:
+    """Spec keys that were given for this checkpoint."""
+    given: dict[str, object] = dict(terms.reading.declared)
+    if terms.trust:
+        given["trust"] = True
+    if terms.memory_cap != int(_DEFAULT_CAP * _GIB):
+        given["memory_cap"] = terms.memory_cap / _GIB
+    return given
 
 
 def _proofs(vae: Autoencoder, images: ProbeImages) -> list[str]:
+    """One image encoded and one latent sample decoded; without a prior, the image's own code."""
     proofs, missing = [], vae.description.missing
     one = None if images.labels is None else images.labels[:1]
+    latents = standard_normals(_NOISE_SEED, "latents", 0, 1, vae.latent_shape)
+    decoded = "decoded one sample"
     if "encoder" not in missing:
-        mean, logvar = vae.encode(vae.to_model(images.pixels[:1]), one)
+        code, logvar = vae.encode(vae.to_model(images.pixels[:1]), one)
+        if "prior" in missing:
+            latents, decoded = code, f"reconstructed one image of {images.name}"
         spread = "" if logvar is None else f", log-variance {_range_of(logvar)}"
-        proofs.append(f"encoded one image of {images.name}: mean {_range_of(mean)}{spread}")
+        if vae.encoder is not None:
+            proofs.append(f"encoded one image of {images.name}: mean {_range_of(code)}{spread}")
     if "decoder" not in missing:
-        latents = standard_normals(_NOISE_SEED, "latents", 0, 1, vae.latent_shape)
         pictures = vae.to_pictures(vae.decode(latents, one))
-        proofs.append(f"decoded one sample: pixels {pictures.min()} to {pictures.max()} of 0..255")
+        proofs.append(f"{decoded}: pixels {pictures.min()} to {pictures.max()} of 0..255")
     return proofs
 
 
@@ -105,8 +132,8 @@ def _range_of(values: npt.NDArray[np.float32]) -> str:
     return f"{values.min():.3g} to {values.max():.3g}"
 
 
-def _in_force(description: Description) -> dict[str, object]:
-    """The keys that say what was inferred, so that a spec can fix it."""
+def _inferred(description: Description) -> dict[str, object]:
+    """The keys that say how it is read, so that a spec can fix it."""
     found = {
         "likelihood": description.likelihood,
         "model_range": description.value_range,
@@ -117,10 +144,28 @@ def _in_force(description: Description) -> dict[str, object]:
 
 
 def _noise(networks: Networks | object) -> ProbeImages:
-    """Seeded noise of the size that the checkpoint itself takes or gives."""
-    shape = _own_image_shape(networks)
+    """Seeded noise of the size that the checkpoint itself takes or gives, with labels if any."""
+    shape, classes = _own_image_shape(networks), _own_classes(networks)
     pixels = np.random.default_rng(_NOISE_SEED).integers(0, 256, (2, *shape), dtype=np.uint8)
-    return ProbeImages(pixels, None, None, "noise (no --reference was given)")
+    labels = None if classes is None else np.arange(2, dtype=np.int64)
+    return ProbeImages(pixels, labels, classes, "noise (no --reference was given)")
+
+
+def _own_classes(networks: Networks | object) -> int | None:
+    """Classes of the labels that a network takes beside images; two where it does not say.
+
+    The larger of two inputs is the image or latent, unless the other is named as a label is.
+    """
+    if not isinstance(networks, Networks):
+        return None
+    for network in (networks.encoder, networks.decoder, networks.whole):
+        if network is None or len(network.inputs) != 2:
+            continue
+        named = [port for port in network.inputs if is_named_label(port)]
+        sizes = {port: math.prod(size or 1 for size in port.shape) for port in network.inputs}
+        label = named[0] if len(named) == 1 else min(network.inputs, key=lambda port: sizes[port])
+        return max(2, sizes[label])
+    return None
 
 
 def _own_image_shape(networks: Networks | object) -> tuple[int, int, int]:

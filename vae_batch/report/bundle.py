@@ -7,7 +7,15 @@ from vae_batch.report.figures import write_figures
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.page import render_page
 from vae_batch.run.record import RunRecord, read_record
-from vae_batch.storage import DamagedFileError, Store, decode_arrays, read_scores, read_verified
+from vae_batch.run.selecting import read_selection
+from vae_batch.storage import (
+    DamagedFileError,
+    Store,
+    decode_arrays,
+    read_comparisons,
+    read_scores,
+    read_verified,
+)
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -37,7 +45,8 @@ def write_report(out: Store) -> list[str]:
         **record.identity,
         "spec": record.spec.model_dump(mode="json"),
     }
-    out.write(PAGE, render_page(scores, galleries, provenance).encode())
+    page = render_page(scores, galleries, provenance, read_comparisons(out), read_selection(out))
+    out.write(PAGE, page.encode())
     return [*(f"{FIGURES}/{name}" for name in names), PAGE]
 
 

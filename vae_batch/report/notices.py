@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.labels import printable
 from vae_batch.report.score_rows import ScoreRow, parent
+from vae_batch.storage import FLAGS_APART
+
+_TITLE = 40
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def notices(
         metrics: the metrics that the table has.
         pictured: labels of the checkpoints that have a gallery.
     """
-    found = [*_failures(rows), *_warnings(rows, metrics), *_nulls(rows, metrics)]
+    found = [*_failures(rows), *_flags(rows), *_warnings(rows, metrics), *_nulls(rows, metrics)]
     found += [
         ("note", "No pictures", "no gallery was stored for this checkpoint", row.checkpoint)
         for row in rows
@@ -53,6 +56,23 @@ def _failures(rows: Iterable[ScoreRow]) -> list[_Found]:
     return [
         ("failed", "Failed", row.failure, row.checkpoint) for row in rows if row.failure is not None
     ]
+
+
+def _flags(rows: Iterable[ScoreRow]) -> list[_Found]:
+    """What scoring flagged, once a checkpoint: short words before a colon are the title."""
+    found = []
+    for row in rows:
+        for flag in _sentences(row):
+            title, _, reason = flag.partition(": ")
+            short = bool(reason) and len(title) <= _TITLE
+            words = (title.capitalize(), reason) if short else ("Flagged", flag)
+            found.append(("warning", *words, row.checkpoint))
+    return list(dict.fromkeys(found))
+
+
+def _sentences(row: ScoreRow) -> list[str]:
+    text = row.text("warnings")
+    return text.split(FLAGS_APART) if text else []
 
 
 def _warnings(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> list[_Found]:

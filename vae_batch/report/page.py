@@ -11,6 +11,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from vae_batch.metrics.catalogue import Metric
+from vae_batch.report.comparison_view import comparison_tables
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import printable
 from vae_batch.report.notices import notices
@@ -21,10 +23,11 @@ from vae_batch.report.page_pictures import (
     page_panels,
     panel_budget,
 )
-from vae_batch.report.score_rows import ScoreRow, headlines_in, read_rows
+from vae_batch.report.score_rows import ScoreRow, details_in, headlines_in, read_rows
 from vae_batch.report.score_text import ARROWS
-from vae_batch.report.score_view import score_tables
+from vae_batch.report.score_view import ScoreTable, score_tables
 from vae_batch.report.sprites import Sprite
+from vae_batch.run.selecting import Selection
 
 _MOST_OPEN = 4
 _DIRECTIONS = {
@@ -48,6 +51,8 @@ def render_page(
     scores: pd.DataFrame,
     galleries: Mapping[str, Gallery],
     provenance: Mapping[str, object],
+    comparisons: Sequence[Mapping[str, object]] = (),
+    selection: Selection | None = None,
 ) -> str:
     """The report as one self-contained HTML document.
 
@@ -58,6 +63,8 @@ def render_page(
         scores: the score table, one row for each checkpoint and extractor.
         galleries: pictures by checkpoint label; a checkpoint may have none.
         provenance: what made the scores, such as the spec and versions; mappings may nest.
+        comparisons: paired differences between checkpoints, as `read_comparisons` gives them.
+        selection: which checkpoint was found best; None where none was.
 
     Raises:
         ValueError: the score table or a gallery is not as documented.
@@ -79,6 +86,10 @@ def render_page(
         directions=_DIRECTIONS,
         notices=notices(rows, metrics, galleries),
         tables=score_tables(rows, metrics),
+        selection=_sentences(selection),
+        compared=comparison_tables(comparisons, selection and selection.metric),
+        details=_details(rows, details_in(scores)),
+        all_metrics=[*metrics, *details_in(scores)],
         curves=curve_pictures(scores),
         film_strip=film_strip_sprite(rows, galleries),
         anchors={section.label: section.anchor for section in sections},
@@ -86,6 +97,25 @@ def render_page(
         shared=_shared_sprites(sections),
         provenance=list(_flat(provenance)),
     )
+
+
+def _sentences(selection: Selection | None) -> list[str]:
+    if selection is None:
+        return []
+    sentences = (selection.sentence, selection.confirmation)
+    return [printable(f"{text[0].upper()}{text[1:]}.") for text in sentences if text]
+
+
+def _details(
+    rows: Sequence[ScoreRow], metrics: Sequence[Metric]
+) -> list[tuple[str, list[Metric], list[ScoreTable]]]:
+    """Tables of the metrics that are no headlines: name of the group, its metrics, its tables."""
+    groups: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        groups.setdefault(metric.group, []).append(metric)
+    return [
+        (name.replace("_", " "), group, score_tables(rows, group)) for name, group in groups.items()
+    ]
 
 
 def _environment() -> Environment:

@@ -87,6 +87,15 @@ def headlines_in(scores: pd.DataFrame) -> list[Metric]:
     return [metric for metric in metrics_in(scores) if metric.headline]
 
 
+def details_in(scores: pd.DataFrame) -> list[Metric]:
+    """The others, where some row has a value."""
+    return [
+        metric
+        for metric in metrics_in(scores)
+        if not metric.headline and scores[metric.column].notna().any()
+    ]
+
+
 def is_always_zero(metric: Metric, rows: Sequence[ScoreRow]) -> bool:
     """Whether a diagnostic, such as clipped pixels, found nothing in any scored row."""
     values = [row.value(metric.column) for row in rows if row.failure is None]

@@ -134,7 +134,9 @@ def _selection(metric: str, rows: Sequence[Row]) -> Selection:
 
 
 def _sentence(metric: str, best: Row, others: Sequence[Row], level: Sequence[str]) -> str:
-    title = METRICS[metric].short + (f"[{best['extractor']}]" if best["extractor"] else "")
+    # The Fréchet distances compared are those freed of their bias.
+    column = "fid_corrected" if metric == "fid" else metric
+    title = METRICS[column].short + (f"[{best['extractor']}]" if best["extractor"] else "")
     said = f"best by {title}: {best['checkpoint']}, {best['value']:.5g}, n = {best['n']:,}"
     if not others:
         return f"{said}; there is no other to compare it with"
@@ -142,13 +144,13 @@ def _sentence(metric: str, best: Row, others: Sequence[Row], level: Sequence[str
     if rivals:
         shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")
         said += f"; {len(rivals)} cannot be told from it: {shown}"
-    return f"{said}; next {others[0]['checkpoint']}: {_difference(others[0], len(others))}"
+    return f"{said}; next is {others[0]['checkpoint']}, {_difference(others[0], len(others))}"
 
 
 def _difference(row: Row, tests: int | None = None) -> str:
     """The honest line: a difference, its interval and its adjusted p-value."""
     of = f" of {tests}" if tests else ""
     return (
-        f"{row['from_best']:+.4g}, 95 % CI [{row['from_best_low']:.4g}, "
+        f"{row['from_best']:+.4g} from it, 95 % CI [{row['from_best_low']:.4g}, "
         f"{row['from_best_high']:.4g}], Holm p = {row['from_best_p']:.2g}{of}, shared seeds"
     )

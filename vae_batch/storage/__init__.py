@@ -22,10 +22,11 @@ from vae_batch.storage.receipts import (
     read_verified,
     write_with_receipt,
 )
-from vae_batch.storage.score_table import read_score_rows, read_scores, upsert_scores
+from vae_batch.storage.score_table import FLAGS_APART, read_score_rows, read_scores, upsert_scores
 from vae_batch.storage.store import Store
 
 __all__ = [
+    "FLAGS_APART",
     "INFLUENCES",
     "REDUCTION",
     "DamagedFileError",

@@ -16,6 +16,9 @@ from vae_batch.storage.store import Store
 PARQUET = "scores.parquet"
 CSV = "scores.csv"
 
+#: Between the sentences of the column ``warnings``.
+FLAGS_APART = " | "
+
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
 
 _CONDITIONS = [

@@ -27,7 +27,7 @@ from vae_batch.models.autoencoder.heads import HeadRoles, PosteriorHeads
 from vae_batch.models.autoencoder.images import ImageFit, ImageShape, find_layout
 from vae_batch.models.autoencoder.labels import LabelTerms, list_ports
 from vae_batch.models.autoencoder.network_runs import Trial, require_finite_weights
-from vae_batch.models.autoencoder.parts import Parts, find_parts
+from vae_batch.models.autoencoder.parts import Parts, find_parts, how_to_save_halves
 from vae_batch.models.autoencoder.plug_in import networks_of_arrays
 from vae_batch.models.autoencoder.probe import probe
 from vae_batch.models.autoencoder.size_and_range import read_size_and_range
@@ -40,10 +40,6 @@ from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
 _TRIAL_IMAGES = 16
-_NAME_HALVES = (
-    "name its layers encoder and decoder, or save both halves in one folder as encoder.keras and "
-    "decoder.keras"
-)
 
 
 def assemble(
@@ -84,7 +80,8 @@ def assemble(
     if parts.through is None:
         draft = _assemble_halves(parts, terms, findings, stated)
     else:
-        draft = _assemble_through(parts.through, terms, findings)
+        remedy = how_to_save_halves(networks.format)
+        draft = _assemble_through(parts.through, terms, findings, remedy)
     vae = _described(draft, networks.format, terms, findings)
     warnings = (*findings.warnings, *probe(vae, terms))
     return replace(vae, description=replace(vae.description, warnings=warnings))
@@ -127,7 +124,7 @@ def _assemble_halves(
     return _Draft(roles.latent_shape(encoder.shapes), fit, encoder_half, None, None)
 
 
-def _assemble_through(network: Network, terms: Terms, findings: Findings) -> _Draft:
+def _assemble_through(network: Network, terms: Terms, findings: Findings, remedy: str) -> _Draft:
     """A plain autoencoder without halves: images stand for its code, which is out of reach."""
     source = read_image_input(network, terms, terms.image_shape, "model")
     noise = from_uint8(noise_images(_TRIAL_IMAGES, source.layout.image_shape), "0..1")
@@ -137,10 +134,10 @@ def _assemble_through(network: Network, terms: Terms, findings: Findings) -> _Dr
     if any(trial.random):
         raise CheckpointError(
             f"{network.source} gives other images for the same images in a second run, so it draws "
-            f"a latent sample inside, and its halves were not found; {_NAME_HALVES}"
+            f"a latent sample inside, and its halves were not found; {remedy}"
         )
     output = _read_output(trial, terms, findings, None)
-    reason = f"one network of images to images, whose code is out of reach; {_NAME_HALVES}"
+    reason = f"one network of images to images, whose code is out of reach; {remedy}"
     findings.missing["posterior"] = findings.missing["prior"] = reason
     findings.decide("latent", "the images themselves", "the code inside is out of reach")
     fit = read_size_and_range(source, network.input_hint, output, terms, findings)

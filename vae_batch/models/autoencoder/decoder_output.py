@@ -25,6 +25,9 @@ _FAMILIES: dict[Likelihood, Likelihood] = {
     "discretized_logistic": "gaussian",
 }
 
+#: What a spec declares of a decoder that gives a mean; every checkpoint has a best sigma.
+_GAUSSIAN = {"likelihood": "gaussian", "sigma": "optimal"}
+
 #: A decoder without its sigmoid must give the logits of what it gave with it; half precision
 #: rounds probabilities to 2^-9.
 _SAME = 0.02
@@ -118,7 +121,8 @@ def _meaning(
         raise CheckpointError(
             f"the likelihood cannot be inferred: {last}; declare --likelihood bernoulli (the "
             "output is logits or probabilities) or --likelihood gaussian --sigma S (the output is "
-            "a mean)"
+            "a mean)",
+            _either(activation, values),
         )
     how = "declared by --likelihood bernoulli"
     if activation == "linear":
@@ -130,12 +134,22 @@ def _meaning(
     return "probabilities", "bernoulli", f"{how}; all values lie in 0..1"
 
 
+def _either(activation: str | None, values: Floats) -> dict[str, object]:
+    """What may be declared of a decoder whose likelihood nothing tells."""
+    may_be_logits = activation in (None, "linear")
+    if may_be_logits or (values.min() >= 0 and values.max() <= 1):
+        return {"likelihood": "bernoulli | gaussian"}
+    return dict(_GAUSSIAN)
+
+
 def _stated(stated: OutputKind, declared: Likelihood | None) -> tuple[OutputKind, Likelihood, str]:
     how = f"the plug-in's output is {stated}"
     if stated == "mean":
         if declared != "gaussian":
             raise CheckpointError(
-                f"{how}, which needs a gaussian likelihood; declare --likelihood gaussian --sigma S"
+                f"{how}, which needs a gaussian likelihood; declare --likelihood gaussian "
+                "--sigma S",
+                _GAUSSIAN,
             )
         return stated, "gaussian", how
     if declared != "gaussian":
@@ -143,7 +157,8 @@ def _stated(stated: OutputKind, declared: Likelihood | None) -> tuple[OutputKind
     if stated == "logits":
         raise CheckpointError(
             f"{how}, but --likelihood gaussian is declared; leave it out, or let the plug-in give "
-            "the mean"
+            "the mean",
+            {"likelihood": "bernoulli", "sigma": None},
         )
     return "mean", "gaussian", f"{how}; --likelihood gaussian is declared"
 
@@ -163,7 +178,8 @@ def _require_probabilities(values: Floats) -> None:
     if values.min() < 0 or values.max() > 1:
         raise CheckpointError(
             f"the decoder gives values from {values.min():.4g} to {values.max():.4g}, which are "
-            "no Bernoulli probabilities; declare --likelihood gaussian --sigma S"
+            "no Bernoulli probabilities; declare --likelihood gaussian --sigma S",
+            _GAUSSIAN,
         )
 
 

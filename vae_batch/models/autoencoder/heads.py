@@ -101,7 +101,8 @@ def to_logvar(second: Floats, kind: SecondHead) -> Floats:
         raise CheckpointError(
             f"the encoder's second head, read as a standard deviation, gives {bad} values that "
             f"are not positive in a batch of {len(second)}; declare --second-head logvar or "
-            "log_std if it is one of these"
+            "log_std if it is one of these",
+            {"second_head": "logvar | log_std"},
         )
     return (2.0 * np.log(second.astype(np.float64))).astype(np.float32)
 

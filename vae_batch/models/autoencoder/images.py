@@ -129,13 +129,15 @@ def read_layout(
         raise CheckpointError(
             f"{who} {shape}, but the reference images are {reference}; declare {pad}--input-fit "
             "resize, whichever its training used, or score this checkpoint against the images it "
-            "was trained on"
+            "was trained on",
+            {"input_fit": "pad | resize" if can_pad else "resize"},
         )
     if fit == "pad" and not can_pad:
         raise CheckpointError(
             f"{who} {shape}, which is smaller than the reference images {reference}, so that "
             "--input-fit pad cannot reach it; declare --input-fit resize if its training images "
-            "were made smaller so"
+            "were made smaller so",
+            {"input_fit": "resize"},
         )
     return layout
 

@@ -171,14 +171,15 @@ def _main_input(
     fitting = [i for i in (0, 1) if fits(ports[i].shape)]
     if len(fitting) == 1:
         return fitting[0]
-    for is_label in (_is_named_label, lambda port: _has_label_shape(port.shape, classes)):
+    for is_label in (is_named_label, lambda port: _has_label_shape(port.shape, classes)):
         labels = [i for i in (0, 1) if is_label(ports[i])]
         if len(labels) == 1:
             return 1 - labels[0]
     return 0
 
 
-def _is_named_label(port: Port) -> bool:
+def is_named_label(port: Port) -> bool:
+    """Whether an input's name says that it takes labels, such as ``y`` or ``class_1``."""
     return bool(_NAMES & set(re.findall(r"[a-z]+", port.name.lower())))
 
 
@@ -213,6 +214,7 @@ def _read_label_port(port: Port, index: int, terms: LabelTerms, who: str) -> Lab
     if terms.declared not in (None, how, "concatenated"):
         raise CheckpointError(
             f"{what} takes {how} labels, but --labels {terms.declared} is declared; declare "
-            f"--labels {how} or leave it out"
+            f"--labels {how} or leave it out",
+            {"labels": how},
         )
     return LabelInput(how, classes, port, index)

@@ -17,6 +17,9 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 Outputs = tuple[Floats, ...]
 
+#: Kinds of floats that NumPy does not count among its own.
+_HALF_PRECISION = ("bfloat16",)
+
 
 def in_batches(
     function: Callable[..., tuple[Array, ...]], batch_size: int, *arrays: Array
@@ -112,8 +115,8 @@ def require_finite_weights(network: Network, who: str) -> None:
       CheckpointError: Names the first weight with NaN or infinity.
     """
     for name, values in network.weights():
-        array = np.asarray(values)
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        floats = values.dtype.kind == "f" or values.dtype.name in _HALF_PRECISION
+        if floats and not np.isfinite(values.astype(np.float32, copy=False)).all():
             raise CheckpointError(
                 f"the {who}'s weight {name} holds NaN or infinity: the training has probably "
                 "diverged; score an earlier checkpoint"

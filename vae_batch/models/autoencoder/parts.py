@@ -47,10 +47,12 @@ def find_parts(networks: Networks, reference: ImageShape, labels: LabelTerms) ->
         return Parts(networks.encoder, networks.decoder, None, Decision("parts", found, how))
     if networks.whole is None:
         raise CheckpointError("the checkpoint holds no network; save an encoder and a decoder")
-    return _parts_of_whole(networks.whole, reference, labels, notes)
+    return _parts_of_whole(networks.whole, reference, labels, notes, networks.format)
 
 
-def _parts_of_whole(whole: Network, reference: ImageShape, labels: LabelTerms, notes: str) -> Parts:
+def _parts_of_whole(
+    whole: Network, reference: ImageShape, labels: LabelTerms, notes: str, format_name: str
+) -> Parts:
     images = image_shapes([port.shape for port in (*whole.inputs, *whole.outputs)], reference)
 
     def is_image(shape: PortShape) -> bool:
@@ -75,8 +77,24 @@ def _parts_of_whole(whole: Network, reference: ImageShape, labels: LabelTerms, n
     raise CheckpointError(
         f"{whole.source} holds one network that is no part of an autoencoder of {reference} "
         f"images: {_listing(whole)}; expected images to images, images to mean and log-variance, "
-        "or latents to images; name the model's layers encoder and decoder, or save both halves "
-        "in one folder as encoder.keras and decoder.keras"
+        f"or latents to images; {how_to_save_halves(format_name)}"
+    )
+
+
+def how_to_save_halves(format_name: str) -> str:
+    """What to do where a model's halves are not found; the end of a sentence."""
+    if format_name == "saved_model":
+        return (
+            "a SavedModel keeps a model's function and not its layers, so take the model as it was "
+            "built (or, where tf.keras saved this folder, tf_keras.models.load_model of it) and "
+            "save model.get_layer('encoder') and model.get_layer('decoder') in one folder as "
+            "encoder.keras and decoder.keras"
+        )
+    if format_name == "weights+builder":
+        return "let the builder return the tuple (encoder, decoder)"
+    return (
+        "name the model's layers encoder and decoder, or save both halves in one folder as "
+        "encoder.keras and decoder.keras"
     )
 
 

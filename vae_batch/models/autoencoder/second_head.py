@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -115,10 +116,11 @@ def decide_kind(
         possible &= drawn
     elif drawn is not None:
         if len(named) > 1:
-            raise CheckpointError(_unfitting(name) + _ASK)
+            raise CheckpointError(_unfitting(name) + _ASK, _choices(possible))
         warnings.append(_unfitting(name))
     if not possible:
-        raise CheckpointError(_contradiction(name, named, negative, drawn))
+        allowed = (drawn or ALL_KINDS) - ({"std"} if negative else set())
+        raise CheckpointError(_contradiction(name, named, negative, drawn), _choices(allowed))
     kind, how = _choose(name, named, possible, values)
     agrees = "; 256 draws of z agree" if drawn == frozenset({kind}) else ""
     seen = "; it has negative values" if negative and kind != "std" else ""
@@ -159,7 +161,8 @@ def _declared(
     if declared == "std" and negative:
         raise CheckpointError(
             "--second-head std is declared, but the encoder's second head has negative values, "
-            "which no standard deviation has; declare --second-head logvar or log_std"
+            "which no standard deviation has; declare --second-head logvar or log_std",
+            {"second_head": "logvar | log_std"},
         )
     warnings = []
     if drawn is not None and declared not in drawn:
@@ -190,8 +193,15 @@ def _choose(
         return "std", f"{how}, and never negative"
     raise CheckpointError(
         f"the encoder's second head ({how}) may be a {_words(possible)}: neither its name nor its "
-        f"values tell{_ASK}"
+        f"values tell{_ASK}",
+        _choices(possible),
     )
+
+
+def _choices(possible: frozenset[Kind]) -> dict[str, object]:
+    """The spec's line that would settle it; a variance cannot be declared."""
+    kinds = [kind for kind in get_args(SecondHead) if kind in possible]
+    return {"second_head": " | ".join(kinds)} if kinds else {}
 
 
 def _words(kinds: frozenset[Kind]) -> str:

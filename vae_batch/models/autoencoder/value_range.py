@@ -44,7 +44,8 @@ def read_value_range(
         if declared not in (None, "0..1"):
             raise CheckpointError(
                 f"a Bernoulli likelihood needs pixels in 0..1, but --model-range is {declared}; "
-                "set --model-range 0..1, or declare --likelihood gaussian --sigma S"
+                "set --model-range 0..1, or declare --likelihood gaussian --sigma S",
+                {"model_range": "0..1"},
             )
         return _decided("0..1", "a Bernoulli likelihood has it")
     if declared is not None:
@@ -91,8 +92,20 @@ def check_value_range(means: Floats, value_range: ValueRange, declared: bool) ->
         return [f"{sentence}, declared by --model-range"]
     raise CheckpointError(
         f"{sentence}; declare the --model-range of its training images: "
-        f"{', '.join(name for name in VALUE_RANGES)}"
+        f"{', '.join(name for name in VALUE_RANGES)}",
+        {"model_range": " | ".join(_nearest_ranges(means, value_range))},
     )
+
+
+def _nearest_ranges(means: Floats, excluded: ValueRange) -> list[ValueRange]:
+    """The other ranges, the one that most values lie in first, and of equals the narrowest."""
+
+    def outside(name: ValueRange) -> tuple[float, float]:
+        low, high = bounds_of(name)
+        slack = _OVERSHOOT * (high - low)
+        return float(np.mean((means < low - slack) | (means > high + slack))), high - low
+
+    return sorted((name for name in VALUE_RANGES if name != excluded), key=outside)
 
 
 def _decided(value_range: ValueRange, how: str) -> tuple[ValueRange, Decision]:

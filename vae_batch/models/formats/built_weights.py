@@ -11,7 +11,7 @@ from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.hdf5_contents import is_hdf5, logical_bytes, open_hdf5
 from vae_batch.models.formats.keras_graph import library_of
 from vae_batch.models.formats.keras_network import network_of, networks_of
-from vae_batch.models.formats.memory import in_words, over_cap
+from vae_batch.models.formats.memory import cap_for, in_words, over_cap
 from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.user_module import user_function, working_directory_on_path
 from vae_batch.plan.errors import CheckpointError
@@ -112,7 +112,7 @@ def _require_builder(path: str, terms: LoadingTerms) -> None:
         size, layers = logical_bytes(file), weight_files.layer_names(file)
     if size > terms.memory_cap:
         raise CheckpointError(
-            f"{path} holds {in_words(size)} of weights{over_cap(terms.memory_cap)}"
+            f"{path} holds {in_words(size)} of weights{over_cap(terms.memory_cap)}", cap_for(size)
         )
     held = ", ".join(layers[:6]) + (", ..." if len(layers) > 6 else "")
     if terms.reading.builder is None:
@@ -136,7 +136,7 @@ def _built(reference: str) -> _Built:
     with working_directory_on_path():
         try:
             result = build()
-        except Exception as error:  # the user's code
+        except (Exception, SystemExit) as error:  # the user's code
             raise CheckpointError(
                 f"builder {reference!r} raised {type(error).__name__}: {str(error)[:300]}; it is "
                 "called without arguments"

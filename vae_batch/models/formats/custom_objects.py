@@ -101,7 +101,8 @@ def code_in(node: Node) -> str | None:
         return "is a Python Lambda, whose code would be run"
     if node.class_name in _RUNS_CODE:
         return f"is a {node.class_name}, {_RUNS_CODE[node.class_name]}"
-    if node.class_name == "TFOpLambda" and not is_harmless(node.config.get("function")):
+    names_function = node.class_name in ("TFOpLambda", "SlicingOpLambda")
+    if names_function and not is_harmless(node.config.get("function")):
         return f"calls tf.{node.config.get('function')}, which may do more than compute"
     return None
 
@@ -221,10 +222,18 @@ def advice_for_missing(name: str, terms: LoadingTerms, where: str = "") -> str:
     )
 
 
+def keys_for_missing(terms: LoadingTerms) -> dict[str, object]:
+    """Spec keys that would bring a class or function that is not at hand."""
+    named = terms.reading.custom_objects
+    if named and not terms.trust:
+        return {"trust": True}
+    return {
+        "custom_objects": [*named, "package.module"] if named else "package.module",
+        "trust": True,
+    }
+
+
 def _unknown(node: Node, terms: LoadingTerms, source: str) -> CheckpointError:
     kind = "function" if node.class_name == "function" else "class"
     advice = advice_for_missing(_own_name(node), terms, f" (the {kind} of layer {node.layer!r})")
-    declare: dict[str, object] = {"custom_objects": "package.module", "trust": True}
-    if terms.reading.custom_objects and not terms.trust:
-        del declare["custom_objects"]
-    return CheckpointError(f"{source} cannot be loaded: {advice}", declare)
+    return CheckpointError(f"{source} cannot be loaded: {advice}", keys_for_missing(terms))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,13 @@ class Endpoint:
     function: Any
     concrete: Any
     root: Any
+
+    @property
+    def input_size(self) -> int:
+        """Values of one sample of its largest input; free sizes count as one."""
+        specs = [spec for _, spec in _ports(self.concrete.structured_input_signature, "input")]
+        shapes = [spec.shape.as_list() for spec in specs if spec.shape.rank]
+        return max((math.prod(size or 1 for size in shape[1:]) for shape in shapes), default=0)
 
     def network(self, source: str) -> Network:
         """The endpoint as a network.

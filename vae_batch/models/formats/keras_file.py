@@ -98,15 +98,19 @@ def _load(
     except Exception as error:  # Keras raises many types here; each means: cannot be loaded
         if memory.ran_out_of_memory(error):
             raise
-        raise CheckpointError(f"{path} cannot be loaded: {_advice(error, terms)}") from error
+        advice, declare = _advice(error, terms)
+        raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
 
 
-def _advice(error: Exception, terms: LoadingTerms) -> str:
+def _advice(error: Exception, terms: LoadingTerms) -> tuple[str, dict[str, object]]:
+    """The end of a sentence, and the spec's keys that would mend it."""
     message = str(error).strip() or type(error).__name__
     first = message.splitlines()[0][:300]
     missing = _MISSING.search(message)
     if missing:
-        return custom_objects.advice_for_missing(missing[1], terms)
+        declare = custom_objects.keys_for_missing(terms)
+        return custom_objects.advice_for_missing(missing[1], terms), declare
     if "safe_mode" in message or "unsafe" in message:
-        return f"it holds code that is not run from a file ({first}); {custom_objects.TRUST}"
-    return f"{first}; the file may be damaged, or saved by an incompatible version of Keras"
+        advice = f"it holds code that is not run from a file ({first}); {custom_objects.TRUST}"
+        return advice, {"trust": True}
+    return f"{first}; the file may be damaged, or saved by an incompatible version of Keras", {}

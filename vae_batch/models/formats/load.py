@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from vae_batch.models.checkpoints import fetch, read_head, why_unreadable
 from vae_batch.models.formats import memory, registry
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
@@ -43,21 +41,6 @@ def load_networks(files: Mapping[str, str], terms: LoadingTerms) -> Networks | A
         except CheckpointError as error:
             names = {local[role]: files[role] for role in local}
             raise CheckpointError(_with_names(str(error), names), error.declare) from error
-
-
-def require_finite_weights(network: Network) -> None:
-    """Check that no weight holds NaN or infinity.
-
-    Raises:
-      CheckpointError: Names the first weight that does.
-    """
-    for name, values in network.weights():
-        floats = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
-        if floats and not np.isfinite(values.astype(np.float32, copy=False)).all():
-            raise CheckpointError(
-                f"{network.source}: weight {name} holds NaN or infinity: the training has "
-                "probably diverged; score an earlier checkpoint"
-            )
 
 
 def _brought(path: str, folder: Path) -> str:

@@ -34,6 +34,9 @@ _SMALL_MEMBER = 64 << 20
 # What a model may have beside the weights in its file: states that are not saved.
 _SPARE_WEIGHTS = 64 << 20
 
+# GiB that a checkpoint may reasonably ask for.
+_MOST_MEMORY = 512
+
 # The batch of a CPU run; GPUs take larger ones, and their allocator raises.
 _ROWS = 32
 
@@ -147,6 +150,15 @@ def over_cap(cap: int) -> str:
     )
 
 
+def cap_for(size: int) -> dict[str, object]:
+    """The spec's line that would let so many bytes in, twice over as libraries copy them.
+
+    None for more than a host has: such a file is rather hostile.
+    """
+    wanted = math.ceil(2 * size / GIB)
+    return {"memory_cap": float(wanted)} if wanted <= _MOST_MEMORY else {}
+
+
 def check_keras_config(config: Json, weight_bytes: int, cap: int, source: str) -> None:
     """Check a configuration of either library before anything is built from it.
 
@@ -161,7 +173,10 @@ def check_keras_config(config: Json, weight_bytes: int, cap: int, source: str) -
         of layers; or it calls a layer on nothing, which computes while it is loaded.
     """
     if weight_bytes > cap:
-        raise CheckpointError(f"{source} holds {in_words(weight_bytes)} of weights{over_cap(cap)}")
+        raise CheckpointError(
+            f"{source} holds {in_words(weight_bytes)} of weights{over_cap(cap)}",
+            cap_for(weight_bytes),
+        )
     calls = _count_calls(config, source)
     if calls > _MOST_CALLS:
         raise CheckpointError(
@@ -190,7 +205,9 @@ def check_zip(path: str | Path, cap: int, source: str) -> None:
             )
     total = sum(member.file_size for member in members)
     if total > cap:
-        raise CheckpointError(f"{source} unpacks to {in_words(total)}{over_cap(cap)}")
+        raise CheckpointError(
+            f"{source} unpacks to {in_words(total)}{over_cap(cap)}", cap_for(total)
+        )
 
 
 def require_small_activations(network: Network, cap: int, rows: int = _ROWS) -> None:
@@ -205,7 +222,8 @@ def require_small_activations(network: Network, cap: int, rows: int = _ROWS) -> 
     if rows * sample > cap:
         raise CheckpointError(
             f"{network.source}: layer {layer!r} makes {in_words(sample)} of each sample, "
-            f"{in_words(rows * sample)} of a batch of {rows}{over_cap(cap)}"
+            f"{in_words(rows * sample)} of a batch of {rows}{over_cap(cap)}",
+            cap_for(rows * sample),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vae_batch.models.formats.endpoint import Endpoint, endpoints_of
 from vae_batch.models.formats.format import LoadingTerms
-from vae_batch.models.formats.memory import in_words, over_cap, ran_out_of_memory
+from vae_batch.models.formats.memory import cap_for, in_words, over_cap, ran_out_of_memory
 from vae_batch.models.formats.network import Network, Networks
 from vae_batch.models.formats.saved_model_graph import (
     harmful_operations,
@@ -23,7 +23,6 @@ _GRAPH = "saved_model.pb"
 # Where nothing is declared, endpoints by these names; for a folder that is one half, the names
 # that Keras and TensorFlow give to a model's only endpoint follow.
 _NAMES = {"encoder": ("encode", "encoder"), "decoder": ("decode", "decoder")}
-_SIGNATURES = ("encode_signature", "decode_signature")
 _ONLY = ("serve", "serving_default", "call", "__call__")
 
 
@@ -82,7 +81,7 @@ class _Choice:
             raise CheckpointError(
                 f"{self.folder} has no endpoint {declared!r}, which {key} names; it has "
                 f"{self._listed()}",
-                {key: " | ".join(self.found)},
+                self._choices(part),
             )
         names = (declared,) if declared is not None else _NAMES[part]
         return next((self.found[name] for name in names if name in self.found), None)
@@ -97,8 +96,14 @@ class _Choice:
             f"{self.folder} has no endpoints 'encode' and 'decode'; it has {self._listed()}; name "
             "the right ones with --encode-signature and --decode-signature, or export the halves "
             "with encoder.export(...) and decoder.export(...)",
-            {key: " | ".join(self.found) or "name" for key in _SIGNATURES},
+            {key: value for part in _NAMES for key, value in self._choices(part).items()},
         )
+
+    def _choices(self, part: str) -> dict[str, object]:
+        """The spec's line for a part, the likeliest endpoint first: images are the larger input."""
+        encodes = part == "encoder"
+        found = sorted(self.found.values(), key=lambda e: e.input_size, reverse=encodes)
+        return {f"{_NAMES[part][0]}_signature": " | ".join(e.name for e in found)} if found else {}
 
     def _listed(self) -> str:
         return ", ".join(repr(name) for name in self.found) or "none that takes a tensor"
@@ -113,7 +118,8 @@ def _checked_graph(folder: str, terms: LoadingTerms) -> Any:  # noqa: ANN401
     size = logical_bytes(graph)
     if size > terms.memory_cap:
         raise CheckpointError(
-            f"{folder} declares {in_words(size)} of tensors{over_cap(terms.memory_cap)}"
+            f"{folder} declares {in_words(size)} of tensors{over_cap(terms.memory_cap)}",
+            cap_for(size),
         )
     harmful = harmful_operations(graph)
     if harmful and not terms.trust:

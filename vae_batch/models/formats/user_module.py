@@ -44,7 +44,7 @@ def import_user_module(module: str, key: str) -> ModuleType:
                 "or on Python's path of this worker; run from the folder that holds it, install "
                 "its package, or send it along (ray job submit --working-dir)"
             ) from error
-        except Exception as error:  # the user's code
+        except (Exception, SystemExit) as error:  # the user's code
             raise CheckpointError(
                 f"{key}: importing {module!r} raised {type(error).__name__}: {str(error)[:300]}"
             ) from error

@@ -19,7 +19,7 @@ from vae_batch.run.scoring.pixels import add_pixel_diagnostics
 from vae_batch.run.scoring.reconstruction import add_reconstruction
 from vae_batch.run.scoring.samples import add_sample_scores
 from vae_batch.run.scoring.stored import Damaged, RowParts
-from vae_batch.storage import DamagedFileError
+from vae_batch.storage import FLAGS_APART, DamagedFileError
 
 
 def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
@@ -114,6 +114,6 @@ def scores_of(parts: RowParts) -> dict[str, Any]:
         "second_head": description.second_head,
         "condition": description.condition,
         "input_fit": description.input_fit,
-        "warnings": "; ".join(warnings) or None,
+        "warnings": FLAGS_APART.join(warnings) or None,
     }
     return {**found, **sheet.close()}

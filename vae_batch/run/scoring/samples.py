@@ -86,6 +86,8 @@ def _frechet(sheet: ScoreSheet, parts: RowParts, moments: Moments) -> dict[str, 
         value = corrected.value
         sheet.add(lambda: _interval(corrected), *_CORRECTED)
     sheet.add(lambda: {"fid_infinity": frechet_distance_infinity(features, real)}, "fid_infinity")
+    if not sheet.wants("fid"):
+        return {}
     return {"fid": PairedScore(value, frechet_influence(features, real))}
 
 

@@ -41,7 +41,7 @@ _SMOOTHNESS_SAMPLES = 1000
 
 def pictures_of_reference(recipe: Recipe, shard: Shard) -> Arrays:
     """Pixel statistics of reference images."""
-    return _statistics(
+    return picture_statistics(
         read_reference(recipe.stores.reference, recipe.reference, shard.start, shard.stop)
     )
 
@@ -56,7 +56,7 @@ def pictures_of_checkpoint(recipe: Recipe, vae: Autoencoder, shard: Shard) -> Ar
 
     inputs = generated_inputs(recipe, vae, shard)
     (pixels,) = map_batches(draw, recipe.spec.settled_batch_size, *inputs)
-    statistics = _statistics(pixels)
+    statistics = picture_statistics(pixels)
     stop = min(shard.stop, _SMOOTHNESS_SAMPLES)
     if shard.start < stop:
         first = [array[: stop - shard.start] for array in inputs]
@@ -64,7 +64,7 @@ def pictures_of_checkpoint(recipe: Recipe, vae: Autoencoder, shard: Shard) -> Ar
     return statistics
 
 
-def _statistics(pixels: npt.NDArray[np.uint8]) -> Arrays:
+def picture_statistics(pixels: npt.NDArray[np.uint8]) -> Arrays:
     """Per-image statistics, and sums from which the set's diversity and spectrum follow."""
     values = pixels.astype(np.float64)
     statistics: Arrays = {

@@ -1,0 +1,277 @@
+"""Time what a row costs beyond extraction, and the memory it takes, on synthetic stored files.
+
+    python jobs/benchmark_scoring.py --samples 10000 --dimension 2048 --json scoring.json
+
+Units of two checkpoints and one reference are written with receipts, as workers write them; then
+the job's own code reduces and scores them in a fresh process. The first row of a process also
+prepares what all rows share of the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from vae_batch.metrics import METRICS
+from vae_batch.models.autoencoder.description import Description
+from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.models.inception.extractor import ExtractorIdentity
+from vae_batch.plan import EvaluationSpec, Shard, Unit, make_spec
+from vae_batch.plan.metric_groups import DEFAULT_GROUPS
+from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.scoring.reduction import reduce_unit
+from vae_batch.run.scoring.row import scores_of
+from vae_batch.run.scoring.stored import RowParts
+from vae_batch.run.stages.pictures import picture_statistics
+from vae_batch.run.stores import RunStores
+from vae_batch.run.subject import Subject
+from vae_batch.run.units import units_of_row
+from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_CHECKPOINTS = 2
+_MIXED = 256
+"""Directions that activations vary in beside independent noise."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much there is to score."""
+
+    samples: int
+    references: int
+    dimension: int
+    classes: int
+    latents: int
+    side: int
+    draws: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One row of the table; a group's seconds are those of a row with that group alone."""
+
+    part: str
+    seconds: float
+    peak_memory_gib: float
+
+
+def make_parts(out: str, size: Size, groups: tuple[str, ...]) -> list[RowParts]:
+    """What the rows of two checkpoints are made of; nothing is written yet."""
+    spec = make_spec(
+        {
+            "checkpoints": ["synthetic"],
+            "reference": "synthetic",
+            "samples": size.samples,
+            "batch_size": 32,
+            "iwae_draws": size.draws,
+            "metrics": groups,
+            "out": out,
+        }
+    )
+    shape = (size.side, size.side, 1)
+    reference = ReferenceFacts(
+        "synthetic", "test", "0" * 64, size.references, shape, (), None, spec.shard_size
+    )
+    extractor = ExtractorIdentity(
+        "synthetic", None, "1" * 64, "none", size.dimension, size.classes, None, "none", "none"
+    )
+    parts = []
+    for step in range(_CHECKPOINTS):
+        checkpoint = Checkpoint(f"step-{step}", step, (), f"{step:064d}")
+        subject = Subject(checkpoint, spec.reading_of(checkpoint.label), ())
+        units = units_of_row(spec, reference, subject, extractor)
+        parts.append(RowParts(RunStores.of(spec), units, spec, subject.reading, None))
+    return parts
+
+
+def write_units(out: str, size: Size) -> None:
+    """Write every shard of every unit, seeded by its path and range."""
+    units = {u.path: (p, u) for p in make_parts(out, size, DEFAULT_GROUPS) for u in p.units.values()}
+    for parts, unit in units.values():
+        for shard in unit.shards():
+            content = _content(unit, shard, size)
+            store = parts.stores.holding(unit)
+            write_with_receipt(store, unit, shard.name, content, rows=len(shard), device="cpu")
+
+
+def _content(unit: Unit, shard: Shard, size: Size) -> bytes:
+    seed = [*unit.path.encode(), shard.start]
+    rng, rows = np.random.default_rng(seed), len(shard)
+    if unit.kind == "description":
+        image = (size.side, size.side, 1)
+        return Description(
+            "keras", (size.latents,), image, "0..1", "bernoulli", "logits", "logvar", None, None
+        ).to_json()
+    arrays: Arrays
+    match unit.kind:
+        case "losses":
+            arrays = _losses(rng, rows, size)
+        case "importance":
+            arrays = _importance(rng, rows, size)
+        case "pictures" | "reference_pictures":
+            arrays = _pictures(rng, rows, size)
+        case "gallery":
+            arrays = {"samples": np.zeros((1, size.side, size.side, 1), np.uint8)}
+        case _:
+            arrays = _activations(rng, rows, size, quality=0.0 if unit.checkpoint is None else 0.1)
+    arrays = {"index": np.arange(shard.start, shard.stop), **arrays}
+    return encode_arrays(arrays) if holds_arrays(unit) else encode_columns(arrays)
+
+
+def _activations(rng: np.random.Generator, rows: int, size: Size, quality: float) -> Arrays:
+    """Rectified and correlated, as pooled activations are; ``quality`` shifts them."""
+    mixing = np.random.default_rng(0).normal(size=(_MIXED, size.dimension)) / np.sqrt(_MIXED)
+    hidden = rng.normal(quality, 1.0, (rows, _MIXED)) @ mixing
+    features = np.maximum(hidden + rng.normal(0.3, 0.3, hidden.shape), 0.0)
+    scores = np.exp(rng.normal(0.0, 2.0, (rows, size.classes)))
+    return {
+        "features": features.astype(np.float32),
+        "probabilities": (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32),
+    }
+
+
+def _losses(rng: np.random.Generator, rows: int, size: Size) -> Arrays:
+    mean, logvar = rng.normal(size=(2, rows, size.latents)).astype(np.float32)
+    positive = {
+        name: rng.gamma(9.0, scale, rows)
+        for name, scale in {
+            "reconstruction_nll": 9.0,
+            "reconstruction_nll_at_mean": 8.0,
+            "mse": 1e-3,
+            "mae": 1e-2,
+            "psnr": 2.0,
+            "reconstruction_sharpness": 100.0,
+        }.items()
+    }
+    kl = 0.5 * (mean.astype(np.float64) ** 2 + np.expm1(logvar) - logvar).sum(axis=1)
+    ssim = rng.uniform(0.5, 1.0, rows)
+    return {"mean": mean, "logvar": logvar - 3.0, "kl": kl, "ssim": ssim, **positive}
+
+
+def _importance(rng: np.random.Generator, rows: int, size: Size) -> Arrays:
+    shape = (rows, size.draws)
+    return {
+        "log_ratio": rng.normal(-20.0, 2.0, shape),
+        "reconstruction_nll": rng.normal(80.0, 2.0, shape),
+    }
+
+
+def _pictures(rng: np.random.Generator, rows: int, size: Size) -> Arrays:
+    pixels = rng.integers(0, 256, (rows, size.side, size.side, 1), dtype=np.uint8)
+    return {**picture_statistics(pixels), "path_change": rng.gamma(2.0, 1.0, rows)}
+
+
+def measure(out: str, size: Size, groups: tuple[str, ...], answers: Any) -> None:  # noqa: ANN401
+    """Score both rows with all groups, then the second with each group alone."""
+    first, second = make_parts(out, size, groups)
+    for timing in _timings(first, second, size, out, groups):
+        answers.put(timing)
+    answers.put(None)
+
+
+def _timings(
+    first: RowParts, second: RowParts, size: Size, out: str, groups: tuple[str, ...]
+) -> Iterator[Timing]:
+    yield _timed("before anything", lambda: None)
+    reference = first.units["reference"]
+    yield _timed("reduction of the reference", lambda: _reduce(first, reference))
+    yield _timed("reductions of the first row", lambda: _reduce_own(first))
+    yield _timed("first row, with the reference's parts", lambda: _score(first))
+    yield _timed("reductions of a further row", lambda: _reduce_own(second))
+    yield _timed("further row", lambda: _score(second))
+    for group in groups:
+        alone = make_parts(out, size, (group,))[1]
+        yield _timed(f"  {group} alone", lambda parts=alone: _score(parts))
+
+
+def _reduce_own(parts: RowParts) -> None:
+    for kind in ("generated", "reconstructed"):
+        if kind in parts.units:
+            _reduce(parts, parts.units[kind])
+
+
+def _reduce(parts: RowParts, unit: Unit) -> None:
+    splits = parts.spec.splits if unit.kind == "generated" else 1
+    if reduce_unit(parts.stores.holding(unit), unit, splits) is not None:
+        raise OSError(f"{unit.path} is damaged")
+
+
+def _score(parts: RowParts) -> None:
+    with threadpool_limits(1):
+        row = scores_of(parts)
+    asked = [column for column, metric in METRICS.items() if metric.group in parts.spec.metrics]
+    lacking = [column for column in asked if row.get(column) is None]
+    for column in lacking:
+        print(f"    undefined: {column}: {row[f'{column}_reason']}", flush=True)
+
+
+def _timed(part: str, work: Callable[[], None]) -> Timing:
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return Timing(part, seconds, peak)
+
+
+def _run(out: str, size: Size, groups: tuple[str, ...]) -> Iterator[Timing]:
+    """Write and measure in two fresh processes, so that memory is that of scoring alone."""
+    fresh = multiprocessing.get_context("spawn")
+    writer = fresh.Process(target=write_units, args=(out, size))
+    writer.start()
+    writer.join()
+    answers = fresh.Queue()
+    scorer = fresh.Process(target=measure, args=(out, size, groups, answers))
+    scorer.start()
+    yield from iter(answers.get, None)
+    scorer.join()
+
+
+def main() -> None:
+    """Print the table and write it as JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--samples", type=int, default=10000, help="generated images")
+    parser.add_argument("--references", type=int, help="reference images (default: as many)")
+    parser.add_argument("--dimension", type=int, default=2048, help="activation dimensions")
+    parser.add_argument("--classes", type=int, default=1008, help="classes of the extractor")
+    parser.add_argument("--latents", type=int, default=32, help="latent dimensions")
+    parser.add_argument("--side", type=int, default=28, help="pixels a side")
+    parser.add_argument("--draws", type=int, default=64, help="importance draws an image")
+    parser.add_argument("--groups", default=",".join(DEFAULT_GROUPS), help="groups of metrics")
+    parser.add_argument("--json", type=Path, help="also write the table to this file")
+    options = parser.parse_args()
+    size = Size(
+        options.samples,
+        options.references or options.samples,
+        options.dimension,
+        options.classes,
+        options.latents,
+        options.side,
+        options.draws,
+    )
+    timings = []
+    print(f"{'part':40s} {'seconds':>8s} {'peak GiB':>9s}")
+    with tempfile.TemporaryDirectory() as out:
+        for row in _run(out, size, tuple(options.groups.split(","))):
+            timings.append(row)
+            print(f"{row.part:40s} {row.seconds:8.2f} {row.peak_memory_gib:9.2f}", flush=True)
+    if options.json:
+        rows = [asdict(row) for row in timings]
+        options.json.write_text(json.dumps({"size": asdict(size), "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

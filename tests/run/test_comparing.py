@@ -1,0 +1,220 @@
+"""Paired comparisons, the choice of the best, its confirmation, and metrics added afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+from toy_models import save_pair
+
+from vae_batch.evaluation import evaluate
+from vae_batch.plan import InputError, make_spec
+from vae_batch.run.comparing import compare_run
+from vae_batch.run.driver import prepare, run
+from vae_batch.run.executor import SerialExecutor
+from vae_batch.run.progress import Silent
+from vae_batch.run.recorded import open_record, scored_rows
+from vae_batch.run.rescoring import rescore
+from vae_batch.run.selecting import confirmed, read_selection, select_best
+from vae_batch.storage import Store, read_comparisons, read_score_rows
+
+GROUPS = "losses,reconstruction,fid,kid,inception_score"
+
+
+@pytest.fixture(scope="module")
+def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings of a run over the three toy checkpoints that has been scored."""
+    settings = {
+        "checkpoints": [str(toy_folder / "runs")],
+        "reference": "digits",
+        "reference_samples": 100,
+        "extractors": [str(toy_folder / "classifier.keras")],
+        "samples": 150,
+        "shard_size": 64,
+        "batch_size": 16,
+        "splits": 5,
+        "workers": 0,
+        "metrics": GROUPS,
+        "out": str(tmp_path_factory.mktemp("finished") / "out"),
+    }
+    evaluate(make_spec(settings), Silent())
+    return settings
+
+
+def score(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Score and compare without the report, whose pictures take most of a small run's time."""
+    run(prepare(make_spec(settings), Silent()), SerialExecutor(), Silent())
+    return compare_run(settings["out"])
+
+
+def losses_of(settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    rows = scored_rows(settings["out"], open_record(settings["out"]))
+    names = ["kl", "reconstruction_nll"]
+    return {row.fields["checkpoint"]: row.parts.columns("losses", names) for row in rows}
+
+
+def test_elbo_differences_are_paired_image_by_image(finished: dict[str, Any]) -> None:
+    elbo = {
+        name: -(stored["kl"] + stored["reconstruction_nll"])
+        for name, stored in losses_of(finished).items()
+    }
+    rows = [row for row in read_comparisons(Store.open(finished["out"])) if row["metric"] == "elbo"]
+    best = max(elbo, key=lambda name: elbo[name].mean())
+    assert {row["best"] for row in rows} == {best}
+    p_values = []
+    for row in rows:
+        assert row["value"] == pytest.approx(elbo[row["checkpoint"]].mean(), rel=1e-12)
+        assert (row["extractor"], row["n"]) == (None, 100)
+        if row["checkpoint"] == best:
+            assert row["is_best"]
+            assert row["from_best"] is None
+            continue
+        difference = elbo[row["checkpoint"]] - elbo[best]
+        error = difference.std(ddof=1) / 10  # sqrt of 100 images
+        half = student.ppf(0.975, 99) * error
+        assert row["from_best"] == pytest.approx(difference.mean(), rel=1e-9)
+        assert row["from_best_low"] == pytest.approx(difference.mean() - half, rel=1e-9)
+        assert row["from_best_high"] == pytest.approx(difference.mean() + half, rel=1e-9)
+        p_values.append((2 * student.sf(abs(difference.mean()) / error, 99), row))
+    # Holm over two comparisons: the smaller p counts twice, the larger once but not below it.
+    p_values.sort(key=lambda pair: pair[0])
+    (smaller, first), (larger, second) = p_values
+    assert first["from_best_p"] == pytest.approx(min(1.0, 2 * smaller), rel=1e-6)
+    assert second["from_best_p"] == pytest.approx(max(2 * smaller, larger), rel=1e-6)
+    for row in rows:
+        assert row["level_with_best"] == (row["is_best"] or row["from_best_p"] > 0.05)
+
+
+def test_each_step_is_compared_with_the_one_before_it_in_its_folder(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [row for row in read_comparisons(Store.open(finished["out"])) if row["metric"] == "kid"]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["previous"] for row in rows] == [None, *(row["checkpoint"] for row in rows[:2])]
+    for run, seed in (("a", 1), ("b", 5)):
+        for step in (1, 2):
+            save_pair(tmp_path / f"runs/{run}/step-{step}", seed=seed + step)
+    out = str(tmp_path / "out")
+    settings = finished | {"checkpoints": [str(tmp_path / "runs")], "out": out, "metrics": "losses"}
+    rows = [row for row in score(settings) if row["metric"] == "elbo"]
+    previous = {Path(row["checkpoint"]).parts[-2:]: row.get("previous") for row in rows}
+    assert previous[("a", "step-1")] is None
+    assert previous[("b", "step-1")] is None
+    assert str(previous[("a", "step-2")]).endswith("a/step-1")
+    assert str(previous[("b", "step-2")]).endswith("b/step-1")
+
+
+def test_rows_of_other_conditions_are_never_subtracted(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    """One checkpoint read as gaussian: its ELBO stands alone, its pixel errors do not."""
+    out = str(tmp_path / "out")
+    declared = {"*step-0002": {"likelihood": "gaussian", "sigma": 0.5}}
+    settings = finished | {
+        "out": out,
+        "per_checkpoint": declared,
+        "metrics": "losses,reconstruction",
+    }
+    evaluate(make_spec(settings), Silent())
+    rows = read_comparisons(Store.open(out))
+    bests = {
+        metric: {row["checkpoint"][-14:]: row["best"] for row in rows if row["metric"] == metric}
+        for metric in ("elbo", "mse")
+    }
+    alone = next(
+        row for row in rows if row["metric"] == "elbo" and "step-0002" in row["checkpoint"]
+    )
+    assert alone["is_best"]
+    assert alone.get("from_best") is None
+    assert len(set(bests["elbo"].values())) == 2
+    assert len(set(bests["mse"].values())) == 1
+
+
+def test_a_biased_frechet_distance_is_not_compared(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    """60 samples for 16 dimensions are fewer than 4.88 a dimension: the kernel distance decides."""
+    settings = finished | {"samples": 60, "out": str(tmp_path / "out")}
+    evaluation = evaluate(make_spec(settings), Silent())
+    assert all("bias-dominated" in row["fid_warning"] for row in evaluation.summary.rows)
+    assert all(row["fid_low"] is None for row in evaluation.summary.rows)
+    assert all("no interval" in row["fid_low_reason"] for row in evaluation.summary.rows)
+    assert {row["metric"] for row in read_comparisons(Store.open(settings["out"]))} >= {"kid"}
+    assert evaluation.selection is not None
+    assert evaluation.selection.metric == "kid"
+    with pytest.raises(InputError, match=r"--select fid: .*4\.88 images a feature dimension"):
+        evaluate(make_spec(settings | {"select": "fid"}), Silent())
+
+
+def test_the_best_is_named_with_its_rivals(finished: dict[str, Any]) -> None:
+    selection = read_selection(Store.open(finished["out"]))
+    assert selection is not None
+    rows = {row["checkpoint"]: row for row in read_score_rows(Store.open(finished["out"]))}
+    best = min(rows, key=lambda name: rows[name]["fid_corrected"])
+    assert (selection.metric, selection.best, selection.compared) == ("fid", best, 3)
+    assert selection.value == pytest.approx(rows[best]["fid_corrected"], rel=1e-12)
+    assert best in selection.sentence
+    assert "95 % CI" in selection.sentence
+    assert selection.confirmation is None
+    by_elbo = select_best(compare_run(finished["out"]), make_spec(finished | {"select": "elbo"}))
+    assert by_elbo is not None
+    assert by_elbo.best == max(rows, key=lambda name: rows[name]["elbo"])
+
+
+def test_confirmation_measures_the_best_two_on_fresh_seeds(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = finished | {"out": str(tmp_path / "out"), "metrics": "losses,kid", "select": "kid"}
+    evaluation = evaluate(make_spec(settings | {"confirm": True}), Silent())
+    selection = evaluation.selection
+    assert selection is not None
+    assert selection.confirmation is not None
+    fresh = read_score_rows(Store.open(str(tmp_path / "out/confirmation")))
+    assert {row["checkpoint"] for row in fresh} == {selection.best, selection.second}
+    assert {row["seed"] for row in fresh} == {1_000_003}
+    assert not list((tmp_path / "out/confirmation").glob("reference*"))  # shared, not made again
+    again = confirmed(selection, compare_run(str(tmp_path / "out/confirmation")))
+    assert selection.confirmation == again
+    page = (tmp_path / "out/report.html").read_text()
+    assert "fresh seeds" in page
+
+
+def test_metrics_are_added_without_the_models(finished: dict[str, Any], tmp_path: Path) -> None:
+    out, runs = tmp_path / "out", tmp_path / "runs"
+    shutil.copytree(finished["checkpoints"][0], runs)
+    settings = finished | {"out": str(out), "checkpoints": [str(runs)], "metrics": "losses,fid"}
+    score(settings)
+    before = read_score_rows(Store.open(str(out)))
+    assert all("not asked for" in row["kid_reason"] for row in before)
+    shutil.rmtree(runs)
+    shards = {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")}
+    after = list(rescore(str(out), ["kid", "precision", "iwae"]))
+    full = {row["step"]: row for row in read_score_rows(Store.open(finished["out"]))}
+    for old, new in zip(before, after, strict=True):
+        assert new["kid"] == full[new["step"]]["kid"]
+        assert new["kid_reason"] is None
+        assert 0 <= new["precision"] <= 1
+        assert new["iwae"] is None
+        assert "needs the model" in new["iwae_reason"]
+        kept = [name for name in ("elbo", "fid", "fid_corrected", "fingerprint", "mse_reason")]
+        assert [new[name] for name in kept] == [old[name] for name in kept]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")} == shards
+    metrics = {row["metric"] for row in compare_run(str(out))}
+    assert {"fid", "kid", "elbo"} <= metrics  # influences of both runs are there
+
+
+def test_rescoring_a_damaged_file_says_what_to_do(finished: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished["out"], out)
+    part = next(out.glob("activations/*/*/part-0*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="differs from its receipt; run `vae-batch score` again"):
+        list(rescore(str(out), ["kid"]))
+    assert json.loads((out / "selection.json").read_text())["metric"] == "fid"
