@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_batch import __version__
+from vae_batch.commands.compare import compare
 from vae_batch.commands.doctor import doctor
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
 from vae_batch.commands.inspect import inspect
+from vae_batch.commands.metrics import metrics
 from vae_batch.commands.rescore import rescore
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.commands.weights import weights
@@ -32,6 +34,8 @@ app = typer.Typer(
 app.add_typer(weights, name="weights")
 app.command()(doctor)
 app.command()(inspect)
+app.command()(metrics)
+app.command()(compare)
 app.command()(rescore)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from vae_batch.metrics import METRICS
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
 from vae_batch.run.comparing import compare_run
@@ -76,6 +77,7 @@ def _confirmation(spec: EvaluationSpec, selection: Selection, progress: Progress
         update={
             "seed": (spec.seed + CONFIRMATION_SEED) % 2**63,
             "out": _below(spec.out, CONFIRMATION),
+            "metrics": (METRICS[selection.metric].group,),
             "reference_cache": spec.reference_cache or _below(spec.out, "reference"),
         }
     )

@@ -14,7 +14,7 @@ from toy_models import save_pair
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.comparing import compare_run
+from vae_batch.run.comparing import compare_run, compare_runs
 from vae_batch.run.driver import prepare, run
 from vae_batch.run.executor import SerialExecutor
 from vae_batch.run.progress import Silent
@@ -96,13 +96,13 @@ def test_each_step_is_compared_with_the_one_before_it_in_its_folder(
     rows = [row for row in read_comparisons(Store.open(finished["out"])) if row["metric"] == "kid"]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert [row["previous"] for row in rows] == [None, *(row["checkpoint"] for row in rows[:2])]
-    for run, seed in (("a", 1), ("b", 5)):
+    for folder, seed in (("a", 1), ("b", 5)):
         for step in (1, 2):
-            save_pair(tmp_path / f"runs/{run}/step-{step}", seed=seed + step)
+            save_pair(tmp_path / f"runs/{folder}/step-{step}", seed=seed + step)
     out = str(tmp_path / "out")
     settings = finished | {"checkpoints": [str(tmp_path / "runs")], "out": out, "metrics": "losses"}
     rows = [row for row in score(settings) if row["metric"] == "elbo"]
-    previous = {Path(row["checkpoint"]).parts[-2:]: row.get("previous") for row in rows}
+    previous = {Path(row["checkpoint"]).parts[-2:]: row["previous"] for row in rows}
     assert previous[("a", "step-1")] is None
     assert previous[("b", "step-1")] is None
     assert str(previous[("a", "step-2")]).endswith("a/step-1")
@@ -130,7 +130,7 @@ def test_rows_of_other_conditions_are_never_subtracted(
         row for row in rows if row["metric"] == "elbo" and "step-0002" in row["checkpoint"]
     )
     assert alone["is_best"]
-    assert alone.get("from_best") is None
+    assert alone["from_best"] is None
     assert len(set(bests["elbo"].values())) == 2
     assert len(set(bests["mse"].values())) == 1
 
@@ -218,3 +218,20 @@ def test_rescoring_a_damaged_file_says_what_to_do(finished: dict[str, Any], tmp_
     with pytest.raises(InputError, match="differs from its receipt; run `vae-batch score` again"):
         list(rescore(str(out), ["kid"]))
     assert json.loads((out / "selection.json").read_text())["metric"] == "fid"
+
+
+def test_two_runs_are_compared_under_the_same_conditions_only(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    save_pair(tmp_path / "runs/step-0002", seed=9)
+    settings = finished | {"checkpoints": [str(tmp_path / "runs")], "metrics": "losses,kid"}
+    score(settings | {"out": str(other)})
+    rows = [row for row in compare_runs(finished["out"], str(other)) if row["metric"] == "kid"]
+    assert len(rows) == 4
+    assert len({row["best"] for row in rows}) == 1
+    twice = {row["checkpoint"] for row in compare_runs(str(other), str(other) + "/")}
+    assert len(twice) == 2  # the same run twice: told apart by folder
+    score(settings | {"out": str(tmp_path / "seed"), "seed": 4})
+    with pytest.raises(InputError, match=r"do not compare: seed \(0, 4\)"):
+        compare_runs(finished["out"], str(tmp_path / "seed"))

@@ -87,10 +87,16 @@ def _line(row: Mapping[str, Any], shorts: Mapping[str, str]) -> ComparedLine:
         value=_number(row["value"]),
         mark=mark,
         from_best=_difference(row, "from_best"),
-        best_p="" if row["from_best_p"] is None else f"{row['from_best_p']:.2g}",
+        best_p=_p_value(row["from_best_p"]),
         from_previous=_difference(row, "from_previous"),
         verdict=row["verdict"] or "",
     )
+
+
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.2g}" if p > 0 else "< 1e-300"
 
 
 def _difference(row: Mapping[str, Any], name: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vae_batch.metrics import METRICS, ComparisonRow, PairedDifference, PairedScore
-from vae_batch.metrics.comparison.ranking import comparison_table
+from vae_batch.metrics.comparison.ranking import comparison_table, require_same_conditions
+from vae_batch.plan import InputError
 from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.influences import read_influences
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
-from vae_batch.storage import DamagedFileError, write_comparisons
+from vae_batch.storage import COMPARISON_COLUMNS, DamagedFileError, write_comparisons
 
 Row = dict[str, Any]
 Scores = dict[str, PairedScore]
@@ -37,16 +39,72 @@ def compare_run(location: str) -> list[Row]:
     Raises:
       InputError: No run has begun there.
     """
-    record = open_record(location)
-    rows = scored_rows(location, record)
-    compared = [row for group in _groups(rows) for row in group]
+    rows = scored_rows(location, open_record(location))
+    compared = compare_rows(rows)
     if rows:
         write_comparisons(rows[0].parts.stores.out, compared)
     return compared
 
 
+def compare_runs(location_a: str, location_b: str) -> list[Row]:
+    """Compare the rows of two output folders with each other; nothing is written.
+
+    A checkpoint that both have is told apart by its folder.
+
+    Raises:
+      InputError: A folder holds no scored row, or no extractor of the one was used for the other
+        under the same conditions; names what differs.
+    """
+    runs = {name: scored_rows(name, open_record(name)) for name in (location_a, location_b)}
+    for name, rows in runs.items():
+        if not rows:
+            raise InputError(f"{name} holds no scored rows; run `vae-batch score` first")
+    _require_common_conditions(*runs.values())
+    labels = [row.fields["checkpoint"] for rows in runs.values() for row in _one_each(rows)]
+    both = {label for label in labels if labels.count(label) > 1}
+    named = [_named(row, name, both) for name, rows in runs.items() for row in rows]
+    return compare_rows(named)
+
+
+def compare_rows(rows: Sequence[ScoredRow]) -> list[Row]:
+    """Comparisons of rows, each with those of the same conditions."""
+    nothing = dict.fromkeys(COMPARISON_COLUMNS)
+    return [{**nothing, **row} for group in _groups(rows) for row in group]
+
+
+def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -> None:
+    """Refuse two runs that share the conditions of no extractor."""
+    refusal: ValueError | None = None
+    for left in a:
+        for right in b:
+            try:
+                require_same_conditions(_conditions_of(left), _conditions_of(right))
+            except ValueError as error:
+                same_extractor = left.fields["extractor"] == right.fields["extractor"]
+                refusal = error if refusal is None or same_extractor else refusal
+            else:
+                return
+    raise InputError(str(refusal))
+
+
+def _conditions_of(row: ScoredRow) -> Row:
+    return {name: row.fields[name] for name in _SAME_PROTOCOL}
+
+
+def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
+    return list({row.fields["checkpoint"]: row for row in rows}.values())
+
+
+def _named(row: ScoredRow, folder: str, both: Collection[str]) -> ScoredRow:
+    """The row under a label that no row of the other run has."""
+    label = row.fields["checkpoint"]
+    if label in both:
+        label = f"{folder}: {label}"
+    return replace(row, fields={**row.fields, "checkpoint": label})
+
+
 def _groups(rows: Sequence[ScoredRow]) -> Iterator[list[Row]]:
-    one_each = list({row.fields["checkpoint"]: row for row in rows}.values())
+    one_each = _one_each(rows)
     losses = {str(row.fields["checkpoint"]): _losses(row) for row in one_each}
     for metric in _LOSSES:
         same = _SAME_LIKELIHOOD if METRICS[metric].within_likelihood else _SAME_PIXELS

@@ -150,7 +150,9 @@ def _sentence(metric: str, best: Row, others: Sequence[Row], level: Sequence[str
 def _difference(row: Row, tests: int | None = None) -> str:
     """The honest line: a difference, its interval and its adjusted p-value."""
     of = f" of {tests}" if tests else ""
+    p = row["from_best_p"]
+    said = f"p = {p:.2g}" if p > 0 else "p < 1e-300"
     return (
         f"{row['from_best']:+.4g} from it, 95 % CI [{row['from_best_low']:.4g}, "
-        f"{row['from_best_high']:.4g}], Holm p = {row['from_best_p']:.2g}{of}, shared seeds"
+        f"{row['from_best_high']:.4g}], Holm {said}{of}, shared seeds"
     )

@@ -8,12 +8,30 @@ from typing import Any, Literal
 from vae_batch.models.extractors import extractor_folder
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint
+from vae_batch.plan.metric_groups import MetricGroup
 from vae_batch.plan.shards import Kind
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.subject import Subject
 
 #: Fields of the spec that move a decoded image or a loss.
 _MODEL_FIELDS = ("seed", "batch_size", "shard_size")
+
+#: Groups of metrics that read a unit. Those of no group are always computed: the report needs them.
+_READERS: dict[Kind, set[MetricGroup]] = {
+    "losses": {"losses", "latents", "iwae", "reconstruction", "diagnostics"},
+    "importance": {"iwae"},
+    "generated": {
+        *("fid", "fid_infinity", "inception_score", "kid", "precision"),
+        *("diagnostics", "memorisation"),
+    },
+    "reference": {
+        *("fid", "fid_infinity", "reconstruction_fid", "kid", "precision"),
+        *("diagnostics", "memorisation"),
+    },
+    "reference_pictures": {"diagnostics"},
+    "pictures": {"diagnostics"},
+    "reconstructed": {"reconstruction_fid"},
+}
 
 #: Images of an importance-weighted shard are decoded once for each of many draws.
 _IMPORTANCE_SHARE = 8
@@ -30,30 +48,35 @@ def units_of_row(
     def own(kind: Kind, samples: int, **more: Any) -> Unit:  # noqa: ANN401
         return _subject_unit(spec, reference, subject, kind, samples, **more)
 
-    units = {
+    counts = {"label_counts": reference.label_counts}
+    units: dict[Kind, Unit] = {
         "reference": reference_unit(spec, reference, extractor),
         "description": own("description", 1),
         "losses": own("losses", reference.count, **_loss_parts(subject)),
         "gallery": own("gallery", 1),
+        "importance": own("importance", **_importance_parts(spec, reference, subject)),
+        "reference_pictures": _reference_pictures_unit(reference),
+        "pictures": own("pictures", spec.samples, **counts),
+        "generated": _activations_unit(
+            *(spec, reference, subject, extractor, "generated"),
+            spec.samples,
+            splits=spec.splits,
+            **counts,
+        ),
+        "reconstructed": _activations_unit(
+            *(spec, reference, subject, extractor, "reconstructed"),
+            reference.count,
+            images=reference.sha256,
+            labels=reference.labels_sha256,
+        ),
     }
-    if "iwae" in spec.metrics:
-        size = max(1, spec.shard_size // _IMPORTANCE_SHARE)
-        images = min(spec.iwae_images, reference.count)
-        parts = {"draws": spec.iwae_draws, **_loss_parts(subject)}
-        units["importance"] = own("importance", images, shard_size=size, **parts)
-    counts = {"label_counts": reference.label_counts}
-    if "diagnostics" in spec.metrics:
-        units["reference_pictures"] = _reference_pictures_unit(reference)
-        units["pictures"] = own("pictures", spec.samples, **counts)
-    units["generated"] = _activations_unit(
-        spec, reference, subject, extractor, "generated", spec.samples, splits=spec.splits, **counts
-    )
-    if "reconstruction_fid" in spec.metrics:
-        content = {"images": reference.sha256, "labels": reference.labels_sha256}
-        units["reconstructed"] = _activations_unit(
-            spec, reference, subject, extractor, "reconstructed", reference.count, **content
-        )
-    return units
+    return {kind: unit for kind, unit in units.items() if _is_read(kind, spec)}
+
+
+def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:
+    """Whether a group that was asked for reads a unit; what no metric reads is for the report."""
+    readers = _READERS.get(kind)
+    return readers is None or not readers.isdisjoint(spec.metrics)
 
 
 def reference_unit(
@@ -140,6 +163,17 @@ def _subject_unit(
         shard_size=min(shard_size or spec.shard_size, samples),
         checkpoint=subject.identifier,
     )
+
+
+def _importance_parts(
+    spec: EvaluationSpec, reference: ReferenceFacts, subject: Subject
+) -> dict[str, Any]:
+    return {
+        "samples": min(spec.iwae_images, reference.count),
+        "shard_size": max(1, spec.shard_size // _IMPORTANCE_SHARE),
+        "draws": spec.iwae_draws,
+        **_loss_parts(subject),
+    }
 
 
 def _loss_parts(subject: Subject) -> dict[str, Any]:

@@ -6,7 +6,11 @@ from vae_batch.storage.columns import (
     encode_arrays,
     encode_columns,
 )
-from vae_batch.storage.comparison_file import read_comparisons, write_comparisons
+from vae_batch.storage.comparison_file import (
+    COMPARISON_COLUMNS,
+    read_comparisons,
+    write_comparisons,
+)
 from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
 from vae_batch.storage.receipts import (
     INFLUENCES,
@@ -26,6 +30,7 @@ from vae_batch.storage.score_table import FLAGS_APART, read_score_rows, read_sco
 from vae_batch.storage.store import Store
 
 __all__ = [
+    "COMPARISON_COLUMNS",
     "FLAGS_APART",
     "INFLUENCES",
     "REDUCTION",

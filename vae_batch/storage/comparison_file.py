@@ -38,6 +38,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+COMPARISON_COLUMNS = tuple(SCHEMA.names)
+
 
 def write_comparisons(store: Store, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the table whole, as Parquet and CSV."""

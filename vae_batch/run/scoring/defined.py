@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,8 +36,8 @@ class ScoreSheet:
         """Compute the values of columns, unless none of them is wanted.
 
         Args:
-          compute: Gives values by column; other columns (standard errors, warnings) may be among
-            them. A ValueError becomes the reason why the columns are undefined.
+          compute: Gives numbers by column, standard errors among them. A ValueError becomes the
+            reason why the columns are undefined.
           *columns: Metrics that it gives.
         """
         if not self.wants(*columns):
@@ -46,8 +47,10 @@ class ScoreSheet:
         except ValueError as error:
             self.refuse(str(error), *columns)
             return
-        self.values |= {name: value for name, value in found.items() if self._is_wanted(name)}
         self.refuse("it was not computed", *(c for c in columns if c not in found))
+        broken = [c for c in columns if c in found and not math.isfinite(found[c])]
+        self.refuse("it came out as infinite or not a number", *broken)
+        self.values |= {name: value for name, value in found.items() if self._is_wanted(name)}
 
     def refuse(self, reason: str, *columns: str) -> None:
         """Give a reason why columns are undefined, where they have none."""
@@ -58,7 +61,10 @@ class ScoreSheet:
 
     def close(self) -> Row:
         """All columns; a metric that has neither a value nor a reason by now gets one."""
-        self.refuse("the stored files hold nothing that it could be computed from", *METRICS)
+        for column, metric in METRICS.items():
+            self.refuse(
+                f"needs the model: run `vae-batch score` with --metrics {metric.group}", column
+            )
         return self.values
 
     def _is_wanted(self, name: str) -> bool:

@@ -27,11 +27,29 @@ _GREY_LEVELS = 256
 #: Likelihoods that are densities of pixels, not probabilities of grey levels.
 _DENSITIES = ("gaussian", "continuous_bernoulli")
 
+#: Likelihoods whose decoders give a mean, which no clip keeps from 0 and 1.
+_WITHOUT_CLIP = ("gaussian", "discretized_logistic")
+
+#: Metrics that a gaussian without a standard deviation has not.
+_OF_SIGMA = (
+    *("reconstruction_nll", "reconstruction_nll_at_mean", "elbo", "beta_objective"),
+    *("bits_per_dim", "iwae", "iwae_ess", "iwae_pareto_k"),
+)
+_NO_OPTIMUM = "all reconstructions are perfect, so no sigma is optimal; declare --sigma"
+
+_STORED = [
+    "kl",
+    *("reconstruction_nll", "squared_error"),
+    *("reconstruction_nll_at_mean", "squared_error_at_mean"),
+]
+
 Values = npt.NDArray[np.float64]
 
 
 def add_losses(sheet: ScoreSheet, parts: RowParts, description: Description) -> None:
     """Reconstruction NLL, KL, ELBO and bits per dimension, with standard errors."""
+    if "losses" not in parts.units:
+        return
     per_image = losses_per_image(parts, description)
     for name, values in per_image.items():
         sheet.add(lambda name=name, values=values: mean_and_error(name, values), name)
@@ -39,20 +57,17 @@ def add_losses(sheet: ScoreSheet, parts: RowParts, description: Description) -> 
         sheet.add(lambda: _bits_per_dim(per_image["elbo"], description), "bits_per_dim")
     if parts.reading.beta is None:
         sheet.refuse("the beta of the training is not known; declare --beta", "beta_objective")
+    if parts.reading.sigma == "optimal" and "reconstruction_nll" not in per_image:
+        sheet.refuse(_NO_OPTIMUM, *_OF_SIGMA)
+    if description.likelihood in _WITHOUT_CLIP:
+        sheet.refuse(f"a {description.likelihood} decoder has no probabilities", "clipped_pixels")
     clipped = parts.columns("losses", ["clipped_pixels"]).get("clipped_pixels", np.zeros(1))
     sheet.add(lambda: {"clipped_pixels": float(clipped.mean())}, "clipped_pixels")
 
 
 def losses_per_image(parts: RowParts, description: Description) -> dict[str, Values]:
     """Loss columns by metric, one value an image; what the parts do not allow is left out."""
-    stored = parts.columns(
-        "losses",
-        [
-            "kl",
-            *("reconstruction_nll", "squared_error"),
-            *("reconstruction_nll_at_mean", "squared_error_at_mean"),
-        ],
-    )
+    stored = parts.columns("losses", _STORED)
     sigma = _sigma(parts, stored, description)
     losses: dict[str, Values] = {}
     for suffix in ("", "_at_mean"):
@@ -125,9 +140,10 @@ def _sigma(parts: RowParts, stored: Columns, description: Description) -> float 
     declared = parts.reading.sigma
     if declared != "optimal":
         return declared
-    if "squared_error" not in stored:
+    errors = stored.get("squared_error")
+    if errors is None or not errors.any():
         return None
-    return optimal_sigma(stored["squared_error"], _dimensions(description))
+    return optimal_sigma(errors, _dimensions(description))
 
 
 def _nll(

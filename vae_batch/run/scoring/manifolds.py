@@ -24,9 +24,20 @@ from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import Store
 
 _NEIGHBOURS = 5
+#: More samples with a near-duplicate than real images have, by this share, are a collapsed mode.
+_ALIKE = 0.2
 _PRECISION = ("precision", "recall", "density", "coverage")
 _VENDI = ("vendi_score", "vendi_score_reference")
 _DUPLICATES = ("near_duplicate_rate", "near_duplicate_rate_reference")
+
+
+def near_duplicate_warnings(sheet: ScoreSheet) -> list[str]:
+    """A sentence where far more samples have a twin than real images do."""
+    rate = sheet.values.get("near_duplicate_rate")
+    real = sheet.values.get("near_duplicate_rate_reference")
+    if rate is None or real is None or rate < real + _ALIKE:
+        return []
+    return [f"samples are alike: {rate:.1%} have a near-duplicate ({real:.1%} of real images)"]
 
 
 def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedScore]:

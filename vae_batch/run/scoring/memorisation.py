@@ -53,10 +53,22 @@ def add_memorisation(sheet: ScoreSheet, parts: RowParts) -> list[str]:
         }
 
     sheet.add(compute, *_COLUMNS)
-    z = sheet.values.get("data_copying_z")
-    if z is None or z > _COPYING:
+    return _warnings(sheet.values)
+
+
+def _warnings(row: Row) -> list[str]:
+    """Copies are both nearer to the training set than real images and closer than its own spacing.
+
+    The first alone is also what images near the middle of the data are, such as those of a
+    collapsed posterior.
+    """
+    z, ours = row.get("data_copying_z"), row.get("authentic_fraction")
+    if z is None or ours is None or z > _COPYING or ours >= row["authentic_fraction_reference"]:
         return []
-    return [f"samples copy training images: data-copying z = {z:.1f}"]
+    return [
+        f"samples copy training images: data-copying z = {z:.1f}, {ours:.1%} authentic "
+        f"({row['authentic_fraction_reference']:.1%} of real images)"
+    ]
 
 
 @functools.lru_cache(maxsize=2)

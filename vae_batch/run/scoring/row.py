@@ -13,7 +13,7 @@ from vae_batch.run.scoring.defined import ScoreSheet, undefined_metrics
 from vae_batch.run.scoring.influences import write_influences
 from vae_batch.run.scoring.latents import add_latents
 from vae_batch.run.scoring.losses import add_importance, add_losses, sigma_in_force
-from vae_batch.run.scoring.manifolds import add_manifold_scores
+from vae_batch.run.scoring.manifolds import add_manifold_scores, near_duplicate_warnings
 from vae_batch.run.scoring.memorisation import add_memorisation
 from vae_batch.run.scoring.pixels import add_pixel_diagnostics
 from vae_batch.run.scoring.reconstruction import add_reconstruction
@@ -102,6 +102,7 @@ def scores_of(parts: RowParts) -> dict[str, Any]:
     add_reconstruction(sheet, parts)
     influences = add_sample_scores(sheet, parts)
     influences |= add_manifold_scores(sheet, parts)
+    warnings += near_duplicate_warnings(sheet)
     warnings += add_memorisation(sheet, parts)
     warnings += add_pixel_diagnostics(sheet, parts)
     if influences:

@@ -48,7 +48,12 @@ class RowParts:
         return self.stores.holding(self.units[kind])
 
     def columns(self, kind: str, names: list[str] | None = None) -> Columns:
-        """Columns of all shards of a unit, joined; those of ``names`` that are there."""
+        """Columns of all shards of a unit, joined; those of ``names`` that are there.
+
+        Of a unit that no metric asked for needs there are none.
+        """
+        if kind not in self.units:
+            return {}
         return read_all(self.store_of(kind), self.units[kind], names)
 
     def arrays(self, kind: str) -> list[Columns]:
