@@ -206,6 +206,30 @@ def test_bad_checkpoints_cost_one_row_each(toy_settings: dict[str, Any], tmp_pat
         assert {k: row[k] for k in same} == same
 
 
+def test_what_scoring_cannot_do_costs_one_row(
+    toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vae_batch.run.scoring import row as scoring
+
+    add_losses = scoring.add_losses
+
+    def fails_for_one(sheet: Any, parts: Any, description: Any) -> None:
+        if "step-0002" in parts.units["losses"].path:
+            raise TypeError("unforeseen")
+        add_losses(sheet, parts, description)
+
+    monkeypatch.setattr(scoring, "add_losses", fails_for_one)
+    toy_settings["metrics"] = "losses"
+    summary = score(toy_settings)
+    assert [row["status"] for row in summary.rows] == ["scored", "failed", "scored"]
+    assert summary.rows[1]["reason"] == "it cannot be scored: TypeError: unforeseen"
+    monkeypatch.undo()
+    executor = CountingExecutor()
+    again = score(toy_settings, executor)
+    assert [row["status"] for row in again.rows] == ["scored"] * 3
+    assert executor.computed == []
+
+
 def test_failed_checkpoints_are_tried_again(toy_settings: dict[str, Any], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     save_pair(runs / "step-1", seed=1)

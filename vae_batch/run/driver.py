@@ -219,7 +219,9 @@ def _rows_of(plan: RunPlan) -> tuple[dict[str, Any], ...]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    """A scored row's main numbers, in a sentence; what is undefined is left out."""
+    """A row's main numbers, in a sentence; what is undefined is left out."""
+    if row["status"] == "failed":
+        return f"{row['checkpoint']}: failed: {row['reason']}"
     found = {
         "ELBO {:.2f} nats": row.get("elbo"),
         f"FID[{row['extractor']}] {{:.4g}}": row.get("fid"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vae_batch.plan import InputError, Unit
-from vae_batch.run.record import read_record
+from vae_batch.plan import Unit
+from vae_batch.run.recorded import open_record
 from vae_batch.run.stores import RunStores
-from vae_batch.storage import Store, finished_shards, read_score_rows
+from vae_batch.storage import finished_shards, read_score_rows
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,9 @@ def run_status(location: str) -> list[RowStatus]:
     Raises:
       InputError: No run has begun there.
     """
-    out = Store.open(location)
-    record = read_record(out)
-    if record is None:
-        raise InputError(
-            f"{out.root} holds no run (no run.json); give the --out folder of a `vae-batch score`"
-        )
+    record = open_record(location)
     stores = RunStores.of(record.spec.model_copy(update={"out": location}))
-    table = {(row["checkpoint"], row["extractor"]): row for row in read_score_rows(out)}
+    table = {(row["checkpoint"], row["extractor"]): row for row in read_score_rows(stores.out)}
     counted: dict[str, int] = {}
     statuses = []
     for row in record.rows:

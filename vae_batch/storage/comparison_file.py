@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vae_batch.storage.store import Store
+from vae_batch.storage.tables import read_table, write_table
 
-PARQUET = "comparisons.parquet"
-CSV = "comparisons.csv"
+NAME = "comparisons"
 
 _DIFFERENCE = ("", "_se", "_low", "_high", "_p")
 
@@ -43,13 +40,7 @@ COMPARISON_COLUMNS = tuple(SCHEMA.names)
 
 def write_comparisons(store: Store, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the table whole, as Parquet and CSV."""
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    store.write(PARQUET, bytes(buffer.getvalue()))
-    text = io.StringIO()
-    table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get).to_csv(text, index=False)
-    store.write(CSV, text.getvalue().encode())
+    write_table(store, NAME, pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA))
 
 
 def read_comparisons(store: Store) -> list[dict[str, Any]]:
@@ -58,13 +49,6 @@ def read_comparisons(store: Store) -> list[dict[str, Any]]:
     Raises:
       OSError: The file is damaged.
     """
-    try:
-        content = store.read(PARQUET)
-    except FileNotFoundError:
-        return []
-    try:
-        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except pa.ArrowException as error:
-        raise OSError(f"{store.root}/{PARQUET} is damaged: {error}") from error
-    rows: list[dict[str, Any]] = table.to_pylist()
+    table = read_table(store, NAME)
+    rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
     return rows

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vae_batch.metrics import METRICS
 from vae_batch.storage.store import Store
+from vae_batch.storage.tables import read_table, to_pandas, write_table
 
-PARQUET = "scores.parquet"
-CSV = "scores.csv"
+NAME = "scores"
 
 #: Between the sentences of the column ``warnings``.
 FLAGS_APART = " | "
@@ -81,21 +79,14 @@ def read_score_rows(store: Store) -> list[dict[str, Any]]:
     Raises:
       OSError: The file is damaged.
     """
-    try:
-        content = store.read(PARQUET)
-    except FileNotFoundError:
-        return []
-    try:
-        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except pa.ArrowException as error:
-        raise OSError(f"{store.root}/{PARQUET} is damaged: {error}") from error
-    return [{name: row.get(name) for name in SCHEMA.names} for row in table.to_pylist()]
+    table = read_table(store, NAME)
+    rows = [] if table is None else table.to_pylist()
+    return [{name: row.get(name) for name in SCHEMA.names} for row in rows]
 
 
 def read_scores(store: Store) -> pd.DataFrame:
     """The table as a pandas frame with nullable types; columns as in :data:`SCHEMA`."""
-    table = pa.Table.from_pylist(read_score_rows(store), schema=SCHEMA)
-    return table.to_pandas(types_mapper={_COUNT: pd.Int64Dtype()}.get)
+    return to_pandas(pa.Table.from_pylist(read_score_rows(store), schema=SCHEMA))
 
 
 def upsert_scores(store: Store, rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -116,11 +107,7 @@ def upsert_scores(store: Store, rows: Iterable[Row]) -> list[dict[str, Any]]:
             raise KeyError(f"columns {sorted(unknown)} are not in the score table's schema")
         merged[_key(row)] = {name: row.get(name) for name in SCHEMA.names}
     ordered = sorted(merged.values(), key=_order)
-    table = pa.Table.from_pylist(ordered, schema=SCHEMA)
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    store.write(PARQUET, bytes(buffer.getvalue()))
-    store.write(CSV, _to_csv(table))
+    write_table(store, NAME, pa.Table.from_pylist(ordered, schema=SCHEMA))
     return ordered
 
 
@@ -131,10 +118,3 @@ def _key(row: Row) -> tuple[Any, ...]:
 def _order(row: Row) -> tuple[Any, ...]:
     step = row["step"]
     return (step is None, step or 0, row["checkpoint"], row["extractor"])
-
-
-def _to_csv(table: pa.Table) -> bytes:
-    frame = table.to_pandas(types_mapper={_COUNT: pd.Int64Dtype()}.get)
-    text = io.StringIO()
-    frame.to_csv(text, index=False)
-    return text.getvalue().encode()

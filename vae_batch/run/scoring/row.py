@@ -33,6 +33,8 @@ def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
             return {**row_conditions(plan, row), "status": "scored", **_scores(plan, row)}
     except DamagedFileError as damage:
         return Damaged(damage.unit, damage.name)
+    except Exception as error:  # isolation: what no metric foresaw costs one row
+        return failed_row(plan, row, f"it cannot be scored: {type(error).__name__}: {error}"[:600])
 
 
 def failed_row(plan: RunPlan, row: PlannedRow, reason: str) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def scores_of(parts: RowParts) -> dict[str, Any]:
         "second_head": description.second_head,
         "condition": description.condition,
         "input_fit": description.input_fit,
+        "device": parts.device(),
         "warnings": FLAGS_APART.join(warnings) or None,
     }
     return {**found, **sheet.close()}
