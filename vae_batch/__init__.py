@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vae_batch.plan import CheckpointError as CheckpointError
     from vae_batch.plan import EvaluationSpec as EvaluationSpec
     from vae_batch.plan import InputError as InputError
+    from vae_batch.results import Results as Results
+    from vae_batch.results import score as score
 
 __version__ = "0.1.0"
 
@@ -20,10 +22,20 @@ _HOMES = {
     "CheckpointError": "vae_batch.plan",
     "EvaluationSpec": "vae_batch.plan",
     "InputError": "vae_batch.plan",
+    "Results": "vae_batch.results",
     "metrics": "vae_batch.metrics",
+    "score": "vae_batch.results",
 }
 
-__all__ = ["CheckpointError", "EvaluationSpec", "InputError", "__version__", "metrics"]
+__all__ = [
+    "CheckpointError",
+    "EvaluationSpec",
+    "InputError",
+    "Results",
+    "__version__",
+    "metrics",
+    "score",
+]
 
 
 def __getattr__(name: str) -> object:

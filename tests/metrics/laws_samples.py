@@ -65,6 +65,7 @@ LABELS: dict[str, Callable[[Array], float]] = {
 
 COVERED_ELSEWHERE = {
     "KernelInfluence": "what kernel_influence returns",
+    "KernelSubsets": "an argument of KernelReference, see test_kernel_distance.py",
     "kernel_influence": "see test_kernel_distance.py",
     **dict.fromkeys(SET_SCORES, "of two sets, see test_set_scores.py"),
     "KernelDistance": "the pair that metrics.kernel_distance returns",

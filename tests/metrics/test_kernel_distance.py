@@ -12,7 +12,9 @@ from vae_batch.metrics.samples.kernel import (
     KernelReference,
     kernel_distance,
     kernel_distance_of_subsets,
+    kernel_influence,
 )
+from vae_batch.metrics.samples.kernel_subsets import KernelSubsets
 
 Array = NDArray[np.float64]
 
@@ -208,11 +210,37 @@ def test_influence_is_the_effect_of_leaving_one_sample_out() -> None:
     """Without row i the U-statistic moves by -influence_i / n to first order in 1/n."""
     rng = np.random.default_rng(3)
     generated, reference = rng.normal(size=(400, 3)) + 0.5, rng.normal(size=(300, 3))
-    found = module.kernel_influence(generated, reference)
+    found = kernel_influence(generated, reference)
     assert found.distance == kernel_distance(generated, reference)
     assert abs(found.influence.mean()) < 1e-12
     moved = [
         found.distance.value - kernel_distance(np.delete(generated, i, axis=0), reference).value
         for i in range(0, 400, 25)
     ]
-    np.testing.assert_allclose(np.array(moved) * 399, found.influence[::25], rtol=0.02, atol=1e-3)
+    # Exactly, the sums within are divided by n - 2 and not n - 1: a share of 1/399 of a part that
+    # is up to ten times the smallest influences here, whose spread is about 8.
+    np.testing.assert_allclose(np.array(moved) * 399, found.influence[::25], rtol=0.01, atol=0.02)
+
+
+def test_subsets_beside_all_pairs_are_those_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 16)  # several blocks, so that pairs cross them
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(70, 5)), rng.normal(0.3, size=(50, 5))
+    subsets = KernelSubsets.draw(70, 50, subsets=6, subset_size=20, seed=3)
+    found = kernel_influence(x, KernelReference.from_activations(y, subsets))
+    alone = kernel_distance_of_subsets(x, y, subsets=6, subset_size=20, seed=3)
+    assert found.subsets == pytest.approx(alone, rel=1e-11)
+    plain = kernel_influence(x, y)
+    assert plain.subsets is None
+    assert found.distance == plain.distance
+    np.testing.assert_array_equal(found.influence, plain.influence)
+
+
+def test_subsets_of_other_numbers_of_rows_are_refused() -> None:
+    x = np.random.default_rng(9).normal(size=(30, 2))
+    subsets = KernelSubsets.draw(30, 20, subsets=2, subset_size=5)
+    with pytest.raises(ValueError, match="reference: subsets were drawn from 20 samples, got 30"):
+        KernelReference.from_activations(x, subsets)
+    reference = KernelReference.from_activations(x[:20], subsets)
+    with pytest.raises(ValueError, match="generated: subsets were drawn from 30 samples, got 25"):
+        kernel_influence(x[:25], reference)

@@ -82,9 +82,7 @@ def noise() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_losses_are_equal_however_a_vae_was_saved(
-    rows_by_kind: dict[str, Row], kind: str
-) -> None:
+def test_losses_are_equal_however_a_vae_was_saved(rows_by_kind: dict[str, Row], kind: str) -> None:
     row = rows_by_kind[kind]
     assert (row["status"], row["reason"]) == ("scored", None)
     assert row["model_format"] == saved_kinds()[kind].format

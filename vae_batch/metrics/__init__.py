@@ -102,6 +102,7 @@ from vae_batch.metrics.samples.kernel import (
     kernel_distance_of_subsets,
     kernel_influence,
 )
+from vae_batch.metrics.samples.kernel_subsets import KernelSubsets
 from vae_batch.metrics.samples.moments import Moments
 from vae_batch.metrics.samples.nearest import nearest_distances
 from vae_batch.metrics.samples.neighbours import Neighbourhoods, neighbour_radii
@@ -138,6 +139,7 @@ __all__ = [
     "KernelDistance",
     "KernelInfluence",
     "KernelReference",
+    "KernelSubsets",
     "LabelDistribution",
     "LatentUsage",
     "LevelWithBest",

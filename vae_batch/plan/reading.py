@@ -37,11 +37,12 @@ class Reading(BaseModel):
         None,
         "Likelihood of the decoder: inferred from a final sigmoid, else to be declared.",
     )
-    sigma: Annotated[float, Field(gt=0)] | Literal["optimal"] | None = spec_field(
+    sigma: Annotated[float, Field(gt=0)] | Literal["optimal", "learned"] | None = spec_field(
         "reading",
         None,
         "Standard deviation of a gaussian likelihood (or scale of a discretised logistic) in units "
-        "of the model's value range; 'optimal' is each checkpoint's own best gaussian.",
+        "of the model's value range; 'optimal' is each checkpoint's own best gaussian, 'learned' a "
+        "second output of the decoder.",
     )
     beta: float | None = spec_field(
         "reading",
@@ -103,7 +104,7 @@ class Reading(BaseModel):
                 f"a {self.likelihood} likelihood needs its scale: squared error alone fixes none; "
                 "add --sigma (for a decoder trained with plain MSE on 0..1 images sigma = 0.7071 "
                 "makes the NLL the squared error plus a constant; for a gaussian --sigma optimal "
-                "takes each checkpoint's own best)"
+                "takes each checkpoint's own best; --sigma learned a second decoder output)"
             )
         if self.sigma is not None and self.likelihood not in ("gaussian", "discretized_logistic"):
             raise ValueError("sigma belongs to a gaussian likelihood; add --likelihood gaussian")

@@ -230,8 +230,11 @@ def _losses(row: ScoredRow) -> Scores:
 
 def _distances(row: ScoredRow) -> Scores:
     """Distances with the influence of each sample, but for a Fréchet distance that is all bias."""
+    generated = row.parts.units.get("generated")
+    if generated is None:
+        return {}
     try:
-        scores = read_influences(row.parts.stores.out, row.parts.units["generated"])
+        scores = read_influences(row.parts.stores.out, generated)
     except DamagedFileError:
         return {}
     if row.fields["fid_warning"]:

@@ -179,10 +179,12 @@ def _importance_parts(
 def _loss_parts(subject: Subject) -> dict[str, Any]:
     """The scale of a discretised likelihood, which enters its loss nonlinearly.
 
-    A gaussian's standard deviation does not: squared errors are stored, and any sigma serves.
+    A gaussian's standard deviation does not unless it is learned: squared errors are stored, and
+    any sigma serves.
     """
     reading = subject.reading
-    return {"scale": reading.sigma} if reading.likelihood == "discretized_logistic" else {}
+    enters = reading.likelihood == "discretized_logistic" or reading.sigma == "learned"
+    return {"scale": reading.sigma} if enters else {}
 
 
 def _model_parts(spec: EvaluationSpec, subject: Subject) -> dict[str, Any]:

@@ -43,6 +43,7 @@ _CONDITIONS = [
     ("second_head", _TEXT),
     ("likelihood", _TEXT),
     ("sigma", _NUMBER),
+    ("sigma_source", _TEXT),
     ("beta", _NUMBER),
 ]
 

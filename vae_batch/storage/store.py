@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +14,30 @@ from pyarrow import ArrowInvalid
 from pyarrow import fs as arrow_fs
 
 from vae_batch.plan.errors import InputError
+from vae_batch.storage.retry import Result, ShortReadError, retrying, without_credentials
 
 
 @dataclass(frozen=True)
 class Store:
     """A folder or URI (``results/``, ``file:///...``, ``s3://bucket/run``); cheap to pickle.
 
-    All paths given to its methods are relative to the root, with forward slashes.
+    All paths given to its methods are relative to the root, with forward slashes. On object
+    stores every method tries again after a transient error (``retry.is_transient``) before it
+    raises; local file systems fail at once.
+
+    Attributes:
+      root: May hold credentials; messages show ``shown``.
     """
 
     root: str
+
+    def __repr__(self) -> str:
+        return f"Store({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The root as messages and records may show it: without credentials."""
+        return without_credentials(self.root)
 
     @classmethod
     def open(cls, location: str) -> Store:
@@ -57,37 +73,62 @@ class Store:
         if self.is_local:
             _write_local(Path(target), content)
             return
-        with filesystem.open_output_stream(target) as stream:
-            stream.write(content)
+
+        def put() -> None:
+            with filesystem.open_output_stream(target) as stream:
+                stream.write(content)
+
+        self._retrying(put, "writing", path)
 
     def read(self, path: str) -> bytes:
         """Content of a file.
 
         Raises:
           FileNotFoundError: There is none.
+          OSError: It cannot be read, also after retries.
         """
         filesystem, root = self._filesystem()
-        with filesystem.open_input_file(f"{root}/{path}") as file:
-            return bytes(file.read())
+
+        def get() -> bytes:
+            with filesystem.open_input_file(f"{root}/{path}") as file:
+                content, size = bytes(file.read()), file.size()
+            if len(content) != size:
+                raise ShortReadError(f"{len(content)} bytes came of {size}")
+            return content
+
+        return self._retrying(get, "reading", path)
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
         filesystem, root = self._filesystem()
-        return bool(filesystem.get_file_info(f"{root}/{path}").type == arrow_fs.FileType.File)
+        found = self._retrying(
+            lambda: filesystem.get_file_info(f"{root}/{path}"), "looking for", path
+        )
+        return bool(found.type == arrow_fs.FileType.File)
 
     def sizes(self, path: str = "") -> dict[str, int]:
         """Name to size in bytes of the files right below a folder; empty where it is missing."""
         filesystem, root = self._filesystem()
         where = f"{root}/{path}" if path else root
         selector = arrow_fs.FileSelector(where, allow_not_found=True)
-        found = filesystem.get_file_info(selector)
+        found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", path)
         return {entry.base_name: entry.size for entry in found if entry.is_file}
 
     def delete(self, path: str) -> None:
         """Remove a file; a missing one is no error."""
         filesystem, root = self._filesystem()
-        if self.exists(path):
-            filesystem.delete_file(f"{root}/{path}")
+
+        def remove() -> None:
+            # A repeated delete may find the file gone: its first answer was lost on the way.
+            with contextlib.suppress(FileNotFoundError):
+                filesystem.delete_file(f"{root}/{path}")
+
+        self._retrying(remove, "deleting", path)
+
+    def _retrying(self, operation: Callable[[], Result], doing: str, path: str) -> Result:
+        if self.is_local:
+            return operation()
+        return retrying(operation, f"{doing} {path or 'the folder'} in {self.shown}")
 
     def _filesystem(self) -> tuple[arrow_fs.FileSystem, str]:
         return _resolve(self.root)
@@ -98,11 +139,14 @@ def _resolve(root: str) -> tuple[arrow_fs.FileSystem, str]:
     if "://" not in root:
         return arrow_fs.LocalFileSystem(), root
     try:
-        filesystem, path = arrow_fs.FileSystem.from_uri(root)
+        # Opening a bucket of no given region asks its service for it.
+        filesystem, path = retrying(lambda: arrow_fs.FileSystem.from_uri(root), f"opening {root}")
     except (ArrowInvalid, OSError) as error:
         raise InputError(
-            f"{root} cannot be opened: {error}; expected a local path or a URI such as "
-            "s3://bucket/folder, gs://bucket/folder or file:///folder"
+            without_credentials(
+                f"{root} cannot be opened: {error}; expected a local path or a URI such as "
+                "s3://bucket/folder, gs://bucket/folder or file:///folder"
+            )
         ) from None
     return filesystem, path
 

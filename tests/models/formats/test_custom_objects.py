@@ -190,6 +190,13 @@ def test_a_lambda_that_names_a_function_of_the_users() -> None:
             {"class_name": "TFOpLambda", "config": {"name": "layer", "function": "io.write_file"}},
             "calls tf.io.write_file",
         ),
+        (
+            {
+                "class_name": "SlicingOpLambda",
+                "config": {"name": "layer", "function": "io.write_file"},
+            },
+            "calls tf.io.write_file",
+        ),
         ({"class_name": "TensorFlowOpLayer", "config": {"name": "layer"}}, "the file spells out"),
     ],
 )
@@ -200,8 +207,12 @@ def test_layers_that_run_other_code_need_trust(node: dict[str, Any], words: str)
     assert objects_for(config, terms(trust=True), "d.h5") == ({}, ())
 
 
-def test_harmless_tensorflow_functions_need_none() -> None:
-    node = {"class_name": "TFOpLambda", "config": {"name": "s", "function": "math.sigmoid"}}
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [("TFOpLambda", "math.sigmoid"), ("SlicingOpLambda", "__operators__.getitem")],
+)
+def test_harmless_tensorflow_functions_need_none(layer: str, function: str) -> None:
+    node = {"class_name": layer, "config": {"name": "s", "function": function}}
     config = {"class_name": "Functional", "config": {"layers": [node]}}
     assert objects_for(config, terms(), "d.h5") == ({}, ())
 

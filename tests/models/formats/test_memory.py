@@ -201,3 +201,10 @@ def test_archives(tmp_path: Path) -> None:
 )
 def test_sizes_in_words(size: int, words: str) -> None:
     assert memory.in_words(size) == words
+
+
+def test_the_cap_that_lets_so_much_in() -> None:
+    """Twice the size, since libraries copy; none for what no host has."""
+    assert memory.cap_for(9 * GIB) == {"memory_cap": 18.0}
+    assert memory.cap_for(9 * GIB + 1) == {"memory_cap": 19.0}
+    assert memory.cap_for(1000 * GIB) == {}

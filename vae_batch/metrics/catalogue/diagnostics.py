@@ -85,7 +85,8 @@ DIAGNOSTICS = (
         "",
         "neither",
         "Share of reference images that repeat an earlier one exactly, among as many as were "
-        "generated; a property of the data and the baseline of the generated images' rate.",
+        "generated, or all where these are fewer; a property of the data and the baseline of the "
+        "generated images' rate.",
         "Equality of 8-bit pixels, no single source",
         needs=(),
     ),
@@ -108,8 +109,8 @@ DIAGNOSTICS = (
         "",
         "lower",
         "Share of generated images with another generated one no farther in an extractor's "
-        "activations than the closest hundredth of real images have one; real images score "
-        "0.01 by construction, at the same number of images only.",
+        "activations than the closest hundredth of as many real images have one, of the larger "
+        "set the first ones; real images score 0.01 by construction, at that number only.",
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("decoder", "prior", "activations"),
         requirement="100",
@@ -134,7 +135,8 @@ DIAGNOSTICS = (
         "neither",
         "Effective number of different generated images, the exponential of the entropy of "
         "their cosine similarities' eigenvalues; it rises with the number of images and with "
-        "noise, so compare it with the reference's at the same number.",
+        "noise, so compare it with the reference's, which is of as many images (of the larger "
+        "set the first ones).",
         _VENDI,
         needs=("decoder", "prior", "activations"),
     ),
@@ -144,8 +146,8 @@ DIAGNOSTICS = (
         "ref Vendi",
         "images",
         "neither",
-        "Effective number of different reference images among as many as were generated; the "
-        "baseline of the generated images' Vendi score under the same extractor.",
+        "Effective number of different reference images, of as many as the Vendi score of "
+        "generated images takes; its baseline under the same extractor.",
         _VENDI,
         needs=("activations",),
     ),

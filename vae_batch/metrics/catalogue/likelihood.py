@@ -73,7 +73,7 @@ LIKELIHOOD = (
         "lower",
         "Mean number of pixels of a test image whose predicted probability was 0, 1 or within "
         "the clip of it, where the clip and not the decoder sets the reconstruction NLL; zero "
-        "where the decoder gives logits.",
+        "where the decoder gives logits, and undefined where it gives means.",
         "The clip of keras.losses.binary_crossentropy, 1e-7",
         needs=("encoder", "decoder"),
         headline=True,

@@ -24,6 +24,13 @@ from vae_batch.metrics.samples.activation_arrays import (
     activation_array,
     require_same_dimension,
 )
+from vae_batch.metrics.samples.kernel_subsets import (
+    SUBSET_SEED,
+    SUBSET_SIZE,
+    SUBSETS,
+    KernelSubsets,
+    sums_of_subsets,
+)
 from vae_batch.metrics.validation import FloatArray
 
 BLOCK = 2048
@@ -37,18 +44,25 @@ class KernelDistance(NamedTuple):
     standard_error: float
 
 
-class KernelInfluence(NamedTuple):
-    """A `distance`, and the `influence` (n,) of each generated sample on it, with mean zero."""
-
-    distance: KernelDistance
-    influence: FloatArray
-
-
 class SubsetKernelDistance(NamedTuple):
     """`mean` and `std` (ddof 0) over random subsets, as papers print KID."""
 
     mean: float
     std: float
+
+
+class KernelInfluence(NamedTuple):
+    """A kernel distance and what it is made of.
+
+    Attributes:
+        distance: over all pairs.
+        influence: (n,) of each generated sample on it, with mean zero.
+        subsets: over random subsets; None where the reference has none.
+    """
+
+    distance: KernelDistance
+    influence: FloatArray
+    subsets: SubsetKernelDistance | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,21 +71,34 @@ class KernelReference:
 
     Attributes:
         activations: (m, d) in their own dtype.
+        subsets: random subsets whose distances are wanted beside that of all pairs, or None.
         within: (m,) float64, the sum over the other rows y' of k(y, y').
+        within_subsets: (s,) float64, the sum over the pairs of different rows of each subset.
     """
 
     activations: ActivationArray
+    subsets: KernelSubsets | None
     within: FloatArray
+    within_subsets: FloatArray
 
     @classmethod
-    def from_activations(cls, activations: ArrayLike) -> KernelReference:
+    def from_activations(
+        cls, activations: ArrayLike, subsets: KernelSubsets | None = None
+    ) -> KernelReference:
         """Reference from (m, d) activations of any real dtype, m >= 3.
 
+        Args:
+            activations: of the reference.
+            subsets: drawn for m reference rows and as many generated ones as will be compared;
+                their distances cost a twentieth of that of all pairs beside it.
+
         Raises:
-            ValueError: not 2-D, fewer than 3 samples, or non-finite (names the row).
+            ValueError: not 2-D, fewer than 3 samples, non-finite (names the row), or subsets of
+                another number of rows.
         """
         rows = activation_array("reference", activations, at_least=3)
-        return cls(rows, _sums_within(rows))
+        drawn = subsets.reference if subsets is not None else np.empty((len(rows), 0))
+        return cls(rows, subsets, *_sums_within(_Members.of("reference", rows, drawn)))
 
 
 def kernel_distance(generated: ArrayLike, reference: KernelReference | ArrayLike) -> KernelDistance:
@@ -113,9 +140,14 @@ def kernel_influence(
     if not isinstance(reference, KernelReference):
         reference = KernelReference.from_activations(reference)
     require_same_dimension(rows.shape[1], reference.activations.shape[1])
-    n, m = len(rows), len(reference.activations)
-    within = _sums_within(rows)
-    to_reference, to_generated = _sums_between(rows, reference.activations)
+    theirs, subsets = reference.activations, reference.subsets
+    n, m = len(rows), len(theirs)
+    drawn = subsets or KernelSubsets(0, np.empty((n, 0)), np.empty((m, 0)))
+    ours = _Members.of("generated", rows, drawn.generated)
+    within, within_subsets = _sums_within(ours)
+    to_reference, to_generated, between_subsets = _sums_between(
+        ours, _Members.of("reference", theirs, drawn.reference)
+    )
     value = (
         within.sum() / (n * (n - 1))
         + reference.within.sum() / (m * (m - 1))
@@ -124,48 +156,53 @@ def kernel_influence(
     variance = _jackknife_variance(within, to_reference / m)
     variance += _jackknife_variance(reference.within, to_generated / n)
     influence = 2.0 * (within / (n - 1) - to_reference / m)
+    of_subsets = None
+    if subsets is not None:
+        sums = within_subsets + reference.within_subsets
+        of_subsets = _mean_of_subsets(sums, between_subsets, subsets.size)
     distance = KernelDistance(float(value), math.sqrt(variance))
-    return KernelInfluence(distance, influence - influence.mean())
+    return KernelInfluence(distance, influence - influence.mean(), of_subsets)
 
 
 def kernel_distance_of_subsets(
     generated: ArrayLike,
     reference: ArrayLike,
-    subsets: int = 100,
-    subset_size: int = 1000,
-    seed: int = 2020,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = SUBSET_SEED,
 ) -> SubsetKernelDistance:
     """Kernel distance as the field reports it: over random subsets of both sets.
 
-    Subsets are drawn as torch-fidelity 0.4 draws them, from one `np.random.RandomState(seed)`
-    without replacement, generated first, so that both give the same numbers.
+    Where that of all pairs is wanted, too, `kernel_influence` with a `KernelReference` of subsets
+    gives both for the price of one.
 
     Args:
         generated: (n, d) activations of any real dtype.
         reference: (m, d) activations.
         subsets: number of subsets, >= 1.
         subset_size: rows of each, from 2 to the smaller of n and m.
-        seed: of the subsets.
+        seed: of the subsets, see `KernelSubsets.draw`.
 
     Raises:
         ValueError: a subset larger than a set or smaller than 2, no subsets, not 2-D,
             different d, or non-finite (names the row).
     """
-    if subsets < 1 or subset_size < 2:
-        raise ValueError(
-            "subsets: expected at least 1 subset of at least 2 samples, got "
-            f"{subsets} of {subset_size}"
-        )
-    rows = activation_array("generated", generated, at_least=subset_size)
-    others = activation_array("reference", reference, at_least=subset_size)
+    rows = activation_array("generated", generated, at_least=1)
+    others = activation_array("reference", reference, at_least=1)
     require_same_dimension(rows.shape[1], others.shape[1])
-    rng = np.random.RandomState(seed)
-    values = np.empty(subsets)
+    drawn = KernelSubsets.draw(len(rows), len(others), subsets, subset_size, seed)
+    within, between = np.empty(subsets), np.empty(subsets)
     for i in range(subsets):
-        x = rows[rng.choice(len(rows), subset_size, replace=False)].astype(np.float64)
-        y = others[rng.choice(len(others), subset_size, replace=False)].astype(np.float64)
-        within = _sums_within(x).mean() + _sums_within(y).mean()
-        values[i] = within / (subset_size - 1) - 2.0 * _kernel(x, y).mean()
+        x = rows[drawn.generated[:, i] > 0].astype(np.float64)
+        y = others[drawn.reference[:, i] > 0].astype(np.float64)
+        within[i] = _sum_of_pairs(x) + _sum_of_pairs(y)
+        between[i] = _kernel(x, y).sum()
+    return _mean_of_subsets(within, between, subset_size)
+
+
+def _mean_of_subsets(within: FloatArray, between: FloatArray, size: int) -> SubsetKernelDistance:
+    """From the sums over each subset's pairs within both sets, and between them."""
+    values = within / (size * (size - 1)) - 2.0 * between / size**2
     return SubsetKernelDistance(float(values.mean()), float(values.std()))
 
 
@@ -179,35 +216,68 @@ def _kernel(x: FloatArray, y: FloatArray) -> FloatArray:
     return kernel
 
 
-def _blocks(rows: ActivationArray, start: int = 0) -> Iterator[tuple[slice, FloatArray]]:
-    for first in range(start, len(rows), BLOCK):
-        part = slice(first, min(first + BLOCK, len(rows)))
-        yield part, rows[part].astype(np.float64)
+def _sum_of_pairs(rows: FloatArray) -> float:
+    kernel = _kernel(rows, rows)
+    np.fill_diagonal(kernel, 0.0)
+    return float(kernel.sum())
 
 
-def _sums_within(rows: ActivationArray) -> FloatArray:
-    """(n,) sum of the kernel of each row with every other row, from half of the pairs."""
-    sums = np.zeros(len(rows))
-    for part, x in _blocks(rows):
+@dataclass(frozen=True, eq=False)
+class _Members:
+    """Rows of a set, and the subsets that each is in."""
+
+    rows: ActivationArray
+    subsets: FloatArray
+
+    @classmethod
+    def of(cls, name: str, rows: ActivationArray, subsets: FloatArray) -> _Members:
+        if len(subsets) != len(rows):
+            raise ValueError(
+                f"{name}: subsets were drawn from {len(subsets)} samples, got {len(rows)}; draw "
+                "them for as many as there are"
+            )
+        return cls(rows, subsets)
+
+    def blocks(self, start: int = 0) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+        """Range, rows and memberships of some rows at a time."""
+        for first in range(start, len(self.rows), BLOCK):
+            part = slice(first, min(first + BLOCK, len(self.rows)))
+            yield part, self.rows[part].astype(np.float64), self.subsets[part]
+
+
+def _sums_within(members: _Members) -> tuple[FloatArray, FloatArray]:
+    """(n,) sum of the kernel of each row with every other row, from half of the pairs.
+
+    And (s,) that of all pairs of different rows of each subset.
+    """
+    sums, of_subsets = np.zeros(len(members.rows)), np.zeros(members.subsets.shape[1])
+    for part, x, a in members.blocks():
         kernel = _kernel(x, x)
         np.fill_diagonal(kernel, 0.0)
         sums[part] += kernel.sum(axis=1)
-        for other, y in _blocks(rows, part.stop):
+        of_subsets += sums_of_subsets(kernel, a, a)
+        for other, y, b in members.blocks(part.stop):
             kernel = _kernel(x, y)
             sums[part] += kernel.sum(axis=1)
             sums[other] += kernel.sum(axis=0)
-    return sums
+            of_subsets += 2.0 * sums_of_subsets(kernel, a, b)
+    return sums, of_subsets
 
 
-def _sums_between(rows: ActivationArray, others: ActivationArray) -> tuple[FloatArray, FloatArray]:
-    """(n,) and (m,) sums of the kernel of each row of one set with all rows of the other."""
-    to_others, to_rows = np.zeros(len(rows)), np.zeros(len(others))
-    for part, x in _blocks(rows):
-        for other, y in _blocks(others):
+def _sums_between(members: _Members, others: _Members) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(n,) and (m,) sums of the kernel of each row of one set with all rows of the other.
+
+    And (s,) that of all pairs of each subset of one with the subset of the other.
+    """
+    to_others, to_rows = np.zeros(len(members.rows)), np.zeros(len(others.rows))
+    of_subsets = np.zeros(members.subsets.shape[1])
+    for part, x, a in members.blocks():
+        for other, y, b in others.blocks():
             kernel = _kernel(x, y)
             to_others[part] += kernel.sum(axis=1)
             to_rows[other] += kernel.sum(axis=0)
-    return to_others, to_rows
+            of_subsets += sums_of_subsets(kernel, a, b)
+    return to_others, to_rows, of_subsets
 
 
 def _jackknife_variance(within: FloatArray, mean_between: FloatArray) -> float:

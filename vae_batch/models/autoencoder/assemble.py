@@ -26,6 +26,7 @@ from vae_batch.models.autoencoder.halves import (
 from vae_batch.models.autoencoder.heads import HeadRoles, PosteriorHeads
 from vae_batch.models.autoencoder.images import ImageFit, ImageShape, find_layout
 from vae_batch.models.autoencoder.labels import LabelTerms, list_ports
+from vae_batch.models.autoencoder.learned_scale import find_learned_scale
 from vae_batch.models.autoencoder.network_runs import Trial, require_finite_weights
 from vae_batch.models.autoencoder.parts import Parts, find_parts, how_to_save_halves
 from vae_batch.models.autoencoder.plug_in import networks_of_arrays
@@ -152,11 +153,17 @@ def _read_output(
         trial, terms.image_shape, reading.input_fit, reading.likelihood, stated
     )
     findings.decisions.append(output.decision)
-    return output
+    if reading.sigma != "learned":
+        return output
+    scale = find_learned_scale(trial, output.index, output.layout)
+    findings.decide("scale", f"learned, {scale.kind}", f"the decoder's output {scale.name!r}")
+    return replace(output, scale=scale)
 
 
 def _decoder_half(output: DecoderOutput, source: LatentInput | ImageInput) -> DecoderHalf:
-    return DecoderHalf(output.network, source, output.index, output.layout, output.kind)
+    return DecoderHalf(
+        output.network, source, output.index, output.layout, output.kind, output.scale
+    )
 
 
 def _free_size(decoder: Network | None, terms: Terms) -> ImageShape:

@@ -12,6 +12,7 @@ from scipy.special import expit
 from vae_batch.models.autoencoder.description import Decision, OutputKind
 from vae_batch.models.autoencoder.images import ImageLayout, ImageShape, image_shapes, read_layout
 from vae_batch.models.autoencoder.labels import list_ports
+from vae_batch.models.autoencoder.learned_scale import LearnedScale
 from vae_batch.models.autoencoder.network_runs import Trial, require_finite, tried
 from vae_batch.models.formats.network import Network
 from vae_batch.plan.errors import CheckpointError
@@ -45,6 +46,7 @@ class DecoderOutput:
       likelihood: p(x|z), declared or told by the activation.
       activation: The last, with a sigmoid that was taken off; None where it is not known.
       decision: How this was settled.
+      scale: Where the pixels' learned scale is, or None.
     """
 
     network: Network
@@ -54,6 +56,7 @@ class DecoderOutput:
     likelihood: Likelihood
     activation: str | None
     decision: Decision
+    scale: LearnedScale | None = None
 
 
 def read_decoder_output(

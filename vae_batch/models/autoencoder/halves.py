@@ -12,6 +12,7 @@ from vae_batch.models.autoencoder.description import OutputKind
 from vae_batch.models.autoencoder.heads import PosteriorHeads
 from vae_batch.models.autoencoder.images import ImageLayout, rescaled
 from vae_batch.models.autoencoder.labels import LabelInput, checked_labels, numpy_dtype
+from vae_batch.models.autoencoder.learned_scale import LearnedScale
 from vae_batch.models.autoencoder.network_runs import in_batches, require_finite
 from vae_batch.models.formats.network import Network, Port, as_float32
 from vae_batch.plan.reading import ValueRange
@@ -95,6 +96,7 @@ class DecoderHalf:
       output: Place of the images among the network's outputs.
       layout: Of the images.
       kind: What they are.
+      scale: Where their learned scale is, or None.
     """
 
     network: Network
@@ -102,11 +104,12 @@ class DecoderHalf:
     output: int
     layout: ImageLayout
     kind: OutputKind
+    scale: LearnedScale | None = None
 
     def decode(
         self, latents: Floats, labels: Array | None, present: ValueRange, batch_size: int
-    ) -> Floats:
-        """(n, H, W, C) of the model, as ``kind`` says.
+    ) -> tuple[Floats, Floats | None]:
+        """(n, H, W, C) of the model, as ``kind`` says, and the log of its learned scale.
 
         Raises:
           CheckpointError: The decoder gives a non-finite value.
@@ -115,11 +118,16 @@ class DecoderHalf:
             arrays = self.input.arrays(latents, labels, present, "model")
         else:
             arrays = self.input.arrays(latents, labels, "decoder")
-        (images,) = in_batches(
-            lambda *batch: (self.network.run(*batch)[self.output],), batch_size, *arrays
-        )
+        wanted = [self.output] if self.scale is None else [self.output, self.scale.index]
+
+        def run(*batch: Array) -> tuple[Array, ...]:
+            outputs = self.network.run(*batch)
+            return tuple(outputs[place] for place in wanted)
+
+        images, *scales = in_batches(run, batch_size, *arrays)
         require_finite(images, "decoder")
-        return self.layout.from_network(images)
+        log_scale = self.scale.log_scale(scales[0], self.layout) if self.scale else None
+        return self.layout.from_network(images), log_scale
 
 
 def _with_labels(

@@ -24,6 +24,19 @@ PROBABILITY_CLIP = 1e-7
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """What a decoder gave.
+
+    Attributes:
+      images: (n, *image_shape) float32, as ``description.output`` says.
+      log_scale: (n, *image_shape) log standard deviation, where the decoder has learned one.
+    """
+
+    images: Floats
+    log_scale: Floats | None = None
+
+
+@dataclass(frozen=True)
 class Autoencoder:
     """A checkpoint's encoder and decoder; make it with :func:`~.assemble.assemble`.
 
@@ -101,9 +114,14 @@ class Autoencoder:
         Raises:
           CheckpointError: There is no decoder, labels are missing, or a value is not finite.
         """
+        return self.decode_with_scale(latents, labels).images
+
+    def decode_with_scale(self, latents: Floats, labels: Labels | None = None) -> Decoded:
+        """As ``decode``, with the scale of each pixel where the decoder has learned one."""
         if self.decoder is None:
             raise CheckpointError(self.description.missing["decoder"])
-        return self.decoder.decode(latents, labels, self.fit.value_range, self.batch_size)
+        present = self.fit.value_range
+        return Decoded(*self.decoder.decode(latents, labels, present, self.batch_size))
 
     def to_means(self, decoded: Floats) -> Floats:
         """Decoder means in the model's value range, from what ``decode`` returned."""

@@ -136,13 +136,16 @@ def whole(file: FoundFile) -> Candidate:
 
 
 def halves(files: Iterable[tuple[Role, FoundFile]]) -> Candidate:
-    """One or two halves; the short label is from their names where these agree."""
+    """One or two halves; the short label is from their names where these agree.
+
+    Of halves in two folders the encoder's folder is in it.
+    """
     by_role = tuple(sorted(files, key=lambda half: half[0], reverse=True))
     full = full_label([file.label for _, file in by_role])
     names = [read_half(file) for _, file in by_role]
-    labels = {name.label for name in names if name is not None}
-    agree = len(labels) == 1 and None not in names
-    return Candidate(labels.pop() if agree else full, full, tuple(sorted(by_role, key=_first)))
+    labels = [name.label for name in names if name is not None]
+    agree = len(labels) == len(names) and len({label.rpartition("/")[2] for label in labels}) == 1
+    return Candidate(labels[0] if agree else full, full, tuple(sorted(by_role, key=_first)))
 
 
 def _first(half: tuple[Role, FoundFile]) -> str:

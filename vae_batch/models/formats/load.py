@@ -104,7 +104,8 @@ def _load_checked(
         raise
     except Exception as error:  # a library's or a user's; each means: cannot be loaded
         if memory.ran_out_of_memory(error):
-            raise CheckpointError(f"{who} takes more memory to load{cap}") from error
+            declare = memory.cap_for(terms.memory_cap)
+            raise CheckpointError(f"{who} takes more memory to load{cap}", declare) from error
         raise CheckpointError(
             f"{who} cannot be loaded as {known.name}: {type(error).__name__}: {str(error)[:300]}"
         ) from error

@@ -41,11 +41,12 @@ def add_latents(sheet: ScoreSheet, parts: RowParts) -> list[str]:
     warnings: list[str] = []
     logvar = stored["logvar"].astype(np.float64)
     sheet.add(lambda: _usage(mean, logvar, warnings), *_USAGE)
-    few = slice(_MOST_IMAGES)
-    seed, count = parts.spec.seed, len(mean[few])
+    first = slice(_MOST_IMAGES)
+    seed, count = parts.spec.seed, len(mean[first])
+    # The same draws as those whose reconstructions are scored.
     noise = standard_normals(seed, "posterior_noise", 0, count, mean.shape[1:])
-    draws = mean[few] + np.exp(0.5 * logvar[few]) * noise
-    sheet.add(lambda: _information(draws, mean[few], logvar[few], warnings), *_INFORMATION)
+    draws = mean[first] + np.exp(0.5 * logvar[first]) * noise
+    sheet.add(lambda: _information(draws, mean[first], logvar[first], warnings), *_INFORMATION)
     sheet.add(
         lambda: {"aggregate_prior_kl": aggregate_moment_kl(mean, logvar).kl}, "aggregate_prior_kl"
     )

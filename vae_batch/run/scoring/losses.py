@@ -111,6 +111,8 @@ def add_importance(sheet: ScoreSheet, parts: RowParts, description: Description)
         sheet.refuse("needs the model: run `vae-batch score` with --metrics iwae", *columns)
         return
     per_image = importance_per_image(parts, description)
+    if not per_image:
+        return
 
     def compute() -> Row:
         row = {"iwae_ess": float(per_image["iwae_ess"].mean())}
@@ -139,7 +141,7 @@ def sigma_in_force(parts: RowParts, description: Description) -> float | None:
 def _sigma(parts: RowParts, stored: Columns, description: Description) -> float | None:
     declared = parts.reading.sigma
     if declared != "optimal":
-        return declared
+        return declared if isinstance(declared, float) else None
     errors = stored.get("squared_error")
     if errors is None or not errors.any():
         return None

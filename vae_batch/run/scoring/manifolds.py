@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from vae_batch.metrics import (
     KernelReference,
+    KernelSubsets,
     NearDuplicateThreshold,
     Neighbourhoods,
-    kernel_distance_of_subsets,
     kernel_influence,
     manifold_scores,
     near_duplicate_rate,
@@ -17,18 +17,62 @@ from vae_batch.metrics import (
     vendi_score,
 )
 from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.defined import Row, ScoreSheet
 from vae_batch.run.scoring.samples import Rows, reference_features
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import Store
 
+#: Nearest neighbours of a row that are looked for: density and coverage use the fifth.
 _NEIGHBOURS = 5
 #: More samples with a near-duplicate than real images have, by this share, are a collapsed mode.
 _ALIKE = 0.2
+_KERNEL = ("kid", "kid_subsets", "kid_subsets_std")
 _PRECISION = ("precision", "recall", "density", "coverage")
-_VENDI = ("vendi_score", "vendi_score_reference")
-_DUPLICATES = ("near_duplicate_rate", "near_duplicate_rate_reference")
+_OF_SET = ("vendi_score", "near_duplicate_rate")
+_OF_REFERENCE = ("vendi_score_reference", "near_duplicate_rate_reference")
+
+
+def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedScore]:
+    """Kernel distance, precision and recall, density and coverage, near-duplicates, diversity.
+
+    Vendi score and near-duplicates depend on the number of images: of the larger set only the
+    first are taken, as many as the smaller one has.
+
+    Returns:
+      The kernel distance with the influence of each sample.
+    """
+    if not sheet.wants(*_KERNEL, *_PRECISION, *_OF_SET, *_OF_REFERENCE):
+        return {}
+    if not {"generated", "reference"} <= set(parts.units):
+        return {}
+    reference = _Reference(parts.stores.reference, parts.units["reference"])
+    _add_of_reference(sheet, parts, reference)
+    features = parts.columns("generated", ["features"])["features"]
+    if not features.shape[1]:
+        return {}
+    influences: dict[str, PairedScore] = {}
+    _refuse_few_for_subsets(sheet, min(len(features), len(reference)))
+    sheet.add(lambda: _kernel(features, reference, influences), *_KERNEL)
+    sheet.add(lambda: _precision(features, reference), *_PRECISION)
+    same = features[: len(reference)]
+    sheet.add(lambda: {"vendi_score": vendi_score(same)}, "vendi_score")
+    sheet.add(lambda: _near_duplicates(same, reference), "near_duplicate_rate")
+    return influences
+
+
+def _add_of_reference(sheet: ScoreSheet, parts: RowParts, reference: _Reference) -> None:
+    """Baselines, which a checkpoint has that generates nothing, too."""
+    same = min(parts.spec.samples, len(reference))
+    sheet.add(
+        lambda: {"vendi_score_reference": _vendi_of_reference(reference, same)},
+        "vendi_score_reference",
+    )
+    sheet.add(
+        lambda: {"near_duplicate_rate_reference": _duplicates_of_reference(reference)},
+        "near_duplicate_rate_reference",
+    )
 
 
 def near_duplicate_warnings(sheet: ScoreSheet) -> list[str]:
@@ -40,34 +84,6 @@ def near_duplicate_warnings(sheet: ScoreSheet) -> list[str]:
     return [f"samples are alike: {rate:.1%} have a near-duplicate ({real:.1%} of real images)"]
 
 
-def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedScore]:
-    """Kernel distance, precision and recall, density and coverage, near-duplicates, diversity.
-
-    Returns:
-      The kernel distance with the influence of each sample.
-    """
-    wanted = ("kid", "kid_subsets", *_PRECISION, *_VENDI, *_DUPLICATES)
-    if not sheet.wants(*wanted):
-        return {}
-    features = parts.columns("generated", ["features"])["features"]
-    if not features.shape[1]:
-        return {}
-    reference = _Reference(parts.stores.reference, parts.units["reference"])
-    influences: dict[str, PairedScore] = {}
-    sheet.add(lambda: _kernel(features, reference, influences), "kid")
-    sheet.add(lambda: _subsets(features, reference), "kid_subsets", "kid_subsets_std")
-    sheet.add(lambda: _precision(features, reference), *_PRECISION)
-    sheet.add(lambda: _near_duplicates(features, reference), *_DUPLICATES)
-    sheet.add(
-        lambda: {
-            "vendi_score": vendi_score(features),
-            "vendi_score_reference": _vendi_of_reference(reference, len(features)),
-        },
-        *_VENDI,
-    )
-    return influences
-
-
 @dataclass(frozen=True)
 class _Reference:
     """Where the reference's activations lie; what is made of them is kept by process."""
@@ -75,20 +91,27 @@ class _Reference:
     store: Store
     unit: Unit
 
+    def __len__(self) -> int:
+        return self.unit.samples
+
     @property
     def features(self) -> Rows:
         return reference_features(self.store, self.unit)
 
 
+def _refuse_few_for_subsets(sheet: ScoreSheet, few: int) -> None:
+    if few < SUBSET_SIZE:
+        reason = f"needs {SUBSET_SIZE} generated and reference images, found {few}"
+        sheet.refuse(reason, "kid_subsets", "kid_subsets_std")
+
+
 def _kernel(features: Rows, reference: _Reference, influences: dict[str, PairedScore]) -> Row:
-    found = kernel_influence(features, _kernel_reference(reference))
+    found = kernel_influence(features, _kernel_reference(reference, len(features)))
     influences["kid"] = PairedScore(found.distance.value, found.influence)
-    return {"kid": found.distance.value, "kid_se": found.distance.standard_error}
-
-
-def _subsets(features: Rows, reference: _Reference) -> Row:
-    found = kernel_distance_of_subsets(features, _kernel_reference(reference).activations)
-    return {"kid_subsets": found.mean, "kid_subsets_std": found.std}
+    row = {"kid": found.distance.value, "kid_se": found.distance.standard_error}
+    if found.subsets is not None:
+        row |= {"kid_subsets": found.subsets.mean, "kid_subsets_std": found.subsets.std}
+    return row
 
 
 def _precision(features: Rows, reference: _Reference) -> Row:
@@ -103,14 +126,15 @@ def _precision(features: Rows, reference: _Reference) -> Row:
 
 def _near_duplicates(features: Rows, reference: _Reference) -> Row:
     return {
-        "near_duplicate_rate": near_duplicate_rate(features, _threshold(reference)),
-        "near_duplicate_rate_reference": _duplicates_of_reference(reference),
+        "near_duplicate_rate": near_duplicate_rate(features, _threshold(reference, len(features)))
     }
 
 
 @functools.lru_cache(maxsize=2)
-def _kernel_reference(reference: _Reference) -> KernelReference:
-    return KernelReference.from_activations(reference.features)
+def _kernel_reference(reference: _Reference, samples: int) -> KernelReference:
+    enough = min(samples, len(reference)) >= SUBSET_SIZE
+    subsets = KernelSubsets.draw(samples, len(reference)) if enough else None
+    return KernelReference.from_activations(reference.features, subsets)
 
 
 @functools.lru_cache(maxsize=2)
@@ -119,8 +143,8 @@ def _neighbourhoods(reference: _Reference) -> Neighbourhoods:
 
 
 @functools.lru_cache(maxsize=4)
-def _threshold(reference: _Reference) -> NearDuplicateThreshold:
-    return NearDuplicateThreshold.from_activations(reference.features)
+def _threshold(reference: _Reference, samples: int) -> NearDuplicateThreshold:
+    return NearDuplicateThreshold.from_activations(reference.features[:samples])
 
 
 @functools.lru_cache(maxsize=4)
@@ -129,6 +153,5 @@ def _duplicates_of_reference(reference: _Reference) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def _vendi_of_reference(reference: _Reference, count: int) -> float:
-    """Of as many reference images as there are generated ones, or of all."""
-    return vendi_score(reference.features[:count])
+def _vendi_of_reference(reference: _Reference, samples: int) -> float:
+    return vendi_score(reference.features[:samples])

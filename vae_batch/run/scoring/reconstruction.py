@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_batch.metrics import MeanPsnr
 from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE
-from vae_batch.run.scoring.defined import ScoreSheet
+from vae_batch.run.scoring.defined import Row, ScoreSheet
 from vae_batch.run.scoring.losses import mean_and_error
 from vae_batch.run.scoring.stored import RowParts
 
@@ -14,15 +14,20 @@ _MEANS = ("mse", "mae", "ssim", "ms_ssim")
 def add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
     """MSE, MAE, PSNR, SSIM and MS-SSIM at the posterior mean, pixels scaled to 0..1."""
     columns = ("psnr", "perfect_reconstructions", *_MEANS)
-    if not sheet.wants(*columns):
+    if "losses" not in parts.units or not sheet.wants(*columns):
         return
     stored = parts.columns("losses", ["psnr", *_MEANS])
     if "psnr" in stored:
         psnr = MeanPsnr.from_values(stored["psnr"])
         sheet.add(lambda: {"perfect_reconstructions": psnr.perfect}, "perfect_reconstructions")
-        sheet.add(lambda: {"psnr": psnr.mean, "psnr_se": psnr.finite.standard_error}, "psnr")
+        sheet.add(lambda: _psnr(psnr), "psnr")
     for name in _MEANS:
         if name in stored:
             sheet.add(lambda name=name: mean_and_error(name, stored[name]), name)
     sheet.refuse(f"needs images of at least {WINDOW_SIDE} pixels a side", "ssim")
     sheet.refuse(f"needs images of at least {MULTISCALE_SIDE} pixels a side", "ms_ssim")
+
+
+def _psnr(psnr: MeanPsnr) -> Row:
+    error = {"psnr_se": psnr.finite.standard_error} if psnr.finite.count > 1 else {}
+    return {"psnr": psnr.mean, **error}

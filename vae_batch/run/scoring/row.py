@@ -8,6 +8,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
+from vae_batch.plan import Reading
 from vae_batch.run.plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.defined import ScoreSheet, undefined_metrics
 from vae_batch.run.scoring.influences import write_influences
@@ -70,6 +71,11 @@ def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
     }
 
 
+def _sigma_source(reading: Reading) -> str | None:
+    """Whether a scale was declared, is the checkpoint's own best, or is learned."""
+    return "declared" if isinstance(reading.sigma, float) else reading.sigma
+
+
 def now() -> str:
     """The time of a score, UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -113,6 +119,7 @@ def scores_of(parts: RowParts) -> dict[str, Any]:
         "model_format": description.format,
         "likelihood": description.likelihood,
         "sigma": sigma_in_force(parts, description),
+        "sigma_source": _sigma_source(parts.reading),
         "model_range": description.value_range,
         "second_head": description.second_head,
         "condition": description.condition,

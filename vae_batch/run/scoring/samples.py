@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from vae_batch.metrics import (
     CorrectedFrechetDistance,
     FrechetReference,
+    InceptionScore,
+    LabelDistribution,
     Moments,
     bias_dominated,
     corrected_inception_score,
@@ -25,7 +28,7 @@ from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.defined import Row, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts, read_all, read_reduction
-from vae_batch.storage import Store, read_receipt
+from vae_batch.storage import Store
 
 Rows = npt.NDArray[Any]
 
@@ -34,64 +37,55 @@ _INCEPTION = ("inception_score", "inception_score_std", "inception_score_correct
 
 
 def add_sample_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedScore]:
-    """FID and Inception Score, with their uncertainty.
+    """FID and Inception Score, with their uncertainty, and the FID of reconstructions.
 
     Returns:
       Scores with the influence of each sample, for paired differences between checkpoints.
     """
-    reduction = parts.reduction("generated")
-    if reduction.moments is None:
-        return {}
-    store, unit = parts.store_of("generated"), parts.units["generated"]
-    receipt = read_receipt(store, unit, unit.shards()[0].name)
-    sheet.values |= {
-        "feature_dim": reduction.moments.dimension,
-        "device": receipt.device if receipt else None,
-    }
-    influences = _frechet(sheet, parts, reduction.moments)
-    if not reduction.labels:
-        sheet.refuse("the extractor gives no class probabilities", *_INCEPTION)
-    if sheet.wants(*_INCEPTION):
-        probabilities = read_all(store, unit, ["probabilities"])["probabilities"]
-        sheet.add(
-            lambda: _inception(inception_score_of_splits(list(reduction.labels)), probabilities),
-            *_INCEPTION,
-        )
-        divergences = inception_divergences(probabilities)
-        influences["inception_score"] = _log_score(divergences)
-    if "reconstructed" not in parts.units:
-        reason = "needs the model: run `vae-batch score` with --metrics reconstruction_fid"
-        sheet.refuse(reason, "reconstruction_fid")
-    if sheet.wants("reconstruction_fid"):
-        sheet.add(lambda: _reconstruction(parts), "reconstruction_fid")
+    influences: dict[str, PairedScore] = {}
+    if "generated" in parts.units:
+        reduction = parts.reduction("generated")
+        if reduction.moments is not None:
+            sheet.values["feature_dim"] = reduction.moments.dimension
+            influences |= _add_frechet(sheet, parts, reduction.moments)
+            influences |= _add_inception(sheet, parts, reduction.labels)
+    if "reconstructed" in parts.units:
+        _add_reconstruction(sheet, parts)
     return influences
 
 
-def _frechet(sheet: ScoreSheet, parts: RowParts, moments: Moments) -> dict[str, PairedScore]:
+def _add_frechet(sheet: ScoreSheet, parts: RowParts, moments: Moments) -> dict[str, PairedScore]:
+    """The distance, its correction and extrapolation.
+
+    Its influences go with the corrected distance where that is sound, so that differences
+    between checkpoints are freed of their biases, too.
+    """
     if not sheet.wants("fid", *_CORRECTED, "fid_infinity"):
         return {}
-    real = reference_factor(parts.stores.reference, parts.units["reference"])
+    reference = parts.units["reference"]
     features = parts.columns("generated", ["features"])["features"]
-    source = moments if moments.count >= moments.dimension else features
-    fid = frechet_distance(source, real)
-    sheet.add(lambda: {"fid": fid}, "fid")
-    few, dimension = min(moments.count, real.source.count), moments.dimension
-    value = fid
-    if bias_dominated(moments.count, real.source.count, dimension):
-        warning = f"bias-dominated: {few} images for {dimension} feature dimensions (n < 5 d)"
+
+    def real() -> FrechetReference:
+        return reference_factor(parts.stores.reference, reference)
+
+    count, dimension = moments.count, moments.dimension
+    source = moments if count >= dimension else features
+    sheet.add(lambda: {"fid": frechet_distance(source, real())}, "fid")
+    if "fid" in sheet.values and bias_dominated(count, reference.samples, dimension):
+        few = f"{min(count, reference.samples)} images for {dimension} feature dimensions"
+        warning = f"bias-dominated: {few} (n < 5 d)"
         sheet.values["fid_warning"] = f"{warning}; compare at equal n only"
         sheet.refuse(f"{warning}; no interval is sound", *_CORRECTED)
-    elif sheet.wants(*_CORRECTED):
-        corrected = CorrectedFrechetDistance.from_activations(features, real)
-        value = corrected.value
-        sheet.add(lambda: _interval(corrected), *_CORRECTED)
-    sheet.add(lambda: {"fid_infinity": frechet_distance_infinity(features, real)}, "fid_infinity")
-    if not sheet.wants("fid"):
+    sheet.add(lambda: _corrected(features, real()), *_CORRECTED)
+    sheet.add(lambda: {"fid_infinity": frechet_distance_infinity(features, real())}, "fid_infinity")
+    if "fid" not in sheet.values:
         return {}
-    return {"fid": PairedScore(value, frechet_influence(features, real))}
+    value = sheet.values.get("fid_corrected", sheet.values["fid"])
+    return {"fid": PairedScore(value, frechet_influence(features, real()))}
 
 
-def _interval(corrected: CorrectedFrechetDistance) -> Row:
+def _corrected(features: Rows, real: FrechetReference) -> Row:
+    corrected = CorrectedFrechetDistance.from_activations(features, real)
     interval = corrected.interval()
     if interval is None:
         raise ValueError("too few images for an interval")
@@ -103,7 +97,22 @@ def _interval(corrected: CorrectedFrechetDistance) -> Row:
     }
 
 
-def _inception(score: Any, probabilities: Rows) -> Row:  # noqa: ANN401
+def _add_inception(
+    sheet: ScoreSheet, parts: RowParts, labels: Sequence[LabelDistribution]
+) -> dict[str, PairedScore]:
+    if not labels:
+        sheet.refuse("the extractor gives no class probabilities", *_INCEPTION)
+    if not sheet.wants(*_INCEPTION):
+        return {}
+    probabilities = parts.columns("generated", ["probabilities"])["probabilities"]
+    score = inception_score_of_splits(labels)
+    sheet.add(lambda: _inception(score, probabilities), *_INCEPTION)
+    if "inception_score" not in sheet.values:
+        return {}
+    return {"inception_score": _log_score(inception_divergences(probabilities))}
+
+
+def _inception(score: InceptionScore, probabilities: Rows) -> Row:
     corrected = corrected_inception_score(probabilities)
     return {
         "inception_score": score.mean,
@@ -115,21 +124,26 @@ def _inception(score: Any, probabilities: Rows) -> Row:  # noqa: ANN401
 
 
 def _log_score(divergences: Rows) -> PairedScore:
-    """The score of all images at once; its influence by the chain rule from that of its log."""
+    """The score of all images at once; its influences are those on its log, by the chain rule."""
     score = math.exp(float(divergences.mean()))
     return PairedScore(score, score * (divergences - divergences.mean()))
 
 
-def _reconstruction(parts: RowParts) -> Row:
+def _add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
     """Fréchet distance of reconstructions of the reference images from those images."""
     moments = parts.reduction("reconstructed").moments
-    if moments is None:
-        raise ValueError("the checkpoint has no reconstructions")
-    real = reference_factor(parts.stores.reference, parts.units["reference"])
-    if moments.count >= moments.dimension:
-        return {"reconstruction_fid": frechet_distance(moments, real)}
-    features = parts.columns("reconstructed", ["features"])["features"]
-    return {"reconstruction_fid": frechet_distance(features, real)}
+    if moments is None or not sheet.wants("reconstruction_fid"):
+        return
+    sheet.values.setdefault("feature_dim", moments.dimension)
+
+    def compute() -> Row:
+        source: Moments | Rows = moments
+        if moments.count < moments.dimension:
+            source = parts.columns("reconstructed", ["features"])["features"]
+        real = reference_factor(parts.stores.reference, parts.units["reference"])
+        return {"reconstruction_fid": frechet_distance(source, real)}
+
+    sheet.add(compute, "reconstruction_fid")
 
 
 @functools.lru_cache(maxsize=4)

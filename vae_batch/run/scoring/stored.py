@@ -19,6 +19,7 @@ from vae_batch.storage import (
     decode_arrays,
     decode_columns,
     decode_reduction,
+    read_receipt,
     read_verified,
 )
 
@@ -64,6 +65,13 @@ class RowParts:
     def reduction(self, kind: str) -> Reduction:
         """Moments and label distributions of a unit of activations."""
         return read_reduction(self.store_of(kind), self.units[kind])
+
+    def device(self) -> str | None:
+        """Kind of device that computed the row's files, by the receipt of the first."""
+        kind = next(kind for kind in ("generated", "losses", "gallery") if kind in self.units)
+        unit = self.units[kind]
+        receipt = read_receipt(self.store_of(kind), unit, unit.shards()[0].name)
+        return receipt.device if receipt else None
 
     def description(self) -> Description:
         """What the checkpoint turned out to be."""

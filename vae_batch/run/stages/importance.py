@@ -12,8 +12,8 @@ from vae_batch.run.recipe import Recipe
 from vae_batch.run.stages.inputs import Array, Arrays, reference_rows
 from vae_batch.run.stages.observation import observed
 
-#: Pixel values decoded at once: 256 MiB in float32.
-_PIXELS_AT_ONCE = 2**26
+#: Pixel values decoded at once; their losses take five float64 arrays of 32 MiB.
+_PIXELS_AT_ONCE = 2**22
 
 
 def importance_of_checkpoint(
@@ -51,7 +51,7 @@ def _weights(recipe: Recipe, vae: Autoencoder, reading: Reading, start: int, sto
     noise = standard_normals(recipe.spec.seed, "importance", start, stop, shape)
     spread = np.exp(0.5 * logvar.astype(np.float64))[:, None]
     latents = mean[:, None].astype(np.float64) + spread * noise
-    decoded = vae.decode(
+    decoded = vae.decode_with_scale(
         latents.reshape(-1, *mean.shape[1:]).astype(np.float32),
         None if labels is None else np.repeat(labels, draws),
     )

@@ -45,17 +45,16 @@ def losses_of_checkpoint(
     columns["mean"] = latents = mean
     if logvar is not None:
         columns |= {"logvar": logvar, "kl": _kl(mean, logvar, start)}
-        noise = standard_normals(recipe.spec.seed, "posterior_noise", start, stop, mean.shape[1:])
-        latents = mean + np.exp(0.5 * logvar) * noise
+        latents = _drawn(recipe.spec.seed, mean, logvar, start)
     if "decoder" in missing:
         return columns
-    at_mean = vae.decode(mean, labels)
-    drawn = at_mean if logvar is None else vae.decode(latents, labels)
+    at_mean = vae.decode_with_scale(mean, labels)
+    drawn = at_mean if logvar is None else vae.decode_with_scale(latents, labels)
     return {
         **columns,
         **observed(vae, reading, drawn, images),
         **observed(vae, reading, at_mean, images, "_at_mean"),
-        **_reconstruction_errors(vae, at_mean, images),
+        **_reconstruction_errors(vae, at_mean.images, images),
     }
 
 
@@ -85,3 +84,18 @@ def _kl(mean: Floats, logvar: Floats, start: int) -> npt.NDArray[np.float64]:
         return gaussian_kl(mean, logvar)
     except ValueError as error:
         raise CheckpointError(f"the posterior of images from {start}: {error}") from error
+
+
+def _drawn(seed: int, mean: Floats, logvar: Floats, start: int) -> Floats:
+    """One draw from each image's posterior, rounded to float32 once."""
+    noise = standard_normals(seed, "posterior_noise", start, start + len(mean), mean.shape[1:])
+    with np.errstate(over="ignore"):
+        drawn = (mean + np.exp(0.5 * logvar.astype(np.float64)) * noise).astype(np.float32)
+    wrong = ~np.isfinite(drawn).reshape(len(drawn), -1).all(axis=1)
+    if wrong.any():
+        raise CheckpointError(
+            f"the posterior of image {start + int(np.argmax(wrong))} is too wide for float32 (log "
+            f"variances up to {logvar.max():.4g}); the encoder diverged, or this output is no log "
+            "variance (--second-head)"
+        )
+    return drawn

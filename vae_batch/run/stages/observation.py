@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,8 +11,9 @@ from vae_batch.metrics import bernoulli_nll, bernoulli_nll_from_probabilities
 from vae_batch.metrics.likelihood.families import (
     continuous_bernoulli_nll,
     discretized_logistic_nll,
+    gaussian_nll_of_scales,
 )
-from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.autoencoder.vae import PROBABILITY_CLIP, Autoencoder, Decoded
 from vae_batch.models.image_range import bounds_of
 from vae_batch.plan import CheckpointError, Reading
 from vae_batch.run.stages.inputs import Arrays, Floats
@@ -20,7 +23,7 @@ _GREY_STEPS = 255
 
 
 def observed(
-    vae: Autoencoder, reading: Reading, decoded: Floats, images: Floats, suffix: str = ""
+    vae: Autoencoder, reading: Reading, found: Decoded, images: Floats, suffix: str = ""
 ) -> Arrays:
     """Loss of each image under its decoding.
 
@@ -30,26 +33,29 @@ def observed(
     Args:
       vae: What ``decoded`` came from.
       reading: The declared scale of a discretised logistic.
-      decoded: (n, H, W, C) as ``vae.description.output`` says.
+      found: Decoded images, and their scale where it is learned.
       images: (n, H, W, C) in the model's range.
       suffix: Of the columns' names.
 
     Returns:
       ``squared_error`` (n,) in squared units of the model's range for a gaussian; else
-      ``reconstruction_nll`` (n,) nats, with ``clipped_pixels`` (n,) for probabilities.
+      ``reconstruction_nll`` (n,) nats, with ``clipped_pixels`` (n,) int64 for probabilities.
     """
-    likelihood = vae.description.likelihood
-    if likelihood == "gaussian":
-        return {f"squared_error{suffix}": _squared_error(decoded, images)}
+    likelihood, decoded = vae.description.likelihood, found.images
     name = f"reconstruction_nll{suffix}"
+    if likelihood == "gaussian":
+        if found.log_scale is not None:
+            return {name: gaussian_nll_of_scales(decoded, found.log_scale, images)}
+        return {f"squared_error{suffix}": _squared_error(decoded, images)}
     if likelihood == "discretized_logistic":
-        return {name: _discretized_logistic(vae, reading, decoded, images)}
+        return {name: _discretized_logistic(vae, reading, found, images)}
+    if vae.description.output == "logits":
+        family = bernoulli_nll if likelihood == "bernoulli" else continuous_bernoulli_nll
+        return {name: family(decoded, images)}
+    nll, clipped = bernoulli_nll_from_probabilities(decoded, images, PROBABILITY_CLIP)
     if likelihood == "continuous_bernoulli":
-        return {name: continuous_bernoulli_nll(vae.to_logits(decoded), images)}
-    if vae.description.output == "probabilities":
-        nll, clipped = bernoulli_nll_from_probabilities(decoded, images)
-        return {name: nll, f"clipped_pixels{suffix}": clipped.astype(np.int64)}
-    return {name: bernoulli_nll(decoded, images)}
+        nll = continuous_bernoulli_nll(vae.to_logits(decoded), images)
+    return {name: nll, f"clipped_pixels{suffix}": clipped}
 
 
 def _squared_error(decoded: Floats, images: Floats) -> npt.NDArray[np.float64]:
@@ -58,16 +64,21 @@ def _squared_error(decoded: Floats, images: Floats) -> npt.NDArray[np.float64]:
 
 
 def _discretized_logistic(
-    vae: Autoencoder, reading: Reading, decoded: Floats, images: Floats
+    vae: Autoencoder, reading: Reading, found: Decoded, images: Floats
 ) -> npt.NDArray[np.float64]:
+    low, high = bounds_of(vae.description.value_range)
+    step = (high - low) / _GREY_STEPS
+    # Pixels are 8-bit levels; padding and ranges leave them so up to float32's rounding.
+    levels = low + step * np.rint((images.astype(np.float64) - low) / step)
+    log_scale = _log_scale(reading) if found.log_scale is None else found.log_scale
+    return discretized_logistic_nll(found.images, log_scale, levels, step, low, high)
+
+
+def _log_scale(reading: Reading) -> float:
     if not isinstance(reading.sigma, float):
         raise CheckpointError(
             "a discretised logistic needs the scale of its logistic distribution; declare "
             "--sigma S in units of the model's value range",
             {"sigma": 0.1},
         )
-    low, high = bounds_of(vae.description.value_range)
-    step = (high - low) / _GREY_STEPS
-    # Pixels are 8-bit levels; padding and ranges leave them so up to float32's rounding.
-    levels = low + step * np.rint((images.astype(np.float64) - low) / step)
-    return discretized_logistic_nll(decoded, np.log(reading.sigma), levels, step, low, high)
+    return math.log(reading.sigma)

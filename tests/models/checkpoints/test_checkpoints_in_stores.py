@@ -1,0 +1,84 @@
+"""Checkpoints behind URIs: a file, a pair and a SavedModel's folder score as local ones do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models.formats.same_vae import SavedVae, saved_kinds
+from serial_runs import rows_of, score, settings_of
+
+#: Kinds, and the name of each in a store.
+STORED = {"keras_single": "vae.keras", "h5_pair": "pair", "saved_model": "graph"}
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from toy_models import save_classifier
+
+    path = tmp_path_factory.mktemp("stores") / "extractor.keras"
+    save_classifier(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The address of a bucket of a real S3 API, with NAME in the place of a path."""
+    moto_server = pytest.importorskip("moto.server", reason="moto is missing: install '.[s3]'")
+    from pyarrow import fs
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        filesystem, _ = fs.FileSystem.from_uri(f"s3://models/?{query}&allow_bucket_creation=true")
+        filesystem.create_dir("models")
+        for kind, name in STORED.items():
+            upload(filesystem, saved_kinds()[kind], f"models/{name}")
+        yield f"s3://models/NAME?{query}"
+        server.stop()
+
+
+def upload(filesystem: object, saved: SavedVae, target: str) -> None:
+    source = Path(saved.path)
+    files = [path for path in source.rglob("*") if path.is_file()] or [source]
+    for path in files:
+        inner = path.relative_to(source).as_posix()
+        stream = filesystem.open_output_stream(f"{target}/{inner}".removesuffix("/."))  # type: ignore[attr-defined]
+        with stream:
+            stream.write(path.read_bytes())
+
+
+def check(uris: list[str], classifier: Path, out: Path) -> None:
+    rows = rows_of(score(settings_of(uris, classifier, out)))
+    local = saved_kinds()["keras_pair"].path
+    (expected,) = rows_of(score(settings_of([local], classifier, out / "local"))).values()
+    assert len(rows) == len(uris)
+    for row in rows.values():
+        assert (row["status"], row["reason"]) == ("scored", None)
+        np.testing.assert_allclose(row["elbo"], expected["elbo"], rtol=1e-6)
+        np.testing.assert_allclose(row["fid"], expected["fid"], rtol=1e-6)
+
+
+def test_file_uris(classifier: Path, tmp_path: Path) -> None:
+    check([Path(saved_kinds()[k].path).as_uri() for k in STORED], classifier, tmp_path / "out")
+
+
+def test_an_object_store(bucket: str, classifier: Path, tmp_path: Path) -> None:
+    uris = [bucket.replace("NAME", name) for name in STORED.values()]
+    check(uris, classifier, tmp_path / "out")
+
+
+def test_a_whole_bucket(bucket: str, classifier: Path, tmp_path: Path) -> None:
+    """Found by listing it; labels have no query."""
+    uri = bucket.replace("NAME", "").replace("//models/", "//models")
+    rows = rows_of(score(settings_of([uri], classifier, tmp_path / "out")))
+    assert set(rows) == {f"s3://models/{name}" for name in STORED.values()}
+    assert {row["status"] for row in rows.values()} == {"scored"}

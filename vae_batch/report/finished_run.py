@@ -1,0 +1,71 @@
+"""A run as those who show it need it: rows, comparisons, selection and pictures of one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from vae_batch.plan import InputError
+from vae_batch.report.gallery import Gallery
+from vae_batch.run.record import RunRecord, read_record
+from vae_batch.run.selecting import Selection, read_selection
+from vae_batch.storage import (
+    DamagedFileError,
+    Store,
+    decode_arrays,
+    read_comparisons,
+    read_scores,
+    read_verified,
+)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What an output folder holds of a run that has scored something.
+
+    Attributes:
+        store: the output folder.
+        record: which units its rows are made of.
+        scores: the score table.
+        comparisons: paired differences, as `read_comparisons` gives them.
+        selection: which checkpoint was found best; None where none was.
+    """
+
+    store: Store
+    record: RunRecord
+    scores: pd.DataFrame
+    comparisons: list[dict[str, Any]]
+    selection: Selection | None
+
+    @classmethod
+    def open(cls, out: str) -> FinishedRun:
+        """The run of an output folder or URI.
+
+        Raises:
+            InputError: the folder holds no run, or nothing has been scored yet.
+        """
+        store = Store.open(out)
+        record, scores = read_record(store), read_scores(store)
+        if record is None or scores.empty:
+            raise InputError(
+                f"{store.root} holds no scored rows; give the --out folder of a `vae-batch score` "
+                "that has scored at least one checkpoint"
+            )
+        return cls(store, record, scores, read_comparisons(store), read_selection(store))
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Labels of all checkpoints, in table order."""
+        return list(dict.fromkeys(self.scores["checkpoint"]))
+
+    def gallery(self, checkpoint: str) -> Gallery:
+        """Stored pictures of a checkpoint; none where they are missing or damaged."""
+        units = [row.units["gallery"] for row in self.record.rows if row.checkpoint == checkpoint]
+        for unit in units[:1]:
+            try:
+                return decode_arrays(read_verified(self.store, unit, unit.shards()[0].name))
+            except DamagedFileError:
+                break
+        return {}

@@ -1,0 +1,199 @@
+"""The job from Python: ``vae_batch.score(...)`` gives ``Results``, which a notebook shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from vae_batch.commands.exit_codes import stderr_console
+from vae_batch.evaluation import evaluate
+from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
+from vae_batch.report.bundle import FIGURES, PAGE
+from vae_batch.report.finished_run import FinishedRun
+from vae_batch.report.gallery import Gallery
+from vae_batch.report.notebook_view import notebook_html
+from vae_batch.run.progress import ProgressDisplay, TerminalProgress
+from vae_batch.run.selecting import Selection
+from vae_batch.storage import Store, read_score_rows
+from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
+from vae_batch.storage.score_table import SCHEMA as SCORES
+
+#: Arrow types as pandas' nullable ones, so that a null never becomes NaN or a count a float.
+_NULLABLE = {
+    pa.int64(): pd.Int64Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+    pa.string(): pd.StringDtype(),
+}
+
+Spec = EvaluationSpec | Mapping[str, Any] | str | os.PathLike[str]
+
+
+def score(
+    spec: Spec | None = None, *, progress: ProgressDisplay | None = None, **settings: object
+) -> Results:
+    """Score every checkpoint of a spec and open what was found.
+
+    ``score("nightly.toml", samples=2000)`` and ``score(checkpoints="runs/", reference="mnist")``
+    take the keys of the TOML file; settings win over the spec. Running it again computes only
+    what is missing.
+
+    Args:
+      spec: An ``EvaluationSpec``, its keys in a mapping, or the path of a TOML spec.
+      progress: Told what happens, as ``vae_batch.run.progress.Silent`` is; default lines or a bar
+        on stderr.
+      settings: Keys of the spec.
+
+    Raises:
+      InputError: Something given cannot be used; nothing already done is lost.
+    """
+    settled = _spec(spec, settings)
+    if progress is not None:
+        evaluate(settled, progress)
+    else:
+        with TerminalProgress(stderr_console()) as display:
+            evaluate(settled, display)
+    return Results.open(settled.out)
+
+
+def _spec(spec: Spec | None, settings: Mapping[str, Any]) -> EvaluationSpec:
+    if spec is None:
+        return make_spec(settings, source="score()")
+    if isinstance(spec, EvaluationSpec):
+        return make_spec({**spec.model_dump(), **settings}, source="score()")
+    if isinstance(spec, Mapping):
+        return make_spec({**spec, **settings}, source="score()")
+    path = os.fspath(spec)
+    if not path.endswith(".toml"):
+        raise InputError(
+            f"score({path!r}): expected the path of a .toml spec, an EvaluationSpec or a mapping; "
+            f"checkpoints are given as score(checkpoints={path!r}, reference=...)"
+        )
+    return make_spec({**read_toml(path), **settings}, source=path)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run: its table, its comparisons, its pictures and its page.
+
+    Everything is read when it is first asked for, from a folder or an object store.
+
+    Attributes:
+      run: The run's rows as stored.
+    """
+
+    run: FinishedRun
+
+    @classmethod
+    def open(cls, out: str | os.PathLike[str]) -> Results:
+        """The results of a run's output folder or URI.
+
+        Raises:
+          InputError: The folder holds no run, or nothing has been scored yet.
+        """
+        return cls(FinishedRun.open(os.fspath(out)))
+
+    @property
+    def out(self) -> str:
+        """The output folder or URI."""
+        return self.run.store.root
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The score table, one row a checkpoint and extractor, in nullable types."""
+        return _frame(read_score_rows(self.run.store), SCORES)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Each checkpoint against the best and the one before it; empty where none were made."""
+        return _frame(self.run.comparisons, COMPARISONS)
+
+    @property
+    def selection(self) -> Selection | None:
+        """Which checkpoint is best, and what cannot be told from it; None where none was found."""
+        return self.run.selection
+
+    @property
+    def figures(self) -> Figures:
+        """The figures as PNG, by name."""
+        return Figures(self.run.store.folder(FIGURES))
+
+    def gallery(self, checkpoint: str) -> Gallery:
+        """Stored pictures of a checkpoint as arrays, uint8 (..., H, W, C); empty where none are.
+
+        Args:
+          checkpoint: Its label, as in the table.
+
+        Raises:
+          InputError: The run has no such checkpoint.
+        """
+        if checkpoint not in self.run.checkpoints:
+            known = ", ".join(self.run.checkpoints[:10])
+            raise InputError(f"{self.out} has no checkpoint {checkpoint!r}; it has {known}")
+        return self.run.gallery(checkpoint)
+
+    @property
+    def page(self) -> str:
+        """The page, one self-contained HTML document.
+
+        Raises:
+          InputError: It has not been written.
+        """
+        try:
+            return self.run.store.read(PAGE).decode()
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.out} has no {PAGE}; write it with `vae-batch report {self.out}`"
+            ) from None
+
+    def __repr__(self) -> str:
+        labels = self.run.checkpoints
+        failed = set(self.run.scores["checkpoint"][self.run.scores["status"] == "failed"])
+        said = f"; {self.selection.sentence}" if self.selection else ""
+        return f"<Results of {len(labels)} checkpoints, {len(failed)} failed, in {self.out}{said}>"
+
+    def _repr_html_(self) -> str:
+        strip = self.figures.get("film-strip")
+        return notebook_html(self.run.scores, self.selection, strip, self.out)
+
+
+def _frame(rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    return pa.Table.from_pylist(rows, schema=schema).to_pandas(types_mapper=_NULLABLE.get)
+
+
+class Picture(bytes):
+    """The bytes of a PNG, which a notebook shows."""
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+
+class Figures(Mapping[str, Picture]):
+    """PNG files of a folder by name without suffix, such as ``film-strip``; read when asked for."""
+
+    def __init__(self, folder: Store) -> None:
+        """Figures of ``folder``; it may be missing, and then holds none."""
+        self._folder = folder
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        files = sorted(self._folder.sizes())
+        return {name.removesuffix(".png"): name for name in files if name.endswith(".png")}
+
+    def __getitem__(self, name: str) -> Picture:
+        return Picture(self._folder.read(self._names[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"Figures({', '.join(self)})"

@@ -1,0 +1,122 @@
+"""Which errors of object stores pass by themselves, and how often they are waited for."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+
+#: As pyarrow words them: S3 by the SDK's error name or the HTTP status, Google by status name,
+#: Azure by error code. pyarrow raises a plain OSError for all of them.
+_TRANSIENT = re.compile(
+    r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING|REQUEST_TIMEOUT"
+    r"|REQUEST_EXPIRED|NETWORK_CONNECTION)\b"
+    r"|HTTP status (408|429|5\d\d)\b"
+    r"|\b(UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED|INTERNAL): "
+    r"|\b(ServerBusy|OperationTimedOut|InternalError)\b"
+)
+
+#: A certificate that is not trusted now will not be in a second; S3 words it as a network error.
+_LASTING = re.compile(r"curlCode: (51|58|60|77|83|90|91)\b")
+
+_USER = re.compile(r"(?<=://)[^\s@?'\"]*:[^\s@?'\"]*@")
+
+#: Parameters of a URI that hold no secret; the values of all others are not shown.
+_OPEN = (
+    "region|scheme|endpoint_override|allow_bucket_(?:creation|deletion)|anonymous|tls_ca_[a-z_]+"
+)
+_SECRET = re.compile(rf"([?&](?!(?:{_OPEN})=)[A-Za-z_.-]+=)[^&\s'\"]*")
+
+
+class ShortReadError(OSError):
+    """A body ended before its length; pyarrow returns what came without an error."""
+
+
+@dataclass(frozen=True)
+class Retries:
+    """How often an operation is tried, and how long is waited in between.
+
+    Before attempt k + 1 a time is waited that is uniform between half and all of
+    ``min(longest, first * 2**(k - 1))``, so that many workers do not come back at once.
+
+    Attributes:
+      attempts: In all.
+      first: Longest wait before the second attempt, in seconds.
+      longest: Of any wait, in seconds.
+    """
+
+    attempts: int = 6
+    first: float = 1.0
+    longest: float = 20.0
+
+    def wait(self, failures: int) -> float:
+        """Seconds to wait after so many failures, drawn anew each time."""
+        most = min(self.longest, self.first * 2.0 ** (failures - 1))
+        return most * random.uniform(0.5, 1.0)
+
+
+#: pyarrow's S3 client itself tries a failing request 31 times within 6 s before it raises; so
+#: these add up to an outage of about a minute.
+RETRIES = Retries()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same operation may succeed in a moment.
+
+    Missing files and refused permissions are not transient, whatever their text.
+    """
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError | ShortReadError):
+        return True
+    text = str(error)
+    return (
+        isinstance(error, OSError) and bool(_TRANSIENT.search(text)) and not _LASTING.search(text)
+    )
+
+
+def retrying(
+    operation: Callable[[], Result],
+    what: str,
+    retries: Retries | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Result:
+    """Result of an operation, tried again while its error is transient.
+
+    Args:
+      operation: Safe to repeat.
+      what: It does, for the message; may hold a URI, whose credentials are not shown.
+      retries: How often; :data:`RETRIES` when None.
+      sleep: Waits so many seconds.
+
+    Raises:
+      OSError: It failed every time; the message names the last error.
+      Exception: What the operation raised, where that is not transient.
+    """
+    policy = retries or RETRIES
+    for failures in range(1, policy.attempts + 1):
+        try:
+            return operation()
+        except OSError as error:
+            if not is_transient(error):
+                raise
+            said, last = without_credentials(f"{what}: {error}"), error
+        if failures < policy.attempts:
+            seconds = policy.wait(failures)
+            _log.warning("attempt %d of %d failed, the next in %.1f s: %s",
+                         failures, policy.attempts, seconds, said)  # fmt: skip
+            sleep(seconds)
+    raise OSError(f"the object store failed {policy.attempts} times; last, {said}") from last
+
+
+def without_credentials(text: str) -> str:
+    """A text whose URIs show no ``key:secret@``, and of their query only what is surely open."""
+    return _SECRET.sub(r"\1***", _USER.sub("", text))
