@@ -114,6 +114,13 @@ class Store:
         found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", path)
         return {entry.base_name: entry.size for entry in found if entry.is_file}
 
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders right below a folder, in order; empty where it is missing."""
+        filesystem, root = self._filesystem()
+        selector = arrow_fs.FileSelector(f"{root}/{path}" if path else root, allow_not_found=True)
+        found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", path)
+        return sorted(e.base_name for e in found if e.type == arrow_fs.FileType.Directory)
+
     def delete(self, path: str) -> None:
         """Remove a file; a missing one is no error."""
         filesystem, root = self._filesystem()

@@ -43,6 +43,18 @@ def test_wildcards_and_step_pair_the_halves(tmp_path: Path) -> None:
     }
 
 
+def test_halves_in_two_folders_are_called_by_the_encoders(tmp_path: Path) -> None:
+    """Where that is another checkpoint's label too, the full one stands."""
+    touch_all(tmp_path, "runs/a/enc-1.h5 models/a/dec-1.h5 runs/b/enc-1.h5 models/b/dec-1.h5")
+    assert pairs(tmp_path, "runs/*/enc-{step}.h5", "models/*/dec-{step}.h5") == {
+        "runs/a/1": (1, "runs/a/enc-1.h5", "models/a/dec-1.h5"),
+        "runs/b/1": (1, "runs/b/enc-1.h5", "models/b/dec-1.h5"),
+    }
+    touch_all(tmp_path, "runs/a/enc-1.keras runs/a/dec-1.keras")
+    found = pairs(tmp_path, "runs/a/enc-{step}.h5", "models/a/dec-{step}.h5", "runs/a")
+    assert set(found) == {"{runs/a/enc,models/a/dec}-1.h5", "runs/a/{enc,dec}-1.keras"}
+
+
 def test_any_names_pair(tmp_path: Path) -> None:
     touch_all(tmp_path, "e/3.h5 d/3.h5 e/x/4.h5 d/x/4.h5 q-1.keras p-1.keras")
     assert pairs(tmp_path, "e/**/{step}.h5", "d/**/{step}.h5") == {

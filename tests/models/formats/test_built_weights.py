@@ -106,6 +106,8 @@ def test_a_module_of_the_working_directory_is_found(tmp_path: Path, module: Writ
     [
         ("import no_such_package", r"'no_such_package' is not found in .*work"),
         ("1 / 0", r"importing 'builders_\d+' raised ZeroDivisionError"),
+        ("raise SystemExit('usage')", r"importing 'builders_\d+' raised SystemExit: usage"),
+        ("def build(): raise SystemExit(2)", r"raised SystemExit: 2; it is called without"),
         ("def other(): ...", r"has no function 'build'; it has .*keras_halves"),
         ("def build(size): ...", r"raised TypeError: .*called without arguments"),
         ("def build(): return None", r"returned NoneType, expected a Keras model"),

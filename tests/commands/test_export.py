@@ -1,0 +1,58 @@
+"""``vae-batch export``: a real run, read back by the libraries it was written for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+import vae_batch
+from vae_batch.commands.export import export
+from vae_batch.run.progress import Silent
+
+
+def call(*words: str) -> Result:
+    app = typer.Typer()
+    app.command()(export)
+    return CliRunner().invoke(app, list(words))
+
+
+def test_a_run_goes_to_both(
+    toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="needs pip install 'vae-batch[mlflow]'")
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs pip install 'vae-batch[tensorboard]'",
+    )
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    results = vae_batch.score(toy_settings, metrics="losses,fid", progress=Silent())
+    words = (results.out, "--tensorboard", str(tmp_path / "logs"))
+    words += ("--mlflow", str(tmp_path / "mlruns"), "--experiment", "toys")
+    first = call(*words)
+    assert first.exit_code == 0, first.stderr
+    assert "9 pictures" in first.stderr
+    assert "3 runs created, 0 written anew, 0 kept in experiment toys" in first.stderr
+    assert first.stdout == ""
+    assert "0 runs created, 0 written anew, 3 kept" in call(*words).stderr
+    (folder,) = (tmp_path / "logs").iterdir()
+    events = accumulators.EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    assert [event.step for event in events.Tensors("elbo")] == [1, 2, 3]
+    shown = {event.tensor_proto.float_val[0] for event in events.Tensors("elbo")}
+    assert shown == {pytest.approx(value, rel=1e-6) for value in results.table["elbo"]}
+    figures = list((tmp_path / "mlruns").rglob("artifacts/figures/samples-*.png"))
+    assert len(figures) == 3
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    nowhere = call(str(tmp_path))
+    assert nowhere.exit_code == 2
+    assert "--tensorboard DIR, --mlflow URI" in nowhere.stderr
+    nothing = call(str(tmp_path), "--tensorboard", str(tmp_path / "logs"))
+    assert nothing.exit_code == 2
+    assert "holds no scored rows" in nothing.stderr
+    assert not (tmp_path / "logs").exists()

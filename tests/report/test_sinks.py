@@ -1,0 +1,258 @@
+"""What TensorBoard and MLflow read back of a run, with their own libraries."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from report.examples import failed_row, gallery_of, score_row, score_table
+
+from vae_batch.plan import InputError
+from vae_batch.report.finished_run import FinishedRun
+from vae_batch.report.sinks.mlflow_store import Logged, write_mlflow
+from vae_batch.report.sinks.scored_checkpoints import lines_of, pictures, scored_checkpoints
+from vae_batch.report.sinks.tensorboard import write_tensorboard
+from vae_batch.run.record import RunRecord
+from vae_batch.storage import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleRun(FinishedRun):
+    """A run whose pictures are made from arithmetic."""
+
+    def gallery(self, checkpoint: str) -> dict[str, np.ndarray]:
+        return {} if checkpoint.endswith("2") else gallery_of(100 + int(checkpoint[-1]))
+
+
+def example_run(out: Path, *rows: dict[str, object]) -> ExampleRun:
+    out.mkdir(exist_ok=True)
+    record = RunRecord({}, None, ())  # type: ignore[arg-type]
+    return ExampleRun(Store.open(str(out)), record, score_table(*rows), [], None)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> ExampleRun:
+    """Two extractors; step 2 failed; step 3 has a null, an infinity and warnings."""
+    flagged = {"warnings": "blurred: few high frequencies | two\x1b[1m images alike"}
+    return example_run(
+        tmp_path / "out",
+        score_row("runs/step-1", 1, fid=30.0),
+        score_row("runs/step-1", 1, fid=3.5, extractor="digits@1a2b"),
+        failed_row("runs/step-2", 2, "the decoder gave NaN"),
+        failed_row("runs/step-2", 2, "the decoder gave NaN") | {"extractor": "digits@1a2b"},
+        score_row("runs/step-3", 3, fid=20.0, inception_score=None, **flagged),
+        score_row("runs/step-3", 3, fid=float("inf"), extractor="digits@1a2b", **flagged),
+    )
+
+
+def test_numbers_of_nulls_failures_and_infinities_are_left_out(run: ExampleRun) -> None:
+    first, failed, last = scored_checkpoints(run)
+    assert first.scalars()["fid/inception-2015"] == 30.0
+    assert first.scalars()["fid/digits-1a2b"] == 3.5
+    assert first.scalars()["elbo"] == -110.0
+    assert failed.scalars() == {}
+    assert failed.failures == ["the decoder gave NaN"]
+    assert "fid/digits-1a2b" not in last.scalars()
+    assert "inception_score/inception-2015" not in last.scalars()
+    assert last.warnings == ["blurred: few high frequencies", "two\\u{1b}[1m images alike"]
+
+
+def test_pictures_keep_their_pixels() -> None:
+    """64 samples of level 77 in 8 columns: 8 images of 8 px, each 8 times enlarged, 7 gaps."""
+    drawn = dict(pictures(gallery_of(77)))
+    assert list(drawn) == ["samples", "film_strip", "reconstructions"]
+    samples = np.asarray(Image.open(io.BytesIO(drawn["samples"].png)))
+    assert samples.shape == (8 * 64 + 7, 8 * 64 + 7)
+    assert (samples[:64, :64] == 77).all()
+    assert (drawn["film_strip"].width, drawn["film_strip"].height) == (10 * 64 + 9, 64)
+
+
+def test_lines_keep_points_apart(tmp_path: Path) -> None:
+    """One line; then two runs that share steps; then one without a step and one step twice."""
+
+    def named(*steps: tuple[str, int | None]) -> list[str]:
+        rows = [score_row(label, step) for label, step in steps]
+        return list(lines_of(scored_checkpoints(example_run(tmp_path / "o", *rows))).values())
+
+    assert named(("a/s1", 1), ("a/s2", 2)) == ["", ""]
+    assert named(("a/s1", 1), ("b/s2", 2)) == ["", ""]
+    assert named(("a/s1", 1), ("b/s1", 1), ("b/s2", 2)) == ["a", "b", "b"]
+    assert named(("a/s1", 1), ("a/x", None)) == ["", "a-x"]
+    assert named(("a/s1", 1), ("a/t1", 1)) == ["a-s1", "a-t1"]
+
+
+def tensorboard_events(folder: Path) -> Any:
+    accumulators = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="reading back needs the package tensorboard: pip install 'vae-batch[tensorboard]'",
+    )
+    events = accumulators.EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return events
+
+
+def points(events: Any, tag: str) -> list[tuple[int, Any]]:
+    from tensorboard.util import tensor_util
+
+    found = events.Tensors(tag)
+    return [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in found]
+
+
+def test_tensorboard_reads_back_curves_pictures_and_words(run: ExampleRun, tmp_path: Path) -> None:
+    written = write_tensorboard(run, str(tmp_path / "logs"))
+    assert Path(written.folder).parent == tmp_path / "logs"
+    assert Path(written.folder).name.startswith("out-")
+    events = tensorboard_events(Path(written.folder))
+    assert points(events, "fid/inception-2015") == [(1, 30.0), (3, 20.0)]
+    assert points(events, "fid/digits-1a2b") == [(1, 3.5)]
+    assert points(events, "elbo") == [(1, -110.0), (3, -110.0)]
+    shown_by = {
+        tag: events.SummaryMetadata(tag).plugin_data.plugin_name for tag in events.Tags()["tensors"]
+    }
+    assert shown_by["elbo"] == "scalars"
+    assert shown_by["samples"] == "images"
+    assert shown_by["warnings"] == shown_by["failures"] == "text"
+    assert [step for step, _ in points(events, "film_strip")] == [1, 3]
+    width, height, png = points(events, "samples")[1][1]
+    picture = Image.open(io.BytesIO(png))
+    assert picture.size == (int(width), int(height))
+    assert np.asarray(picture)[0, 0] == 103
+    ((step, text),) = points(events, "failures")
+    assert (step, text.item()) == (2, b"runs/step-2:\n\n- the decoder gave NaN")
+    counted = sum(len(events.Tensors(tag)) for tag in events.Tags()["tensors"])
+    assert counted == written.scalars + written.images + written.texts
+
+
+def test_exporting_twice_leaves_the_last_export_alone(run: ExampleRun, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    (logs / "mine").mkdir(parents=True)
+    (logs / "mine/events.out.tfevents.1.mine").write_bytes(b"")
+    folders = {write_tensorboard(run, str(logs)).folder for _ in range(2)}
+    assert len(folders) == 1
+    assert len(list(Path(folders.pop()).rglob("events.*"))) == 1
+    assert (logs / "mine/events.out.tfevents.1.mine").exists()
+
+
+def test_other_outputs_of_the_same_name_keep_apart(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        one = example_run(tmp_path / parent / "out", score_row("step-1", 1))
+        write_tensorboard(one, str(tmp_path / "logs"))
+    assert len(list((tmp_path / "logs").iterdir())) == 2
+
+
+def test_a_log_folder_that_is_a_file_is_named(run: ExampleRun, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match=r"--tensorboard .*taken cannot be written"):
+        write_tensorboard(run, str(tmp_path / "taken"))
+
+
+def mlflow_installed() -> Any:
+    return pytest.importorskip(
+        "mlflow", reason="needs the package mlflow: pip install 'vae-batch[mlflow]'"
+    )
+
+
+def mlflow_client(monkeypatch: pytest.MonkeyPatch, uri: str) -> Any:
+    mlflow = mlflow_installed()
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def runs_by_name(client: Any, experiment: str) -> dict[str, Any]:
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id])
+    assert len({run.info.run_name for run in runs}) == len(runs)
+    return {run.info.run_name: run for run in runs}
+
+
+def test_mlflow_reads_back_one_run_a_checkpoint(
+    run: ExampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = run.store.folder("figures")
+    for name in ("samples-runs-step-1.png", "samples-runs-step-3.png", "curves.png"):
+        figures.write(name, name.encode())
+    client = mlflow_client(monkeypatch, str(tmp_path / "mlruns"))
+    assert write_mlflow(run, str(tmp_path / "mlruns"), "vaes") == Logged(created=3)
+    runs = runs_by_name(client, "vaes")
+    assert set(runs) == {"runs/step-1", "runs/step-2", "runs/step-3"}
+    first, failed = runs["runs/step-1"], runs["runs/step-2"]
+    ((step, value),) = [
+        (point.step, point.value)
+        for point in client.get_metric_history(first.info.run_id, "fid/digits-1a2b")
+    ]
+    assert (step, value) == (1, 3.5)
+    assert first.data.metrics["elbo"] == -110.0
+    assert first.data.params["n_generated"] == "10000"
+    assert first.data.params["protocol/digits-1a2b"] == "inception-2015/tf1"
+    assert "fid/digits-1a2b" not in runs["runs/step-3"].data.metrics
+    assert failed.data.metrics == {}
+    assert failed.data.tags["status"] == "failed"
+    assert failed.data.tags["reason"] == "the decoder gave NaN"
+    assert (failed.info.status, first.info.status) == ("FAILED", "FINISHED")
+    assert "blurred" in runs["runs/step-3"].data.tags["warnings"]
+    folder = Path(client.download_artifacts(first.info.run_id, "", str(tmp_path)))
+    assert (folder / "figures/samples-runs-step-1.png").read_bytes() == b"samples-runs-step-1.png"
+    assert len(list((folder / "figures").iterdir())) == 1
+    rows = json.loads((folder / "rows.json").read_text())
+    assert [row["fid"] for row in rows] == [30.0, 3.5]
+
+
+def test_mlflow_takes_the_same_run_once_and_a_changed_one_anew(
+    run: ExampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "mlruns")
+    client = mlflow_client(monkeypatch, uri)
+    write_mlflow(run, uri, "vaes")
+    assert write_mlflow(run, uri, "vaes") == Logged(kept=3)
+    better = run.scores.assign(elbo=run.scores["elbo"].replace(-110.0, -90.0))
+    changed = dataclasses.replace(run, scores=better)
+    assert write_mlflow(changed, uri, "vaes") == Logged(replaced=2, kept=1)
+    runs = runs_by_name(client, "vaes")
+    assert len(runs) == 3
+    history = client.get_metric_history(runs["runs/step-1"].info.run_id, "elbo")
+    assert [point.value for point in history] == [-90.0]
+
+
+def test_checkpoints_of_equal_content_keep_their_own_mlflow_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = [score_row(f"a/step-{i}", i, fingerprint="ab" * 16) for i in (1, 3)]
+    uri = str(tmp_path / "mlruns")
+    client = mlflow_client(monkeypatch, uri)
+    for expected in (Logged(created=2), Logged(kept=2)):
+        assert write_mlflow(example_run(tmp_path / "out", *twins), uri, "vaes") == expected
+    assert set(runs_by_name(client, "vaes")) == {"a/step-1", "a/step-3"}
+
+
+# MLflow's own tables use a loading strategy that newer releases of SQLAlchemy call deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_mlflow_in_sqlite(run: ExampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sqlalchemy", reason="MLflow's sqlite store needs sqlalchemy")
+    monkeypatch.chdir(tmp_path)  # where artifacts of a local database lie
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow_client(monkeypatch, uri)
+    assert write_mlflow(run, uri, "vaes") == Logged(created=3)
+    assert write_mlflow(run, uri, "vaes") == Logged(kept=3)
+    assert runs_by_name(client, "vaes")["runs/step-3"].data.metrics["fid/inception-2015"] == 20.0
+
+
+def test_without_mlflow_the_error_names_the_extra(
+    run: ExampleRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(InputError, match=r"pip install 'vae-batch\[mlflow\]'"):
+        write_mlflow(run, "sqlite:///x.db", "vaes")
+
+
+def test_a_store_that_mlflow_refuses_is_named(run: ExampleRun) -> None:
+    mlflow_installed()
+    with pytest.raises(InputError, match="--mlflow nowhere://x cannot be used"):
+        write_mlflow(run, "nowhere://x", "vaes")

@@ -1,0 +1,39 @@
+"""Where users already look: a finished run written into TensorBoard or MLflow, if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vae_batch.report.finished_run import FinishedRun
+from vae_batch.report.sinks.mlflow_store import write_mlflow
+from vae_batch.report.sinks.tensorboard import write_tensorboard
+
+__all__ = ["export_run", "write_mlflow", "write_tensorboard"]
+
+
+def export_run(
+    run: FinishedRun, tensorboard: str | None, mlflow: str | None, experiment: str
+) -> Iterator[str]:
+    """Write a run wherever it is asked for, and say in a sentence each what was written.
+
+    Args:
+        run: what to show.
+        tensorboard: TensorBoard's log folder, or None.
+        mlflow: MLflow's tracking URI, or None.
+        experiment: MLflow's experiment.
+
+    Raises:
+        InputError: a place cannot be written, or its package is not installed.
+    """
+    if tensorboard is not None:
+        events = write_tensorboard(run, tensorboard)
+        yield (
+            f"tensorboard: {events.scalars} points, {events.images} pictures, {events.texts} "
+            f"texts in {events.folder}"
+        )
+    if mlflow is not None:
+        logged = write_mlflow(run, mlflow, experiment)
+        yield (
+            f"mlflow: {logged.created} runs created, {logged.replaced} written anew, "
+            f"{logged.kept} kept in experiment {experiment}"
+        )
