@@ -116,3 +116,15 @@ def test_bad_input_is_named() -> None:
             call(generated[:, :2], reference)
         with pytest.raises(ValueError, match="generated: expected at least 2 samples, got 1"):
             call(generated[:1], reference)
+
+
+def test_a_reference_of_equal_rows() -> None:
+    # S_r = 0: the distance is |m_g - m_r|^2 + tr S_g, whose influence is 2 (m_g - m_r).(x - m_g)
+    # + |x - m_g|^2 - tr S_g, up to the mean.
+    x = np.random.default_rng(4).normal(size=(60, 5))
+    reference = np.full((40, 5), 0.5)
+    centred = x - x.mean(axis=0)
+    expected = 2 * centred @ (x.mean(axis=0) - 0.5) + (centred**2).sum(axis=1)
+    found = frechet_influence(x, reference)
+    np.testing.assert_allclose(found, expected - expected.mean(), atol=1e-12)
+    np.testing.assert_array_equal(frechet_influence(reference, reference), np.zeros(40))

@@ -115,7 +115,8 @@ def test_a_decoder_that_ignores_its_latents(score_one: Score, tmp_path: Path) ->
     # One row of class probabilities for all: nothing is known of a class by its image.
     assert row["inception_score"] == pytest.approx(1.0, abs=1e-12)
     assert row["inception_score_se"] == pytest.approx(0.0, abs=1e-12)
-    assert (row["recall"], row["coverage"]) == (0.0, 0.0)
+    assert row["recall"] == 0.0  # balls without extent hold no other image
+    assert row["coverage"] <= 5 / 30  # and one image is within few balls of the reference
     for words in ("samples repeat: 96.7%", "samples are alike: 100.0%"):
         assert words in row["warnings"]
 
@@ -179,7 +180,7 @@ def test_perfect_reconstructions_have_no_optimal_sigma(score_one: Score, tmp_pat
     row = score_one(checkpoint, likelihood="gaussian", sigma="optimal", prior="normal")
     lacking = undefined(row)
     assert "all reconstructions are perfect" in lacking["reconstruction_nll"]
-    assert "0 perfect" not in lacking["psnr"]
+    assert "30 perfect images and no other" in lacking["psnr"]
     assert row["perfect_reconstructions"] == 30
     assert (row["mse"], row["mae"], row["sigma"]) == (0.0, 0.0, None)
     assert row["reconstruction_fid"] == 0.0
@@ -194,15 +195,11 @@ def test_a_thousand_larger_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1003, 12, 12, 1), dtype=np.uint8)
     np.savez(tmp_path / "noise.npz", images)
-    encoder, decoder = (
-        keras.Sequential([keras.Input(shape), keras.layers.Flatten(), *layers])
-        for shape, layers in (
-            ((12, 12, 1), [keras.layers.Dense(8)]),
-            ((4,), [keras.layers.Dense(144, "sigmoid"), keras.layers.Reshape((12, 12, 1))]),
-        )
-    )
-    heads = [encoder.output[:, :4], encoder.output[:, 4:]]
-    encoder = keras.Model(encoder.input, heads)
+    pixels, code = keras.Input((12, 12, 1)), keras.Input((4,))
+    flat = keras.layers.Flatten()(pixels)
+    encoder = keras.Model(pixels, [keras.layers.Dense(4, name=n)(flat) for n in ("mean", "logvar")])
+    decoded = keras.layers.Reshape((12, 12, 1))(keras.layers.Dense(144, "sigmoid")(code))
+    decoder = keras.Model(code, decoded)
     for half in (encoder, decoder):
         half.set_weights([rng.normal(0, 0.1, w.shape) for w in half.get_weights()])
     checkpoint = save_halves(tmp_path / "large", encoder, decoder)

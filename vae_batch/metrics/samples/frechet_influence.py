@@ -126,8 +126,9 @@ def _transport_root(moments: Moments, reference: FrechetReference) -> FloatArray
     """(d, r) root B of the map A = B B^T that carries one Gaussian to the other."""
     factor = reference.factor
     eigenvalues, vectors = np.linalg.eigh(factor.T @ (moments.scatter @ factor))
-    # What is rounding would enter with its square root only, beside at most d eps^(1/2).
-    kept = eigenvalues > len(eigenvalues) * EPSILON * max(0.0, float(eigenvalues[-1]))
+    # What is rounding would enter with its square root only, beside at most d eps^(1/2). A
+    # reference of equal rows has no factor, and nothing is kept.
+    kept = eigenvalues > len(eigenvalues) * EPSILON * eigenvalues.max(initial=0.0)
     degrees = (moments.count - 1) / (reference.source.count - 1)
     root: FloatArray = factor @ vectors[:, kept]
     root *= (degrees / eigenvalues[kept]) ** 0.25
