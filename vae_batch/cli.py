@@ -15,6 +15,7 @@ from vae_batch import __version__
 from vae_batch.commands.compare import compare
 from vae_batch.commands.doctor import doctor
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
+from vae_batch.commands.export import export
 from vae_batch.commands.inspect import inspect
 from vae_batch.commands.metrics import metrics
 from vae_batch.commands.rescore import rescore
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(weights, name="weights")
 app.command()(doctor)
 app.command()(inspect)
+app.command()(export)
 app.command()(metrics)
 app.command()(compare)
 app.command()(rescore)

@@ -27,6 +27,17 @@ def test_frechet(tmp_path: Path) -> None:
     assert all(row["relative_error"] < 1e-5 for row in rows)
 
 
+def test_scoring(tmp_path: Path) -> None:
+    words = ["--samples", "120", "--dimension", "24", "--classes", "5", "--groups", "losses,fid"]
+    table = run("benchmark_scoring.py", tmp_path / "table.json", *words)
+    assert table["size"]["samples"] == table["size"]["references"] == 120
+    rows = {row["part"]: row for row in table["rows"]}
+    for part in ("first row, with the reference's parts", "further row", "  fid alone"):
+        assert rows[part]["seconds"] > 0
+        assert 0.05 < rows[part]["peak_memory_gib"] < 1
+    assert "  kid alone" not in rows
+
+
 @pytest.mark.slow
 def test_extraction(tmp_path: Path) -> None:
     words = ["--images", "8", "--batch", "8", "--rounds", "1"]

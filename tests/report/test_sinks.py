@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from report.examples import failed_row, gallery_of, score_row, score_table
 
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.sinks.mlflow_store import Logged, write_mlflow
@@ -117,6 +118,8 @@ def test_tensorboard_reads_back_curves_pictures_and_words(run: ExampleRun, tmp_p
         tag: events.SummaryMetadata(tag).plugin_data.plugin_name for tag in events.Tags()["tensors"]
     }
     assert shown_by["elbo"] == "scalars"
+    described = events.SummaryMetadata("fid/digits-1a2b").summary_description
+    assert described == METRICS["fid"].definition
     assert shown_by["samples"] == "images"
     assert shown_by["warnings"] == shown_by["failures"] == "text"
     assert [step for step, _ in points(events, "film_strip")] == [1, 3]
@@ -230,6 +233,26 @@ def test_checkpoints_of_equal_content_keep_their_own_mlflow_runs(
     for expected in (Logged(created=2), Logged(kept=2)):
         assert write_mlflow(example_run(tmp_path / "out", *twins), uri, "vaes") == expected
     assert set(runs_by_name(client, "vaes")) == {"a/step-1", "a/step-3"}
+
+
+def test_a_figure_belongs_to_the_longest_name_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`samples-x-step-1.png` ends like a figure of `step-1`, too."""
+    uri = str(tmp_path / "mlruns")
+    client = mlflow_client(monkeypatch, uri)
+    run = example_run(tmp_path / "out", score_row("step-1", 1), score_row("x/step-1", 1))
+    for name in ("samples-step-1.png", "samples-x-step-1.png"):
+        run.store.folder("figures").write(name, b"")
+    write_mlflow(run, uri, "vaes")
+    held = {
+        name: [file.path for file in client.list_artifacts(found.info.run_id, "figures")]
+        for name, found in runs_by_name(client, "vaes").items()
+    }
+    assert held == {
+        "step-1": ["figures/samples-step-1.png"],
+        "x/step-1": ["figures/samples-x-step-1.png"],
+    }
 
 
 # MLflow's own tables use a loading strategy that newer releases of SQLAlchemy call deprecated.

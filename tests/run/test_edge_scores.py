@@ -82,7 +82,7 @@ def test_few_and_unequal_numbers_of_images(
     assert row["vendi_score"] == pytest.approx(plain_scores.vendi(x[:few]), rel=1e-9)
     assert row["vendi_score_reference"] == pytest.approx(plain_scores.vendi(y[:few]), rel=1e-9)
     assert row["near_duplicate_rate"] == plain_scores.near_duplicates(x, y)
-    assert row["n_generated"], row["n_reference"] == (samples, references)
+    assert (row["n_generated"], row["n_reference"]) == (samples, references)
 
 
 def test_a_reference_of_one_colour(score_one: Score, tmp_path: Path) -> None:

@@ -36,10 +36,6 @@ _OPEN = (
 _SECRET = re.compile(rf"([?&](?!(?:{_OPEN})=)[A-Za-z_.-]+=)[^&\s'\"]*")
 
 
-class ShortReadError(OSError):
-    """A body ended before its length; pyarrow returns what came without an error."""
-
-
 @dataclass(frozen=True)
 class Retries:
     """How often an operation is tried, and how long is waited in between.
@@ -75,7 +71,7 @@ def is_transient(error: BaseException) -> bool:
     """
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return False
-    if isinstance(error, ConnectionError | TimeoutError | ShortReadError):
+    if isinstance(error, ConnectionError | TimeoutError):
         return True
     text = str(error)
     return (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import slugs
@@ -99,7 +100,7 @@ def _write_checkpoint(run: FinishedRun, checkpoint: ScoredCheckpoint, so_far: Wr
     step = checkpoint.step or 0
     scalars = checkpoint.scalars()
     for tag, value in scalars.items():
-        _write(tag, value, step, _SCALARS)
+        _write(tag, value, step, _SCALARS, METRICS[tag.partition("/")[0]].definition)
     images = dict(pictures(run.gallery(checkpoint.label)))
     for tag, picture in images.items():
         sides = [str(side).encode() for side in (picture.width, picture.height)]
@@ -117,11 +118,17 @@ def _write_checkpoint(run: FinishedRun, checkpoint: ScoredCheckpoint, so_far: Wr
     )
 
 
-def _write(tag: str, value: Any, step: int, kind: tuple[str, int]) -> None:  # noqa: ANN401
+def _write(
+    tag: str,
+    value: Any,  # noqa: ANN401
+    step: int,
+    kind: tuple[str, int],
+    description: str = "",
+) -> None:
     import tensorflow as tf
 
     proto = tf.compat.v1.SummaryMetadata
     plugin, data_class = kind
     shown_by = proto.PluginData(plugin_name=plugin)
-    metadata = proto(plugin_data=shown_by, data_class=data_class)
+    metadata = proto(plugin_data=shown_by, data_class=data_class, summary_description=description)
     tf.summary.write(tag, tf.constant(value), step=step, metadata=metadata)

@@ -1,0 +1,202 @@
+"""A flipped bit in any stored file is found, named, and costs one shard to mend."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serial_runs import files_of, score
+
+from vae_batch.plan import InputError, make_spec
+from vae_batch.run.comparing import compare_run
+from vae_batch.run.selecting import select_best, write_selection
+from vae_batch.run.verifying import mend, verify_output
+from vae_batch.storage import Store, read_score_rows
+
+#: A file of each kind that holds shards, and how many shards are computed again to mend it.
+SHARDS = {
+    "reference/images-*/activations/*/part-0*.parquet": 1,
+    "reference/images-*/activations/*/part-reduction.npz": 0,
+    "reference/images-*/pictures-*/part-0*.npz": 1,
+    "reference/images-*/uint8-*/part-0*.parquet": 0,  # written while the run is prepared
+    "description/*/part-0*[0-9].json": 1,
+    "losses/*/part-0*.parquet": 1,
+    "importance/*/part-0*.parquet": 1,
+    "gallery/*/part-0*.npz": 1,
+    "pictures/*/part-0*.npz": 1,
+    "activations/*/extractor=*/part-0*.parquet": 1,
+    "activations/*/extractor=*/part-reduction.npz": 0,
+    "activations/*/extractor=*/part-influences.npz": 0,
+    "activations/*/extractor=*/reconstructed/part-0*.parquet": 1,
+    "activations/*/extractor=*/reconstructed/part-reduction.npz": 0,
+}
+TABLES = (
+    "scores.parquet", "scores.csv", "comparisons.parquet", "comparisons.csv", "selection.json"
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings of a run with every kind of file that has been scored."""
+    settings = {
+        "checkpoints": [str(toy_folder / "runs/step-0001"), str(toy_folder / "runs/step-0002")],
+        "reference": "digits",
+        "reference_samples": 100,
+        "extractors": [str(toy_folder / "classifier.keras")],
+        "samples": 150,
+        "shard_size": 64,
+        "batch_size": 16,
+        "splits": 5,
+        "iwae_draws": 4,
+        "iwae_images": 16,
+        "workers": 0,
+        "out": str(tmp_path_factory.mktemp("finished") / "out"),
+    }
+    score_and_compare(settings)
+    return settings
+
+
+def score_and_compare(settings: dict[str, Any]) -> int:
+    """Shards computed; the report, whose pictures take most of a small run's time, is left out."""
+    computed = score(settings).shards_computed
+    selection = select_best(compare_run(settings["out"]), make_spec(settings))
+    assert selection is not None
+    write_selection(Store.open(settings["out"]), selection)
+    return computed
+
+
+@pytest.fixture
+def copy(finished: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The same run in a folder of its own."""
+    shutil.copytree(finished["out"], tmp_path / "out")
+    return finished | {"out": str(tmp_path / "out")}
+
+
+def flip(path: Path, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def one_of(out: str, pattern: str) -> Path:
+    return sorted(Path(out).glob(pattern))[-1]
+
+
+def numbers(out: str) -> list[dict[str, Any]]:
+    rows = read_score_rows(Store.open(out))
+    return [{k: v for k, v in row.items() if k != "scored_at"} for row in rows]
+
+
+def test_a_sound_run_has_no_bad_file(finished: dict[str, Any]) -> None:
+    found = verify_output(finished["out"])
+    assert (found.bad, found.unfinished, found.pruned) == ((), 0, 0)
+    receipts = len(list(Path(finished["out"]).rglob("*.receipt.json")))
+    assert found.checked == receipts + len(TABLES) + 1  # and run.json
+    assert {p for pattern in SHARDS for p in Path(finished["out"]).glob(pattern)} == {
+        p for p in Path(finished["out"]).rglob("part-*") if "receipt" not in p.name
+    }
+
+
+@pytest.mark.parametrize("pattern", [*SHARDS, *TABLES])
+def test_any_flipped_bit_is_found(copy: dict[str, Any], pattern: str) -> None:
+    path = one_of(copy["out"], pattern)
+    for bit in np.random.default_rng(len(pattern)).integers(8 * path.stat().st_size, size=3):
+        flip(path, int(bit))
+        bad = verify_output(copy["out"]).bad
+        # A selection is made from the comparisons, so it is found with them.
+        names = {file.path for file in bad} - {f"{copy['out']}/selection.json"}
+        assert names - {str(path.with_suffix(".csv"))} <= {str(path)}
+        assert str(path) in {file.path for file in bad}
+        assert all(file.fault for file in bad)
+        flip(path, int(bit))
+    assert verify_output(copy["out"]).bad == ()
+
+
+@pytest.mark.parametrize(("pattern", "recomputed"), SHARDS.items())
+def test_mending_redoes_that_shard_alone(
+    finished: dict[str, Any], copy: dict[str, Any], pattern: str, recomputed: int
+) -> None:
+    path = one_of(copy["out"], pattern)
+    flip(path, 4 * path.stat().st_size)
+    written = files_of(Path(copy["out"]))
+    mend(copy["out"], verify_output(copy["out"]))
+    again = verify_output(copy["out"])
+    assert again.bad == ()
+    assert again.unfinished == ("influences" not in pattern)
+    summary = score(copy)
+    assert summary.shards_computed == recomputed
+    assert numbers(copy["out"]) == numbers(finished["out"])
+    assert verify_output(copy["out"]).unfinished == 0
+    assert path.read_bytes() == one_of(finished["out"], pattern).read_bytes()
+    now = files_of(Path(copy["out"]))
+    data = {name for name in written if "/part-0" in name and now[name] != written[name]}
+    assert {name.split("/part-")[1].split(".")[0] for name in data} == (
+        {path.name.removeprefix("part-").split(".")[0]} if "part-0" in pattern else set()
+    )
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_damaged_table_is_written_again_from_stored_files(
+    finished: dict[str, Any], copy: dict[str, Any], name: str
+) -> None:
+    flip(Path(copy["out"]) / name, 800)
+    mend(copy["out"], verify_output(copy["out"]))
+    assert verify_output(copy["out"]).bad == ()
+    assert score_and_compare(copy) == 0
+    assert numbers(copy["out"]) == numbers(finished["out"])
+    assert (Path(copy["out"]) / "comparisons.csv").exists()
+    assert verify_output(copy["out"]).bad == ()
+
+
+def test_faults_are_told_apart(copy: dict[str, Any]) -> None:
+    out = Path(copy["out"])
+    losses = one_of(copy["out"], "losses/*/part-0*.parquet")
+    losses.write_bytes(losses.read_bytes()[:-100])
+    one_of(copy["out"], "gallery/*/part-0*.npz").unlink()
+    receipt = one_of(copy["out"], "pictures/*/part-0*.receipt.json")
+    receipt.write_bytes(receipt.read_bytes()[:-3])
+    forgotten = one_of(copy["out"], "importance/*/part-0*.receipt.json")
+    forgotten.unlink()
+    description = one_of(copy["out"], "description/*/part-0*.receipt.json")
+    fields = json.loads(description.read_bytes())
+    description.write_text(json.dumps(fields | {"fingerprint": "0" * 32}, indent=1))
+    found = verify_output(copy["out"])
+    faults = {Path(file.path).relative_to(out).parts[0]: file.fault for file in found.bad}
+    size = losses.stat().st_size
+    assert f"is {size} bytes long, its receipt says {size + 100}" in faults["losses"]
+    assert faults["gallery"] == "is missing"
+    assert faults["pictures"] == "has an unreadable receipt (JSONDecodeError)"
+    assert faults["description"] == "has a receipt of another fingerprint"
+    assert len(faults) == 4
+    assert found.unfinished == 1  # the forgotten receipt
+
+
+def test_a_file_that_was_wrong_when_its_receipt_was_written(copy: dict[str, Any]) -> None:
+    """Digest and size are right, what is inside is not: rows are missing, or it is no Parquet."""
+    import hashlib
+
+    from vae_batch.storage import decode_columns, encode_columns
+
+    losses = one_of(copy["out"], "losses/*/part-0*.parquet")
+    columns = decode_columns(losses.read_bytes())
+    short = encode_columns({name: column[:-1] for name, column in columns.items()})
+    rows = len(next(iter(columns.values())))
+    receipt = losses.with_name(losses.stem + ".receipt.json")
+    for content, said in ((short, f"holds [{rows - 1}] rows, planned are {rows}"),
+                          (b"PAR1 no PAR1", "cannot be read (OSError")):  # fmt: skip
+        losses.write_bytes(content)
+        fields = json.loads(receipt.read_bytes()) | {
+            "size": len(content), "sha256": hashlib.sha256(content).hexdigest()
+        }  # fmt: skip
+        receipt.write_text(json.dumps(fields, indent=1))
+        (bad,) = verify_output(copy["out"]).bad
+        assert said in bad.fault
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        verify_output(str(tmp_path))

@@ -1,0 +1,37 @@
+"""The command ``vae-batch prune``: activations of scored rows are deleted, moments stay."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, get_args
+
+import typer
+
+from vae_batch.commands.exit_codes import exit_codes, stderr_console
+from vae_batch.run.pruning import Keep
+
+_Keep = Enum("_Keep", {name: name for name in get_args(Keep)}, type=str)  # type: ignore[misc]
+
+
+def prune(
+    out: Annotated[str, typer.Argument(help="Output folder or URI of a run.")],
+    keep: Annotated[
+        _Keep,
+        typer.Option(
+            help="Activations to keep: the reference's; the reference's and those of the best "
+            "checkpoints (selection.json); or none. Moments are always kept."
+        ),
+    ],
+) -> None:
+    """Delete activations of scored rows; they are reported, compared and resumed as before."""
+    from vae_batch.run.lease import output_lease
+    from vae_batch.run.pruning import prune as prune_run
+    from vae_batch.run.recorded import open_record
+    from vae_batch.storage import Store
+
+    with exit_codes():
+        open_record(out)  # a folder without a run is refused before anything is written there
+        with output_lease(Store.open(out), run="prune"):
+            done = prune_run(out, keep.value)
+    said = f"{done.files} files of {done.units} units deleted, {done.size / 1e6:.1f} MB"
+    stderr_console().print(said, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,266 @@
+"""One run at a time on an output store: ``lease.json`` says who holds it, and that it is alive.
+
+What is guaranteed. On a local or shared file system with working ``flock``, at most one run
+proceeds: the lock lasts as long as its process, so that a killed run on the same host is followed
+at once. Where locks of another host are not seen, and on object stores, it rests on the lease
+file alone: it is written, read again after a moment, and only the run whose words stand there
+proceeds; pyarrow offers no conditional write on any object store. Two runs may then both proceed
+only where one of them stalls, between looking and writing, for longer than that moment; the one
+that lost finds out with its next heartbeat (``Lease.require``). Since shards are written whole and
+are the same whoever writes them, even that costs time and no numbers. Clocks of different hosts
+are taken to agree within a few periods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import getpass
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vae_batch.plan import InputError
+from vae_batch.storage import Store
+
+LEASE_FILE = "lease.json"
+LOCK_FILE = "lease.lock"
+
+#: A lease whose heartbeat is older than so many of its periods has lost its holder.
+EXPIRY_PERIODS = 4
+
+#: Seconds between writing a lease and reading it again, where no lock decides.
+SETTLE = 1.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds an output store, as ``lease.json`` says it.
+
+    Attributes:
+      token: Of this one lease; another holder has another.
+      host: Name of the machine.
+      pid: Process there.
+      user: Who started it.
+      run: Identifier of the run.
+      since: When the lease was taken, UTC.
+      heartbeat: When it was last renewed, in seconds since 1970 by the holder's clock.
+      period: Seconds from heartbeat to heartbeat.
+    """
+
+    token: str
+    host: str
+    pid: int
+    user: str
+    run: str
+    since: str
+    heartbeat: float
+    period: float
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its heartbeat has been missing for several periods."""
+        return time.time() - self.heartbeat > EXPIRY_PERIODS * self.period
+
+    def __str__(self) -> str:
+        return f"run {self.run} of {self.user} on {self.host} (process {self.pid})"
+
+
+class Lease:
+    """A lease that is held, and renewed by a thread of its own."""
+
+    def __init__(self, store: Store, holder: Holder) -> None:
+        """Begin to renew a lease that ``holder`` has just been given."""
+        self._store, self._holder = store, holder
+        self._ended, self._lost = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another run has taken the output store over."""
+        return self._lost.is_set()
+
+    def require(self) -> None:
+        """Refuse to go on after another run has taken over.
+
+        Raises:
+          InputError: Names that run.
+        """
+        if self.is_lost:
+            other = _read(self._store)
+            raise InputError(
+                f"output {self._store.shown} was taken over by {other or 'another run'} while "
+                "this run could not renew its lease; nothing is lost, run it again later"
+            )
+
+    def release(self) -> None:
+        """End the renewal, and take the lease away where it is still this one's."""
+        self._ended.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):  # it then expires by itself
+            if _is_held_by(self._store, self._holder):
+                self._store.delete(LEASE_FILE)
+
+    def _renew(self) -> None:
+        renewed = time.monotonic()
+        while not self._ended.wait(self._holder.period):
+            with contextlib.suppress(OSError):  # the next heartbeat may come through
+                if not _is_held_by(self._store, self._holder):
+                    self._lost.set()
+                    return
+                _write(self._store, dataclasses.replace(self._holder, heartbeat=time.time()))
+                renewed = time.monotonic()
+            if time.monotonic() - renewed > EXPIRY_PERIODS * self._holder.period:
+                self._lost.set()  # others may take it over by now
+
+
+@contextlib.contextmanager
+def output_lease(
+    store: Store, *, wait_s: float = 0.0, run: str = "", period_s: float = 15.0
+) -> Iterator[Lease]:
+    """Hold an output store for this run alone; see the module for what that guarantees.
+
+    Args:
+      store: The output folder; made where it is missing.
+      wait_s: Seconds to wait for another run to end.
+      run: Identifier of this run; one is made up when empty.
+      period_s: Seconds between heartbeats.
+
+    Yields:
+      The lease, released at the end, after an exception too.
+
+    Raises:
+      InputError: Another run holds it; names who and since when. Or it cannot be written.
+    """
+    with contextlib.ExitStack() as locked:
+        lease = Lease(store, _wait_for(store, _holder(run, period_s), wait_s, locked))
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+
+def _holder(run: str, period: float) -> Holder:
+    token = secrets.token_hex(8)
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    host = socket.gethostname()
+    return Holder(token, host, os.getpid(), user, run or token, since, time.time(), period)
+
+
+def _wait_for(store: Store, holder: Holder, wait: float, locked: contextlib.ExitStack) -> Holder:
+    """Take the lease as soon as it can be had."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fresh = dataclasses.replace(holder, heartbeat=time.time())
+            other = _take(store, fresh, locked)
+        except OSError as error:
+            raise InputError(f"output {store.shown} cannot be used: {error}") from None
+        if other is None:
+            return fresh
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise InputError(_refusal(store, other))
+        time.sleep(min(left, max(0.02, min(1.0, holder.period / 4))))
+
+
+def _refusal(store: Store, other: Holder | str) -> str:
+    if isinstance(other, str):
+        return f"output {store.shown} is in use by {other}; try again, or use another --out"
+    age = max(0.0, time.time() - other.heartbeat)
+    return (
+        f"output {store.shown} is in use by {other} since {other.since}, last heard of {age:.0f} s "
+        f"ago; wait for it or use another --out (if that run is dead, its lease ends "
+        f"{EXPIRY_PERIODS * other.period:.0f} s after its last sign)"
+    )
+
+
+def _take(store: Store, holder: Holder, locked: contextlib.ExitStack) -> Holder | str | None:
+    """Take the lease if it is free.
+
+    Returns:
+      Who holds it instead, or None where it was taken; the lock is then left in ``locked``.
+    """
+    with contextlib.ExitStack() as attempt:
+        lock = _lock(store, attempt)
+        other = _read(store)
+        if lock == "held":
+            return other or "another process of this machine"
+        # A lock of this machine would be held if that process lived.
+        dead = lock == "taken" and other is not None and other.host == holder.host
+        if other is not None and not (dead or other.is_expired):
+            return other
+        if other is not None or not _create(store, holder):
+            _write(store, holder)
+        if lock != "taken" or (other is not None and not dead):
+            time.sleep(SETTLE)
+        if not _is_held_by(store, holder):
+            return _read(store) or "another run that came at the same time"
+        locked.push(attempt.pop_all())
+    return None
+
+
+def _lock(store: Store, stack: contextlib.ExitStack) -> str:
+    """Lock a local folder until ``stack`` ends: ``taken``, ``held`` by another, or ``none``."""
+    folder = store.local_folder
+    if folder is None:
+        return "none"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # this system has none
+        return "none"
+    file = stack.enter_context((folder / LOCK_FILE).open("ab"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "held"
+    except OSError:  # a file system without locks
+        return "none"
+    return "taken"
+
+
+def _create(store: Store, holder: Holder) -> bool:
+    """Write the lease where there is none; whether that decides it, as it does locally."""
+    folder = store.local_folder
+    if folder is None:
+        return False
+    try:
+        with (folder / LEASE_FILE).open("xb") as file:
+            file.write(_to_json(holder))
+    except FileExistsError:
+        # Unreadable, or made since it was looked for: only the former may be written over.
+        return _read(store) is not None
+    return True
+
+
+def _read(store: Store) -> Holder | None:
+    """Who holds the lease; None where nobody does, or the file says nothing that can be read."""
+    try:
+        return Holder(**json.loads(store.read(LEASE_FILE)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _write(store: Store, holder: Holder) -> None:
+    store.write(LEASE_FILE, _to_json(holder))
+
+
+def _to_json(holder: Holder) -> bytes:
+    return json.dumps(dataclasses.asdict(holder), indent=1).encode()
+
+
+def _is_held_by(store: Store, holder: Holder) -> bool:
+    found = _read(store)
+    return found is not None and found.token == holder.token
