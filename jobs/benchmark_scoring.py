@@ -28,7 +28,7 @@ from vae_batch.metrics import METRICS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.inception.extractor import ExtractorIdentity
-from vae_batch.plan import EvaluationSpec, Shard, Unit, make_spec
+from vae_batch.plan import Shard, Unit, make_spec
 from vae_batch.plan.metric_groups import DEFAULT_GROUPS
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.scoring.reduction import reduce_unit
@@ -62,10 +62,19 @@ class Size:
 
 @dataclass(frozen=True)
 class Timing:
-    """One row of the table; a group's seconds are those of a row with that group alone."""
+    """One row of the table; a group's times are those of a row with that group alone.
+
+    Attributes:
+      part: What was done.
+      seconds: By the clock.
+      cpu_seconds: Of this process: what the clock would show on an idle machine, as reductions
+        and scores run in one thread.
+      peak_memory_gib: The most that the process has held so far.
+    """
 
     part: str
     seconds: float
+    cpu_seconds: float
     peak_memory_gib: float
 
 
@@ -100,7 +109,9 @@ def make_parts(out: str, size: Size, groups: tuple[str, ...]) -> list[RowParts]:
 
 def write_units(out: str, size: Size) -> None:
     """Write every shard of every unit, seeded by its path and range."""
-    units = {u.path: (p, u) for p in make_parts(out, size, DEFAULT_GROUPS) for u in p.units.values()}
+    units = {
+        u.path: (p, u) for p in make_parts(out, size, DEFAULT_GROUPS) for u in p.units.values()
+    }
     for parts, unit in units.values():
         for shard in unit.shards():
             content = _content(unit, shard, size)
@@ -220,11 +231,11 @@ def _score(parts: RowParts) -> None:
 
 
 def _timed(part: str, work: Callable[[], None]) -> Timing:
-    start = time.perf_counter()
+    clock, cpu = time.perf_counter(), time.process_time()
     work()
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return Timing(part, seconds, peak)
+    return Timing(part, seconds, cpu_seconds, peak)
 
 
 def _run(out: str, size: Size, groups: tuple[str, ...]) -> Iterator[Timing]:
@@ -263,11 +274,12 @@ def main() -> None:
         options.draws,
     )
     timings = []
-    print(f"{'part':40s} {'seconds':>8s} {'peak GiB':>9s}")
+    print(f"{'part':40s} {'seconds':>8s} {'of CPU':>8s} {'peak GiB':>9s}")
     with tempfile.TemporaryDirectory() as out:
         for row in _run(out, size, tuple(options.groups.split(","))):
             timings.append(row)
-            print(f"{row.part:40s} {row.seconds:8.2f} {row.peak_memory_gib:9.2f}", flush=True)
+            times = f"{row.seconds:8.2f} {row.cpu_seconds:8.2f}"
+            print(f"{row.part:40s} {times} {row.peak_memory_gib:9.2f}", flush=True)
     if options.json:
         rows = [asdict(row) for row in timings]
         options.json.write_text(json.dumps({"size": asdict(size), "rows": rows}, indent=1) + "\n")

@@ -18,8 +18,10 @@ from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stder
 from vae_batch.commands.export import export
 from vae_batch.commands.inspect import inspect
 from vae_batch.commands.metrics import metrics
+from vae_batch.commands.prune import prune
 from vae_batch.commands.rescore import rescore
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.commands.verify import verify
 from vae_batch.commands.weights import weights
 from vae_batch.plan import EvaluationSpec
 
@@ -35,6 +37,8 @@ app = typer.Typer(
 app.add_typer(weights, name="weights")
 app.command()(doctor)
 app.command()(inspect)
+app.command()(verify)
+app.command()(prune)
 app.command()(export)
 app.command()(metrics)
 app.command()(compare)
@@ -95,7 +99,7 @@ def report(out: _Out) -> None:
         store = Store.open(out)
         written = write_report(store)
         stderr_console().print(
-            f"{len(written)} files in {store.root}", markup=False, soft_wrap=True
+            f"{len(written)} files in {store.shown}", markup=False, soft_wrap=True
         )
 
 
@@ -152,7 +156,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         Console().print(terminal_table(scores[kept]))
     if evaluation.selection is not None:
         _print_selection(evaluation.selection)
-    stderr_console().print(f"page: {out.root}/report.html", markup=False, soft_wrap=True)
+    stderr_console().print(f"page: {out.shown}/report.html", markup=False, soft_wrap=True)
     return SOME_FAILED if summary.failed else SCORED
 
 

@@ -10,6 +10,7 @@ from vae_batch.report.bundle import write_report
 from vae_batch.run.comparing import compare_run
 from vae_batch.run.driver import RunSummary, prepare, rows_to_score, run
 from vae_batch.run.executor import Executor, SerialExecutor
+from vae_batch.run.lease import output_lease
 from vae_batch.run.plan import RunPlan
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.selecting import (
@@ -36,9 +37,17 @@ def evaluate(spec: EvaluationSpec, progress: ProgressDisplay) -> Evaluation:
     """Score every checkpoint of a spec, compare them, and write table, figures and page.
 
     Raises:
-      InputError: Something given cannot be used; nothing already done is lost.
+      InputError: Something given cannot be used, or another run is at work in the same output
+        folder; nothing already done is lost.
     """
     plan = prepare(spec, progress)
+    with output_lease(plan.stores.out):
+        return _evaluate(plan, progress)
+
+
+def _evaluate(plan: RunPlan, progress: ProgressDisplay) -> Evaluation:
+    """All that writes into the output folder, by the one holder of its lease."""
+    spec = plan.spec
     summary = _run(plan, progress)
     selection = select_best(compare_run(spec.out), spec)
     if selection is not None:

@@ -12,7 +12,8 @@ import pytest
 from models.autoencoder.saved_vaes import SHAPES, SavedVae, save_vae
 from models.checkpoints.no_models import NO_MODELS
 from models.formats import hostile_files
-from models.formats.same_vae import KINDS, saved_kinds
+from models.formats.same_vae import KINDS
+from models.formats.saved_kinds import saved_kinds
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from models.autoencoder.saved_vaes import save_vae
-from models.formats.same_vae import saved_kinds
+from models.formats.saved_kinds import saved_kinds
 from serial_runs import Row, rows_of, score, settings_of
 from typer.testing import CliRunner
 

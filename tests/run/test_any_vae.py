@@ -14,7 +14,8 @@ from models.autoencoder.saved_vaes import (
     logits_of_class,
     save_vae,
 )
-from models.formats.same_vae import KINDS, exact_heads, exact_logits, saved_kinds
+from models.formats.same_vae import KINDS, exact_heads, exact_logits
+from models.formats.saved_kinds import saved_kinds
 from serial_runs import Row, rows_of, score, settings_of
 from toy_models import save_classifier
 

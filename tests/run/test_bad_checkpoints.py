@@ -12,7 +12,7 @@ import pytest
 from models.autoencoder.saved_vaes import save_vae
 from models.checkpoints.no_models import NO_MODELS
 from models.formats import hostile_files
-from models.formats.same_vae import saved_kinds
+from models.formats.saved_kinds import saved_kinds
 from serial_runs import TimedExecutor, rows_of, score, settings_of
 from typer.testing import CliRunner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -13,6 +13,7 @@ from serial_runs import files_of, score
 from toy_models import save_pair
 from typer.testing import CliRunner
 
+from vae_batch.commands.prune import Kept
 from vae_batch.commands.prune import prune as prune_command
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.comparing import compare_run
@@ -182,6 +183,10 @@ def test_a_shared_cache_is_not_touched(copy: dict[str, Any], tmp_path: Path) -> 
     prune(copy["out"], "none")
     assert shards(copy["out"], GENERATED) == 0
     assert shards(str(tmp_path), "cache/images-*/activations/*") == 4
+
+
+def test_the_command_knows_every_word() -> None:
+    assert [word.value for word in Kept] == list(get_args(Keep))
 
 
 def test_the_command_says_what_it_deleted(copy: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from deadly import DeadlyCheckpoint
 from vae_batch.plan import make_spec
 from vae_batch.run.driver import RunSummary, prepare, run
 from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.plan import RunPlan
 from vae_batch.run.progress import Silent
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -44,7 +43,7 @@ def test_bad_checkpoints_cost_one_row(toy_settings: dict[str, Any], tmp_path: Pa
     checkpoints = [*toy_settings["checkpoints"], str(tmp_path / "bad-0009.keras")]
     summary = score(toy_settings | {"checkpoints": checkpoints, "workers": 2})
     assert [row["status"] for row in summary.rows] == ["scored"] * 3 + ["failed"]
-    assert "not a readable .keras file" in summary.rows[3]["reason"]
+    assert "is a text file, not a model" in summary.rows[3]["reason"]
 
 
 @pytest.mark.slow
@@ -59,8 +58,8 @@ def test_a_shard_that_kills_its_worker_is_given_up(
     plan = prepare(spec, Silent())
     first, *others = plan.rows
     deadly = DeadlyCheckpoint(**vars(first.checkpoint))
-    rows = (dataclasses.replace(first, checkpoint=deadly), *others)
-    plan = RunPlan(plan.spec, plan.stores, plan.reference, rows)
+    subject = dataclasses.replace(first.subject, checkpoint=deadly)
+    plan = dataclasses.replace(plan, rows=(dataclasses.replace(first, subject=subject), *others))
     with RayExecutor(spec) as executor:
         summary = run(plan, executor, Silent())
     assert [row["status"] for row in summary.rows] == ["failed", "scored", "scored"]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Annotated, get_args
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
 from vae_batch.commands.exit_codes import exit_codes, stderr_console
-from vae_batch.run.pruning import Keep
 
-_Keep = Enum("_Keep", {name: name for name in get_args(Keep)}, type=str)  # type: ignore[misc]
+
+class Kept(StrEnum):
+    """Words of ``--keep``: those of ``vae_batch.run.pruning.Keep``, which is costly to import."""
+
+    ALL = "all"
+    REFERENCE = "reference"
+    BEST = "best"
+    NONE = "none"
 
 
 def prune(
     out: Annotated[str, typer.Argument(help="Output folder or URI of a run.")],
     keep: Annotated[
-        _Keep,
+        Kept,
         typer.Option(
             help="Activations to keep: the reference's; the reference's and those of the best "
             "checkpoints (selection.json); or none. Moments are always kept."

@@ -34,14 +34,14 @@ def write_report(out: Store) -> list[str]:
     scores = read_scores(out)
     if record is None or scores.empty:
         raise InputError(
-            f"{out.root} holds no scored rows; give the --out folder of a `vae-batch score` that "
+            f"{out.shown} holds no scored rows; give the --out folder of a `vae-batch score` that "
             "has scored at least one checkpoint"
         )
     galleries = _galleries(out, record)
     figures = out.folder(FIGURES)
     names = write_figures(scores, galleries, figures.write)
     provenance = {
-        "output": out.root,
+        "output": out.shown,
         **record.identity,
         "spec": record.spec.model_dump(mode="json"),
     }

@@ -50,7 +50,7 @@ class FinishedRun:
         record, scores = read_record(store), read_scores(store)
         if record is None or scores.empty:
             raise InputError(
-                f"{store.root} holds no scored rows; give the --out folder of a `vae-batch score` "
+                f"{store.shown} holds no scored rows; give the --out folder of a `vae-batch score` "
                 "that has scored at least one checkpoint"
             )
         return cls(store, record, scores, read_comparisons(store), read_selection(store))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.extractors import identify_extractor
 from vae_batch.models.inception.extractor import ExtractorIdentity
-from vae_batch.plan import EvaluationSpec, Unit, fingerprint, identity_of
+from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
 from vae_batch.run.reference_images import ReferenceFacts
 from vae_batch.run.stores import RunStores
 from vae_batch.run.subject import SCORING_FIELDS, Subject
@@ -71,6 +72,7 @@ def make_plan(
     """
     extractors = [identify_extractor(name, spec) for name in spec.extractors]
     found = find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder)
+    _require_matches(spec, [checkpoint.label for checkpoint in found])
     subjects = [Subject.of(checkpoint, spec) for checkpoint in found]
     rows = [
         _plan_row(spec, reference, training, subject, extractor)
@@ -78,6 +80,21 @@ def make_plan(
         for extractor in extractors
     ]
     return RunPlan(spec, stores, reference, training, tuple(rows))
+
+
+def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:
+    """Refuse a declaration for some checkpoints that is for none: a misspelt glob.
+
+    Raises:
+      InputError: Names the glob and what there is.
+    """
+    for pattern in spec.per_checkpoint:
+        if not any(fnmatch.fnmatchcase(label, pattern) for label in labels):
+            shown = ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")
+            raise InputError(
+                f"per_checkpoint {pattern!r} matches no checkpoint; it is a glob of their whole "
+                f"paths, such as '*/step-3*', and there are {shown}"
+            )
 
 
 def with_batch_size(plan: RunPlan, size: int) -> RunPlan:

@@ -51,7 +51,7 @@ def read_record(out: Store) -> RunRecord | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{out.root}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
+            f"{out.shown}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
             "a run's: use another --out"
         ) from None
 
@@ -72,7 +72,7 @@ def claim_output(plan: RunPlan) -> None:
             for identity in (found.identity, plan.identity)
         )
         raise InputError(
-            f"output folder {out.root} belongs to another run (fingerprint "
+            f"output folder {out.shown} belongs to another run (fingerprint "
             f"{found.identity.get('fingerprint')}): "
             f"{'; '.join(differing_keys(settings, wanted))}. Use another --out, or the same "
             "settings to go on with that run"

@@ -31,7 +31,7 @@ def open_record(location: str) -> RunRecord:
     record = read_record(out)
     if record is None:
         raise InputError(
-            f"{out.root} holds no run (no run.json); give the --out folder of a `vae-batch score`"
+            f"{out.shown} holds no run (no run.json); give the --out folder of a `vae-batch score`"
         )
     return record
 

@@ -11,9 +11,11 @@ from threadpoolctl import threadpool_limits
 from vae_batch import __version__
 from vae_batch.metrics import METRICS
 from vae_batch.plan import InputError
+from vae_batch.run.pruning import pruned_reason
 from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.row import now, scores_of
 from vae_batch.storage import DamagedFileError, upsert_scores
+from vae_batch.storage.retry import without_credentials
 
 #: Columns that are not a metric's but found with it.
 _BESIDE = {"fid": ("fid_warning", "feature_dim", "device")}
@@ -35,7 +37,8 @@ def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     record = open_record(location)
     rows = scored_rows(location, record)
     if not rows:
-        raise InputError(f"{location} holds no scored rows; run `vae-batch score` first")
+        shown = without_credentials(location)
+        raise InputError(f"{shown} holds no scored rows; run `vae-batch score` first")
     for row in rows:
         values = _values(row, groups)
         fields = {name: value for name, value in row.fields.items() if name not in values}
@@ -51,6 +54,9 @@ def _values(row: ScoredRow, groups: Sequence[str]) -> dict[str, Any]:
         with threadpool_limits(1):
             scores = scores_of(dataclasses.replace(row.parts, spec=spec))
     except DamagedFileError as damage:
+        pruned = pruned_reason(row.parts.stores.out, damage.unit)
+        if pruned:
+            raise InputError(f"{row.fields['checkpoint']}: {pruned}") from None
         raise InputError(
             f"{row.fields['checkpoint']}: {damage}; run `vae-batch score` again with the same "
             "settings, which mends that shard"

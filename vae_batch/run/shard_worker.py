@@ -135,7 +135,7 @@ class ShardWorker:
             )
         except OSError as error:
             reason = (
-                f"cannot write to {store.root}: {error}; what is finished there stays, so mend it "
+                f"cannot write to {store.shown}: {error}; what is finished there stays, so mend it "
                 "(space, permissions) and run the same command again"
             )
             return ShardOutcome(unit.path, shard, "bad_input", reason)

@@ -42,9 +42,19 @@ class Subject:
     @property
     def identifier(self) -> str:
         """File-safe name in stored paths; two readings of one file do not share it."""
-        declared = self.parts()["reading"]
+        declared = {**self.parts()["reading"], **self.scale}
         mark = f"-{fingerprint(**declared)[:6]}" if declared else ""
         return self.checkpoint.identifier + mark
+
+    @property
+    def scale(self) -> dict[str, Any]:
+        """The scale where it enters stored losses: discretised, or learned by the decoder.
+
+        Of a gaussian squared errors are stored, from which any declared sigma's loss follows.
+        """
+        reading = self.reading
+        enters = reading.likelihood == "discretized_logistic" or reading.sigma == "learned"
+        return {"scale": reading.sigma} if enters else {}
 
     def parts(self) -> dict[str, Any]:
         """What moves a decoded image, for a fingerprint."""

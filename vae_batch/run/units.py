@@ -52,7 +52,7 @@ def units_of_row(
     units: dict[Kind, Unit] = {
         "reference": reference_unit(spec, reference, extractor),
         "description": own("description", 1),
-        "losses": own("losses", reference.count, **_loss_parts(subject)),
+        "losses": own("losses", reference.count, **subject.scale),
         "gallery": own("gallery", 1),
         "importance": own("importance", **_importance_parts(spec, reference, subject)),
         "reference_pictures": _reference_pictures_unit(reference),
@@ -172,19 +172,8 @@ def _importance_parts(
         "samples": min(spec.iwae_images, reference.count),
         "shard_size": max(1, spec.shard_size // _IMPORTANCE_SHARE),
         "draws": spec.iwae_draws,
-        **_loss_parts(subject),
+        **subject.scale,
     }
-
-
-def _loss_parts(subject: Subject) -> dict[str, Any]:
-    """The scale of a discretised likelihood, which enters its loss nonlinearly.
-
-    A gaussian's standard deviation does not unless it is learned: squared errors are stored, and
-    any sigma serves.
-    """
-    reading = subject.reading
-    enters = reading.likelihood == "discretized_logistic" or reading.sigma == "learned"
-    return {"scale": reading.sigma} if enters else {}
 
 
 def _model_parts(spec: EvaluationSpec, subject: Subject) -> dict[str, Any]:

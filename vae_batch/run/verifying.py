@@ -118,10 +118,10 @@ def verify_output(location: str) -> Verification:
             continue
         checked += 1
         if fault:
-            path = f"{part.store.shown}/{file_path(part.unit, part.name)}"
+            path = part.store.folder(file_path(part.unit, part.name)).shown
             bad.append(BadFile(path, fault, part.store, part.name, part.unit))
     tables = list(_table_faults(stores.out, record))
-    found = [BadFile(f"{stores.out.shown}/{n}", f, stores.out, n) for n, f in tables if f]
+    found = [BadFile(stores.out.folder(n).shown, f, stores.out, n) for n, f in tables if f]
     return Verification((*bad, *found), checked + len(tables), unfinished, pruned)
 
 

@@ -35,7 +35,7 @@ def read_table(store: Store, name: str) -> pa.Table | None:
     try:
         return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except pa.ArrowException as error:
-        raise OSError(f"{store.root}/{path} is damaged: {error}") from error
+        raise OSError(f"{store.shown}/{path} is damaged: {error}") from error
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models.formats.same_vae import SavedVae, saved_kinds
+from models.formats.same_vae import SavedVae
+from models.formats.saved_kinds import saved_kinds
 from serial_runs import rows_of, score, settings_of
 
 #: Kinds, and the name of each in a store.

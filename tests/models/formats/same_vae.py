@@ -7,11 +7,7 @@ the same weights in all of them.
 
 from __future__ import annotations
 
-import atexit
-import functools
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -306,14 +302,6 @@ KINDS: dict[str, Callable[[str, Path, int], SavedVae]] = {
     "legacy_weights_tf_keras": _legacy_weights_tf_keras,
     "subclassed_weights": _subclassed_weights,
 }
-
-
-@functools.cache
-def saved_kinds() -> dict[str, SavedVae]:
-    """The VAE as every kind, saved once a session."""
-    folder = Path(tempfile.mkdtemp(prefix="same-vae-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {kind: save(kind, folder) for kind in KINDS}
 
 
 @contextmanager
