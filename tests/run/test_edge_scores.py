@@ -15,6 +15,7 @@ from stored_rows import assert_value_or_reason, folders_of, stored
 from toy_models import make_decoder, make_encoder, save_classifier
 
 from vae_batch.metrics import METRICS
+from vae_batch.plan import InputError
 from vae_batch.storage import Store, read_score_rows
 
 Settings = dict[str, Any]
@@ -185,6 +186,22 @@ def test_perfect_reconstructions_have_no_optimal_sigma(score_one: Score, tmp_pat
     assert (row["mse"], row["mae"], row["sigma"]) == (0.0, 0.0, None)
     assert row["reconstruction_fid"] == 0.0
     assert row["fid"] > 0
+
+
+def test_an_extractor_without_numbers_stops_the_run(
+    score_one: Score, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        concurrent_batches = 1
+
+        def extract(self, images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+            features = np.ones((len(images), 4), np.float32)
+            features[3:, 2] = np.inf
+            return features, np.ones((len(images), 1), np.float32)
+
+    monkeypatch.setattr("vae_batch.run.shard_worker.load_extractor", lambda *_: Broken())
+    with pytest.raises(InputError, match=r"infinite activations of image 3 .* are broken"):
+        score_one()
 
 
 def test_a_thousand_larger_images(tmp_path: Path) -> None:

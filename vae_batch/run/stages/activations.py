@@ -10,7 +10,7 @@ from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.batching import map_batches
 from vae_batch.models.extractors import Extractor
 from vae_batch.models.image_range import to_three_channels
-from vae_batch.plan import Shard
+from vae_batch.plan import InputError, Shard
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.reference_images import ReferenceFacts, read_reference
 from vae_batch.run.stages.inputs import (
@@ -93,6 +93,13 @@ def _activations(
         *inputs,
         concurrency=extractor.concurrent_batches,
     )
+    finite = np.isfinite(features).all(axis=1) & np.isfinite(probabilities).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            "the extractor gives NaN or infinite activations of image "
+            f"{shard.start + int(np.argmin(finite))} of {shard.unit}; images are 8-bit pixels, so "
+            "its weights are broken: use another extractor or weights file"
+        )
     return {
         "index": np.arange(shard.start, shard.stop),
         "features": features,
