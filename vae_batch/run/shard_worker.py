@@ -94,9 +94,12 @@ class ShardWorker:
             began = time.perf_counter()
             computed = self._attempt(unit, shard)
             seconds = time.perf_counter() - began
-        if isinstance(computed, ShardOutcome):
-            return computed
-        return self._write(unit, shard, computed, seconds)
+            if isinstance(computed, ShardOutcome):
+                return computed
+            # Here, too, TensorFlow may be imported for the first time, which two threads must not
+            # do at once: Python's import locks deadlock.
+            device = device_name()
+        return self._write(unit, shard, computed, seconds, device)
 
     def _attempt(self, unit: Unit, shard: Shard) -> Arrays | bytes | ShardOutcome:
         """The shard's arrays; an outcome where there are none, or where it was tried enough."""
@@ -125,9 +128,9 @@ class ShardWorker:
             return ShardOutcome(unit.path, shard, "error", reason)
 
     def _write(
-        self, unit: Unit, shard: Shard, computed: Arrays | bytes, seconds: float
+        self, unit: Unit, shard: Shard, computed: Arrays | bytes, seconds: float, device: str
     ) -> ShardOutcome:
-        store, device = self._recipe.stores.holding(unit), device_name()
+        store = self._recipe.stores.holding(unit)
         content = _encoded(unit, computed)
         try:
             write_with_receipt(
