@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vae_batch.plan import EvaluationSpec, InputError, Shard, Unit
 from vae_batch.run.executor import Handle, Task
 from vae_batch.run.recipe import Recipe
-from vae_batch.run.shard_worker import ShardOutcome, ShardWorker
+from vae_batch.run.shard_worker import MAX_ATTEMPTS, ShardOutcome, ShardWorker
 from vae_batch.run.worker_environment import thread_environment
 
 #: One shard computes while the one before is written.
@@ -149,11 +149,14 @@ class _Ledger:
 
     def __init__(self) -> None:
         self._attempts: dict[tuple[str, str], int] = {}
+        self._given_up: set[str] = set()
 
-    def begin(self, unit: str, shard: str) -> int:
+    def begin(self, unit: str, shard: str, checkpoint: str | None) -> int:
         key = (unit, shard)
         self._attempts[key] = self._attempts.get(key, 0) + 1
-        return self._attempts[key]
+        if checkpoint is not None and self._attempts[key] > MAX_ATTEMPTS:
+            self._given_up.add(checkpoint)
+        return MAX_ATTEMPTS + 1 if checkpoint in self._given_up else self._attempts[key]
 
     def end(self, unit: str, shard: str) -> None:
         self._attempts.pop((unit, shard), None)
@@ -165,8 +168,8 @@ class _LedgerClient:
     def __init__(self, actor: Any) -> None:  # noqa: ANN401
         self._actor = actor
 
-    def begin(self, unit: str, shard: str) -> int:
-        return int(ray.get(self._actor.begin.remote(unit, shard)))
+    def begin(self, unit: str, shard: str, checkpoint: str | None) -> int:
+        return int(ray.get(self._actor.begin.remote(unit, shard, checkpoint)))
 
     def end(self, unit: str, shard: str) -> None:
         ray.get(self._actor.end.remote(unit, shard))

@@ -57,8 +57,12 @@ class ShardOutcome:
 class AttemptLedger(Protocol):
     """Counts how often the computation of each shard was begun and not ended."""
 
-    def begin(self, unit: str, shard: str) -> int:
-        """Note a beginning; the number of beginnings since the last end."""
+    def begin(self, unit: str, shard: str, checkpoint: str | None) -> int:
+        """Note a beginning; the number of beginnings since the last end.
+
+        Once a shard of a checkpoint has begun too often, so have all its others: they are not
+        tried, as each would take workers down as well.
+        """
         ...
 
     def end(self, unit: str, shard: str) -> None:
@@ -105,7 +109,7 @@ class ShardWorker:
         """The shard's arrays; an outcome where there are none, or where it was tried enough."""
         if self._ledger is None:
             return self._compute_or_fail(unit, shard)
-        if self._ledger.begin(unit.path, shard.name) > MAX_ATTEMPTS:
+        if self._ledger.begin(unit.path, shard.name, unit.checkpoint) > MAX_ATTEMPTS:
             reason = (
                 f"samples {shard.start} to {shard.stop} took their worker down {MAX_ATTEMPTS} "
                 "times (out of memory, or a crash in the model's code); see the worker's log"
