@@ -65,7 +65,7 @@ def make_executor(spec: EvaluationSpec) -> Executor:
 
         set_for_this_process()
         return SerialExecutor()
-    from vae_batch.run.ray_executor import RayExecutor
+    from vae_batch.run.on_ray.executor import RayExecutor
 
     return RayExecutor(spec)
 

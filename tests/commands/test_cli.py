@@ -32,7 +32,7 @@ def test_every_spec_field_is_a_flag() -> None:
     command = {p.name: p for p in _score_parameters()}
     assert "Usage" in help_text
     for name in EvaluationSpec.model_fields:
-        if name not in ("checkpoints", "per_checkpoint"):
+        if name not in ("checkpoints", "per_checkpoint", "stable_for", "tolerance"):
             assert "--" + name.replace("_", "-") in command[name].opts
             assert command[name].help
     assert "--extractor" in command["extractors"].opts

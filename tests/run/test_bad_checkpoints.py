@@ -133,7 +133,7 @@ def test_hostile_files_cost_seconds_and_one_row_each(classifier: Path, tmp_path:
 @pytest.mark.usefixtures("ray_cluster")
 def test_hostile_files_through_ray(classifier: Path, tmp_path: Path) -> None:
     """Workers stay alive: the healthy checkpoint beside them is scored."""
-    from vae_batch.run.ray_executor import RayExecutor
+    from vae_batch.run.on_ray.executor import RayExecutor
 
     folder, marker = tmp_path / "runs", tmp_path / "ran"
     folder.mkdir()

@@ -22,7 +22,7 @@ def test_serial_calls_here_and_returns_errors() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_node_without_gpus_is_one_device() -> None:
-    from vae_batch.run.ray_executor import RayExecutor
+    from vae_batch.run.on_ray.executor import RayExecutor
 
     with RayExecutor(make_spec({"checkpoints": ["none"], "reference": "digits"})) as executor:
         ((place, value),) = executor.on_every_device(os.getenv, "CUDA_VISIBLE_DEVICES")
@@ -35,13 +35,13 @@ def test_a_node_without_gpus_is_one_device() -> None:
 
 
 def test_a_claim_for_each_gpu_or_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vae_batch.run import ray_executor
+    from vae_batch.run.on_ray import cluster
 
     nodes = [node("head", True, CPU=4), node("a", True, CPU=8, GPU=2), node("b", False, GPU=8)]
-    monkeypatch.setattr(ray_executor.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
 
     def claims(**pool: int) -> list[tuple[str, int, int, str]]:
-        found = ray_executor._device_claims(ray_executor._Pool(1, 1, **pool))
+        found = cluster.device_claims(cluster.Pool(1, 1, **pool))
         return [
             (place, claim["num_cpus"], claim["num_gpus"], claim["scheduling_strategy"].node_id)
             for place, claim in found

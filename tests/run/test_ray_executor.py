@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def score(settings: dict[str, Any]) -> RunSummary:
-    from vae_batch.run.ray_executor import RayExecutor
+    from vae_batch.run.on_ray.executor import RayExecutor
 
     spec = make_spec(settings)
     plan = prepare(spec, Silent())
@@ -51,7 +51,7 @@ def test_a_shard_that_kills_its_worker_is_given_up(
     toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray alone would retry it for ever; the rest of the run goes on."""
-    from vae_batch.run.ray_executor import RayExecutor
+    from vae_batch.run.on_ray.executor import RayExecutor
 
     monkeypatch.setenv("VAE_BATCH_TEST_DRIVER", "1")
     spec = make_spec(toy_settings | {"workers": 1})

@@ -202,8 +202,8 @@ def test_workers_move_no_bit_of_any_group(
 ) -> None:
     from vae_batch.plan import make_spec
     from vae_batch.run.driver import prepare, run
+    from vae_batch.run.on_ray.executor import RayExecutor
     from vae_batch.run.progress import Silent
-    from vae_batch.run.ray_executor import RayExecutor
 
     spec = make_spec(settings | {"workers": 2, "out": str(tmp_path)})
     plan = prepare(spec, Silent())

@@ -13,7 +13,7 @@ from vae_batch.plan import EvaluationSpec, make_spec, read_toml, role_of
 
 _ALSO_CALLED = {"extractors": "--extractor", "trust": "--trust-checkpoints"}
 #: Given as arguments, or in a TOML file only.
-_NO_FLAG = ("checkpoints", "per_checkpoint")
+_NO_FLAG = ("checkpoints", "per_checkpoint", "stable_for", "tolerance")
 #: Every field that has a flag.
 FLAGS = tuple(name for name in EvaluationSpec.model_fields if name not in _NO_FLAG)
 _PANELS = {"reading": "How checkpoints are read", "runtime": "Where and how to run"}

@@ -121,6 +121,33 @@ class EvaluationSpec(Reading):
     confirm: bool = _field(
         "runtime", False, "Measure the best and the second again on fresh seeds."
     )
+    keep_activations: Literal["all", "reference", "best", "none"] = _field(
+        "runtime",
+        "all",
+        "Activations kept after the run: all, the reference's, also those of the best checkpoint, "
+        "or none; moments and losses always stay.",
+    )
+    wait: float = _field(
+        "runtime", 0.0, "Seconds to wait for another run in the same output folder.", ge=0
+    )
+    shard_timeout: float = _field(
+        "runtime",
+        3600.0,
+        "Seconds after which a shard's worker is taken for stuck and replaced.",
+        gt=0,
+    )
+    stable_for: float = _field(
+        "runtime",
+        60.0,
+        "Nightly: seconds for which a checkpoint must not have changed before it is scored.",
+        ge=0,
+    )
+    tolerance: dict[str, float] = _field(
+        "runtime",
+        {},
+        "Nightly: metrics and how much worse than the best before, in their own units, a new "
+        "checkpoint may be.",
+    )
     workers: int | None = _field(
         "runtime",
         None,
