@@ -111,6 +111,9 @@ NO_METRIC = {
     "Metric": "a row of the metric table",
     "InceptionScore": "the pair that metrics.inception_score returns",
     "split_bounds": "index arithmetic, see test_inception_score.py",
+    "Race": "decides between scores, see test_race.py",
+    "Elimination": "what Race gives",
+    "race_counts": "index arithmetic, see test_race.py",
 }
 
 

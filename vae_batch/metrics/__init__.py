@@ -16,6 +16,7 @@ from vae_batch.metrics.comparison.paired_difference import (
     paired_difference,
 )
 from vae_batch.metrics.comparison.permutation import sign_flip_test, swap_test
+from vae_batch.metrics.comparison.race import Elimination, Race, race_counts
 from vae_batch.metrics.comparison.ranking import (
     ComparisonRow,
     LevelWithBest,
@@ -133,6 +134,7 @@ __all__ = [
     "ComparisonRow",
     "CorrectedFrechetDistance",
     "CorrectedInceptionScore",
+    "Elimination",
     "FrechetReference",
     "InceptionScore",
     "Interval",
@@ -153,6 +155,7 @@ __all__ = [
     "Neighbourhoods",
     "PairedDifference",
     "PairedScore",
+    "Race",
     "RadialSpectrum",
     "SubsetKernelDistance",
     "TrainingNeighbours",
@@ -211,6 +214,7 @@ __all__ = [
     "peak_signal_to_noise_ratio",
     "pixel_diversity",
     "precision_recall_density_coverage",
+    "race_counts",
     "radial_power_spectrum",
     "real_against_real",
     "require_same_conditions",

@@ -65,7 +65,7 @@ def level_with_best(
     Raises:
         ValueError: no checkpoints, a direction that is neither, or as `paired_difference`.
     """
-    sign = _sign(better)
+    sign = direction_sign(better)
     paired = {name: paired_score(score) for name, score in scores.items()}
     if not paired:
         raise ValueError("scores: expected at least one checkpoint, got none")
@@ -117,7 +117,7 @@ def comparison_table(
     Raises:
         ValueError: as `level_with_best`.
     """
-    sign = _sign(better)
+    sign = direction_sign(better)
     paired = {name: paired_score(score) for name, score in scores.items()}
     group = level_with_best(paired, better, alpha)
     names = list(paired)
@@ -168,7 +168,12 @@ def _verdict(step: PairedDifference | None, p: float, sign: float, alpha: float)
     return "better" if sign * step.difference < 0 else "worse"
 
 
-def _sign(better: str) -> float:
+def direction_sign(better: str) -> float:
+    """1 where lower values are better, -1 where higher ones are.
+
+    Raises:
+        ValueError: neither.
+    """
     if better not in ("lower", "higher"):
         raise ValueError(
             f"better: expected 'lower' or 'higher', got {better!r}; a metric with no better "

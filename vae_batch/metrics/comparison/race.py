@@ -1,0 +1,176 @@
+"""A race between checkpoints: those that cannot be the best any more are scored no further.
+
+    race = Race(names, "lower", looks=len(race_counts(first=500, growth=2.0, most=10_000)))
+    for n in race_counts(500, 2.0, 10_000):
+        race.look({name: score_of_the_first(n, name) for name in race.survivors})
+
+Every checkpoint decodes the same latents and sees the same images, so that after n indices all
+have scores over the same draws, and the differences between them are paired. A checkpoint leaves
+once it is worse than the leader beyond a bound that holds over all looks and all rivals at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from scipy.special import stdtr  # type: ignore[import-untyped, unused-ignore]
+
+from vae_batch.metrics.comparison.paired_difference import (
+    PairedDifference,
+    PairedScore,
+    paired_difference,
+)
+from vae_batch.metrics.comparison.ranking import LevelWithBest, direction_sign, level_with_best
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """A checkpoint that has left the race.
+
+    Attributes:
+        checkpoint: its name.
+        count: indices after which it left; its scores are scores of so many.
+        leader: the best checkpoint then.
+        difference: checkpoint - leader over those indices.
+        p_value: one-sided, of being no worse than the leader, for this one look and rival.
+    """
+
+    checkpoint: str
+    count: int
+    leader: str
+    difference: PairedDifference
+    p_value: float
+
+
+class Race:
+    """The checkpoints still in the race, and how the others left it.
+
+    The checkpoint that is truly best leaves with a probability of at most ``alpha``: it can only
+    leave by losing against one of K - 1 rivals at one of the looks, and each of these tests is
+    made at ``alpha / ((K - 1) * looks)`` (Bonferroni: no assumption on how looks and rivals
+    depend on each other, nor on how the leader was chosen). Each test is Student's t of paired
+    differences: exact for normal ones, else by the central limit theorem, so the first look
+    should have a few hundred indices.
+    """
+
+    def __init__(
+        self, checkpoints: Iterable[str], better: str, looks: int, alpha: float = 0.05
+    ) -> None:
+        """A race that has not begun.
+
+        Args:
+            checkpoints: names, each once.
+            better: "lower" or "higher".
+            looks: how often the race may be looked at.
+            alpha: probability that the truly best checkpoint leaves.
+
+        Raises:
+            ValueError: no checkpoints, a name twice, no looks, or an alpha outside (0, 1).
+        """
+        self._survivors = list(checkpoints)
+        if not self._survivors or len(set(self._survivors)) < len(self._survivors):
+            raise ValueError(f"checkpoints: expected different names, got {self._survivors}")
+        if looks < 1 or not 0 < alpha < 1:
+            raise ValueError(
+                f"race: expected looks >= 1 and alpha between 0 and 1, got {looks} and {alpha}"
+            )
+        self._sign, self._better = direction_sign(better), better
+        self._looks_left = looks
+        self._alpha = alpha
+        self._level = alpha / (max(1, len(self._survivors) - 1) * looks)
+        self._eliminated: dict[str, Elimination] = {}
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Checkpoints that may still be the best, in the order given."""
+        return tuple(self._survivors)
+
+    @property
+    def eliminated(self) -> dict[str, Elimination]:
+        """How each other checkpoint left, in the order in which they did."""
+        return dict(self._eliminated)
+
+    @property
+    def level(self) -> float:
+        """Level of each single test."""
+        return self._level
+
+    def look(
+        self, scores: Mapping[str, PairedScore], bias_bounds: Mapping[str, float] | None = None
+    ) -> tuple[Elimination, ...]:
+        """Let those leave that are worse than the leader beyond doubt.
+
+        Args:
+            scores: of every survivor, over the same indices; those of earlier looks come first.
+            bias_bounds: of each survivor, by how much its value may be off beside its standard
+                error, in the score's unit; the difference must exceed both bounds as well.
+
+        Returns:
+            Those that leave now.
+
+        Raises:
+            ValueError: a survivor has no score, the scores have different lengths, or the race
+                was looked at as often as was said.
+        """
+        absent = [name for name in self._survivors if name not in scores]
+        if absent:
+            raise ValueError(f"scores: expected one of every survivor, none for {absent}")
+        if self._looks_left < 1:
+            raise ValueError("race: looked at as often as was said; the bound holds no further")
+        self._looks_left -= 1
+        leader = min(self._survivors, key=lambda name: self._sign * scores[name].value)
+        bounds = bias_bounds or {}
+        leaving = [
+            Elimination(name, found.count, leader, found, p)
+            for name in self._survivors
+            if name != leader
+            for found in [paired_difference(scores[name], scores[leader])]
+            for slack in [bounds.get(name, 0.0) + bounds.get(leader, 0.0)]
+            for p in [self._p_value(found, slack)]
+            if p <= self._level
+        ]
+        for elimination in leaving:
+            self._survivors.remove(elimination.checkpoint)
+            self._eliminated[elimination.checkpoint] = elimination
+        return tuple(leaving)
+
+    def result(self, scores: Mapping[str, PairedScore]) -> LevelWithBest:
+        """The best of the survivors and those that cannot be told from it.
+
+        The differences to survivors are tested at ``alpha``, adjusted for their number, beside
+        the ``alpha`` that the eliminations have used.
+
+        Args:
+            scores: of every survivor at the last look.
+        """
+        found = {name: scores[name] for name in self._survivors}
+        return level_with_best(found, self._better, self._alpha)
+
+    def _p_value(self, found: PairedDifference, slack: float) -> float:
+        """One-sided, of a deterioration of at most ``slack``."""
+        excess = self._sign * found.difference - slack
+        if found.standard_error == 0.0:
+            return 0.0 if excess > 0 else 1.0
+        return float(stdtr(found.count - 1, -excess / found.standard_error))
+
+
+def race_counts(first: int, growth: float, most: int) -> tuple[int, ...]:
+    """Numbers of indices at which a race is looked at: first, first * growth, ..., most.
+
+    Args:
+        first: at the first look, at least 2.
+        growth: factor from look to look, above 1.
+        most: at the last look.
+
+    Raises:
+        ValueError: values that give no race.
+    """
+    if not 2 <= first <= most or not growth > 1:
+        raise ValueError(
+            f"race: expected 2 <= first <= most and growth > 1, got first {first}, growth "
+            f"{growth}, most {most}"
+        )
+    looks = 1 + math.ceil(round(math.log(most / first) / math.log(growth), 9))
+    return tuple(min(most, round(first * growth**k)) for k in range(looks))
