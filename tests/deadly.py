@@ -1,20 +1,48 @@
-"""A checkpoint whose files take down the worker that reads them, as a crash in native code does.
+"""Parts of a run that take down, or hold up, the worker that touches them.
 
-It has a module of its own, since workers import it by name.
+They have a module of their own, since workers import them by name. In the driver they do nothing,
+which its environment says.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.storage import Store
+
+IN_DRIVER = "VAE_BATCH_TEST_DRIVER"
 
 
 @dataclass(frozen=True)
 class DeadlyCheckpoint(Checkpoint):
+    """A crash in native code while it is loaded."""
+
     def __getattribute__(self, name: str) -> Any:
-        if name == "files" and "VAE_BATCH_TEST_DRIVER" not in os.environ:
+        if name == "files" and IN_DRIVER not in os.environ:
             os._exit(1)
         return super().__getattribute__(name)
+
+
+@dataclass(frozen=True)
+class StuckCheckpoint(Checkpoint):
+    """A file system that never answers."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "files" and IN_DRIVER not in os.environ:
+            time.sleep(3600)
+        return super().__getattribute__(name)
+
+
+@dataclass(frozen=True, repr=False)
+class DeadlyStore(Store):
+    """Takes down who writes losses of the second checkpoint, once others have begun."""
+
+    def write(self, path: str, content: bytes) -> None:
+        if path.startswith("losses/checkpoint=step-0002") and IN_DRIVER not in os.environ:
+            time.sleep(0.5)
+            os._exit(1)
+        super().write(path, content)

@@ -76,8 +76,16 @@ def test_figures_are_pngs_by_name(results: Results) -> None:
     strip = figures["film-strip"]
     assert strip == (Path(results.out) / "figures/film-strip.png").read_bytes()
     assert Image.open(io.BytesIO(strip._repr_png_())).format == "PNG"
+    assert figures.file("curves-elbo", "pdf").startswith(b"%PDF")
+    with pytest.raises(KeyError, match=r"film-strip\.svg"):  # images have none
+        figures.file("film-strip", "svg")
     with pytest.raises(KeyError):
         figures["no such figure"]
+
+
+def test_figures_hold_the_numbers_of_the_table(results: Results) -> None:
+    (line,) = results.figures.numbers("curves-elbo")["series"]
+    assert line["y"][:3] == list(results.table["elbo"][:3])
 
 
 def test_a_gallery_is_arrays(results: Results) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from vae_batch import __version__
 from vae_batch.commands.compare import compare
@@ -21,6 +20,7 @@ from vae_batch.commands.metrics import metrics
 from vae_batch.commands.prune import prune
 from vae_batch.commands.rescore import rescore
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.commands.status import status
 from vae_batch.commands.verify import verify
 from vae_batch.commands.weights import weights
 from vae_batch.plan import EvaluationSpec
@@ -43,6 +43,7 @@ app.command()(export)
 app.command()(metrics)
 app.command()(compare)
 app.command()(rescore)
+app.command()(status)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
 _Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
@@ -104,23 +105,6 @@ def report(out: _Out) -> None:
 
 
 @app.command()
-def status(out: _Out, as_json: _AsJson = False) -> None:
-    """Say what a run, under way or dead, has done and what is missing."""
-    from vae_batch.run.status import run_status
-
-    with exit_codes():
-        rows = run_status(out)
-    if as_json:
-        print(json.dumps([vars(row) for row in rows], indent=1))
-        return
-    table = Table("checkpoint", "extractor", "status", "shards", "reason")
-    for row in rows:
-        done = f"{row.done}/{row.total}"
-        table.add_row(row.checkpoint, row.extractor, row.status, done, row.reason)
-    Console().print(table)
-
-
-@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
@@ -137,15 +121,17 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     """
     from vae_batch.evaluation import evaluate
     from vae_batch.report.table import terminal_table
-    from vae_batch.storage import Store, read_scores
+    from vae_batch.storage import Store, read_comparisons, read_scores
 
     with _progress() as progress:
         evaluation = evaluate(spec, progress)
-        summary = evaluation.summary
+        summary, selection = evaluation.summary, evaluation.selection
         progress.say(
             f"{summary.shards_computed} shards computed, {summary.shards_before} done before, "
             f"{summary.seconds:.0f} s"
         )
+        if summary.faults:
+            progress.say(f"survived: {summary.faults_survived}")
     out = Store.open(spec.out)
     if as_json:
         print(json.dumps(list(summary.rows), indent=1))
@@ -153,9 +139,10 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         scores = read_scores(out)
         keys = {(row["checkpoint"], row["extractor"]) for row in summary.rows}
         kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
-        Console().print(terminal_table(scores[kept]))
-    if evaluation.selection is not None:
-        _print_selection(evaluation.selection)
+        chosen_by = selection.metric if selection else None
+        Console().print(terminal_table(scores[kept], read_comparisons(out), chosen_by))
+    if selection is not None:
+        _print_selection(selection)
     stderr_console().print(f"page: {out.shown}/report.html", markup=False, soft_wrap=True)
     return SOME_FAILED if summary.failed else SCORED
 
@@ -169,7 +156,7 @@ def _print_selection(selection: Selection) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    from vae_batch.run.progress import TerminalProgress
+    from vae_batch.terminal.progress import TerminalProgress
 
     with TerminalProgress(stderr_console()) as progress:
         yield progress

@@ -7,22 +7,27 @@ from dataclasses import dataclass, replace
 from vae_batch.metrics import METRICS
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
+from vae_batch.report.drawn import is_drawn
 from vae_batch.run.comparing import compare_run
-from vae_batch.run.driver import RunSummary, prepare, rows_to_score, run
+from vae_batch.run.driver import run
 from vae_batch.run.executor import Executor, SerialExecutor
-from vae_batch.run.lease import output_lease
+from vae_batch.run.lease import Lease, output_lease
 from vae_batch.run.plan import RunPlan
+from vae_batch.run.preparing import claim, plan_of, prepare, rows_to_score
 from vae_batch.run.progress import ProgressDisplay
+from vae_batch.run.pruning import prune
+from vae_batch.run.pulse import Pulse
 from vae_batch.run.selecting import (
+    CONFIRMATION,
     CONFIRMATION_SEED,
     Selection,
     confirmed,
     select_best,
     write_selection,
 )
-
-#: Folder of the confirmation's own run, below the output folder.
-CONFIRMATION = "confirmation"
+from vae_batch.run.stopping import stoppable, uninterrupted
+from vae_batch.run.stores import storage_faults
+from vae_batch.run.summary import RunSummary
 
 
 @dataclass(frozen=True)
@@ -37,25 +42,59 @@ def evaluate(spec: EvaluationSpec, progress: ProgressDisplay) -> Evaluation:
     """Score every checkpoint of a spec, compare them, and write table, figures and page.
 
     Raises:
-      InputError: Something given cannot be used, or another run is at work in the same output
-        folder; nothing already done is lost.
+      InputError: Something given cannot be used, another run is at work in the same output
+        folder, or a store is full or out of reach; nothing already done is lost.
+      KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
     """
-    plan = prepare(spec, progress)
-    with output_lease(plan.stores.out):
-        return _evaluate(plan, progress)
+    with stoppable():
+        return evaluate_plan(plan_of(spec, progress), progress)
 
 
-def _evaluate(plan: RunPlan, progress: ProgressDisplay) -> Evaluation:
+def evaluate_plan(plan: RunPlan, progress: ProgressDisplay) -> Evaluation:
+    """What `evaluate` does with the plan of a spec, which may have been narrowed.
+
+    Raises:
+      InputError: As `evaluate`.
+    """
+    out = plan.stores.out
+    with (
+        stoppable(),
+        output_lease(out, wait_s=plan.spec.wait, tell=progress.say) as lease,
+        storage_faults(out),
+    ):
+        return _evaluate(claim(plan), lease, progress)
+
+
+def _evaluate(plan: RunPlan, lease: Lease, progress: ProgressDisplay) -> Evaluation:
     """All that writes into the output folder, by the one holder of its lease."""
-    spec = plan.spec
-    summary = _run(plan, progress)
-    selection = select_best(compare_run(spec.out), spec)
-    if selection is not None:
-        if spec.confirm and selection.second is not None:
-            selection = replace(selection, confirmation=_confirmation(spec, selection, progress))
-        write_selection(plan.stores.out, selection)
-    write_report(plan.stores.out)
+    spec, out = plan.spec, plan.stores.out
+    summary = _run(plan, lease, progress)
+    with uninterrupted():  # short, and its tables and pages belong together
+        lease.require()
+        selection = select_best(compare_run(spec.out), spec)
+    if selection is not None and spec.confirm and selection.second is not None:
+        said = _confirmation(spec, selection, lease, progress)
+        selection = replace(selection, confirmation=said)
+    with uninterrupted():
+        lease.require()
+        if selection is not None:
+            write_selection(out, selection)
+        if not is_drawn(out):
+            progress.say("drawing figures and page")
+            write_report(out)
+    _retain(spec, selection, progress)
     return Evaluation(summary, selection)
+
+
+def _retain(spec: EvaluationSpec, selection: Selection | None, progress: ProgressDisplay) -> None:
+    """Delete the activations that the spec does not keep; nothing needs them any more."""
+    if spec.keep_activations == "best" and selection is None:
+        progress.say("no checkpoint could be selected as best, so all activations are kept")
+        return
+    done = prune(spec.out, spec.keep_activations)
+    if done.files:
+        kept = f"activations kept: {spec.keep_activations}"
+        progress.say(f"{kept}; {done.files} files deleted, {done.size / 1e6:.1f} MB")
 
 
 def make_executor(spec: EvaluationSpec) -> Executor:
@@ -65,19 +104,25 @@ def make_executor(spec: EvaluationSpec) -> Executor:
 
         set_for_this_process()
         return SerialExecutor()
+    from vae_batch.run.worker_environment import set_ray_authentication
+
+    set_ray_authentication(spec.address)
     from vae_batch.run.on_ray.executor import RayExecutor
 
     return RayExecutor(spec)
 
 
-def _run(plan: RunPlan, progress: ProgressDisplay) -> RunSummary:
+def _run(plan: RunPlan, lease: Lease, progress: ProgressDisplay) -> RunSummary:
     # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
     with make_executor(plan.spec) if rows_to_score(plan) else SerialExecutor() as executor:
         progress.say(f"{len(plan.rows)} rows, on {executor.description}")
-        return run(plan, executor, progress)
+        with Pulse(progress, executor, plan.stores.out, lease.require) as pulse:
+            return run(plan, executor, pulse, lease.require)
 
 
-def _confirmation(spec: EvaluationSpec, selection: Selection, progress: ProgressDisplay) -> str:
+def _confirmation(
+    spec: EvaluationSpec, selection: Selection, lease: Lease, progress: ProgressDisplay
+) -> str:
     """The best and the second, scored again on fresh seeds in a run of their own.
 
     The winner of many is best partly by the luck of its draws; other draws do not share it.
@@ -94,8 +139,11 @@ def _confirmation(spec: EvaluationSpec, selection: Selection, progress: Progress
     wanted = {selection.best, selection.second}
     rows = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
     progress.say(f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _run(replace(plan, rows=rows), progress)
-    return confirmed(selection, compare_run(fresh.out))
+    _run(replace(plan, rows=rows), lease, progress)
+    said = confirmed(selection, compare_run(fresh.out))
+    if spec.keep_activations != "all":
+        prune(fresh.out, "none")
+    return said
 
 
 def _below(location: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from vae_batch.report.bundle import FIGURES, PAGE
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
-from vae_batch.run.progress import ProgressDisplay, TerminalProgress
+from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.selecting import Selection
 from vae_batch.storage import Store, read_score_rows
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
 from vae_batch.storage.score_table import SCHEMA as SCORES
+from vae_batch.terminal.progress import TerminalProgress
 
 #: Arrow types as pandas' nullable ones, so that a null never becomes NaN or a count a float.
 _NULLABLE = {
@@ -101,8 +103,8 @@ class Results:
 
     @property
     def out(self) -> str:
-        """The output folder or URI."""
-        return self.run.store.root
+        """The output folder or URI, without credentials."""
+        return self.run.store.shown
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -175,7 +177,7 @@ class Picture(bytes):
 
 
 class Figures(Mapping[str, Picture]):
-    """PNG files of a folder by name without suffix, such as ``film-strip``; read when asked for."""
+    """Figures as PNG by name without suffix, such as ``film-strip``; read when asked for."""
 
     def __init__(self, folder: Store) -> None:
         """Figures of ``folder``; it may be missing, and then holds none."""
@@ -188,6 +190,22 @@ class Figures(Mapping[str, Picture]):
 
     def __getitem__(self, name: str) -> Picture:
         return Picture(self._folder.read(self._names[name]))
+
+    def numbers(self, name: str) -> dict[str, Any]:
+        """The numbers in a figure, with units and the columns that they come from."""
+        found: dict[str, Any] = json.loads(self.file(name, "json"))
+        return found
+
+    def file(self, name: str, suffix: str) -> bytes:
+        """A figure's file: ``pdf``, ``png``, ``json``, or ``svg`` where it is made of lines.
+
+        Raises:
+          KeyError: There is no such figure, or none with this suffix.
+        """
+        try:
+            return self._folder.read(f"{self._names[name].removesuffix('png')}{suffix}")
+        except FileNotFoundError:
+            raise KeyError(f"{name}.{suffix}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

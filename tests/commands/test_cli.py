@@ -75,9 +75,11 @@ def test_table_report_and_status(toy_settings: dict[str, Any]) -> None:
     assert (out / "report.html").stat().st_size > 10_000
     assert sorted(path.name for path in (out / "figures").iterdir()) == pictures
     for kind in ("samples", "reconstructions", "interpolation", "traversal"):
-        assert sum(name.startswith(kind) for name in pictures) == 3
+        assert sum(name.startswith(kind) and name.endswith(".png") for name in pictures) == 3
     status = json.loads(call("status", str(out), "--json").stdout)
-    assert [(row["status"], row["done"], row["total"]) for row in status] == [("scored", 9, 9)] * 3
+    assert (status["state"], status["progress"]["scored"]) == ("ended", 3)
+    rows = [(row["status"], row["done"], row["total"]) for row in status["rows"]]
+    assert rows == [("scored", 9, 9)] * 3
 
 
 def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_path: Path) -> None:
@@ -87,8 +89,9 @@ def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_p
     assert result.exit_code == 3
     assert "is a text file, not a model" in result.stderr
     assert "bad-0009" in result.stdout
-    rows = json.loads(call("status", toy_settings["out"], "--json").stdout)
-    assert {row["status"] for row in rows} == {"scored", "failed"}
+    status = json.loads(call("status", toy_settings["out"], "--json").stdout)
+    assert status["counts"] == {"scored": 3, "failed": 1}
+    assert "bad-0009.keras: failed: " in call("status", toy_settings["out"]).stdout
 
 
 @pytest.mark.parametrize(

@@ -49,3 +49,16 @@ def test_extraction(tmp_path: Path) -> None:
     for row in rows.values():
         assert row["images_per_second"] > 0
         assert 0.2 < row["peak_memory_gib"] < 3
+
+
+@pytest.mark.slow
+def test_scale(tmp_path: Path) -> None:
+    words = ["--checkpoints", "2,4", "--shards", "2", "--shard-size", "8", "--references", "16"]
+    table = run("benchmark_scale.py", tmp_path / "table.json", *words)
+    phases = [row["phase"] for row in table["rows"] if row["checkpoints"] == 4]
+    assert phases == [
+        *("plan", "drive", "compare", "report", "score, first repeat", "score, nothing to do"),
+        *("status, all done", "status, rows lost", "resumed, rows lost"),
+    ]
+    assert set(table["exponents"]) == set(phases)
+    assert all(0.05 < row["peak_memory_gib"] < 1 for row in table["rows"])

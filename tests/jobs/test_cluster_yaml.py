@@ -133,6 +133,26 @@ def test_the_token_reaches_every_container(config):
     assert "--env RAY_AUTH_MODE=token" in config["docker"]["run_options"]
 
 
+def test_nothing_listens_to_the_world_but_ssh(config):
+    prepared = validated(config)
+    start = prepared["head_start_ray_commands"][-1]
+    assert start.endswith("--dashboard-host=127.0.0.1")
+    assert "--autoscaling-config=~/ray_bootstrap_config.yaml" in start
+    # Ray's own security group opens port 22, and more only where it is told to.
+    assert "security_group" not in config["provider"]
+    assert not any("-p" in option.split() for option in config["docker"]["run_options"])
+
+
+def test_a_job_on_the_new_cluster_knows_how_far_it_may_grow(config):
+    from vae_batch.run.on_ray.machines import addable_machines
+    from vae_batch.run.on_ray.pool import size_pool
+
+    # As the AWS provider completes it: a g5.2xlarge has 8 cores and a GPU.
+    config["available_node_types"]["gpu-worker"]["resources"] = {"CPU": 8, "GPU": 1}
+    pool = size_pool(None, addable_machines(config))
+    assert (pool.size, pool.gpus, pool.threads) == (8, 1, 8)
+
+
 def test_mounted_parts_of_the_project_exist(config):
     local = [path for path in config["file_mounts"].values() if not path.startswith("~")]
     assert {"pyproject.toml", "vae_batch"} <= set(local)

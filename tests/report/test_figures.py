@@ -1,198 +1,293 @@
-"""Figure files: names, bytes that repeat, exact pixels, and what the curves are made of."""
+"""The figure bundle: names, formats, bytes that repeat, what is left out, and the index."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import math
+import os
 import subprocess
 import sys
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from report.examples import failed_row, gallery_of, score_row, score_table, two_metrics
+from report.compared_rows import compared_row
+from report.examples import (
+    colour_gallery,
+    failed_row,
+    full_gallery,
+    gallery_of,
+    grey_gallery,
+    score_row,
+    score_table,
+    two_metrics,
+)
 
-from vae_batch.report.curves import read_curves
-from vae_batch.report.drawing import plain
-from vae_batch.report.figures import checkpoint_panels, write_figures
-from vae_batch.report.film_strip import film_strip
-from vae_batch.report.plates import plate
+from vae_batch.report.figures import INDEX, files_of_index, write_figures
+from vae_batch.report.figures.chosen import MOST_CHECKPOINTS, choose_checkpoints
+from vae_batch.report.figures.printing import plain
 from vae_batch.report.score_rows import read_rows
+from vae_batch.run.selecting import Selection
+
+Files = dict[str, bytes]
+
+PLATES = (
+    "samples",
+    "reconstructions",
+    "worst-reconstructions",
+    "nearest-training",
+    "interpolation",
+    "traversal",
+    "duplicates",
+)
+VECTORS = ("kl-dimensions", "aggregate-posterior", "spectrum")
 
 
-def written(scores: pd.DataFrame, galleries: dict) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    names = write_figures(two_metrics(scores), galleries, files.__setitem__)
+def written(scores: pd.DataFrame, galleries: dict, **more: Any) -> Files:
+    files: Files = {}
+    names = write_figures(scores, galleries, files.__setitem__, **more)
     assert names == list(files)
     return files
 
 
-def curve_of(scores: pd.DataFrame, column: str):
-    return next(curve for curve in read_curves(scores) if curve.metric.column == column)
+def index_of(files: Files) -> dict[str, Any]:
+    return json.loads(files[INDEX])
 
 
-def test_names_are_predictable(run_scores: pd.DataFrame, run_galleries: dict) -> None:
-    names = set(written(run_scores, run_galleries))
-    for slug in ("runs-a-step-1", "runs-a-step-3"):
-        kinds = ("samples", "reconstructions", "interpolation", "traversal")
-        assert {f"{kind}-{slug}.png" for kind in kinds} <= names
-    assert {"film-strip.png", "curves.png", "curves.svg", "curves-fid.png"} <= names
-    assert "curves-fid.svg" in names
-    assert not any("step-2" in name for name in names)  # failed: nothing to draw
+def left_out(files: Files) -> dict[str, str]:
+    return {entry["name"]: entry["reason"] for entry in index_of(files)["left_out"]}
 
 
-def test_same_input_gives_the_same_bytes_whatever_the_settings(
-    run_scores: pd.DataFrame, run_galleries: dict
-) -> None:
-    first = written(run_scores, run_galleries)
-    with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "axes.facecolor": "red"}):
-        second = written(run_scores, run_galleries)
-        assert mpl.rcParams["font.size"] == 30  # the caller's settings come back
-    digests = [
-        {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        for files in (first, second)
-    ]
-    assert digests[0] == digests[1]
+def digests(files: Files) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def test_svg_has_no_date_and_no_creator(run_scores: pd.DataFrame) -> None:
-    svg = written(run_scores, {})["curves.svg"].decode()
-    assert svg.startswith("<?xml")
-    assert "dc:date" not in svg
-    assert "Matplotlib v" not in svg
-
-
-@pytest.mark.parametrize("level", [0, 1, 128, 254, 255])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_plates_draw_a_level_as_that_level(level: int, channels: int) -> None:
-    (panels,) = checkpoint_panels(
-        {"samples": gallery_of(level, channels=channels)["samples"]}
-    ).values()
-    picture = np.asarray(Image.open(io.BytesIO(plate(panels, "a"))).convert("RGB"))
-    tiles = 64 * 96 * 96  # 64 images of 8 pixels, enlarged 12 times; white is background too
-    assert (picture == level).all(axis=-1).sum() >= tiles
-
-
-def test_plates_enlarge_by_repetition() -> None:
-    gallery = {"samples": np.zeros((1, 8, 8, 3), np.uint8)}
-    gallery["samples"][0, ..., 0] = 200  # a colour that no letter has
-    gallery["samples"][0, 3, 5] = (10, 200, 30)
-    (panels,) = checkpoint_panels(gallery).values()
-    picture = np.asarray(Image.open(io.BytesIO(plate(panels, "a"))))
-    rows, columns = np.nonzero((picture == (10, 200, 30)).all(axis=-1))
-    assert len(rows) == 12 * 12  # one pixel became 12 by 12
-    assert np.ptp(rows) == np.ptp(columns) == 11
-
-
-def test_failed_steps_break_the_line_and_are_marked(run_scores: pd.DataFrame) -> None:
-    curve = curve_of(run_scores, "fid")
-    (line,) = curve.series
-    np.testing.assert_array_equal(line.x, [1, 2, 3])
-    np.testing.assert_array_equal(line.y, [30, math.nan, 20])
-    assert curve.failed == (2.0,)
-
-
-def test_band_is_the_recorded_standard_error(run_scores: pd.DataFrame) -> None:
-    (line,) = curve_of(run_scores, "elbo").series
-    np.testing.assert_array_equal(line.standard_error, [0.6, math.nan, 0.6])
-    (line,) = curve_of(run_scores, "fid").series
-    assert np.isnan(line.standard_error).all()
-
-
-def test_one_line_an_extractor_and_one_for_what_does_not_depend_on_it() -> None:
+def example_run() -> tuple[pd.DataFrame, dict, list]:
+    """Greyscale and colour: two checkpoints with every picture, one that failed between them."""
     scores = score_table(
-        *(
-            score_row(f"s{step}", step, extractor=name, fid=float(step + len(name)))
-            for step in (1, 2)
-            for name in ("inception-2015", "digits-cnn")
-        )
+        score_row("runs/a/step-1", 1, fid=30.0, elbo=-110.0),
+        failed_row("runs/a/step-2", 2, "the decoder gave NaN for image 17"),
+        score_row("runs/a/step-3", 3, fid=20.0, elbo=-100.0, reconstruction_nll=80.0),
     )
-    labels = [line.label for line in curve_of(scores, "fid").series]
-    assert labels == ["inception-2015 · n = 10,000", "digits-cnn · n = 10,000"]
-    assert [line.label for line in curve_of(scores, "elbo").series] == ["test images"]
-    assert len(curve_of(scores, "inception_score").series) == 2  # equal by chance: still two
+    galleries = {"runs/a/step-1": grey_gallery(1), "runs/a/step-3": colour_gallery(3)}
+    compared = [
+        compared_row(f"runs/a/step-{step}", value, "runs/a/step-3", extractor="inception-2015")
+        for step, value in ((1, 30.0), (3, 20.0))
+    ]
+    return scores, galleries, compared
 
 
-def test_likelihoods_that_differ_by_extractor_stay_apart() -> None:
-    rows = [score_row("a", 1, extractor=name, elbo=value) for name, value in (("x", 1), ("y", 2))]
-    assert len(curve_of(score_table(*rows), "elbo").series) == 2
+@pytest.fixture(scope="module")
+def bundle() -> Files:
+    scores, galleries, compared = example_run()
+    return written(scores, galleries, comparisons=compared)
 
 
-def test_other_conditions_and_other_runs_are_other_lines() -> None:
-    by_seed = score_table(*(score_row("a", 1, seed=s, fid=float(s)) for s in (0, 1)))
-    labels = [line.label for line in curve_of(by_seed, "fid").series]
-    assert [label.rpartition(" · ")[2] for label in labels] == ["seed 0", "seed 1"]
-    by_run = score_table(*(score_row(f"runs/{r}/x", 1, fid=float(i)) for i, r in enumerate("ab")))
-    labels = [line.label for line in curve_of(by_run, "fid").series]
-    assert [label.partition(" · ")[0] for label in labels] == ["runs/a", "runs/b"]
-    labels = [line.label for line in curve_of(by_run, "elbo").series]
-    assert labels == ["test images · runs/a", "test images · runs/b"]  # equal, yet two runs
+def test_names_are_predictable(bundle: Files) -> None:
+    stems = {name.rpartition(".")[0] for name in bundle}
+    expected = {"curves", "curves-elbo", "curves-fid-inception-2015", "film-strip"}
+    expected |= {"ranking-fid-inception-2015", "rate-distortion", "kl-dimensions"}
+    for slug in ("runs-a-step-1", "runs-a-step-3"):
+        expected |= {f"{kind}-{slug}" for kind in (*PLATES, *VECTORS)}
+    assert expected <= stems
+    assert not any("step-2" in stem for stem in stems)  # failed: nothing to draw
+    assert not any("inception_score_std" in stem for stem in stems)  # the spread of another
 
 
-def test_without_steps_the_order_of_rows_is_the_axis() -> None:
-    scores = score_table(score_row("r/z", None), score_row("r/a", None), score_row("r/m", 5))
-    curve = curve_of(scores, "fid")
-    assert curve.axis.names == ["z", "a", "m"]
-    np.testing.assert_array_equal(curve.series[0].x, [0, 1, 2])
-    assert "curves.png" in written(scores, {})
+def test_every_figure_has_png_pdf_and_json_and_svg_where_it_is_lines(bundle: Files) -> None:
+    for entry in index_of(bundle)["figures"]:
+        plate = entry["kind"] in (*PLATES, "film-strip")
+        suffixes = ["png", "pdf", "json"] if plate else ["png", "pdf", "svg", "json"]
+        assert entry["files"] == [f"{entry['name']}.{suffix}" for suffix in suffixes]
+        assert set(entry["files"]) <= set(bundle)
+        Image.open(io.BytesIO(bundle[f"{entry['name']}.png"])).verify()
+        assert bundle[f"{entry['name']}.pdf"].startswith(b"%PDF-1.")
+    listed = {name for entry in index_of(bundle)["figures"] for name in entry["files"]}
+    assert listed | {INDEX} == set(bundle)
 
 
-def test_film_strip_follows_steps_and_ends_with_real_images(
-    run_scores: pd.DataFrame, run_galleries: dict
-) -> None:
-    backwards = run_scores.iloc[::-1]
-    grid = film_strip(read_rows(backwards), run_galleries)
-    assert grid.row_labels == ("step 1", "step 2 (failed)", "step 3", "real")
-    assert grid.present.all(axis=1).tolist() == [True, False, True, True]
-    assert (grid.images[0] == 64).all()
-    assert (grid.images[2] == 128).all()
-    real = run_galleries["runs/a/step-1"]["reference_samples"][:10]
-    np.testing.assert_array_equal(grid.images[3], real)
+def test_figures_are_as_wide_as_a_column_at_300_dpi(bundle: Files) -> None:
+    image = Image.open(io.BytesIO(bundle["curves-elbo.png"]))
+    assert image.width == 1050  # 3.5 inches
+    assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    assert json.loads(bundle["curves-elbo.json"])["inches"] == [3.5, 2.6]
+    assert b"/MediaBox [ 0 0 252 187.2 ]" in bundle["curves-elbo.pdf"]  # points: 72 an inch
 
 
-def test_film_strip_of_many_keeps_first_and_last() -> None:
-    rows = read_rows(score_table(*(score_row(f"s{i}", i) for i in range(120))))
-    grid = film_strip(rows, {f"s{i}": gallery_of(i) for i in range(120)})
-    assert len(grid.row_labels) == 50 + 1
-    assert (grid.row_labels[0], grid.row_labels[-2]) == ("step 0", "step 119")
+def test_files_hold_no_date_no_creator_and_no_type_3_font(bundle: Files) -> None:
+    for name, content in bundle.items():
+        if name.endswith(".pdf"):
+            assert b"CreationDate" not in content
+            assert b"Matplotlib" not in content
+            assert b"/Type3" not in content
+        if name.endswith(".svg"):
+            assert content.startswith(b"<?xml")
+            assert b"dc:date" not in content
+            assert b"Matplotlib v" not in content
+
+
+def test_same_input_gives_the_same_bytes_in_another_process(bundle: Files) -> None:
+    """With other hashes, another time zone and other settings of matplotlib."""
+    code = (
+        "import json, sys; import matplotlib as mpl; "
+        "mpl.rcParams.update({'font.size': 30, 'svg.hashsalt': None, 'axes.facecolor': 'red'}); "
+        "from report.test_figures import digests, example_run, written; "
+        "scores, galleries, compared = example_run(); "
+        "found = digests(written(scores, galleries, comparisons=compared)); "
+        "assert mpl.rcParams['font.size'] == 30; "  # the caller's settings come back
+        "assert 'matplotlib.pyplot' not in sys.modules; "
+        "print(json.dumps(found))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", **_path()},
+    )
+    assert json.loads(ran.stdout) == digests(bundle)
+
+
+def _path() -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def test_no_pyplot_is_imported() -> None:
+    code = (
+        "import sys; import vae_batch.report.figures; assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(
     "scores",
     [
         score_table(failed_row("a", 1, "no"), failed_row("b", 2, "no")),
-        score_table(score_row("a", 1)),
         score_table(score_row("a", 1)).iloc[:0],
+        score_table(score_row("a", 1)).assign(
+            **dict.fromkeys(("fid", "elbo", "kl", "bits_per_dim", "inception_score"), math.inf),
+            reconstruction_nll=math.nan,
+        ),
     ],
-    ids=["failed only", "one row", "no rows"],
+    ids=["failed only", "no rows", "nothing finite"],
 )
-def test_curves_and_film_strip_are_always_written(scores: pd.DataFrame) -> None:
+def test_what_there_is_no_data_for_is_left_out_with_the_reason(scores: pd.DataFrame) -> None:
     files = written(scores, {})
-    for name in ("curves.png", "curves-fid.png", "film-strip.png"):
-        Image.open(io.BytesIO(files[name])).verify()
+    assert [*files] == [INDEX]
+    said = left_out(files)
+    assert said["film-strip"] == "no checkpoint has samples"
+    assert {"curves", "ranking", "rate-distortion"} <= set(said)
 
 
-def test_mixed_shapes_share_a_film_strip() -> None:
-    scores = score_table(score_row("a", 1), score_row("b", 2))
-    galleries = {"a": gallery_of(10), "b": gallery_of(20, side=16, channels=3)}
-    assert "film-strip.png" in written(scores, galleries)
+def test_an_empty_gallery_leaves_out_its_own_figures_alone() -> None:
+    scores = two_metrics(score_table(score_row("a", 1)))
+    files = written(scores, {"a": {"samples": gallery_of(3)["samples"]}})
+    assert "samples-a.png" in files
+    assert "film-strip.png" in files
+    said = left_out(files)
+    assert {f"{kind}-a" for kind in (*PLATES[1:], *VECTORS)} <= set(said)
+    assert said["nearest-training-a"].endswith("no training images were given")
 
 
-def test_hostile_labels_are_drawn_as_text() -> None:
+@pytest.mark.parametrize("value", [0.0, -5.0, 1e-300, 1e300, math.nan, math.inf, -math.inf, None])
+def test_strange_numbers_fail_nothing(value: float | None) -> None:
+    columns = {"fid": value, "elbo": value, "kl": value, "elbo_se": value, "fid_corrected": value}
+    rows = [score_row("a", 1, **columns), score_row("b", 2), score_row("c", 3)]
+    gallery = full_gallery(8, 1)
+    power = np.array([3.0, 0.0, 1e-300, 1e300])
+    gallery |= {"spectrum_power": power, "kl_per_dimension": np.array([0.0, -1e-9, 1e6])}
+    gallery |= {"kl_collapsed": np.array([True, True, False])}
+    few = {name: gallery[name] for name in gallery if name[:4] in ("spec", "kl_p", "kl_c", "aggr")}
+    files = written(two_metrics(score_table(*rows)).assign(kl=[value, 3.0, 4.0]), {"a": few})
+    assert {"curves-elbo.pdf", "spectrum-a.svg", "kl-dimensions-a.png"} <= set(files)
+
+
+def test_a_bad_gallery_is_named() -> None:
+    gallery = {"samples": np.zeros((3, 8, 8, 1))}
+    with pytest.raises(ValueError, match=r"runs/x.*samples.*float64"):
+        written(two_metrics(score_table(score_row("runs/x", 1))), {"runs/x": gallery})
+
+
+def test_hostile_labels_are_drawn_as_text_and_are_safe_as_names() -> None:
     assert plain("$x$ _") == r"\$x\$ _"
     assert plain("_hidden") == " _hidden"
     assert plain("漢") == "\N{WHITE SQUARE}"  # no such letter in the font
-    name = "$\\frac{$ 漢字 %s _^{}"
-    scores = score_table(score_row(name, None, extractor="_$e"), score_row("b", None))
-    assert len(written(scores, {name: gallery_of(3)})) > 10
+    name = "$\\frac{$ 漢字 ../%s _^{}\n"
+    rows = [score_row(label, None, extractor="../_$e") for label in (name, "b")]
+    compared = [compared_row(label, 20.0, name, extractor="../_$e") for label in (name, "b")]
+    files = written(two_metrics(score_table(*rows)), {name: gallery_of(3)}, comparisons=compared)
+    assert len(files) > 20
+    assert not [file for file in files if set(file) & set("/\\$%\n ")]
+    assert index_of(files)["checkpoints"] == [{"checkpoint": name, "why": "all have pictures"}]
 
 
-def test_no_pyplot_and_no_backend_is_chosen() -> None:
-    code = (
-        "import sys; import vae_batch.report.figures, vae_batch.report.page; "
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def many(count: int) -> tuple[pd.DataFrame, dict]:
+    """Checkpoints whose Fréchet distance falls to step 30 of them, then rises; few pictures."""
+    steps = range(count)
+    rows = [score_row(f"r/s{step:03}", step, fid=10.0 + abs(step - 30)) for step in steps]
+    samples = gallery_of(7)["samples"][:4]
+    return two_metrics(score_table(*rows)), {
+        f"r/s{step:03}": {"samples": samples} for step in steps
+    }
+
+
+def test_of_many_checkpoints_those_that_decide_have_plates() -> None:
+    scores, galleries = many(100)
+    files = written(scores, galleries)
+    index = index_of(files)
+    assert index["checkpoints"] == [
+        {"checkpoint": "r/s030", "why": "best"},
+        {"checkpoint": "r/s099", "why": "worst"},  # and the last
+    ]
+    assert len(index["checkpoints_in_combined_figures_only"]) == 98
+    assert len([name for name in files if name.startswith("samples-")]) == 2 * 3
+    strip = json.loads(files["film-strip.json"])
+    assert 18 <= len(strip["checkpoints"]) <= 20  # two may be among the evenly spaced already
+    assert {"r/s000", "r/s030", "r/s099"} <= set(strip["checkpoints"])
+    assert strip["not_drawn"] == 100 - len(strip["checkpoints"])
+
+
+def test_a_thousand_checkpoints_read_few_galleries() -> None:
+    read: set[str] = set()
+
+    class Counted(dict):
+        def __getitem__(self, name: str) -> dict:
+            read.add(name)
+            return super().__getitem__(name)
+
+    scores, galleries = many(1000)
+    written(scores, Counted(galleries))
+    assert len(read) <= 20 + MOST_CHECKPOINTS
+
+
+def test_ties_fill_what_the_best_worst_and_last_leave() -> None:
+    scores, galleries = many(50)
+    labels = [f"r/s{step:03}" for step in range(50)]
+    compared = [
+        compared_row(label, 10.0 + abs(step - 30), "r/s030", extractor="inception-2015")
+        for step, label in enumerate(labels)
+    ]
+    selection = _selection(best="r/s030", level=("r/s030", *labels[20:40]))
+    chosen = choose_checkpoints(read_rows(scores), galleries, compared, selection)
+    assert len(chosen.reasons) == MOST_CHECKPOINTS
+    assert chosen.reasons["r/s000"] == "worst"  # 40 away; the last, s049, is 29 away
+    assert chosen.reasons["r/s049"] == "last"
+    ties = [label for label, why in chosen.reasons.items() if why.startswith("cannot be told")]
+    # Nearest to the best of those level with it, the earlier first where two are as near.
+    assert ties == ["r/s027", "r/s028", "r/s029", "r/s031", "r/s032"]
+    assert len(chosen.others) == 50 - MOST_CHECKPOINTS
+
+
+def _selection(best: str, level: tuple[str, ...]) -> Selection:
+    return Selection("fid", "inception-2015", best, 10.0, level, "r/s029", 50, "")
+
+
+def test_the_index_names_files_that_a_later_report_may_remove() -> None:
+    index = {"figures": [{"files": ["a.png", "../b.png", 3]}, {"files": ["c.json"]}]}
+    assert files_of_index(json.dumps(index).encode()) == ("a.png", "c.json")
+    assert files_of_index(b"{") == ()
+    assert files_of_index(b'{"figures": [1]}') == ()

@@ -7,16 +7,19 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from report.examples import gallery_of
+from report.examples import colour_gallery, gallery_of, grey_gallery
 
 from vae_batch.report.gallery import absolute_difference, check_gallery, same_frame
 from vae_batch.report.image_grids import (
+    duplicate_grids,
     encode_png,
     interpolation_grid,
+    nearest_grids,
     pixels,
     reconstruction_grid,
     reduced,
     traversal_grid,
+    worst_grids,
     wrapped,
 )
 from vae_batch.report.sprites import sprite
@@ -96,7 +99,37 @@ def test_traversal_labels_state_dimension_kl_and_grey_the_collapsed() -> None:
     assert grid.row_labels[0] == "z[7]  2.50 nats"
     assert grid.faint_rows == {3}  # 0.001 nats
     minus = "\N{MINUS SIGN}"
-    assert grid.column_labels == (f"{minus}2.0", f"{minus}1.0", "0", "+1.0", "+2.0")
+    assert grid.column_labels == (f"{minus}2", f"{minus}1", "0", "+1", "+2")
+
+
+def test_what_is_stored_as_collapsed_is_greyed_whatever_its_mean_kl() -> None:
+    gallery = gallery_of(1) | {"traversal_collapsed": np.array([True, False, False, False])}
+    assert traversal_grid(gallery).faint_rows == {0}
+
+
+def test_values_of_a_traversal_keep_two_decimals() -> None:
+    gallery = gallery_of(1) | {"traversal_values": np.array([-2.25, -0.004, 0.0, 0.75, 10.0])}
+    minus = "\N{MINUS SIGN}"
+    assert traversal_grid(gallery).column_labels == (f"{minus}2.25", "0", "0", "+0.75", "+10")
+
+
+def test_the_worst_stand_eight_to_a_band_with_index_and_error() -> None:
+    gallery = grey_gallery()
+    first, second = worst_grids(gallery)
+    assert first.row_labels == ("original", "reconstruction", "|difference|")
+    np.testing.assert_array_equal(second.images[1, 0], gallery["worst_reconstructions"][8])
+    index, error = gallery["worst_ids"][8], gallery["worst_errors"][8]
+    assert second.column_labels[0] == f"#{index}\n{error:.3g}"
+
+
+def test_nearest_and_duplicates_stand_above_each_other() -> None:
+    gallery = colour_gallery()
+    (nearest,) = nearest_grids(gallery)
+    np.testing.assert_array_equal(nearest.images[1], gallery["nearest_training"])
+    assert nearest.column_labels[:2] == ("#59000\n7.5", "#59001\n6.75")
+    (doubles,) = duplicate_grids(gallery)
+    np.testing.assert_array_equal(doubles.images[0], gallery["duplicate_first"])
+    assert doubles.column_labels[:2] == ("0, 8\n0", "1, 9\n0.5")
 
 
 def test_interpolation_labels_are_fractions_of_the_way() -> None:

@@ -6,54 +6,28 @@ import base64
 import hashlib
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from report.examples import failed_row, gallery_of, score_row, score_table, two_metrics
+from report.compared_rows import compared_row
+from report.examples import (
+    colour_gallery,
+    failed_row,
+    gallery_of,
+    grey_gallery,
+    score_row,
+    score_table,
+    two_metrics,
+)
+from report.page_elements import Elements
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.page import render_page
+from vae_batch.run.selecting import Selection
 
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
-VOID = {"meta", "img", "source", "br", "use", "image"}
-
-
-class Elements(HTMLParser):
-    """Every element with its attributes; fails where tags do not nest."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, words: str) -> None:
-        if not self.open or self.open[-1] not in ("script", "style"):
-            self.words.append(words)
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.found if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def page_of(scores: pd.DataFrame, galleries: dict | None = None, **provenance: object) -> Elements:
@@ -76,22 +50,33 @@ def test_the_page_needs_nothing_beside_it(run_scores: pd.DataFrame, run_gallerie
     assert "@import" not in style
 
 
-def test_policy_allows_the_pages_own_script_only(run_scores: pd.DataFrame) -> None:
-    page = render_page(two_metrics(run_scores), {}, {})
-    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+@pytest.mark.parametrize("kind", ["script", "style"])
+def test_policy_allows_the_pages_own_script_and_style_only(
+    run_scores: pd.DataFrame, run_galleries: dict, kind: str
+) -> None:
+    page = render_page(two_metrics(run_scores), run_galleries, {})
+    (source,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.S)
+    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     policy = Elements(page).of("meta")[2]["content"]
     assert policy.startswith("default-src 'none'")
-    assert f"script-src 'sha256-{digest}'" in policy
+    assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert not any("style" in attributes for _, attributes in Elements(page).found)
 
 
 def test_hostile_names_and_reasons_are_text() -> None:
     scores = score_table(
         score_row(HOSTILE, 1, fid=None, fid_reason=HOSTILE, extractor=HOSTILE),
-        score_row("b", 2, fid_warning=HOSTILE, protocol=HOSTILE),
+        score_row("b", 2, fid_warning=HOSTILE, protocol=HOSTILE, warnings=HOSTILE),
+        score_row("c", 3, likelihood=HOSTILE),
         failed_row(HOSTILE + "2", 3, HOSTILE),
     )
-    page = page_of(scores, {HOSTILE: gallery_of(5)}, **{HOSTILE: {"a": HOSTILE}})
+    gallery = {**grey_gallery(), "nearest_extractor": np.array(HOSTILE)}
+    compared = [compared_row(HOSTILE, 20.0, best=HOSTILE), compared_row("b", 30.0, best=HOSTILE)]
+    selection = Selection("fid", None, HOSTILE, 20.0, (HOSTILE,), "b", 2, HOSTILE, HOSTILE)
+    page = Elements(
+        render_page(scores, {HOSTILE: gallery}, {HOSTILE: {"a": HOSTILE}}, compared, selection)
+    )
     assert len(page.of("script")) == 1
     assert all("onerror" not in attributes for attributes in page.of("img"))
     assert page.text.count("<script>alert(1)</script>") > 5
@@ -100,7 +85,7 @@ def test_hostile_names_and_reasons_are_text() -> None:
 
 def test_failures_come_before_warnings_before_scores(run_scores: pd.DataFrame) -> None:
     scores = run_scores.assign(fid_warning=["too few images", None, None])
-    text = page_of(scores).text
+    text = page_of(scores).text.partition("Definitions")[2]  # behind the links to sections
     failed = text.index("the decoder gave NaN for image 17")
     assert failed < text.index("too few images") < text.index("Scores")
 
@@ -111,46 +96,72 @@ def test_nulls_show_their_reason_and_never_a_number() -> None:
     )
     page = page_of(scores)
     assert "Fréchet distance (inception-2015): undefined. only 1 image" in page.text
-    assert {"title": "only 1 image"} in page.of("abbr")
-    cells = [a for a in page.of("td") if "data-sort" in a]
-    assert [a["data-sort"] for a in cells].count("12.5") == 1
+    (null, defined) = [a for a in page.of("td") if a.get("data-key") == "e0-fid"]
+    assert null["data-tip"] == "only 1 image"
+    assert "data-sort" not in null
+    assert defined["data-sort"] == "12.5"
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
     assert "<NA>" not in page.text
 
 
-def test_equal_reasons_become_one_notice() -> None:
-    rows = [score_row(f"s{i}", i, fid_warning="bias-dominated") for i in range(9)]
+def test_equal_titles_become_one_notice() -> None:
+    rows = [score_row(f"s{i}", i, warnings=f"too blurred: {i % 3} of real") for i in range(9)]
     page = page_of(score_table(*rows), {f"s{i}": gallery_of(i) for i in range(9)})
     assert [a["class"] for a in page.of("li") if "class" in a].count("warning") == 1
-    assert "9 checkpoints" in page.text
+    assert "Too blurred: 9 checkpoints. 0 of real and 2 more reasons" in page.text
+    assert "0 of real s0 , s3 , s6 1 of real s1 , s4 , s7" in page.text
 
 
-def test_best_is_marked_in_words_for_each_protocol() -> None:
-    scores = score_table(
-        score_row("a", 1, fid=30.0),
-        score_row("b", 2, fid=20.0),
-        score_row("a", 1, fid=300.0, extractor="digits-cnn", protocol="p"),
-        score_row("b", 2, fid=200.0, extractor="digits-cnn", protocol="p"),
+def two_extractors() -> pd.DataFrame:
+    return score_table(
+        score_row("a", 1, fid=30.0, elbo=-100.0),
+        score_row("a", 1, fid=300.0, elbo=-100.0, extractor="digits-cnn", protocol="p"),
+        score_row("b", 2, fid=20.0, elbo=-90.0),
+        score_row("b", 2, fid=200.0, elbo=-90.0, extractor="digits-cnn", protocol="p"),
     )
-    page = page_of(scores)
-    assert len(page.of("table")) == 2
+
+
+def test_what_needs_no_extractor_stands_once() -> None:
+    page = page_of(two_extractors())
+    columns = [a["data-key"] for a in page.of("th") if a.get("scope") == "col" and "data-key" in a]
+    assert columns == ["name", "step", "a0-elbo", "e0-fid", "e1-fid"]
+    assert "Through training" in page.text
+    titles = [a["data-metric"] for a in page.of("strong") if "data-metric" in a]
+    assert titles == ["elbo", "fid"]
+
+
+def test_best_is_marked_in_words_for_each_extractor() -> None:
+    page = page_of(two_extractors())
     best = [a["data-sort"] for a in page.of("td") if a.get("class") == "best"]
-    assert best == ["20.0", "200.0"]
-    assert page.text.count(" best ") >= 2  # not by colour alone
+    assert best == ["-90.0", "20.0", "200.0"]
+    assert page.text.count(" best ") >= 3  # not by colour alone
 
 
-def test_table_headings_are_accessible_and_defined(run_scores: pd.DataFrame) -> None:
+def test_failure_under_one_extractor_leaves_the_other() -> None:
+    failed = failed_row("a", 1, "no probabilities") | {"extractor": "digits-cnn"}
+    page = page_of(score_table(score_row("a", 1, fid=30.0), score_row("b", 2), failed))
+    assert "no probabilities" in page.text
+    assert "2 checkpoints, 2 scored" in page.text
+
+
+def test_every_number_leads_to_its_definition(run_scores: pd.DataFrame) -> None:
     page = Elements(render_page(run_scores, {}, {}))
     shown = [m for m in METRICS.values() if m.column in run_scores]
-    columns = [a for a in page.of("th") if a.get("scope") == "col"]
-    assert len(columns) == 2 + len(shown)
-    assert sum(a.get("scope") == "row" for a in page.of("th")) == 3
-    targets = {a["id"] for _, a in page.found if "id" in a}
-    buttons = [a for a in page.of("button") if "title" in a]
-    for metric, button in zip(shown, buttons, strict=True):
-        assert metric.definition in button["title"]
-        assert metric.unit in button["title"]
-        assert button["aria-describedby"] in targets
+    defined = {a["id"] for a in page.of("dt") if "id" in a}
+    assert defined == {f"metric-{metric.column}" for metric in shown}
+    keys = {a["data-key"] for a in page.of("td") if "-" in a.get("data-key", "")}
+    named = {a["data-metric"] for _, a in page.found if "data-metric" in a}
+    assert {key.partition("-")[2] for key in keys} | named == {m.column for m in shown}
+    for metric in shown:
+        assert metric.definition in page.text
+        assert metric.unit in page.text
+
+
+def test_headings_name_rows_and_columns(run_scores: pd.DataFrame) -> None:
+    page = page_of(run_scores)
+    columns = [a for a in page.of("th") if a.get("scope") == "col" and "data-key" in a]
+    assert len(columns) == 2 + 2
+    assert sum(a.get("scope") == "row" and "data-key" in a for a in page.of("th")) == 3
 
 
 def test_every_picture_has_words_and_waits(run_scores: pd.DataFrame, run_galleries: dict) -> None:
@@ -161,8 +172,9 @@ def test_every_picture_has_words_and_waits(run_scores: pd.DataFrame, run_galleri
         width, height = int(image["width"]), int(image["height"])
         assert width > 0
         assert height > 0
-    pictures = [a for a in page.of("svg") if a.get("role") == "img"]
-    assert all(a["aria-label"] for a in pictures)
+    for drawing in page.of("svg"):
+        assert drawing.get("aria-hidden") == "true" or drawing["aria-label"]
+    assert all(hit["aria-label"] for hit in page.of("rect"))
 
 
 def test_real_images_are_kept_once(run_scores: pd.DataFrame, run_galleries: dict) -> None:
@@ -184,15 +196,42 @@ def test_pictures_in_the_page_are_not_autoscaled(channels: int) -> None:
     assert (shown[:, :3] == 128).all()
 
 
-def test_curves_come_in_light_and_dark(run_scores: pd.DataFrame) -> None:
+def test_curves_say_the_values_at_every_step(run_scores: pd.DataFrame) -> None:
     page = page_of(run_scores)
-    assert len(page.of("picture")) == len(page.of("source")) == 2  # FID and ELBO
-    assert all("dark" in source["media"] for source in page.of("source"))
+    said = [a["aria-label"] for a in page.of("rect")]
+    # two curves of three steps, and the plane's two scored points
+    assert said[3:6] == [
+        "step 1\nFréchet distance: 30",
+        "step 2\nfailed",
+        "step 3\nFréchet distance: 20",
+    ]
+    assert len(said) == 6 + 2 * ("kl" in two_metrics(run_scores))
+
+
+def test_spreads_have_no_curve(run_scores: pd.DataFrame) -> None:
+    page = Elements(render_page(run_scores, {}, {}))
+    assert "inception_score_std" not in [a.get("data-metric") for a in page.of("strong")]
+
+
+def test_every_entry_of_a_gallery_is_shown() -> None:
+    page = page_of(score_table(score_row("a", 1)), {"a": colour_gallery()})
+    panels = [a["data-key"] for a in page.of("figure") if "data-key" in a]
+    assert panels == [
+        "samples", "reconstructions", "worst-reconstructions", "nearest-training-images",
+        "most-alike-samples", "interpolation", "traversal", "kl", "aggregate", "spectrum",
+    ]  # fmt: skip
+    assert "#59000" in page.text  # nearest training image
+    assert "4 of 16 dimensions in use" in page.text
+    bars = [a["class"] for a in page.of("path") if a["class"].startswith("bar")]
+    assert (bars.count("bar"), bars.count("bar collapsed")) == (4, 12)
 
 
 def test_checkpoint_without_pictures_is_listed(run_scores: pd.DataFrame) -> None:
     page = page_of(run_scores, {"runs/a/step-3": gallery_of(1)})
-    assert "No pictures. no gallery was stored for this checkpoint runs/a/step-1" in page.text
+    assert "No pictures. no gallery was stored for this checkpoint step-1" in page.text
+    assert [a["data-name"] for a in page.of("details") if "data-name" in a] == [
+        "step-1", "step-2", "step-3",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -208,25 +247,16 @@ def test_small_tables_still_make_a_page(scores: pd.DataFrame, words: str) -> Non
     assert words in page_of(scores).text
 
 
-def test_provenance_nests_and_ends_the_page(run_scores: pd.DataFrame) -> None:
+def test_provenance_is_one_line_and_all_that_was_recorded(run_scores: pd.DataFrame) -> None:
     text = page_of(run_scores, spec={"samples": 10, "checkpoints": ["a", "b"]}, out=None).text
-    end = text[text.index("Provenance") :]
-    assert end == "Provenance spec.samples 10 spec.checkpoints a, b out -"
+    line = text[text.index("Provenance ") : text.index(" What each")]
+    assert line == (
+        "Provenance extractor inception-2015 (weights abababababab) protocol inception-2015/tf1 "
+        "n 10,000 generated, 10,000 real reference digits (test) seed 0 likelihood bernoulli"
+    )
+    assert "spec.samples 10 spec.checkpoints a, b out -" in text
 
 
 def test_same_input_gives_the_same_page(run_scores: pd.DataFrame, run_galleries: dict) -> None:
     pages = {render_page(two_metrics(run_scores), run_galleries, {"seed": 0}) for _ in range(2)}
     assert len(pages) == 1
-
-
-def test_fifty_checkpoints_stay_one_page_of_moderate_size() -> None:
-    rng = np.random.default_rng(0)
-    gallery = {name: value.copy() for name, value in gallery_of(1, side=32, channels=3).items()}
-    for name in ("samples", "reconstructions", "interpolation", "traversal"):
-        gallery[name] = rng.integers(0, 256, gallery[name].shape, dtype=np.uint8)
-    scores = score_table(*(score_row(f"s{i}", i) for i in range(50)))
-    page = render_page(two_metrics(scores), {f"s{i}": gallery for i in range(50)}, {})
-    # noise does not compress: 5 million pixels of 3 bytes, 4/3 for base64, is the worst case
-    assert len(page) < 25e6
-    assert page.count('class="card checkpoint"') == 50
-    assert len(re.findall(r'id="checkpoint-\d+" open', page)) == 1

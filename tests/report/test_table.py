@@ -4,32 +4,103 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pandas as pd
-from report.examples import failed_row, score_row, score_table
+import pytest
+from report.examples import failed_row, score_row, score_table, two_metrics
 from rich.console import Console
 
-from vae_batch.report.table import markdown_table, plain_rows, terminal_table
+from vae_batch.report.table import terminal_table
 
 
-def printed(scores: pd.DataFrame, width: int = 120) -> str:
+def printed(scores: pd.DataFrame, width: int = 120, **more: Any) -> str:
     console = Console(
         file=io.StringIO(), width=width, color_system="truecolor", force_terminal=True
     )
-    console.print(terminal_table(scores))
+    console.print(terminal_table(scores, **more))
     return console.file.getvalue()
 
 
+def cells(scores: pd.DataFrame, **more: Any) -> list[list[str]]:
+    """Words of the rows of the widest table, the checkpoint first."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(terminal_table(scores, **more))
+    lines = [line.strip() for line in console.file.getvalue().splitlines()]
+    first = next(i for i, line in enumerate(lines) if line.startswith("─")) + 1
+    return [re.split(r" {2,}", line) for line in lines[first : lines.index("", first)]]
+
+
+def compared(metric: str, checkpoint: str, *, best: bool = False, level: bool = False) -> Any:
+    """A row of the table of comparisons, as far as the table reads it."""
+    extractor = "inception-2015" if metric in ("fid", "kid") else None
+    return {
+        "metric": metric,
+        "extractor": extractor,
+        "checkpoint": checkpoint,
+        "is_best": best,
+        "level_with_best": best or level,
+    }
+
+
 def test_best_values_are_starred(run_scores: pd.DataFrame) -> None:
-    rows = plain_rows(run_scores)
-    assert [row["fid"] for row in rows] == ["30", "-", "20*"]
-    assert [row["elbo"] for row in rows] == ["\N{MINUS SIGN}110", "-", "\N{MINUS SIGN}100*"]
-    assert [row["kl"] for row in rows] == ["20", "-", "20"]  # no direction, no star
+    rows = cells(two_metrics(run_scores).assign(elbo_se=None))
+    minus = "\N{MINUS SIGN}"
+    assert rows == [["step-1", f"{minus}110", "30"], ["step-3", f"{minus}100*", "20*"]]
 
 
-def test_counts_stand_in_every_row() -> None:
-    scores = score_table(score_row("a"), score_row("b", n_reference=1_797))
-    assert [row["n"] for row in plain_rows(scores)] == ["10,000", "10,000 / 1,797"]
+def test_values_have_their_standard_errors_and_intervals() -> None:
+    scores = score_table(
+        score_row("a", fid_corrected=29.5, fid_low=28.25, fid_high=30.75, inception_score_se=0.01),
+        score_row("b", fid_corrected=19.5, fid_low=18.25, fid_high=20.75, inception_score_se=0.02),
+    )
+    first, second = cells(scores)
+    # NLL, KL, ELBO, bits/dim, FID, FID corrected, IS; equal values have no best
+    assert first == [
+        *("a", "90 ± 0.5", "20 ± 0.2", "\N{MINUS SIGN}110 ± 0.6", "0.2000"),
+        *("30", "29.50", "[28.25, 30.75]", "2 ± 0.01"),  # two blanks: room for a star
+    ]
+    assert second[-2:] == ["19.50* [18.25, 20.75]", "2 ± 0.02"]
+    text = printed(scores, width=200)
+    assert "± one standard error, [ ] 95 % interval" in text
+
+
+def test_what_cannot_be_told_from_the_best_is_marked() -> None:
+    scores = score_table(
+        *(
+            score_row(name, elbo=elbo, fid_corrected=fid, elbo_se=None)
+            for name, elbo, fid in (("a", -100.0, 20.0), ("b", -101.0, 20.5), ("c", -120.0, 30.0))
+        )
+    )
+    comparisons = [
+        compared("elbo", "a", best=True),
+        compared("elbo", "b", level=True),
+        compared("elbo", "c"),
+        compared("fid", "a", best=True),
+        compared("fid", "b"),
+        compared("fid", "c", level=True),
+    ]
+    rows = cells(scores, comparisons=comparisons)
+    minus = "\N{MINUS SIGN}"
+    assert [row[3] for row in rows] == [f"{minus}100*", f"{minus}101≈", f"{minus}120"]
+    # comparisons of fid are those of the corrected distance
+    assert [row[6] for row in rows] == ["20.00*", "20.50", "30.00≈"]
+    assert "cannot be told from the best" in printed(scores, comparisons=comparisons)
+    assert "cannot be told from the best" not in printed(scores)
+
+
+def test_the_metric_that_was_chosen_by_has_a_column() -> None:
+    scores = score_table(score_row("a", kid=0.5), score_row("b", kid=0.25))
+    assert "KID" not in printed(scores, width=200)
+    for width in (200, 80, 40):
+        text = printed(scores, width=width, selected="kid")
+        assert "KID" in text
+        assert "0.2500*" in text
+
+
+def test_counts_stand_beside_what_differs_in_them() -> None:
+    text = printed(score_table(score_row("a"), score_row("b", n_reference=1_797)))
+    assert re.findall(r"n = [\d,]+(?: / [\d,]+)?", text) == ["n = 10,000", "n = 10,000 / 1,797"]
 
 
 def test_terminal_shows_n_failures_reasons_and_best(run_scores: pd.DataFrame) -> None:
@@ -47,11 +118,52 @@ def test_terminal_separates_what_may_not_be_compared() -> None:
     assert "*" not in text
 
 
-def test_terminal_fits_eighty_columns_without_cutting_numbers(run_scores: pd.DataFrame) -> None:
-    scores = run_scores.assign(elbo=[-110.123, None, -100.456], fid=[30.25, None, 20.75])
-    text = printed(scores, width=80)
-    for number in ("\N{MINUS SIGN}110.1", "\N{MINUS SIGN}100.5*", "30.25", "20.75*"):
-        assert number in text
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_a_table_fits_its_terminal_and_cuts_no_number(width: int) -> None:
+    names = [f"runs/{'long-name/' * 6}step-{step:04d}" for step in (1, 2)]
+    scores = score_table(
+        *(
+            score_row(
+                name,
+                elbo=elbo,
+                fid=fid,
+                fid_corrected=fid,
+                fid_low=fid - 1,
+                fid_high=fid + 1,
+                inception_score_se=0.01,
+            )
+            for name, elbo, fid in zip(names, (-110.12, -100.46), (30.25, 20.75), strict=True)
+        ),
+        failed_row("runs/other", 3, "out of memory"),
+    )
+    console = Console(file=io.StringIO(), width=width)
+    console.print(terminal_table(scores, selected="fid"))
+    lines = console.file.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "\x1b" not in text
+    for value in ("\N{MINUS SIGN}110.1", "\N{MINUS SIGN}100.5*", "30.25", "20.75*"):
+        assert value in text
+
+
+def test_columns_go_in_their_order_and_are_named() -> None:
+    scores = score_table(
+        score_row("a", fid_corrected=29.5, fid_low=28.25, fid_high=30.75, inception_score_se=0.01)
+    )
+    shown = {}
+    for width in (140, 100, 80, 60, 40):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(terminal_table(scores))
+        text = console.file.getvalue()
+        heading = next(line for line in text.splitlines() if "Checkpoint" in line)
+        names = ("NLL", "KL", "ELBO", "bits/dim", "FID corrected", "IS")
+        shown[width] = [name for name in names if name in heading]
+        left_out = [name for name in names if name not in heading]
+        assert all(name in text.split("no room for")[-1] for name in left_out)
+    assert shown[140] == ["NLL", "KL", "ELBO", "bits/dim", "FID corrected", "IS"]
+    assert shown[60] == ["ELBO", "FID corrected", "IS"]
+    assert shown[40] == ["ELBO", "FID corrected"]
 
 
 def test_null_has_a_dash_and_its_reason_once() -> None:
@@ -59,15 +171,22 @@ def test_null_has_a_dash_and_its_reason_once() -> None:
     scores = score_table(
         score_row("a", fid=None, fid_reason=why), score_row("b", fid=None, fid_reason=why)
     )
-    assert [row["fid"] for row in plain_rows(scores)] == ["-¹", "-¹"]
-    assert markdown_table(scores).count(why) == 1
-    assert "¹ Fréchet distance: needs at least 2 images, found 1" in printed(scores)
+    text = printed(scores)
+    assert text.count("-¹") == 2
+    assert text.count(why) == 1
+    assert "¹ Fréchet distance: needs at least 2 images, found 1" in text
+
+
+def test_reasons_of_columns_without_room_are_left_out() -> None:
+    scores = score_table(score_row("a", bits_per_dim=None, bits_per_dim_reason="no pixels"))
+    assert "no pixels" in printed(scores, width=200)
+    assert "no pixels" not in printed(scores, width=50)
 
 
 def test_warning_is_a_footnote_of_its_value() -> None:
-    scores = score_table(score_row("a", fid=30.5, fid_warning="bias-dominated"))
-    assert plain_rows(scores)[0]["fid"] == "30.50¹"
-    assert "bias-dominated" in markdown_table(scores)
+    text = printed(score_table(score_row("a", fid=30.5, fid_warning="bias-dominated")))
+    assert "30.50¹" in text
+    assert "¹ Fréchet distance: bias-dominated" in text
 
 
 def test_hostile_names_stay_text() -> None:
@@ -77,14 +196,8 @@ def test_hostile_names_stay_text() -> None:
     assert "\x1b[2J" not in text
     assert "[red]" in text
     assert "[bold]no[/bold]" in text
-    line = markdown_table(scores).splitlines()[2]
-    assert "<b>" not in line
-    assert "\\|\\`" in line
-    # checkpoint, extractor, n and 7 metrics (no clipped_pixels here): 10 cells, 11 bars
-    assert line.count("|") - line.count("\\|") == 11
 
 
 def test_empty_table_is_an_empty_table() -> None:
     scores = score_table(score_row("a")).iloc[:0]
-    assert plain_rows(scores) == []
     assert "0 checkpoints" in printed(scores)

@@ -112,7 +112,7 @@ def test_interrupted_twice_gives_the_same_bits_and_recomputes_nothing(
             score(toy_settings, executor)
         computed += executor.computed
     states = {row.status for row in run_status(toy_settings["out"])}
-    assert states == {"scored", "under way"}
+    assert states == {"scored", "under way", "waiting"}
     executor = CountingExecutor()
     resumed = score(toy_settings, executor)
     computed += executor.computed

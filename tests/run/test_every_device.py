@@ -34,25 +34,36 @@ def test_a_node_without_gpus_is_one_device() -> None:
         assert "no number" in str(error)
 
 
+def claims(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]], **pool: int) -> list[Any]:
+    from vae_batch.run.on_ray import machines
+    from vae_batch.run.on_ray.pool import Pool, device_claims
+
+    monkeypatch.setattr(machines.ray, "nodes", lambda: nodes)
+    return [
+        (
+            place,
+            claim["num_cpus"],
+            claim["num_gpus"],
+            getattr(claim.get("scheduling_strategy"), "node_id", None),
+        )
+        for place, claim in device_claims(Pool(size=1, threads=4, **pool))
+    ]
+
+
 def test_a_claim_for_each_gpu_or_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vae_batch.run.on_ray import cluster
-
     nodes = [node("head", True, CPU=4), node("a", True, CPU=8, GPU=2), node("b", False, GPU=8)]
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
-
-    def claims(**pool: int) -> list[tuple[str, int, int, str]]:
-        found = cluster.device_claims(cluster.Pool(1, 1, **pool))
-        return [
-            (place, claim["num_cpus"], claim["num_gpus"], claim["scheduling_strategy"].node_id)
-            for place, claim in found
-        ]
-
     # With GPUs workers hold one each and no CPU; the head and the dead node have none to give.
-    assert claims(cpus=0, gpus=1) == [("node a (a.local)", 0, 1, _id("a"))] * 2
-    assert claims(cpus=4, gpus=0) == [
+    with_gpus = claims(monkeypatch, nodes, cpus=0, gpus=1)
+    assert with_gpus == [("node a (a.local)", 0, 1, _id("a"))] * 2
+    assert claims(monkeypatch, nodes, cpus=4, gpus=0) == [
         ("node head (head.local)", 4, 0, _id("head")),
         ("node a (a.local)", 4, 0, _id("a")),
     ]
+
+
+def test_where_no_node_has_a_device_yet_one_is_to_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = claims(monkeypatch, [node("head", True, CPU=0)], cpus=1, gpus=1)
+    assert found == [("an added node", 1, 1, None)]
 
 
 def node(name: str, alive: bool, **resources: float) -> dict[str, Any]:

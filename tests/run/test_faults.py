@@ -6,16 +6,15 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_head import connected, ray_head
 
 from vae_batch.storage import Store, read_score_rows
 
@@ -92,42 +91,8 @@ def test_two_kills_lose_nothing_and_move_no_bit(
 @pytest.fixture
 def cluster_dashboard() -> Iterator[str]:
     """Address of the job API of a head node on this machine."""
-    folder = tempfile.mkdtemp(prefix="vh")
-    ports = free_ports(7)
-    head = subprocess.Popen(
-        [
-            str(Path(sys.executable).parent / "ray"), "start", "--head", "--block",
-            "--num-cpus=2", "--num-gpus=0", f"--temp-dir={folder}", f"--port={ports[0]}",
-            f"--dashboard-port={ports[1]}", f"--dashboard-agent-listen-port={ports[2]}",
-            f"--dashboard-agent-grpc-port={ports[3]}", f"--metrics-export-port={ports[4]}",
-            f"--ray-client-server-port={ports[5]}", "--min-worker-port=0", "--max-worker-port=0",
-            "--object-store-memory=134217728", "--disable-usage-stats",
-        ],
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        yield f"http://127.0.0.1:{ports[1]}"
-    finally:
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(60)  # Ray stops its processes one after another
-        except subprocess.TimeoutExpired:
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait(10)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below the range that Ray gives its workers, free at this moment."""
-    found: list[int] = []
-    for port in range(25100, 25900):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) and len(found) < count:
-                found.append(port)
-    return found
+    with ray_head() as address:
+        yield address
 
 
 def test_a_submitted_job_writes_the_scores_of_a_local_run(
@@ -154,15 +119,3 @@ def test_a_submitted_job_writes_the_scores_of_a_local_run(
         time.sleep(1)
     assert client.get_job_status(job) == JobStatus.SUCCEEDED, client.get_job_logs(job)
     assert numbers(str(tmp_path / "s")) == numbers(str(tmp_path / "l"))
-
-
-def connected(client: Any, address: str) -> Any:
-    """A job client, once the head node answers."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return client(address)
-        except ConnectionError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)

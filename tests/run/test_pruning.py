@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +22,7 @@ from vae_batch.run.rescoring import rescore
 from vae_batch.run.selecting import Selection, read_selection, select_best, write_selection
 from vae_batch.run.verifying import verify_output
 from vae_batch.storage import Store, read_comparisons, read_score_rows
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +177,9 @@ def test_best_needs_a_selection(copy: dict[str, Any]) -> None:
 def test_a_shared_cache_is_not_touched(copy: dict[str, Any], tmp_path: Path) -> None:
     shutil.move(Path(copy["out"]) / "reference", tmp_path / "cache")
     record = Path(copy["out"]) / "run.json"
-    content = json.loads(record.read_bytes())
+    content = decode_checked(record.read_bytes())
     content["spec"]["reference_cache"] = str(tmp_path / "cache")
-    record.write_text(json.dumps(content, indent=1))
+    record.write_bytes(encode_checked(content))
     prune(copy["out"], "none")
     assert shards(copy["out"], GENERATED) == 0
     assert shards(str(tmp_path), "cache/images-*/activations/*") == 4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -12,6 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.plan import InputError
+from vae_batch.plan.credentials import without_credentials
+from vae_batch.report.labels import printable, without_shared_folder
+
+if TYPE_CHECKING:
+    from vae_batch.report.comparison_view import ComparedTable
+
+#: A hash, of which a person needs no more than its beginning.
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
+
+_MARKS = {"best": "*", "level with best": "≈"}
+_NOTE = (
+    "* best, ≈ cannot be told from the best (paired by shared samples, adjusted by Holm)\n"
+    "[ ] 95 % interval of the difference from the best"
+)
 
 
 def compare(
@@ -21,20 +38,70 @@ def compare(
 ) -> None:
     """Compare the checkpoints of two runs in pairs; refuses runs of different protocols."""
     from vae_batch.report.comparison_view import comparison_tables
-    from vae_batch.run.comparing import compare_runs
 
     with exit_codes():
-        rows = compare_runs(out_a, out_b)
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
+        rows = _compared(out_a, out_b)
+        if as_json:
+            print(json.dumps(rows, indent=1))
+            return
+        names = _names(out_a, out_b, rows)
+    console = Console()
+    console.print(Text(printable(without_credentials(f"A is {out_a}, B is {out_b}"))))
     for view in comparison_tables(rows):
-        table = Table(
-            box=SIMPLE_HEAD, title=f"{view.title}, n = {view.count}", title_justify="left"
+        if {names[line.checkpoint][0] for line in view.lines} == {"A", "B"}:
+            console.print(_table(view, names))
+    console.print(Text(_NOTE))
+
+
+def _compared(out_a: str, out_b: str) -> list[dict[str, Any]]:
+    """Comparisons of two runs.
+
+    Raises:
+      InputError: They are one, or may not be compared.
+    """
+    from vae_batch.run.comparing import compare_runs
+    from vae_batch.storage import Store
+
+    if Store.open(out_a).root == Store.open(out_b).root:
+        raise InputError(
+            f"{out_a} and {out_b} are the same run; its checkpoints are compared in its own "
+            "comparisons.csv and on its page"
         )
-        for name in ("Checkpoint", "Score", "", "From the best [95 %]", "Holm p"):
-            table.add_column(name, justify="left" if name == "Checkpoint" else "right")
-        for line in view.lines:
-            cells = (line.short, line.value, line.mark, line.from_best, line.best_p)
-            table.add_row(*(Text(cell, style="bold" * bool(line.mark)) for cell in cells))
-        Console().print(table)
+    try:
+        return compare_runs(out_a, out_b)
+    except InputError as error:
+        raise InputError(_HASH.sub(r"\1...", str(error))) from None
+
+
+def _names(out_a: str, out_b: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """The run, A or B, and the short name of each checkpoint that was compared."""
+    from vae_batch.storage import Store, read_score_rows
+
+    of_a = {row["checkpoint"] for row in read_score_rows(Store.open(out_a))}
+    found = {}
+    for label in dict.fromkeys(str(row["checkpoint"]) for row in rows):
+        runs = (("A", without_credentials(out_a)), ("B", without_credentials(out_b)))
+        # A checkpoint of both runs has its folder before its name.
+        twice = [(name, f"{out}: ") for name, out in runs if label.startswith(f"{out}: ")]
+        name, start = twice[0] if twice else ("A" if label in of_a else "B", "")
+        found[label] = (name, label.removeprefix(start))
+    shorts = without_shared_folder([short for _, short in found.values()])
+    return {
+        label: (name, printable(short))
+        for (label, (name, _)), short in zip(found.items(), shorts, strict=True)
+    }
+
+
+def _table(view: ComparedTable, names: Mapping[str, tuple[str, str]]) -> Table:
+    title = Text(f"{view.title}, n = {view.count}", style="bold")
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table.add_column("Run")
+    table.add_column("Checkpoint", overflow="fold", min_width=10)
+    for name in ("Score", "From the best", "Holm p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in view.lines:
+        mark = _MARKS.get(line.mark, "")
+        cells = (*names[line.checkpoint], f"{line.value}{mark:1}", line.from_best, line.best_p)
+        style = {"*": "bold green", "≈": "green"}.get(mark, "")
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    return table

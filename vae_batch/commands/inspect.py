@@ -16,6 +16,7 @@ from rich.text import Text
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.plan import EvaluationSpec, role_of
+from vae_batch.plan.credentials import values_without_credentials, without_credentials
 
 if TYPE_CHECKING:
     from vae_batch.models.inspection import Inspection, ProbeImages
@@ -50,7 +51,8 @@ def inspect(
             if not as_json:
                 _print(inspection)
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        shown = values_without_credentials([dataclasses.asdict(found) for found in findings])
+        print(json.dumps(shown, indent=1))
     elif lines := toml_lines(findings):
         Console().print(Text("\n".join(["# as lines of a spec (TOML):", *lines])), soft_wrap=True)
     raise typer.Exit(SOME_FAILED if refused else SCORED)
@@ -81,7 +83,7 @@ def _probe(spec: EvaluationSpec) -> ProbeImages:
         images.read(0, count),
         None if labels is None else labels[:count],
         images.classes,
-        spec.reference,
+        images.name,
     )
 
 
@@ -104,7 +106,7 @@ def _print(inspection: Inspection) -> None:
 
 def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     for role, path in inspection.checkpoint.files:
-        yield f"{role} file", path, ""
+        yield f"{role} file", without_credentials(path), ""
     description = inspection.description
     if description is None:
         return

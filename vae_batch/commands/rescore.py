@@ -32,13 +32,13 @@ def rescore(
             rows.append(row)
             label = f"{row['checkpoint']} [{row['extractor']}]: scored"
             stderr_console().print(label, markup=False, soft_wrap=True)
-        compare_run(out)
+        comparisons = compare_run(out)
         store = Store.open(out)
         write_report(store)
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        Console().print(terminal_table(read_scores(store)))
+        Console().print(terminal_table(read_scores(store), comparisons))
 
 
 def _groups(names: list[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ def verify(
     ] = False,
 ) -> None:
     """Read every stored file again and name each that is damaged; exit code 3 if there is one."""
-    from vae_batch.run.verifying import mend as take_out
+    from vae_batch.run.mending import mend as take_out
     from vae_batch.run.verifying import verify_output
 
     with exit_codes():

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.checkpoints import fetch, read_file
+from vae_batch.models.files.file_access import fetch, read_file
+from vae_batch.models.files.uri import Uri, is_uri
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.keras_file import load_keras_zip
 from vae_batch.models.image_range import from_uint8
@@ -43,12 +44,12 @@ def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
         digest = hashlib.sha256(read_file(path)).hexdigest()
     except OSError as error:
         raise InputError(
-            f"extractor {path} cannot be read ({type(error).__name__}); expected the path of a "
-            "Keras classifier (.keras), or one of inception-2015, inception-keras, "
+            f"extractor {path} cannot be read ({type(error).__name__}: {error}); expected the path "
+            "or URI of a Keras classifier (.keras), or one of inception-2015, inception-keras, "
             "inception-random"
         ) from None
     return ExtractorIdentity(
-        name=f"{Path(path).stem}@{digest[:8]}",
+        name=f"{Path(Uri.parse(path).path if is_uri(path) else path).stem}@{digest[:8]}",
         weights_path=path,
         weights_sha256=digest,
         protocol=f"keras-classifier/tf2-bilinear/model-input/uint8/{value_range}",

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import gaussian_kl_per_dimension
+from vae_batch.metrics import latent_usage
+from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.sampling import draw_labels, standard_normals
 
@@ -44,8 +45,9 @@ def draw_gallery(
     Returns:
       ``samples`` (64, H, W, C) of the run's first latents, ``originals`` and ``reconstructions``
       (at the posterior mean), ``interpolation`` (rows, steps, H, W, C), ``traversal`` (dims,
-      values, H, W, C) with ``traversal_dimensions``, ``traversal_kl`` (nats) and
-      ``traversal_values``, ``reference_samples``; images are uint8.
+      values, H, W, C) by decreasing KL with ``traversal_dimensions``, ``traversal_kl`` (nats),
+      ``traversal_collapsed`` (dims,) bool and ``traversal_values``, ``reference_samples``; images
+      are uint8.
     """
     missing = vae.description.missing
     pictures: Arrays = {"reference_samples": images[:SAMPLES]}
@@ -76,15 +78,16 @@ def _generated(vae: Autoencoder, seed: int, labels: Labels | None) -> Arrays:
 
 
 def _traversals(vae: Autoencoder, mean: Floats, logvar: Floats, labels: Labels | None) -> Arrays:
-    kl = gaussian_kl_per_dimension(mean, logvar).mean(axis=0).reshape(-1)
-    dimensions = np.argsort(-kl, kind="stable")[:TRAVERSED_DIMENSIONS]
+    usage = latent_usage(mean, logvar)
+    dimensions = np.argsort(-usage.kl, kind="stable")[:TRAVERSED_DIMENSIONS]
     values = np.linspace(-TRAVERSAL_REACH, TRAVERSAL_REACH, STEPS).astype(np.float32)
     swept = traverse(mean[0], dimensions, values)
     repeated = None if labels is None else np.repeat(labels[:1], len(dimensions) * STEPS)
     return {
         "traversal": _decode(vae, swept, repeated),
         "traversal_dimensions": dimensions,
-        "traversal_kl": kl[dimensions],
+        "traversal_kl": usage.kl[dimensions],
+        "traversal_collapsed": usage.low_kl_shares[dimensions] >= COLLAPSED_SHARE,
         "traversal_values": values,
     }
 

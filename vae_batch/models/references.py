@@ -1,8 +1,9 @@
 """Reference sets: the real images that generated ones are compared with, in a fixed order.
 
 Opening a set checks all that can be checked without decoding every image; reading returns uint8
-NHWC. This module needs numpy only: scikit-learn, Pillow, pyarrow and Keras are imported by the
-sources that use them, so that a driver process can open a set without TensorFlow.
+NHWC. This module needs numpy and pyarrow: scikit-learn, Pillow and Keras are imported by the
+sources that use them, so that a driver process can open a set without TensorFlow. Workers never
+open it: they read the images that the driver has stored.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,21 @@ from vae_batch.models.array_images import (
     npz_pixels,
     split_of,
 )
-from vae_batch.models.encoded_images import EncodedPixels, folder_pixels, parquet_pixels
+from vae_batch.models.encoded_images import (
+    IMAGE_SUFFIXES,
+    EncodedPixels,
+    folder_pixels,
+    parquet_pixels,
+)
+from vae_batch.models.files.local_copy import LocalCopy
+from vae_batch.models.files.uri import Uri, is_uri
 from vae_batch.models.image_range import VALUE_RANGES, bounds_of
 from vae_batch.plan.errors import InputError
 
 SPLITS = ("train", "test", "all")
-_PATH_KINDS = "a folder of png/jpg/jpeg/bmp/webp images, a .npz, a .npy or a .parquet file"
+_PATH_KINDS = (
+    "a folder of png/jpg/jpeg/bmp/webp images, a .npz, a .npy or a .parquet file; also as URI"
+)
 _DIGITS_TRAIN = 1000
 
 Pixels = ArrayPixels | EncodedPixels
@@ -38,7 +48,7 @@ class ReferenceImages:
     """A set of real images in a fixed order.
 
     Attributes:
-      name: The named set, or the path as it was given.
+      name: The named set, the path as it was given, or a URI without query and credentials.
       split: train, test or all; a source without splits is ``all``.
       source_range: (black, white) of the values as they are stored.
       range_inferred: True when the range was inferred from float values, not declared.
@@ -56,6 +66,7 @@ class ReferenceImages:
     classes: int | None
     _pixels: Pixels
     _count: int
+    _copy: LocalCopy | None = None  # holds files that pixels are read from
 
     def __len__(self) -> int:
         return self._count
@@ -86,7 +97,8 @@ def open_reference(
       source: ``digits`` (scikit-learn's bundled 8x8 digits), ``mnist``, ``fashion_mnist``,
         ``cifar10``, or the path of a folder of images (sorted by relative path, subfolders
         included), a ``.npz`` (x_train/x_test, or one array named images, arr_0 or x), a ``.npy``
-        or a ``.parquet`` file with a column of encoded images.
+        or a ``.parquet`` file with a column of encoded images; or a URI of one of these, which is
+        brought to this machine's temporary folder as long as the set is open.
       split: train, test or all (train, then test); ignored by sources without splits.
       value_range: Range of the stored values, one of VALUE_RANGES; None takes integers as 0..255
         and infers the range of floats. Checked over the whole set before ``limit``.
@@ -103,19 +115,26 @@ def open_reference(
         raise InputError(f"reference split {split!r} is not known; it may be {', '.join(SPLITS)}")
     if value_range is not None:
         bounds_of(value_range)
-    pixels, labels, actual_split = _open(source, split, value_range)
+    copy = _brought(source) if is_uri(source) else None
+    name = Uri.parse(source).label if copy else source
+    try:
+        pixels, labels, actual_split = _open(str(copy.path) if copy else source, split, value_range)
+    except InputError as error:
+        raise InputError(_named(str(error), copy, name)) from None
+    if copy and isinstance(pixels, EncodedPixels):
+        pixels = replace(pixels, names=[_named(image, copy, name) for image in pixels.names])
     count = len(pixels)
     if labels is not None and labels.shape != (count,):
-        raise InputError(f"{source}: {count} images but labels of shape {labels.shape}")
+        raise InputError(f"{name}: {count} images but labels of shape {labels.shape}")
     if limit is not None:
         if not 1 <= limit <= count:
             raise InputError(
-                f"{source}: {limit} reference images were asked for, but split {actual_split!r} "
+                f"{name}: {limit} reference images were asked for, but split {actual_split!r} "
                 f"has {count}; ask for 1 to {count}"
             )
         count = limit
     return ReferenceImages(
-        name=source,
+        name=name,
         split=actual_split,
         source_range=pixels.source_range,
         range_inferred=pixels.range_inferred,
@@ -124,7 +143,27 @@ def open_reference(
         classes=None if labels is None else int(labels.max()) + 1,
         _pixels=pixels,
         _count=count,
+        _copy=copy,
     )
+
+
+def _brought(uri: str) -> LocalCopy:
+    """What a URI names, on this machine; of a folder the images alone."""
+    label = Uri.parse(uri).label
+    try:
+        return LocalCopy(uri, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
+    except FileNotFoundError:
+        raise InputError(
+            f"reference {label!r} does not exist; expected {_PATH_KINDS}, or a named set: "
+            f"{', '.join(NAMED_SETS)}"
+        ) from None
+    except OSError as error:
+        raise InputError(f"reference {label!r} cannot be read: {error}") from None
+
+
+def _named(message: str, copy: LocalCopy | None, source: str) -> str:
+    """A message that calls a copy by the name of what it was copied from."""
+    return message if copy is None else message.replace(str(copy.path), source)
 
 
 def _open(
@@ -135,11 +174,6 @@ def _open(
         images, labels, stored_range = _NAMED[source](split)
         return _named_pixels(source, images, value_range, stored_range), labels, split
     path = Path(source).expanduser()
-    if "://" in source:
-        raise InputError(
-            f"reference {source!r}: sets are read from a disk that every worker sees; copy it "
-            "there and give the path"
-        )
     if path.is_dir():
         return _encoded(*folder_pixels(path), value_range, source)
     if not path.is_file():

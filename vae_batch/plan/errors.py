@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vae_batch.plan.credentials import without_credentials
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; nothing was computed (exit code 2).
 
-    The message names the thing, what was expected, what was found and what to do.
+    The message names the thing, what was expected, what was found and what to do; it never holds
+    credentials of a URI.
     """
+
+    def __init__(self, message: object = "") -> None:
+        """Say what is wrong, with what, and what to do."""
+        super().__init__(without_credentials(str(message)))
 
 
 class CheckpointError(ValueError):
@@ -21,5 +28,5 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str, declare: Mapping[str, object] | None = None) -> None:
         """Say what is wrong and what to do; and which keys, where keys can mend it."""
-        super().__init__(message)
+        super().__init__(without_credentials(message))
         self.declare = dict(declare or {})

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from vae_batch.plan import InputError, Unit
-from vae_batch.report.figures import write_figures
-from vae_batch.report.gallery import Gallery
+from vae_batch.plan import InputError
+from vae_batch.report.drawn import NOTE, note_drawn, sources_digest
+from vae_batch.report.figures import INDEX, files_of_index, write_figures
 from vae_batch.report.page import render_page
-from vae_batch.run.record import RunRecord, read_record
+from vae_batch.report.stored_galleries import StoredGalleries
+from vae_batch.run.record import read_record
 from vae_batch.run.selecting import read_selection
-from vae_batch.storage import (
-    DamagedFileError,
-    Store,
-    decode_arrays,
-    read_comparisons,
-    read_scores,
-    read_verified,
-)
+from vae_batch.storage import Store, read_comparisons, read_scores
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -30,6 +24,8 @@ def write_report(out: Store) -> list[str]:
     Raises:
       InputError: The folder holds no run, or nothing has been scored yet.
     """
+    sources = sources_digest(out)
+    out.delete(NOTE)
     record = read_record(out)
     scores = read_scores(out)
     if record is None or scores.empty:
@@ -37,30 +33,20 @@ def write_report(out: Store) -> list[str]:
             f"{out.shown} holds no scored rows; give the --out folder of a `vae-batch score` that "
             "has scored at least one checkpoint"
         )
-    galleries = _galleries(out, record)
+    galleries = StoredGalleries(out, record)
     figures = out.folder(FIGURES)
-    names = write_figures(scores, galleries, figures.write)
+    comparisons, selection = read_comparisons(out), read_selection(out)
+    former = files_of_index(figures.read(INDEX)) if figures.exists(INDEX) else ()
+    names = write_figures(scores, galleries, figures.write, comparisons, selection)
+    for name in {*former} - {*names}:
+        figures.delete(name)
     provenance = {
         "output": out.shown,
         **record.identity,
         "spec": record.spec.model_dump(mode="json"),
     }
-    page = render_page(scores, galleries, provenance, read_comparisons(out), read_selection(out))
+    page = render_page(scores, galleries, provenance, comparisons, selection)
     out.write(PAGE, page.encode())
-    return [*(f"{FIGURES}/{name}" for name in names), PAGE]
-
-
-def _galleries(out: Store, record: RunRecord) -> dict[str, Gallery]:
-    """Stored pictures by checkpoint; one that is missing or damaged is left out."""
-    units = {row.checkpoint: row.units["gallery"] for row in record.rows}
-    galleries = {}
-    for checkpoint, unit in units.items():
-        try:
-            galleries[checkpoint] = _read_gallery(out, unit)
-        except DamagedFileError:
-            continue
-    return galleries
-
-
-def _read_gallery(out: Store, unit: Unit) -> Gallery:
-    return decode_arrays(read_verified(out, unit, unit.shards()[0].name))
+    written = [*(f"{FIGURES}/{name}" for name in names), PAGE]
+    note_drawn(out, sources, written)
+    return written

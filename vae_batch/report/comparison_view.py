@@ -1,4 +1,4 @@
-"""Paired comparisons as the page shows them: who is best, who is level with it, by how much."""
+"""Paired comparisons in words: who is best, who is level with it, by how much."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_batch.metrics.catalogue import METRICS
-from vae_batch.report.labels import printable, without_shared_folder
-
-_DIGITS = 4
-_MINUS = "\N{MINUS SIGN}"
+from vae_batch.report.labels import p_value, printable, significant, without_shared_folder
 
 
 @dataclass(frozen=True)
@@ -48,63 +45,73 @@ class ComparedTable:
     lines: tuple[ComparedLine, ...]
 
 
-def comparison_tables(
-    rows: Sequence[Mapping[str, Any]], selected: str | None = None
-) -> list[ComparedTable]:
+Compared = Mapping[str, Any]
+"""A row of the table of comparisons."""
+
+
+def compared_groups(
+    rows: Sequence[Compared], selected: str | None = None
+) -> list[tuple[Compared, ...]]:
+    """Rows compared with each other, best first; those of the metric `selected` come first.
+
+    A checkpoint that was compared with no other is left out.
+    """
+    groups: dict[tuple[Any, ...], list[Compared]] = {}
+    for row in sorted(rows, key=lambda row: row["metric"] != selected):
+        groups.setdefault((row["metric"], row["extractor"], row["best"]), []).append(row)
+    return [tuple(_best_first(group)) for group in groups.values() if len(group) > 1]
+
+
+def _best_first(rows: Sequence[Compared]) -> list[Compared]:
+    sign = -1 if METRICS[rows[0]["metric"]].direction == "higher" else 1
+    return sorted(rows, key=lambda row: (not row["is_best"], sign * row["value"]))
+
+
+def compared_title(row: Compared) -> str:
+    """What a group is compared by: the metric, its extractor, and that its bias is removed."""
+    title = METRICS[row["metric"]].title
+    named = f"{title} ({printable(row['extractor'])})" if row["extractor"] else title
+    return named + (", bias-corrected" if row["metric"] == "fid" else "")
+
+
+def level_mark(row: Compared) -> str:
+    """How a row stands to the best: "best", "level with best" or ""."""
+    return "best" if row["is_best"] else "level with best" if row["level_with_best"] else ""
+
+
+def comparison_tables(rows: Sequence[Compared], selected: str | None = None) -> list[ComparedTable]:
     """One table for each metric, extractor and set of comparable rows, best first.
 
     Args:
         rows: of the table of comparisons.
         selected: metric whose tables come first.
     """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in sorted(rows, key=lambda row: row["metric"] != selected):
-        groups.setdefault((row["metric"], row["extractor"], row["best"]), []).append(row)
     names = list(dict.fromkeys(str(row["checkpoint"]) for row in rows))
     shorts = dict(zip(names, without_shared_folder(names), strict=True))
-    return [
-        _table(key[0], key[1], group, shorts) for key, group in groups.items() if len(group) > 1
-    ]
+    return [_table(group, shorts) for group in compared_groups(rows, selected)]
 
 
-def _table(
-    name: str, extractor: str | None, rows: Sequence[Mapping[str, Any]], shorts: Mapping[str, str]
-) -> ComparedTable:
-    metric = METRICS[name]
-    sign = -1 if metric.direction == "higher" else 1
-    ordered = sorted(rows, key=lambda row: sign * row["value"])
-    title = f"{metric.title} ({printable(extractor)})" if extractor else metric.title
-    corrected = ", bias-corrected" if name == "fid" else ""
-    lines = tuple(_line(row, shorts) for row in ordered)
-    return ComparedTable(title + corrected, metric.definition, f"{rows[0]['n']:,}", lines)
+def _table(rows: Sequence[Compared], shorts: Mapping[str, str]) -> ComparedTable:
+    lines = tuple(_line(row, shorts) for row in rows)
+    definition = METRICS[rows[0]["metric"]].definition
+    return ComparedTable(compared_title(rows[0]), definition, f"{rows[0]['n']:,}", lines)
 
 
-def _line(row: Mapping[str, Any], shorts: Mapping[str, str]) -> ComparedLine:
-    mark = "best" if row["is_best"] else "level with best" if row["level_with_best"] else ""
+def _line(row: Compared, shorts: Mapping[str, str]) -> ComparedLine:
     return ComparedLine(
         checkpoint=row["checkpoint"],
         short=printable(shorts[row["checkpoint"]]),
-        value=_number(row["value"]),
-        mark=mark,
+        value=significant(row["value"]),
+        mark=level_mark(row),
         from_best=_difference(row, "from_best"),
-        best_p=_p_value(row["from_best_p"]),
+        best_p=p_value(row["from_best_p"]),
         from_previous=_difference(row, "from_previous"),
         verdict=row["verdict"] or "",
     )
 
 
-def _p_value(p: float | None) -> str:
-    if p is None:
-        return ""
-    return f"{p:.2g}" if p > 0 else "< 1e-300"
-
-
-def _difference(row: Mapping[str, Any], name: str) -> str:
+def _difference(row: Compared, name: str) -> str:
     if row[name] is None:
         return ""
-    low, high = _number(row[f"{name}_low"]), _number(row[f"{name}_high"])
-    return f"{_number(row[name], sign='+')} [{low}, {high}]"
-
-
-def _number(value: float, sign: str = "") -> str:
-    return f"{value:{sign}.{_DIGITS}g}".replace("-", _MINUS)
+    low, high = significant(row[f"{name}_low"]), significant(row[f"{name}_high"])
+    return f"{significant(row[name], sign='+')} [{low}, {high}]"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from vae_batch.report.score_rows import (
     ScoreRow,
     headlines_in,
     is_always_zero,
+    metrics_in,
     read_rows,
 )
 
@@ -45,36 +47,66 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """One line: x ascending, NaN where a checkpoint failed or the metric is undefined."""
+    """One line: x ascending, NaN where a checkpoint failed or the metric is undefined.
+
+    Attributes:
+        label: what it is a line of: `parts`, joined.
+        x: positions along the axis.
+        y: values.
+        standard_error: of `y`; NaN where none is recorded.
+        run: the folder of its checkpoints where lines are told apart by it, else "".
+        extractor: that its metric depends on; None where it depends on none.
+        parts: run, extractor, counts and whatever else tells lines apart.
+        checkpoints: label of each point; None where one of its run failed.
+        corrected: values freed of their bias; NaN where none is recorded.
+        low: lower end of the 95 % interval, of `corrected` where that is recorded, else of `y`.
+        high: its upper end.
+    """
 
     label: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     standard_error: NDArray[np.float64]
+    run: str = ""
+    extractor: str | None = None
+    parts: tuple[str, ...] = ()
+    checkpoints: tuple[str | None, ...] = ()
+    corrected: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    low: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    high: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Everything that one metric's panel shows."""
+    """Everything that one metric's panel shows.
+
+    `conditions` are those that all its lines share, where their labels do not say them.
+    """
 
     metric: Metric
     axis: Axis
     series: tuple[Series, ...]
     failed: tuple[float, ...]
     undefined: tuple[float, ...]
+    conditions: str = ""
 
 
-def read_curves(scores: pd.DataFrame) -> list[Curve]:
+def read_curves(scores: pd.DataFrame, also: Collection[str] = ()) -> list[Curve]:
     """One curve for each headline metric that `scores` has, drawn or empty.
 
     A diagnostic that is zero everywhere has none.
+
+    Args:
+        scores: the score table.
+        also: columns of further metrics to have curves of.
 
     Raises:
         ValueError: the table lacks an identifying column or has an unknown status.
     """
     rows = read_rows(scores)
     axis = _axis(rows)
-    metrics = [metric for metric in headlines_in(scores) if not is_always_zero(metric, rows)]
+    shown = {metric.column for metric in headlines_in(scores)} | {*also}
+    metrics = [m for m in metrics_in(scores) if m.column in shown and not is_always_zero(m, rows)]
     return [_curve(metric, rows, axis) for metric in metrics]
 
 
@@ -90,7 +122,8 @@ def _axis(rows: Sequence[ScoreRow]) -> Axis:
 def _curve(metric: Metric, rows: Sequence[ScoreRow], axis: Axis) -> Curve:
     scored = [row for row in rows if row.failure is None]
     failed = {axis.positions[row.checkpoint] for row in rows if row.failure is not None}
-    lines = _lines(scored, axis)
+    runs = runs_of(rows)
+    lines = _lines(scored, runs)
     drawn = {key: line for key, line in lines.items() if _any(line, metric)}
     null = {
         axis.positions[row.checkpoint]
@@ -98,9 +131,16 @@ def _curve(metric: Metric, rows: Sequence[ScoreRow], axis: Axis) -> Curve:
         for row in line
         if _finite(row, metric) is None
     }
-    labels = _line_labels(list(drawn))
+    failures = _failed_places(rows, runs, axis)
     series = {
-        key: _series(labels[key], metric, line, sorted(failed), axis) for key, line in drawn.items()
+        key: _series(_label_parts(key, list(drawn)), metric, line, failures.get(key[2], ()), axis)
+        for key, line in drawn.items()
+    }
+    series = {
+        (conditions, likelihood, run): replace(
+            line, run=run, extractor=conditions.extractor if metric.per_extractor else None
+        )
+        for (conditions, likelihood, run), line in series.items()
     }
     shown = _merged(series) if not metric.per_extractor else tuple(series.values())
     return Curve(metric, axis, shown, tuple(sorted(failed)), tuple(sorted(null)))
@@ -118,26 +158,43 @@ def _any(rows: Sequence[ScoreRow], metric: Metric) -> bool:
 _LineKey = tuple[Conditions, object, str]
 
 
-def _lines(rows: Sequence[ScoreRow], axis: Axis) -> dict[_LineKey, list[ScoreRow]]:
-    """Rows by conditions and likelihood; by training run too where runs share steps."""
-    places = [
-        (row.conditions, row.fields.get("likelihood"), axis.positions[row.checkpoint])
-        for row in rows
-    ]
-    by_run = len(set(places)) < len(places)
+def _lines(rows: Sequence[ScoreRow], runs: Mapping[str, str]) -> dict[_LineKey, list[ScoreRow]]:
+    """Rows by conditions, likelihood and training run."""
     lines: dict[_LineKey, list[ScoreRow]] = {}
     for row in rows:
-        run = row.checkpoint.rpartition("/")[0] if by_run else ""
-        lines.setdefault((row.conditions, row.fields.get("likelihood"), run), []).append(row)
+        key = (row.conditions, row.fields.get("likelihood"), runs[row.checkpoint])
+        lines.setdefault(key, []).append(row)
     return lines
 
 
-def _line_labels(keys: Sequence[_LineKey]) -> dict[_LineKey, str]:
-    """The extractor and n, then whatever else tells the lines apart."""
-    return {key: " · ".join(_label_parts(key, keys)) for key in keys}
+def runs_of(rows: Sequence[ScoreRow]) -> dict[str, str]:
+    """The training run that each checkpoint belongs to: its folder, or "" where all are of one.
+
+    Folders that differ in digits alone, such as `epoch-1/` and `epoch-2/`, are one run's, unless
+    checkpoints of theirs share steps.
+    """
+    folders = {row.checkpoint: row.checkpoint.rpartition("/")[0] for row in rows}
+    scored = [row for row in rows if row.failure is None and row.step is not None]
+    places = [(row.conditions, row.fields.get("likelihood"), row.step) for row in scored]
+    kinds = {re.sub(r"\d+", "#", folder) for folder in folders.values()}
+    if len(kinds) == 1 and len(set(places)) == len(places):
+        return dict.fromkeys(folders, "")
+    return folders
 
 
-def _label_parts(key: _LineKey, keys: Sequence[_LineKey]) -> list[str]:
+def _failed_places(
+    rows: Sequence[ScoreRow], runs: Mapping[str, str], axis: Axis
+) -> dict[str, set[float]]:
+    """Places of failed checkpoints by their run."""
+    places: dict[str, set[float]] = {}
+    for row in rows:
+        if row.failure is not None:
+            places.setdefault(runs[row.checkpoint], set()).add(axis.positions[row.checkpoint])
+    return places
+
+
+def _label_parts(key: _LineKey, keys: Sequence[_LineKey]) -> tuple[str, ...]:
+    """The run, the extractor and n, then whatever else tells the lines apart."""
     conditions, likelihood, run = key
     counts = "" if conditions.n_generated is None else f"n = {conditions.n_generated:,}"
     parts = [run, conditions.extractor or "", counts]
@@ -147,21 +204,51 @@ def _label_parts(key: _LineKey, keys: Sequence[_LineKey]) -> list[str]:
     for name in ("protocol", "n_reference", "seed", "reference_sha256", "weights_sha256"):
         if len({getattr(twin, name) for twin in twins}) > 1:
             parts.append(f"{name.removesuffix('_sha256')} {str(getattr(conditions, name))[:24]}")
-    return [part for part in parts if part]
+    return tuple(part for part in parts if part)
 
 
 def _series(
-    label: str, metric: Metric, rows: Sequence[ScoreRow], failed: Sequence[float], axis: Axis
+    parts: tuple[str, ...],
+    metric: Metric,
+    rows: Sequence[ScoreRow],
+    failed: Collection[float],
+    axis: Axis,
 ) -> Series:
-    nan = (math.nan, math.nan)
-    points = {x: nan for x in failed}
-    for row in rows:
-        value, error = _finite(row, metric), row.standard_error(metric)
-        y = math.nan if value is None else value
-        points[axis.positions[row.checkpoint]] = (y, math.nan if error is None else error)
-    x = sorted(points)
-    y, errors = zip(*(points[place] for place in x), strict=True)
-    return Series(label, np.array(x), np.array(y), np.array(errors))
+    points: list[tuple[float, str | None, tuple[float, ...]]] = [
+        (axis.positions[row.checkpoint], row.checkpoint, _numbers(row, metric)) for row in rows
+    ]
+    gaps = {*failed} - {place for place, _, _ in points}
+    points += [(place, None, (math.nan,) * 5) for place in gaps]
+    points.sort(key=lambda point: point[0])
+    y, errors, corrected, low, high = np.array([numbers for _, _, numbers in points]).T
+    return Series(
+        label=" · ".join(parts),
+        x=np.array([place for place, _, _ in points]),
+        y=y,
+        standard_error=errors,
+        parts=parts,
+        checkpoints=tuple(checkpoint for _, checkpoint, _ in points),
+        corrected=corrected,
+        low=low,
+        high=high,
+    )
+
+
+def _numbers(row: ScoreRow, metric: Metric) -> tuple[float, ...]:
+    """Value, its standard error, the value freed of its bias, ends of the 95 % interval."""
+    value, error = _number(_finite(row, metric)), _number(row.standard_error(metric))
+    corrected = _number(row.value(f"{metric.column}_corrected"))
+    if math.isnan(value) or math.isnan(corrected):
+        return value, error, math.nan, value - Z95 * error, value + Z95 * error
+    half = Z95 * _number(row.value(f"{metric.column}_corrected_se"))
+    low, high = (_number(row.value(f"{metric.column}_{end}")) for end in ("low", "high"))
+    if math.isnan(low) or math.isnan(high):
+        low, high = corrected - half, corrected + half
+    return value, error, corrected, low, high
+
+
+def _number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.nan
 
 
 def _merged(series: Mapping[_LineKey, Series]) -> tuple[Series, ...]:
@@ -173,12 +260,13 @@ def _merged(series: Mapping[_LineKey, Series]) -> tuple[Series, ...]:
         return tuple(series.values())
     several = len({likelihood for likelihood, _ in groups}) > 1
     return tuple(
-        replace(
-            lines[0],
-            label=" · ".join([SHARED_LINE, *([run] if run else []), *([str(family)] * several)]),
-        )
+        _named(lines[0], (SHARED_LINE, *([run] if run else []), *([str(family)] * several)))
         for (family, run), lines in groups.items()
     )
+
+
+def _named(line: Series, parts: tuple[str, ...]) -> Series:
+    return replace(line, label=" · ".join(parts), parts=parts)
 
 
 def _same(a: Series, b: Series) -> bool:

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from vae_batch.report.curves import runs_of
 from vae_batch.report.gallery import Gallery, same_frame
 from vae_batch.report.image_grids import Grid
 from vae_batch.report.labels import without_shared_folder
 from vae_batch.report.score_rows import ScoreRow
 
 _COLUMNS = 10
-_MOST_ROWS = 50
+MOST_ROWS = 50
+"""Checkpoints of a film strip, if it is not told otherwise."""
 
 
-def film_strip(rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery]) -> Grid | None:
+def film_strip(
+    rows: Sequence[ScoreRow],
+    galleries: Mapping[str, Gallery],
+    most_rows: int = MOST_ROWS,
+    keep: Collection[str] = (),
+) -> Grid | None:
     """A row of samples for each checkpoint, by step; the same latents in each column.
 
     A checkpoint without samples keeps an empty, greyed row, so that a gap in training is seen.
-    Of more than 50 checkpoints, evenly spaced ones are shown, with the first and the last.
+
+    Args:
+        rows: of the score table.
+        galleries: pictures by checkpoint label.
+        most_rows: of more checkpoints, evenly spaced ones are shown, with the first and the last.
+        keep: checkpoints that are shown in any case.
 
     Returns:
-        The grid, or None where no checkpoint has samples.
+        The grid, or None where no checkpoint that is shown has samples.
     """
-    if not any("samples" in gallery for gallery in galleries.values()):
+    names = strip_rows(rows, most_rows, keep)
+    shown = {checkpoint: galleries[checkpoint] for checkpoint in names if checkpoint in galleries}
+    samples = {c: gallery["samples"] for c, gallery in shown.items() if "samples" in gallery}
+    if not samples:
         return None
-    names = _thinned(_row_names(rows))
-    samples = {c: galleries[c]["samples"] for c in names if "samples" in galleries.get(c, {})}
-    real = [g["reference_samples"] for g in galleries.values() if "reference_samples" in g][:1]
+    real = [g["reference_samples"] for g in shown.values() if "reference_samples" in g][:1]
     stacks = same_frame([stack[:_COLUMNS] for stack in [*samples.values(), *real]])
     drawn = dict(zip(samples, stacks, strict=False))
     labels = [
@@ -40,22 +53,32 @@ def film_strip(rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery]) -> Gr
     return _stacked(cells, (*labels, *(["real"] if real else [])), absent)
 
 
+def strip_rows(
+    rows: Sequence[ScoreRow], most_rows: int = MOST_ROWS, keep: Collection[str] = ()
+) -> dict[str, str]:
+    """Checkpoints that a film strip of `most_rows` shows, in its order, with their rows' names."""
+    names = _row_names(rows)
+    if len(names) <= most_rows:
+        return names
+    must = [place for place, checkpoint in enumerate(names) if checkpoint in keep][:most_rows]
+    even = np.linspace(0, len(names) - 1, most_rows - len(must)).round().astype(int)
+    entries = list(names.items())
+    return dict(entries[place] for place in sorted({*must, *even.tolist()}))
+
+
 def _row_names(rows: Sequence[ScoreRow]) -> dict[str, str]:
-    """Names of the checkpoints' rows, by step: the steps themselves where they differ."""
+    """Names of the checkpoints' rows, by run and step: the steps alone where there is one run."""
     steps = {row.checkpoint: row.step for row in rows}
-    known = {step for step in steps.values() if step is not None}
-    order = sorted(steps, key=lambda c: math.inf if (step := steps[c]) is None else step)
-    if len(known) == len(steps):
+    runs = runs_of(rows)
+    places = {run: place for place, run in enumerate(dict.fromkeys(runs.values()))}
+    order = sorted(steps, key=lambda c: (places[runs[c]], _place(steps[c])))
+    if len(places) == 1 and len({*steps.values()} - {None}) == len(steps):
         return {c: f"step {steps[c]:,}" for c in order}
     return dict(zip(order, without_shared_folder(order), strict=True))
 
 
-def _thinned(names: dict[str, str]) -> dict[str, str]:
-    if len(names) <= _MOST_ROWS:
-        return names
-    kept = np.unique(np.linspace(0, len(names) - 1, _MOST_ROWS).round().astype(int))
-    entries = list(names.items())
-    return dict(entries[i] for i in kept)
+def _place(step: int | None) -> float:
+    return math.inf if step is None else step
 
 
 def _why(checkpoint: str, rows: Sequence[ScoreRow]) -> str:

@@ -9,16 +9,10 @@ import pandas as pd
 
 from vae_batch.plan import InputError
 from vae_batch.report.gallery import Gallery
+from vae_batch.report.stored_galleries import read_gallery
 from vae_batch.run.record import RunRecord, read_record
 from vae_batch.run.selecting import Selection, read_selection
-from vae_batch.storage import (
-    DamagedFileError,
-    Store,
-    decode_arrays,
-    read_comparisons,
-    read_scores,
-    read_verified,
-)
+from vae_batch.storage import Store, read_comparisons, read_scores
 
 
 @dataclass(frozen=True)
@@ -62,10 +56,5 @@ class FinishedRun:
 
     def gallery(self, checkpoint: str) -> Gallery:
         """Stored pictures of a checkpoint; none where they are missing or damaged."""
-        units = [row.units["gallery"] for row in self.record.rows if row.checkpoint == checkpoint]
-        for unit in units[:1]:
-            try:
-                return decode_arrays(read_verified(self.store, unit, unit.shards()[0].name))
-            except DamagedFileError:
-                break
-        return {}
+        rows = [row for row in self.record.rows if row.checkpoint == checkpoint]
+        return read_gallery(self.store, rows)

@@ -6,16 +6,33 @@ A gallery may lack any of its entries; what is there must have the shape stated 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Gallery = Mapping[str, NDArray]
-"""`samples`, `originals`, `reconstructions`, `reference_samples`: (n, H, W, C) uint8;
-`interpolation`: (pairs, steps, H, W, C) uint8; `traversal`: (dimensions, values, H, W, C) uint8,
-by decreasing KL; `traversal_dimensions` (dimensions,) integers; `traversal_kl` (dimensions,)
-nats; `traversal_values` (values,)."""
+"""Arrays by name; images are (..., H, W, C) uint8.
+
+`samples`, `originals`, `reconstructions`, `reference_samples`: (n, H, W, C).
+`interpolation`: (pairs, steps, H, W, C).
+`traversal`: (dimensions, values, H, W, C), by decreasing KL; `traversal_dimensions` (dimensions,)
+integers; `traversal_kl` (dimensions,) nats; `traversal_values` (values,); `traversal_collapsed`
+(dimensions,) bool, by the definition of `metrics.latent_usage`.
+`worst_originals`, `worst_reconstructions`: (k, H, W, C), the largest error of all reference images
+first; `worst_ids` (k,) their indices; `worst_errors` (k,) mean squared errors of pixels in 0..1.
+`nearest_generated`, `nearest_training`: (k, H, W, C), the first samples and the training image
+nearest to each; `nearest_ids` (k,) its index; `nearest_distances` (k,) between activations of
+the extractor that `nearest_extractor` () names.
+`duplicate_first`, `duplicate_second`: (k, H, W, C), the most alike pairs of `samples`;
+`duplicate_ids` (k, 2); `duplicate_distances` (k,) between activations of the extractor that
+`duplicate_measure` () names or, where it says "pixels", root mean squared, pixels in 0..1.
+`kl_per_dimension` (d,) nats, its sum is the KL; `kl_collapsed` (d,) bool; `aggregate_mean`,
+`aggregate_std` (d,) of the aggregate posterior; `aggregate_dimensions` (k,) those of largest KL,
+whose histograms of posterior draws are `aggregate_density` (k, b) between `aggregate_edges`
+(b + 1,); draws beyond the last edges are missing from them.
+`spectrum_frequencies` (f,) cycles a pixel; `spectrum_power`, `spectrum_power_reference` (f,)
+squared 8-bit levels."""
 
 Images = NDArray[np.uint8]
 
@@ -26,12 +43,72 @@ _IMAGE_AXES = {
     "reference_samples": 4,
     "interpolation": 5,
     "traversal": 5,
+    "worst_originals": 4,
+    "worst_reconstructions": 4,
+    "nearest_generated": 4,
+    "nearest_training": 4,
+    "duplicate_first": 4,
+    "duplicate_second": 4,
 }
 _SIDES = range(8, 257)
 
+#: Stacks of images that belong side by side.
+_PAIRS = (
+    ("originals", "reconstructions"),
+    ("worst_originals", "worst_reconstructions"),
+    ("nearest_generated", "nearest_training"),
+    ("duplicate_first", "duplicate_second"),
+)
+#: Axes of what is no image.
+_NUMBER_AXES = {
+    "kl_per_dimension": 1,
+    "aggregate_mean": 1,
+    "aggregate_density": 2,
+    "spectrum_power": 1,
+}
+
+Shape = tuple[int, ...]
+
+#: What goes with an entry: name, kind of dtype, and shape by that of the entry.
+_COMPANIONS: dict[str, tuple[tuple[str, str, Callable[[Shape], Shape]], ...]] = {
+    "traversal": (
+        ("traversal_dimensions", "integer", lambda shape: shape[:1]),
+        ("traversal_kl", "float", lambda shape: shape[:1]),
+        ("traversal_values", "float", lambda shape: shape[1:2]),
+        ("traversal_collapsed", "bool", lambda shape: shape[:1]),
+    ),
+    "worst_originals": (
+        ("worst_ids", "integer", lambda shape: shape[:1]),
+        ("worst_errors", "float", lambda shape: shape[:1]),
+    ),
+    "nearest_training": (
+        ("nearest_ids", "integer", lambda shape: shape[:1]),
+        ("nearest_distances", "float", lambda shape: shape[:1]),
+        ("nearest_extractor", "text", lambda _: ()),
+    ),
+    "duplicate_first": (
+        ("duplicate_ids", "integer", lambda shape: (shape[0], 2)),
+        ("duplicate_distances", "float", lambda shape: shape[:1]),
+        ("duplicate_measure", "text", lambda _: ()),
+    ),
+    "kl_per_dimension": (("kl_collapsed", "bool", lambda shape: shape),),
+    "aggregate_mean": (("aggregate_std", "float", lambda shape: shape),),
+    "aggregate_density": (
+        ("aggregate_dimensions", "integer", lambda shape: shape[:1]),
+        ("aggregate_edges", "float", lambda shape: (shape[1] + 1,)),
+    ),
+    "spectrum_power": (
+        ("spectrum_power_reference", "float", lambda shape: shape),
+        ("spectrum_frequencies", "float", lambda shape: shape),
+    ),
+}
+#: Companions that galleries of older runs lack.
+_OPTIONAL = ("traversal_collapsed", "kl_collapsed", "duplicate_measure")
+_KINDS = {"integer": "iu", "float": "f", "bool": "b", "text": "U"}
+
 
 def check_gallery(checkpoint: str, gallery: Gallery) -> None:
-    """Check every entry's axes, dtype, channels and sides, and that paired entries agree.
+    """Check every entry's axes, dtype, channels and sides, and that what belongs together fits.
 
     Raises:
         ValueError: an entry is not as `Gallery` states; it names checkpoint, entry and shapes.
@@ -39,8 +116,13 @@ def check_gallery(checkpoint: str, gallery: Gallery) -> None:
     for name, axes in _IMAGE_AXES.items():
         if name in gallery:
             _check_images(f"gallery of {checkpoint!r}: {name}", np.asarray(gallery[name]), axes)
+    for name, axes in _NUMBER_AXES.items():
+        if name in gallery:
+            _check_numbers(f"gallery of {checkpoint!r}: {name}", np.asarray(gallery[name]), axes)
     _check_pairs(checkpoint, gallery)
-    _check_traversal(checkpoint, gallery)
+    for name in _COMPANIONS:
+        if name in gallery:
+            _check_companions(checkpoint, gallery, name)
 
 
 def _check_images(what: str, images: NDArray, axes: int) -> None:
@@ -59,28 +141,40 @@ def _check_images(what: str, images: NDArray, axes: int) -> None:
         )
 
 
-def _check_pairs(checkpoint: str, gallery: Gallery) -> None:
-    if "originals" not in gallery or "reconstructions" not in gallery:
-        return
-    originals, reconstructions = gallery["originals"].shape, gallery["reconstructions"].shape
-    if originals != reconstructions:
+def _check_numbers(what: str, numbers: NDArray, axes: int) -> None:
+    if numbers.ndim != axes or numbers.dtype.kind != "f" or not numbers.size:
         raise ValueError(
-            f"gallery of {checkpoint!r}: originals {originals} and reconstructions "
-            f"{reconstructions} differ in shape; they must be the same images in the same order"
+            f"{what}: expected floats of {axes} axes, found {numbers.dtype} of shape "
+            f"{numbers.shape}"
         )
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{what}: expected finite values, found {numbers[~np.isfinite(numbers)]}")
 
 
-def _check_traversal(checkpoint: str, gallery: Gallery) -> None:
-    if "traversal" not in gallery:
-        return
-    rows, columns = gallery["traversal"].shape[:2]
-    lengths = {"traversal_dimensions": rows, "traversal_kl": rows, "traversal_values": columns}
-    for name, expected in lengths.items():
-        found = np.shape(gallery[name]) if name in gallery else "nothing"
-        if found != (expected,):
+def _check_pairs(checkpoint: str, gallery: Gallery) -> None:
+    for left, right in _PAIRS:
+        if left not in gallery or right not in gallery:
+            continue
+        shapes = gallery[left].shape, gallery[right].shape
+        if shapes[0] != shapes[1]:
             raise ValueError(
-                f"gallery of {checkpoint!r}: {name}: expected {expected} values for a traversal "
-                f"of {rows} dimensions by {columns} values, found {found}"
+                f"gallery of {checkpoint!r}: {left} {shapes[0]} and {right} {shapes[1]} differ in "
+                "shape; they must be as many images of one size, in the same order"
+            )
+
+
+def _check_companions(checkpoint: str, gallery: Gallery, entry: str) -> None:
+    shape = gallery[entry].shape
+    for name, kind, shape_of in _COMPANIONS[entry]:
+        if name not in gallery and name in _OPTIONAL:
+            continue
+        expected = shape_of(shape)
+        found = np.asarray(gallery[name]) if name in gallery else None
+        if found is None or found.dtype.kind not in _KINDS[kind] or found.shape != expected:
+            described = "nothing" if found is None else f"{found.dtype} of shape {found.shape}"
+            raise ValueError(
+                f"gallery of {checkpoint!r}: {name}: expected {kind} of shape {expected} for "
+                f"{entry} of shape {shape}, found {described}"
             )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,9 @@ from vae_batch.report.gallery import Gallery, Images, absolute_difference
 
 COLUMNS = 8
 COLLAPSED_KL = 0.01
-"""Nats below which a latent dimension counts as collapsed (metrics: P(KL_d < .01))."""
+"""Nats of mean KL below which a latent dimension counts as collapsed where nothing better says."""
 
 _PLACES = np.array([1 << 16, 1 << 8, 1])  # of red, green and blue in one number for a colour
-_GREYS = np.arange(256) * int(_PLACES.sum())
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Grid:
         images: (rows, columns, H, W, C) uint8.
         present: (rows, columns) bool; where False the cell is empty.
         row_labels: one for each row, or none at all.
-        column_labels: one for each column, or none at all.
+        column_labels: one for each column, or none at all; may have two lines.
         faint_rows: rows whose label is greyed, such as collapsed dimensions.
     """
 
@@ -67,15 +68,72 @@ def reconstruction_grid(gallery: Gallery, columns: int = COLUMNS) -> Grid:
     """Bands of three rows: originals, their reconstructions, the absolute difference."""
     originals, reconstructions = gallery["originals"], gallery["reconstructions"]
     parts = (originals, reconstructions, absolute_difference(originals, reconstructions))
+    return _banded(parts, ("original", "reconstruction", "|difference|"), columns)
+
+
+def _banded(parts: Sequence[Images], labels: tuple[str, ...], columns: int) -> Grid:
+    """Stacks of as many images under each other, wrapped together."""
     grids = [wrapped(part, columns) for part in parts]
     bands = len(grids[0].images)
     images = np.stack([grid.images for grid in grids], axis=1)
     present = np.stack([grid.present for grid in grids], axis=1)
     return Grid(
-        images.reshape(3 * bands, *images.shape[2:]),
-        present.reshape(3 * bands, -1),
-        row_labels=("original", "reconstruction", "|difference|") * bands,
+        images.reshape(len(parts) * bands, *images.shape[2:]),
+        present.reshape(len(parts) * bands, -1),
+        row_labels=labels * bands,
     )
+
+
+def worst_grids(gallery: Gallery, columns: int = COLUMNS) -> list[Grid]:
+    """The worst reconstructions as bands of original, reconstruction and difference.
+
+    Columns are labelled by the image's index in the reference set and its mean squared error.
+    """
+    originals, reconstructions = gallery["worst_originals"], gallery["worst_reconstructions"]
+    parts = (originals, reconstructions, absolute_difference(originals, reconstructions))
+    labels = [
+        f"#{index}\n{error:.3g}"
+        for index, error in zip(gallery["worst_ids"], gallery["worst_errors"], strict=True)
+    ]
+    return _labelled_bands(parts, ("original", "reconstruction", "|difference|"), labels, columns)
+
+
+def nearest_grids(gallery: Gallery, columns: int = COLUMNS) -> list[Grid]:
+    """Generated samples above the training image nearest to each, with its index and distance."""
+    parts = (gallery["nearest_generated"], gallery["nearest_training"])
+    labels = [
+        f"#{index}\n{distance:.3g}"
+        for index, distance in zip(
+            gallery["nearest_ids"], gallery["nearest_distances"], strict=True
+        )
+    ]
+    return _labelled_bands(parts, ("generated", "nearest training"), labels, columns)
+
+
+def duplicate_grids(gallery: Gallery, columns: int = COLUMNS) -> list[Grid]:
+    """The most alike pairs of samples, with their indices and distance."""
+    parts = (gallery["duplicate_first"], gallery["duplicate_second"])
+    labels = [
+        f"{first}, {second}\n{distance:.3g}"
+        for (first, second), distance in zip(
+            gallery["duplicate_ids"], gallery["duplicate_distances"], strict=True
+        )
+    ]
+    return _labelled_bands(parts, ("sample", "its double"), labels, columns)
+
+
+def _labelled_bands(
+    parts: Sequence[Images], rows: tuple[str, ...], labels: Sequence[str], columns: int
+) -> list[Grid]:
+    """One grid for each `columns` images, since every one of them has a label of its own."""
+    starts = range(0, len(labels), columns)
+    return [
+        replace(
+            _banded([part[start : start + columns] for part in parts], rows, columns),
+            column_labels=tuple(labels[start : start + columns]),
+        )
+        for start in starts
+    ]
 
 
 def interpolation_grid(gallery: Gallery) -> Grid:
@@ -100,8 +158,13 @@ def traversal_grid(gallery: Gallery) -> Grid:
         np.ones(images.shape[:2], dtype=bool),
         row_labels=tuple(labels),
         column_labels=tuple(_signed(value) for value in gallery["traversal_values"]),
-        faint_rows=frozenset(int(row) for row in np.flatnonzero(kl < COLLAPSED_KL)),
+        faint_rows=frozenset(int(row) for row in np.flatnonzero(_collapsed(gallery, kl))),
     )
+
+
+def _collapsed(gallery: Gallery, kl: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(dimensions,) whether each is collapsed; by its mean KL in galleries of older runs."""
+    return np.asarray(gallery.get("traversal_collapsed", kl < COLLAPSED_KL), dtype=bool)
 
 
 def reduced(grid: Grid, factor: int) -> Grid:
@@ -120,8 +183,8 @@ def _reduced_image(image: Images, factor: int) -> Images:
 
 
 def _signed(value: float) -> str:
-    text = f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
-    return "0" if text[1:] == "0.0" else text
+    text = f"{value:+.2f}".rstrip("0").rstrip(".").replace("-", "\N{MINUS SIGN}")
+    return "0" if text[1:] == "0" else text
 
 
 def pixels(grid: Grid, upscale: int = 1, gap: int = 1) -> NDArray[np.uint8]:
@@ -154,16 +217,25 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
     a sixth of the file. A grey picture that uses all 256 levels is written as RGB.
     """
     shown = picture[..., 3] == 255
-    used = np.unique(picture[shown][:, :3] @ _PLACES)
-    grey = np.isin(used, _GREYS).all()
-    free = np.setdiff1d(_GREYS if grey and len(used) < 256 else np.arange(len(used) + 1), used)
-    key = tuple(int(free[0]) // int(place) % 256 for place in _PLACES)
     colours = picture[..., :3].copy()
+    drawn = colours[shown]
+    grey = bool((drawn == drawn[:, :1]).all())
+    free = _smallest_unused(drawn[:, 0], 256) if grey else None
+    grey = free is not None
+    if free is None:
+        free = _smallest_unused(drawn @ _PLACES, len(drawn) + 1) or 0
+    key: Any = (free, free, free) if grey else tuple(free // int(place) % 256 for place in _PLACES)
     colours[~shown] = key
     image = Image.fromarray(colours)
-    if grey and len(used) < 256:
-        image, key = image.convert("L"), key[0]
+    if grey:
+        image, key = image.convert("L"), free
     buffer = io.BytesIO()
     transparency = {} if shown.all() else {"transparency": key}
     image.save(buffer, format="PNG", compress_level=6, **transparency)
     return buffer.getvalue()
+
+
+def _smallest_unused(codes: NDArray[Any], candidates: int) -> int | None:
+    """The smallest whole number below `candidates` that is not among `codes`."""
+    free = np.flatnonzero(np.bincount(codes[codes < candidates], minlength=candidates) == 0)
+    return int(free[0]) if len(free) else None

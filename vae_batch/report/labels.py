@@ -91,3 +91,22 @@ def number(value: float, decimals: int) -> str:
 def count(value: int | None) -> str:
     """A count with thousands separated, or a dash where it is not known."""
     return "-" if value is None else f"{value:,}"
+
+
+def significant(value: float, digits: int = 4, sign: str = "") -> str:
+    """`value` in so many significant digits, with a true minus sign; `sign` "+" shows a plus."""
+    return f"{value:{sign}.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
+def with_interval(value: float, low: float, high: float, sign: str = "") -> tuple[str, str]:
+    """A value and its interval, "[low, high]", in the same decimals; `sign` as in `significant`."""
+    places = decimals_of((value, low, high))
+    plus = sign if value > 0 else ""
+    return plus + number(value, places), f"[{number(low, places)}, {number(high, places)}]"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value in two digits, or "" where there is none; one that underflows is no zero."""
+    if p is None:
+        return ""
+    return f"{p:.2g}" if p > 0 else "< 1e-300"

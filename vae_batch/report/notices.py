@@ -14,26 +14,37 @@ _TITLE = 40
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why, as it was recorded, and the checkpoints it is about in table order."""
+
+    text: str
+    checkpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Notice:
-    """One thing to know, and the checkpoints it is about.
+    """One thing to know.
 
     Attributes:
         severity: "failed", "warning" or "note", from worst to mildest.
         title: what happened, in a few words.
-        reason: why, as it was recorded.
-        checkpoints: labels, in table order, without repeats.
+        reasons: every reason once.
     """
 
     severity: str
     title: str
-    reason: str
-    checkpoints: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Labels of all checkpoints it is about, without repeats."""
+        return tuple(dict.fromkeys(name for reason in self.reasons for name in reason.checkpoints))
 
 
 def notices(
     rows: Sequence[ScoreRow], metrics: Sequence[Metric], pictured: Collection[str]
 ) -> list[Notice]:
-    """Every failure, warning and null of `rows`, worst first; equal reasons become one notice.
+    """Every failure, warning and null of `rows`, worst first; equal titles become one notice.
 
     Args:
         rows: all rows of the score table.
@@ -59,20 +70,22 @@ def _failures(rows: Iterable[ScoreRow]) -> list[_Found]:
 
 
 def _flags(rows: Iterable[ScoreRow]) -> list[_Found]:
-    """What scoring flagged, once a checkpoint: short words before a colon are the title."""
-    found = []
-    for row in rows:
-        for flag in _sentences(row):
-            title, _, reason = flag.partition(": ")
-            short = bool(reason) and len(title) <= _TITLE
-            words = (title.capitalize(), reason) if short else ("Flagged", flag)
-            found.append(("warning", *words, row.checkpoint))
+    """What scoring flagged, once a checkpoint."""
+    found = [("warning", *titled(flag), row.checkpoint) for row in rows for flag in flags(row)]
     return list(dict.fromkeys(found))
 
 
-def _sentences(row: ScoreRow) -> list[str]:
+def flags(row: ScoreRow) -> list[str]:
+    """The sentences that scoring flagged a row with."""
     text = row.text("warnings")
     return text.split(FLAGS_APART) if text else []
+
+
+def titled(flag: str) -> tuple[str, str]:
+    """A flag's title and reason: short words before a colon are the title."""
+    title, _, reason = flag.partition(": ")
+    short = bool(reason) and len(title) <= _TITLE
+    return (title[:1].upper() + title[1:], reason) if short else ("Flagged", flag)
 
 
 def _warnings(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> list[_Found]:
@@ -95,12 +108,16 @@ def _nulls(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> list[_Found]:
 
 
 def _title(metric: Metric, row: ScoreRow) -> str:
-    extractor = row.conditions.extractor
+    extractor = row.conditions.extractor if metric.per_extractor else None
     return f"{metric.title} ({printable(extractor)})" if extractor else metric.title
 
 
 def _grouped(found: Iterable[_Found]) -> list[Notice]:
-    groups: dict[tuple[str, str, str], dict[str, None]] = {}
+    groups: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
     for severity, title, reason, checkpoint in found:
-        groups.setdefault((severity, title, printable(reason)), {})[printable(checkpoint)] = None
-    return [Notice(*key, tuple(checkpoints)) for key, checkpoints in groups.items()]
+        reasons = groups.setdefault((severity, title), {})
+        reasons.setdefault(printable(reason), {})[checkpoint] = None
+    return [
+        Notice(*key, tuple(Reason(text, tuple(names)) for text, names in reasons.items()))
+        for key, reasons in groups.items()
+    ]

@@ -7,7 +7,7 @@ A score means nothing without its conditions: two rows are compared only where e
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -168,22 +168,38 @@ def best_marks(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> set[tuple
     """
     marks: set[tuple[int, str]] = set()
     for metric in metrics:
-        if metric.direction == "neither":
-            continue
-        contest: dict[object, list[tuple[float, int]]] = {}
-        for row in rows:
-            value = row.value(metric.column)
-            if row.failure is None and value is not None and math.isfinite(value):
-                contest.setdefault(_contest(row, metric), []).append((value, row.index))
-        choose = min if metric.direction == "lower" else max
-        for entries in contest.values():
-            best = choose(value for value, _ in entries)
-            winners = {(index, metric.column) for value, index in entries if value == best}
-            if 2 * len(winners) <= len(entries):
-                marks |= winners
+        if metric.direction != "neither":
+            marks |= {(row.index, metric.column) for row in _winners(rows, metric)}
     return marks
+
+
+def _winners(rows: Sequence[ScoreRow], metric: Metric) -> list[ScoreRow]:
+    contests: dict[object, list[tuple[float, ScoreRow]]] = {}
+    for row in rows:
+        value = row.value(metric.column)
+        if row.failure is None and value is not None and math.isfinite(value):
+            contests.setdefault(_contest(row, metric), []).append((value, row))
+    choose = min if metric.direction == "lower" else max
+    winners = []
+    for entries in contests.values():
+        best = choose(value for value, _ in entries)
+        won = [row for value, row in entries if value == best]
+        if 2 * _checkpoints(won) <= _checkpoints(row for _, row in entries):
+            winners += won
+    return winners
+
+
+def _checkpoints(rows: Iterable[ScoreRow]) -> int:
+    return len({row.checkpoint for row in rows})
+
+
+def measured_under(row: ScoreRow, metric: Metric) -> Conditions:
+    """The conditions that `metric` depends on: those of the extractor only where it needs one."""
+    if metric.per_extractor:
+        return row.conditions
+    return row.conditions._replace(extractor=None, weights_sha256=None, protocol=None)
 
 
 def _contest(row: ScoreRow, metric: Metric) -> tuple[object, ...]:
     family = row.fields.get("likelihood") if metric.within_likelihood else None
-    return (row.conditions, family)
+    return (measured_under(row, metric), family)

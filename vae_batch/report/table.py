@@ -1,80 +1,172 @@
-"""The score table for a terminal, for Markdown, and as plain rows of text."""
+"""The score table for a terminal, as wide as the terminal is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.labels import printable, without_shared_folder
-from vae_batch.report.score_rows import (
-    ScoreRow,
-    best_marks,
-    comparable,
-    headlines_in,
-    is_always_zero,
-    parent,
-    read_rows,
+from vae_batch.report.score_rows import ScoreRow, comparable, read_rows
+from vae_batch.report.score_text import Footnotes, sample_counts, text_rows
+from vae_batch.report.table_columns import (
+    Cell,
+    Column,
+    aligned,
+    columns_of,
+    narrower,
+    spreads_of,
+    width_of,
 )
-from vae_batch.report.score_text import ARROWS, Footnotes, sample_counts, text_rows
 
-_NARROWEST = 10
-_LINE = 79  # characters that fit wherever a table is shown
-_BEST_NOTE = "* best point estimate among rows with the same extractor, protocol, n and seed"
+_NARROWEST = 10  # of the checkpoint's column, which folds
+_LINE = 79  # characters that a title and the notes need not be broken at
+_GAP = 3  # between columns
 
+_BEST = "* best point estimate among rows with the same extractor, protocol, n and seed"
+_LEVEL = "≈ cannot be told from the best (paired by shared samples, adjusted by Holm)"
+_SPREAD = "± one standard error"
+_INTERVAL = "[ ] 95 % interval"
 
-def plain_rows(scores: pd.DataFrame) -> list[dict[str, str]]:
-    """The score table as text: one dict a row, the same keys in every row.
+#: Comparisons name a Fréchet distance by its plain name, and compare it freed of its bias.
+_COMPARED_AS = {"fid_corrected": "fid"}
 
-    Keys are `checkpoint`, `extractor`, `n`, then one for each metric's column. A best value ends
-    in `*`; a null is `-` with the number of its footnote in `markdown_table`.
-
-    Raises:
-        ValueError: the table lacks an identifying column or has an unknown status.
-    """
-    return text_rows(read_rows(scores), headlines_in(scores), Footnotes())
+Comparison = Mapping[str, Any]
 
 
-def terminal_table(scores: pd.DataFrame) -> Table:
+def terminal_table(
+    scores: pd.DataFrame, comparisons: Sequence[Comparison] = (), selected: str | None = None
+) -> ScoreTable:
     """The score table for a terminal: a section for each set of rows that may be compared.
 
-    What all rows share stands above the table, what a section's rows share above them; spreads of
-    other metrics and diagnostics that are zero everywhere are left to the page. Best point
-    estimates are bold green and end in `*`; failures are red; footnotes give every reason.
+    What all rows share stands above the table, what a section's rows share above them. A value
+    has its standard error or interval where there is one and room for it; what there is no room
+    for is named below. Best point estimates are bold green and end in `*`; what cannot be told
+    from the best is green and ends in `≈`; failures are red; footnotes give every reason.
+
+    Args:
+        scores: rows of the score table.
+        comparisons: rows of the table of comparisons.
+        selected: metric that the best checkpoint was chosen by, which always has a column.
 
     Raises:
         ValueError: the table lacks an identifying column or has an unknown status.
     """
-    rows, footnotes = read_rows(scores), Footnotes()
-    metrics = [metric for metric in headlines_in(scores) if _tells_something(metric, rows)]
-    texts = text_rows(rows, metrics, footnotes)
-    folder = _shared_folder(rows)
-    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.title_justify = table.caption_justify = "left"
-    summary = _summary(rows, folder)
-    table.title = Text(summary, style="bold")
-    table.min_width = min(_LINE, max(len(summary), len(_BEST_NOTE)))
-    table.add_column("Checkpoint", overflow="fold", min_width=_NARROWEST)
-    for metric in metrics:
-        table.add_column(Text(_short_heading(metric)), justify="right", no_wrap=True)
-    for heading, section in _sections(rows):
-        if heading:
-            table.add_row(Text(heading, style="italic"))
-        for row in section:
-            label = printable(row.checkpoint.removeprefix(folder))
-            cells = [texts[row.index][metric.column] for metric in metrics]
-            table.add_row(*_styled(row, label, cells))
-        table.add_section()
-    table.caption = Text("\n".join(_notes(rows, metrics, footnotes)), style="none")
-    return table
+    rows = read_rows(scores)
+    level = {
+        (row["metric"], row["extractor"], row["checkpoint"])
+        for row in comparisons
+        if row["level_with_best"] and not row["is_best"]
+    }
+    return ScoreTable(rows, columns_of(scores, rows, selected), level, selected)
 
 
-def _tells_something(metric: Metric, rows: Sequence[ScoreRow]) -> bool:
-    return metric.column == parent(metric) and not is_always_zero(metric, rows)
+class ScoreTable:
+    """The table of some rows; what a console prints depends on its width."""
+
+    def __init__(
+        self,
+        rows: Sequence[ScoreRow],
+        columns: Sequence[Column],
+        level: set[tuple[str, str | None, str]],
+        selected: str | None,
+    ) -> None:
+        """Rows and columns; `level` holds (metric, extractor, checkpoint) of ties with the best."""
+        self._rows, self._columns, self._level = rows, columns, level
+        self._selected = selected
+        self._folder = _shared_folder(rows)
+        self._labels = {
+            row.index: printable(row.checkpoint.removeprefix(self._folder)) for row in rows
+        }
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich prints."""
+        yield self._fitting(options.max_width)
+
+    def _fitting(self, width: int) -> Table:
+        """The table of as many columns as there is room for."""
+        longest = max((len(label) for label in self._labels.values()), default=0)
+        room = width - max(_NARROWEST, min(longest, width // 4))
+        for columns in narrower(self._columns, self._selected):
+            footnotes = Footnotes()
+            cells = self._cells(columns, footnotes)
+            if sum(_GAP + width_of(column, cells) for column in columns) <= room:
+                break
+        return self._table(columns, cells, footnotes, min(width, _LINE))
+
+    def _cells(self, columns: Sequence[Column], footnotes: Footnotes) -> dict[int, dict[str, Cell]]:
+        """Cells by the row's index and the column's name."""
+        metrics = [column.metric for column in columns]
+        texts = text_rows(self._rows, metrics, footnotes)
+        by_column = {column.metric.column: self._column_cells(column, texts) for column in columns}
+        return {
+            row.index: {name: cells[row.index] for name, cells in by_column.items()}
+            for row in self._rows
+        }
+
+    def _column_cells(self, column: Column, texts: Sequence[Mapping[str, str]]) -> dict[int, Cell]:
+        metric = column.metric
+        spreads = spreads_of(metric, self._rows) if column.has_spread else {}
+        cells = {}
+        for row in self._rows:
+            text = texts[row.index][metric.column]
+            spread = "" if row.value(metric.column) is None else spreads.get(row.index, "")
+            cells[row.index] = Cell.of(text, spread, is_level=self._is_level(row, metric))
+        return aligned(cells)
+
+    def _is_level(self, row: ScoreRow, metric: Metric) -> bool:
+        compared_as = _COMPARED_AS.get(metric.column, metric.column)
+        extractor = row.conditions.extractor if metric.per_extractor else None
+        return (compared_as, extractor, row.checkpoint) in self._level and row.failure is None
+
+    def _table(
+        self,
+        columns: Sequence[Column],
+        cells: Mapping[int, Mapping[str, Cell]],
+        footnotes: Footnotes,
+        line: int,
+    ) -> Table:
+        table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table.title_justify = table.caption_justify = "left"
+        summary = _summary(self._rows, self._folder)
+        notes = list(self._notes(columns, cells, footnotes))
+        table.title = Text(summary, style="bold")
+        table.min_width = min(line, max(map(len, [summary, *notes])))
+        table.add_column("Checkpoint", overflow="fold", min_width=_NARROWEST)
+        for column in columns:
+            table.add_column(Text(column.heading), justify="right", no_wrap=True)
+        for heading, section in _sections(self._rows):
+            if heading:
+                table.add_row(Text(heading, style="italic"))
+            for row in section:
+                table.add_row(*_styled(row, self._labels[row.index], cells[row.index].values()))
+            table.add_section()
+        table.caption = Text("\n".join(notes), style="none")
+        return table
+
+    def _notes(
+        self,
+        columns: Sequence[Column],
+        cells: Mapping[int, Mapping[str, Cell]],
+        footnotes: Footnotes,
+    ) -> Iterator[str]:
+        shown = [cell for row in cells.values() for cell in row.values()]
+        yield from ([_BEST] if any(cell.is_best for cell in shown) else [])
+        yield from ([_LEVEL] if any(cell.is_level for cell in shown) else [])
+        spreads = "".join(cell.spread for cell in shown)
+        explained = [_SPREAD] * ("±" in spreads) + [_INTERVAL] * ("[" in spreads)
+        yield from ([", ".join(explained)] if explained else [])
+        kept = {column.metric for column in columns}
+        left_out = [c.metric.short for c in self._columns if c.metric not in kept]
+        if left_out:
+            yield f"no room for {', '.join(left_out)}: scores.csv has all"
+        yield from footnotes.lines()
 
 
 def _shared_folder(rows: Sequence[ScoreRow]) -> str:
@@ -121,52 +213,11 @@ def _section_heading(first: ScoreRow, firsts: Sequence[ScoreRow]) -> str:
     return "\n".join(printable(part) for part in parts)
 
 
-def _styled(row: ScoreRow, label: str, cells: Sequence[str]) -> list[Text]:
+def _styled(row: ScoreRow, label: str, cells: Iterable[Cell]) -> list[Text]:
     if row.failure is not None:
-        return [Text(cell, style="red") for cell in (label, *cells)]
-    return [Text(label), *(Text(cell, style="bold green" * ("*" in cell)) for cell in cells)]
+        return [Text(str(cell), style="red") for cell in (label, *cells)]
+    return [Text(label), *(Text(str(cell), style=_style(cell)) for cell in cells)]
 
 
-def _short_heading(metric: Metric) -> str:
-    return f"{metric.short} {ARROWS[metric.direction]}".rstrip()
-
-
-def _notes(rows: Sequence[ScoreRow], metrics: Sequence[Metric], footnotes: Footnotes) -> list[str]:
-    return ([_BEST_NOTE] if best_marks(rows, metrics) else []) + footnotes.lines()
-
-
-def markdown_table(scores: pd.DataFrame) -> str:
-    """The score table as GitHub-flavoured Markdown, with footnotes below; ends in a newline.
-
-    Raises:
-        ValueError: the table lacks an identifying column or has an unknown status.
-    """
-    rows, metrics, footnotes = read_rows(scores), headlines_in(scores), Footnotes()
-    texts = text_rows(rows, metrics, footnotes)
-    lines = [
-        _markdown_line(["Checkpoint", "Extractor", "n", *map(_heading, metrics)]),
-        "|".join(["", " :-- ", " :-- ", *[" --: "] * (len(metrics) + 1), ""]),
-        *(
-            _markdown_line([*texts[row.index].values()])
-            for _, section in _sections(rows)
-            for row in section
-        ),
-    ]
-    notes = [_markdown_text(note) for note in _notes(rows, metrics, footnotes)]
-    return "\n".join([*lines, "", *(f"{note}  " for note in notes)]).rstrip() + "\n"
-
-
-def _heading(metric: Metric) -> str:
-    named = f"{metric.title} {ARROWS[metric.direction]}".rstrip()
-    return f"{named}, {metric.unit}" if metric.unit else named
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_markdown_text(cell) for cell in cells) + " |"
-
-
-def _markdown_text(text: str) -> str:
-    """`text` with everything that Markdown or HTML would read as markup made plain."""
-    for character in "\\`*_[]|#~":
-        text = text.replace(character, f"\\{character}")
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _style(cell: Cell) -> str:
+    return "bold green" if cell.is_best else "green" if cell.is_level else ""

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vae_batch import __version__
 from vae_batch.metrics import METRICS, ComparisonRow, PairedDifference, PairedScore
-from vae_batch.metrics.comparison.ranking import comparison_table, require_same_conditions
+from vae_batch.metrics.comparison.ranking import require_same_conditions
 from vae_batch.plan import InputError
+from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.influences import read_influences
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
-from vae_batch.storage import COMPARISON_COLUMNS, DamagedFileError, write_comparisons
+from vae_batch.run.streamed_comparison import Compared, ScoreReader, compare_streamed
+from vae_batch.storage import (
+    COMPARISON_COLUMNS,
+    DamagedFileError,
+    Store,
+    comparison_inputs,
+    read_comparisons,
+    write_comparisons,
+)
 
 Row = dict[str, Any]
 Scores = dict[str, PairedScore]
@@ -34,16 +46,39 @@ def compare_run(location: str) -> list[Row]:
     """Compare all scored rows of an output folder and write ``comparisons.parquet``.
 
     Rows are compared only with rows of the same conditions. A Fréchet distance is compared only
-    where its bias does not dominate it; there the kernel distance decides.
+    where its bias does not dominate it; there the kernel distance decides. Where the rows are
+    those that were compared last time, nothing is read but that table.
 
     Raises:
       InputError: No run has begun there.
     """
     rows = scored_rows(location, open_record(location))
-    compared = compare_rows(rows)
-    if rows:
-        write_comparisons(rows[0].parts.stores.out, compared)
+    if not rows:
+        return []
+    out, inputs = rows[0].parts.stores.out, _inputs(rows)
+    known = _known(out, inputs)
+    if known is not None:
+        return known
+    reader = _Reading()
+    compared = _compare(rows, reader)
+    write_comparisons(out, compared, None if reader.lacks_files else inputs)
     return compared
+
+
+def _inputs(rows: Sequence[ScoredRow]) -> str:
+    """Digest of all that comparisons are made of: a row that is scored again has another time."""
+    made_of = [[dict(row.fields), _condition(row, "sigma")] for row in rows]
+    text = json.dumps([__version__, made_of], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _known(out: Store, inputs: str) -> list[Row] | None:
+    """The comparisons of the same rows, where they have been written and are intact."""
+    try:
+        same = comparison_inputs(out) == inputs
+        return read_comparisons(out) if same and out.exists("comparisons.csv") else None
+    except OSError:  # damaged, and so written anew
+        return None
 
 
 def compare_runs(location_a: str, location_b: str) -> list[Row]:
@@ -60,35 +95,52 @@ def compare_runs(location_a: str, location_b: str) -> list[Row]:
         if not rows:
             raise InputError(f"{name} holds no scored rows; run `vae-batch score` first")
     _require_common_conditions(*runs.values())
-    labels = [row.fields["checkpoint"] for rows in runs.values() for row in _one_each(rows)]
-    both = {label for label in labels if labels.count(label) > 1}
+    labels = [{row.fields["checkpoint"] for row in rows} for rows in runs.values()]
+    both = set.intersection(*labels) if len(labels) > 1 else set()
     named = [_named(row, name, both) for name, rows in runs.items() for row in rows]
     return compare_rows(named)
 
 
 def compare_rows(rows: Sequence[ScoredRow]) -> list[Row]:
     """Comparisons of rows, each with those of the same conditions."""
-    nothing = dict.fromkeys(COMPARISON_COLUMNS)
-    return [{**nothing, **row} for group in _groups(rows) for row in group]
+    return _compare(rows, _Reading())
+
+
+def paired_scores(row: ScoredRow) -> Scores:
+    """Scores of a row that can be compared sample by sample, by metric.
+
+    ``fid`` is the bias-corrected distance, and is left out where its bias dominates it.
+    """
+    reading = _Reading()
+    return {**reading.losses(row), **reading.distances(row)}
+
+
+def conditions_of_metric(metric: str) -> tuple[str, ...]:
+    """Columns of the score table that two rows must share before a metric compares them."""
+    if METRICS[metric].per_extractor:
+        return _SAME_PROTOCOL
+    return _SAME_LIKELIHOOD if METRICS[metric].within_likelihood else _SAME_PIXELS
 
 
 def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -> None:
     """Refuse two runs that share the conditions of no extractor."""
     refusal: ValueError | None = None
-    for left in a:
-        for right in b:
+    for left in _conditions_in(a):
+        for right in _conditions_in(b):
             try:
-                require_same_conditions(_conditions_of(left), _conditions_of(right))
+                require_same_conditions(left, right)
             except ValueError as error:
-                same_extractor = left.fields["extractor"] == right.fields["extractor"]
+                same_extractor = left["extractor"] == right["extractor"]
                 refusal = error if refusal is None or same_extractor else refusal
             else:
                 return
     raise InputError(str(refusal))
 
 
-def _conditions_of(row: ScoredRow) -> Row:
-    return {name: row.fields[name] for name in _SAME_PROTOCOL}
+def _conditions_in(rows: Sequence[ScoredRow]) -> list[Row]:
+    """The conditions of some rows, each once."""
+    found = {tuple(row.fields[name] for name in _SAME_PROTOCOL) for row in rows}
+    return [dict(zip(_SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
 
 
 def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
@@ -99,41 +151,47 @@ def _named(row: ScoredRow, folder: str, both: Collection[str]) -> ScoredRow:
     """The row under a label that no row of the other run has."""
     label = row.fields["checkpoint"]
     if label in both:
-        label = f"{folder}: {label}"
+        label = f"{without_credentials(folder)}: {label}"
     return replace(row, fields={**row.fields, "checkpoint": label})
 
 
-def _groups(rows: Sequence[ScoredRow]) -> Iterator[list[Row]]:
-    one_each = _one_each(rows)
-    losses = {str(row.fields["checkpoint"]): _losses(row) for row in one_each}
-    for metric in _LOSSES:
-        same = _SAME_LIKELIHOOD if METRICS[metric].within_likelihood else _SAME_PIXELS
-        yield from _compared(one_each, metric, same, losses, lambda row: row["checkpoint"])
-    distances = {_key(row.fields): _distances(row) for row in rows}
-    for metric in _DISTANCES:
-        yield from _compared(rows, metric, _SAME_PROTOCOL, distances, _key)
+class _Reading:
+    """Reads the scores of rows, and notes whether files were missing or damaged."""
+
+    def __init__(self) -> None:
+        self.lacks_files = False
+
+    def losses(self, row: ScoredRow) -> Scores:
+        return self._read(_losses_of, row)
+
+    def distances(self, row: ScoredRow) -> Scores:
+        return self._read(_distances_of, row)
+
+    def _read(self, read: Callable[[ScoredRow], Scores], row: ScoredRow) -> Scores:
+        try:
+            return read(row)
+        except DamagedFileError:
+            self.lacks_files = True
+            return {}
 
 
-def _key(fields: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    return fields["checkpoint"], fields["extractor"]
+def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Row]:
+    """Losses are compared once a checkpoint, distances once an extractor, too."""
+    nothing = dict.fromkeys(COMPARISON_COLUMNS)
+    tables = (
+        compare_streamed(_one_each(rows), _LOSSES, _group_of, ScoreReader(reading.losses)),
+        compare_streamed(rows, _DISTANCES, _group_of, ScoreReader(reading.distances)),
+    )
+    return [
+        {**nothing, **_line(metric, compared)}
+        for table in tables
+        for metric, lines in table
+        for compared in lines
+    ]
 
 
-def _compared(
-    rows: Sequence[ScoredRow],
-    metric: str,
-    conditions: Sequence[str],
-    scores: Mapping[Any, Scores],
-    key: Callable[[Mapping[str, Any]], Any],
-) -> Iterator[list[Row]]:
-    """Comparison tables of one metric, one for each set of conditions."""
-    groups: dict[tuple[Any, ...], dict[str, tuple[ScoredRow, PairedScore]]] = {}
-    for row in rows:
-        score = scores[key(row.fields)].get(metric)
-        if score is not None:
-            same = (*(_condition(row, name) for name in conditions), len(score.influence))
-            groups.setdefault(same, {})[row.fields["checkpoint"]] = (row, score)
-    for group in groups.values():
-        yield _lines(metric, group, with_extractor="extractor" in conditions)
+def _group_of(row: ScoredRow, metric: str) -> tuple[Any, ...]:
+    return tuple(_condition(row, name) for name in conditions_of_metric(metric))
 
 
 def _condition(row: ScoredRow, name: str) -> object:
@@ -141,47 +199,22 @@ def _condition(row: ScoredRow, name: str) -> object:
     return row.parts.reading.sigma if name == "sigma" else row.fields[name]
 
 
-def _lines(
-    metric: str, group: Mapping[str, tuple[ScoredRow, PairedScore]], *, with_extractor: bool
-) -> list[Row]:
-    """Every checkpoint against the best of all, and against the one before it in its folder."""
-    scores = {name: score for name, (_, score) in group.items()}
-    table = _table(scores, metric)
-    best = next((line.checkpoint for line in table if line.is_best), None)
-    folders: dict[str, dict[str, PairedScore]] = {}
-    for name, score in scores.items():
-        folders.setdefault(name.rpartition("/")[0], {})[name] = score
-    steps = {
-        line.checkpoint: (line, previous)
-        for folder in folders.values()
-        for line, previous in zip(_table(folder, metric), [None, *folder], strict=False)
+def _line(metric: str, compared: Compared) -> Row:
+    """A checkpoint against the best of all, and against the one before it in its folder."""
+    line, fields = compared.line, compared.row.fields
+    return {
+        "metric": metric,
+        "extractor": fields["extractor"] if METRICS[metric].per_extractor else None,
+        "checkpoint": line.checkpoint,
+        "step": fields["step"],
+        "value": line.value,
+        "n": compared.count,
+        "is_best": line.is_best,
+        "level_with_best": line.level_with_best,
+        "best": compared.best,
+        **_against_best(line),
+        **_against_previous(line, compared.previous),
     }
-    lines = []
-    for line in table:
-        fields, step = group[line.checkpoint][0].fields, steps.get(line.checkpoint)
-        lines.append(
-            {
-                "metric": metric,
-                "extractor": fields["extractor"] if with_extractor else None,
-                "checkpoint": line.checkpoint,
-                "step": fields["step"],
-                "value": line.value,
-                "n": len(scores[line.checkpoint].influence),
-                "is_best": line.is_best,
-                "level_with_best": line.level_with_best,
-                "best": best,
-                **_against_best(line),
-                **(_against_previous(*step) if step else {}),
-            }
-        )
-    return lines
-
-
-def _table(scores: Mapping[str, PairedScore], metric: str) -> list[ComparisonRow]:
-    try:
-        return comparison_table(scores, METRICS[metric].direction)
-    except ValueError:  # scores that differ although no sample tells them apart
-        return []
 
 
 def _against_best(line: ComparisonRow) -> Row:
@@ -209,17 +242,14 @@ def _difference(name: str, found: PairedDifference, p: float) -> Row:
     }
 
 
-def _losses(row: ScoredRow) -> Scores:
+def _losses_of(row: ScoredRow) -> Scores:
     """Losses with one value an image, as far as the row has them."""
     parts = row.parts
-    try:
-        description = parts.description()
-        values = dict(losses_per_image(parts, description))
-        values |= parts.columns("losses", ["mse", "ssim"])
-        if "importance" in parts.units and row.fields["iwae"] is not None:
-            values |= importance_per_image(parts, description)
-    except DamagedFileError:
-        return {}
+    description = parts.description()
+    values = dict(losses_per_image(parts, description))
+    values |= parts.columns("losses", ["mse", "ssim"])
+    if "importance" in parts.units and row.fields["iwae"] is not None:
+        values |= importance_per_image(parts, description)
     wanted = {name: values[name] for name in _LOSSES if name in values}
     return {
         name: PairedScore.from_values(found)
@@ -228,15 +258,12 @@ def _losses(row: ScoredRow) -> Scores:
     }
 
 
-def _distances(row: ScoredRow) -> Scores:
+def _distances_of(row: ScoredRow) -> Scores:
     """Distances with the influence of each sample, but for a Fréchet distance that is all bias."""
     generated = row.parts.units.get("generated")
     if generated is None:
         return {}
-    try:
-        scores = read_influences(row.parts.stores.out, generated)
-    except DamagedFileError:
-        return {}
+    scores = read_influences(row.parts.stores.out, generated)
     if row.fields["fid_warning"]:
         scores.pop("fid", None)
     return {name: score for name, score in scores.items() if row.fields[name] is not None}

@@ -3,112 +3,144 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.models.extractors import extractor_folder
-from vae_batch.plan import EvaluationSpec, InputError, Unit
-from vae_batch.run.batch_size import choose_batch_size, with_recorded_batch_size
+from vae_batch.plan import InputError, Unit
 from vae_batch.run.executor import Executor, Handle
-from vae_batch.run.plan import PlannedRow, RunPlan, make_plan, with_batch_size
+from vae_batch.run.plan import PlannedRow, RunPlan
+from vae_batch.run.preparing import claim, rows_to_score, settle_batch_size
+from vae_batch.run.preparing import prepare as prepare
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.recipe import Recipe
-from vae_batch.run.record import claim_output
-from vae_batch.run.reference_images import store_reference, store_training
+from vae_batch.run.reference_images import mend_images
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import failed_row, score_row
 from vae_batch.run.scoring.stored import Damaged
 from vae_batch.run.shard_worker import ShardOutcome
-from vae_batch.run.stores import RunStores
+from vae_batch.run.stopping import raise_if_stopped, uninterrupted
+from vae_batch.run.stores import storage_faults
+from vae_batch.run.summary import RunSummary as RunSummary
+from vae_batch.run.summary import row_sentence, rows_of
+from vae_batch.run.tally import Tally
+from vae_batch.run.task_order import descriptions_ahead
 from vae_batch.run.worklist import Worklist
-from vae_batch.storage import forget, read_score_rows, upsert_scores
+from vae_batch.storage import REDUCTION, ScoreWriter, forget
 
 #: Passes over the missing shards: a first one, and more only where stored files were damaged.
 _PASSES = 4
 
+#: Light tasks that are asked for their results at a time.
+_LOOKED_AT = 32
 
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run did.
-
-    Attributes:
-      rows: Rows of this run's checkpoints and extractors, in the score table's order.
-      shards_total: Shards of the rows that were not scored before.
-      shards_before: Of those, finished before this run.
-      shards_computed: Finished by this run.
-      seconds: Wall time.
-    """
-
-    rows: tuple[dict[str, Any], ...]
-    shards_total: int
-    shards_before: int
-    shards_computed: int
-    seconds: float
-
-    @property
-    def failed(self) -> int:
-        """Number of failed rows."""
-        return sum(row["status"] == "failed" for row in self.rows)
+#: Seconds that light tasks have after a stop was asked for; `ray job stop` gives 3 in all.
+_LAST_MOMENT = 1.0
 
 
-def prepare(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
-    """Check all input, store the reference images and claim the output folder.
-
-    Raises:
-      InputError: Something given cannot be used; nothing was computed.
-    """
-    stores = RunStores.of(spec)
-    reference = store_reference(spec, stores.reference)
-    for note in reference.notes:
-        progress.say(note)
-    training = store_training(spec, stores.reference)
-    settled = with_recorded_batch_size(spec, stores.out)
-    plan = make_plan(settled, stores, reference, training)
-    if plan.spec.batch_size is not None:
-        claim_output(plan)
-    return plan
-
-
-def run(plan: RunPlan, executor: Executor, progress: ProgressDisplay) -> RunSummary:
+def run(
+    plan: RunPlan,
+    executor: Executor,
+    progress: ProgressDisplay,
+    guard: Callable[[], None] = lambda: None,
+) -> RunSummary:
     """Score every row of a plan that is not scored yet.
 
+    Args:
+      plan: Of `prepare`.
+      executor: Entered.
+      progress: Told of every shard and row.
+      guard: Called before anything is taken or written; raises to end the run.
+
     Raises:
-      InputError: An extractor or the reference turned out to be unusable on the workers.
+      InputError: Files are not seen by every machine, an extractor or the reference turned out to
+        be unusable on the workers, or a store to be full or out of reach.
+      KeyboardInterrupt: A stop was asked for; rows that were ready have been written.
     """
-    if plan.spec.batch_size is None:
-        plan = _settle_batch_size(plan, executor)
-        claim_output(plan)
-    return _Driver(plan, executor, progress).run()
+    with storage_faults(plan.stores.out):
+        executor.require_visible(plan)
+        if plan.spec.batch_size is None:
+            plan = claim(settle_batch_size(plan, executor))
+        return _Driver(plan, executor, progress, guard).run()
+
+
+@dataclass(frozen=True)
+class _LightTask:
+    """A reduction or score under way, and who takes its result."""
+
+    handle: Handle
+    receive: Callable[[Any], None]
+    checkpoint: str | None
 
 
 class _Driver:
     """One run under way."""
 
-    def __init__(self, plan: RunPlan, executor: Executor, progress: ProgressDisplay) -> None:
+    def __init__(
+        self,
+        plan: RunPlan,
+        executor: Executor,
+        progress: ProgressDisplay,
+        guard: Callable[[], None],
+    ) -> None:
         self._plan, self._executor, self._progress = plan, executor, progress
+        self._guard = guard
         self._worklist = Worklist(plan.stores, rows_to_score(plan))
-        self._under_way: list[tuple[Handle, Callable[[Any], None]]] = []
-        self._computed = 0
+        missing = self._worklist.missing_counts()
+        self._tally = Tally(plan.rows, self._worklist.open_rows(), missing)
+        self._scores = ScoreWriter(plan.stores.out)
+        #: What a row's score needs of the plan: light tasks travel, and are many.
+        self._terms = replace(plan, rows=())
+        self._under_way: list[_LightTask] = []
+        self._computed = self._redone = 0
 
     def run(self) -> RunSummary:
         began = time.monotonic()
         total, before = self._worklist.count()
-        self._progress.start(total, before)
+        self._progress.start(self._tally)
+        try:
+            self._score_all()
+            self._write_scores()
+        except KeyboardInterrupt:
+            self._take_what_is_ready()
+            raise
+        except Exception:
+            with suppress(Exception):
+                self._write_scores()
+            raise
+        faults = dict(self._executor.faults)
+        if self._redone:
+            faults["damaged files made again"] = self._redone
+        seconds = time.monotonic() - began
+        return RunSummary(rows_of(self._plan), total, before, self._computed, seconds, faults)
+
+    def _score_all(self) -> None:
         for _ in range(_PASSES):
-            tasks = self._worklist.missing()
+            tasks = descriptions_ahead(self._worklist.missing())
             self._advance()
             for outcome in self._executor.run_shards(tasks, self._recipe()):
+                raise_if_stopped()
+                self._guard()
                 self._take(outcome)
                 self._collect(wait=False)
+                self._write_scores_if_due()
             self._collect(wait=True)
             if not self._worklist.open_rows():
-                break
+                return
         for row in self._worklist.open_rows():
             self._fail(row.subject.identifier, "stored files were damaged again and again")
-        return RunSummary(
-            _rows_of(self._plan), total, before, self._computed, time.monotonic() - began
-        )
+
+    def _take_what_is_ready(self) -> None:
+        """Let light tasks that end within a moment write their rows; nothing new is begun."""
+        deadline = time.monotonic() + _LAST_MOMENT
+        with suppress(Exception):
+            self._guard()
+            while self._under_way and time.monotonic() < deadline:
+                self._receive_ready(wait=False)
+                time.sleep(0.02)
+            self._write_scores()
 
     def _recipe(self) -> Recipe:
         rows = self._plan.rows
@@ -123,25 +155,29 @@ class _Driver:
 
     def _take(self, outcome: ShardOutcome) -> None:
         unit = self._worklist.unit(outcome.unit)
-        if outcome.status == "done":
+        if outcome.status == "damaged":
+            self._mend_images(outcome.damaged_unit, outcome.damaged_part)
+        elif outcome.status == "done":
             self._computed += 1
-            self._progress.advance(0 if unit.kind == "gallery" else len(outcome.shard))
+            self._tally.finished(unit, len(outcome.shard), outcome.seconds)
             if self._worklist.finish(unit, outcome.shard):
                 self._advance()
         elif outcome.status == "bad_input" or unit.checkpoint is None:
             raise InputError(outcome.reason)
         else:
-            self._progress.advance(0)
             self._fail(unit.checkpoint, outcome.reason)
 
     def _advance(self) -> None:
         """Start every reduction and score whose parts are there."""
-        for unit in self._worklist.take_reducible():
-            splits = self._plan.spec.splits if unit.kind == "generated" else 1
-            store = self._plan.stores.holding(unit)
-            self._submit(self._after_reduction(unit), reduce_unit, store, unit, splits)
-        for row in self._worklist.take_scorable():
-            self._submit(self._after_score(row), score_row, self._plan, row)
+        while self._worklist.has_ready():
+            for unit in self._worklist.take_reducible():
+                splits = self._plan.spec.splits if unit.kind == "generated" else 1
+                store = self._plan.stores.holding(unit)
+                receive = self._after_reduction(unit)
+                self._submit(unit.checkpoint, receive, reduce_unit, store, unit, splits)
+            for row in self._worklist.take_scorable():
+                checkpoint = row.subject.identifier
+                self._submit(checkpoint, self._after_score(row), score_row, self._terms, row)
 
     def _after_reduction(self, unit: Unit) -> Callable[[Damaged | None], None]:
         def receive(damage: Damaged | None) -> None:
@@ -158,74 +194,96 @@ class _Driver:
                 self._worklist.reopen(row)
                 self._redo(result)
             else:
-                upsert_scores(self._plan.stores.out, [result])
+                self._write_rows([result])
                 self._worklist.close(row)
-                self._progress.say(_line(result))
+                self._tally.scored(row)
+                self._progress.say(row_sentence(result))
 
         return receive
 
     def _redo(self, damage: Damaged) -> None:
         unit = damage.unit
+        if unit.kind == "images":
+            self._mend_images(unit.path, damage.name)
+            return
         forget(self._plan.stores.holding(unit), unit, damage.name)
         self._worklist.forget(unit, damage.name)
-        self._progress.say(f"{unit.path}: part {damage.name} is damaged and is computed again")
+        if damage.name != REDUCTION:
+            self._tally.redone(unit)
+        self._say_redone(unit.path, damage.name)
+
+    def _mend_images(self, path: str, name: str) -> None:
+        """Store damaged reference images again; what needs them is still missing, and is redone."""
+        plan = self._plan
+        for facts in (plan.reference, plan.training):
+            if facts is not None and facts.unit.path == path:
+                if mend_images(plan.spec, plan.stores.reference, facts, name):
+                    self._say_redone(path, name)
+                return
+
+    def _say_redone(self, path: str, name: str) -> None:
+        self._redone += 1
+        self._progress.say(f"{path}: part {name} is damaged and is made again")
 
     def _fail(self, checkpoint: str, reason: str) -> None:
         rows = self._worklist.fail(checkpoint)
         if rows:
-            failed = [failed_row(self._plan, row, reason) for row in rows]
-            upsert_scores(self._plan.stores.out, failed)
+            self._write_rows([failed_row(self._plan, row, reason) for row in rows])
+            for row in rows:
+                self._tally.failed(row)
             for label in {row.checkpoint.label for row in rows}:
                 self._progress.say(f"{label}: failed: {reason}")
 
+    def _write_rows(self, rows: list[dict[str, Any]]) -> None:
+        self._scores.add(rows)
+        self._write_scores_if_due()
+
+    def _write_scores_if_due(self) -> None:
+        if self._scores.is_due:
+            self._write_scores()
+
+    def _write_scores(self) -> None:
+        self._guard()
+        with uninterrupted():
+            self._scores.write()
+
     def _submit(
         self,
+        checkpoint: str | None,
         receive: Callable[[Any], None],
         function: Callable[..., Any],
         *arguments: Any,  # noqa: ANN401
     ) -> None:
-        self._under_way.append((self._executor.submit(function, *arguments), receive))
+        task = _LightTask(self._executor.submit(function, *arguments), receive, checkpoint)
+        if task.handle.is_ready():  # a serial run's: its row must not wait for the next one's
+            self._receive(task)
+        else:
+            self._under_way.append(task)
 
     def _collect(self, *, wait: bool) -> None:
         """Take the results of light tasks, and start what they make possible."""
-        while ready := [pair for pair in self._under_way if wait or pair[0].is_ready()]:
-            for handle, receive in ready:
-                self._under_way.remove((handle, receive))
-                receive(handle.result())
+        while self._receive_ready(wait=wait):
             self._advance()
 
+    def _receive_ready(self, *, wait: bool) -> bool:
+        """Take results that are there, or all; whether there were any."""
+        # To ask is to ask the cluster. Tasks end in about their order: the first ones tell.
+        looked_at = self._under_way if wait else self._under_way[:_LOOKED_AT]
+        ready = [task for task in looked_at if wait or task.handle.is_ready()]
+        for task in ready:
+            self._under_way.remove(task)
+            self._receive(task)
+        return bool(ready)
 
-def _settle_batch_size(plan: RunPlan, executor: Executor) -> RunPlan:
-    """The plan with a batch size, which moves bits and so belongs to its identity."""
-    extractors = [row.extractor for row in plan.rows]
-    size = choose_batch_size(executor, extractors, plan.reference.shape)
-    return with_batch_size(plan, size)
-
-
-def rows_to_score(plan: RunPlan) -> list[PlannedRow]:
-    """Rows that the score table does not hold as scored under the same fingerprint."""
-    scored = {
-        (row["checkpoint"], row["extractor"]): row["fingerprint"]
-        for row in read_score_rows(plan.stores.out)
-        if row["status"] == "scored"
-    }
-    return [row for row in plan.rows if scored.get(row.key) != row.fingerprint]
-
-
-def _rows_of(plan: RunPlan) -> tuple[dict[str, Any], ...]:
-    planned = {row.key for row in plan.rows}
-    rows: Iterable[dict[str, Any]] = read_score_rows(plan.stores.out)
-    return tuple(row for row in rows if (row["checkpoint"], row["extractor"]) in planned)
-
-
-def _line(row: dict[str, Any]) -> str:
-    """A row's main numbers, in a sentence; what is undefined is left out."""
-    if row["status"] == "failed":
-        return f"{row['checkpoint']}: failed: {row['reason']}"
-    found = {
-        "ELBO {:.2f} nats": row.get("elbo"),
-        f"FID[{row['extractor']}] {{:.4g}}": row.get("fid"),
-        "IS {:.3f}": row.get("inception_score"),
-    }
-    scores = [text.format(value) for text, value in found.items() if value is not None]
-    return f"{row['checkpoint']}: {', '.join(scores) or 'scored'}"
+    def _receive(self, task: _LightTask) -> None:
+        try:
+            result = task.handle.result()
+        except (OSError, InputError):
+            raise
+        except Exception as error:  # isolation: such as a task that took its process down
+            reason = f"{type(error).__name__}: {error}"[:600]
+            if task.checkpoint is None:
+                raise InputError(f"the reference cannot be reduced: {reason}") from error
+            self._fail(task.checkpoint, f"it cannot be reduced or scored: {reason}")
+        else:
+            task.receive(result)

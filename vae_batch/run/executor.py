@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 
-from vae_batch.plan import Shard, Unit
+from vae_batch.run.activity import Activity
+from vae_batch.run.plan import RunPlan
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_worker import ShardOutcome, ShardWorker, device_name
-
-Task = tuple[Unit, Shard]
+from vae_batch.run.task_order import Task
 
 
 class Handle(Protocol):
@@ -36,6 +36,23 @@ class Executor(Protocol):
     @property
     def has_gpus(self) -> bool:
         """Whether workers compute on GPUs."""
+        ...
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """Faults of workers that its runs have survived so far, counted by their kind."""
+        ...
+
+    def activity(self) -> Activity:
+        """What its workers are at now; may be asked from another thread, and may then raise."""
+        ...
+
+    def require_visible(self, plan: RunPlan) -> None:
+        """Refuse a run whose files some machine of the workers does not see.
+
+        Raises:
+          InputError: Names the machine, the path and what to do; nothing was computed.
+        """
         ...
 
     def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
@@ -74,24 +91,41 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """Everything in this process, one thing after another; no Ray."""
+    """Everything in this process, one thing after another; no Ray.
+
+    Nobody watches over it: a shard that hangs or crashes takes the run with it, which the same
+    command then goes on with.
+    """
 
     description = "this process"
+    faults: Mapping[str, int] = MappingProxyType({})
 
     @property
     def has_gpus(self) -> bool:
         """Whether TensorFlow finds one here."""
         return device_name() != "cpu"
 
+    def activity(self) -> Activity:
+        """See ``Executor.activity``."""
+        return Activity(workers=1, at_work=1)
+
+    def require_visible(self, plan: RunPlan) -> None:
+        """See ``Executor.require_visible``: here is where all is seen."""
+
     def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
         """See ``Executor.run_shards``."""
+        if tasks:
+            device_name()  # imports TensorFlow without its chatter, which a display cannot bear
         worker = ShardWorker(recipe)
         for unit, shard in tasks:
             yield worker.run(unit, shard)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """See ``Executor.submit``; runs at once."""
-        return _Done(function(*arguments))
+        try:
+            return _Done(function(*arguments))
+        except Exception as error:  # raised where the result is taken, as on a cluster
+            return _Done(error=error)
 
     def on_every_device(
         self,
@@ -120,11 +154,13 @@ class SerialExecutor:
 class _Done:
     """The handle of a task that has ended."""
 
-    def __init__(self, value: Any) -> None:  # noqa: ANN401
-        self._value = value
+    def __init__(self, value: Any = None, error: Exception | None = None) -> None:  # noqa: ANN401
+        self._value, self._error = value, error
 
     def is_ready(self) -> bool:
         return True
 
     def result(self) -> Any:  # noqa: ANN401
+        if self._error is not None:
+            raise self._error
         return self._value

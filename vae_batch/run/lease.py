@@ -17,17 +17,17 @@ import contextlib
 import dataclasses
 import datetime
 import getpass
-import json
 import os
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vae_batch.plan import InputError
 from vae_batch.storage import Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 LEASE_FILE = "lease.json"
 LOCK_FILE = "lease.lock"
@@ -123,7 +123,12 @@ class Lease:
 
 @contextlib.contextmanager
 def output_lease(
-    store: Store, *, wait_s: float = 0.0, run: str = "", period_s: float = 15.0
+    store: Store,
+    *,
+    wait_s: float = 0.0,
+    run: str = "",
+    period_s: float = 15.0,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Lease]:
     """Hold an output store for this run alone; see the module for what that guarantees.
 
@@ -132,6 +137,7 @@ def output_lease(
       wait_s: Seconds to wait for another run to end.
       run: Identifier of this run; one is made up when empty.
       period_s: Seconds between heartbeats.
+      tell: Told, once, who is waited for.
 
     Yields:
       The lease, released at the end, after an exception too.
@@ -140,7 +146,7 @@ def output_lease(
       InputError: Another run holds it; names who and since when. Or it cannot be written.
     """
     with contextlib.ExitStack() as locked:
-        lease = Lease(store, _wait_for(store, _holder(run, period_s), wait_s, locked))
+        lease = Lease(store, _wait_for(store, _holder(run, period_s), wait_s, locked, tell))
         try:
             yield lease
         finally:
@@ -158,9 +164,15 @@ def _holder(run: str, period: float) -> Holder:
     return Holder(token, host, os.getpid(), user, run or token, since, time.time(), period)
 
 
-def _wait_for(store: Store, holder: Holder, wait: float, locked: contextlib.ExitStack) -> Holder:
+def _wait_for(
+    store: Store,
+    holder: Holder,
+    wait: float,
+    locked: contextlib.ExitStack,
+    tell: Callable[[str], None],
+) -> Holder:
     """Take the lease as soon as it can be had."""
-    deadline = time.monotonic() + wait
+    began, told = time.monotonic(), False
     while True:
         try:
             fresh = dataclasses.replace(holder, heartbeat=time.time())
@@ -169,10 +181,22 @@ def _wait_for(store: Store, holder: Holder, wait: float, locked: contextlib.Exit
             raise InputError(f"output {store.shown} cannot be used: {error}") from None
         if other is None:
             return fresh
-        left = deadline - time.monotonic()
+        left = began + wait - time.monotonic()
         if left <= 0:
             raise InputError(_refusal(store, other))
+        if not told:
+            told = True
+            tell(f"output {store.shown} is in use by {other}: waiting up to {wait:.0f} s for it")
         time.sleep(min(left, max(0.02, min(1.0, holder.period / 4))))
+
+
+def holder_of(store: Store) -> Holder | None:
+    """Who holds the lease of an output store, alive or not; None where nobody does.
+
+    Raises:
+      OSError: The store cannot be read.
+    """
+    return _read(store)
 
 
 def _refusal(store: Store, other: Holder | str) -> str:
@@ -248,8 +272,9 @@ def _create(store: Store, holder: Holder) -> bool:
 def _read(store: Store) -> Holder | None:
     """Who holds the lease; None where nobody does, or the file says nothing that can be read."""
     try:
-        return Holder(**json.loads(store.read(LEASE_FILE)))
-    except (FileNotFoundError, ValueError, TypeError):
+        found = store.find(LEASE_FILE)
+        return None if found is None else Holder(**decode_checked(found))
+    except (ValueError, TypeError):
         return None
 
 
@@ -258,7 +283,7 @@ def _write(store: Store, holder: Holder) -> None:
 
 
 def _to_json(holder: Holder) -> bytes:
-    return json.dumps(dataclasses.asdict(holder), indent=1).encode()
+    return encode_checked(dataclasses.asdict(holder))
 
 
 def _is_held_by(store: Store, holder: Holder) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +12,7 @@ from vae_batch.run.recorded import open_record
 from vae_batch.run.selecting import read_selection
 from vae_batch.run.stores import RunStores
 from vae_batch.storage import Store, file_path, forget, read_score_rows
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 #: What is kept: everything; the reference's; the reference's, and all that the best checkpoint and
 #: those level with it are made of; nothing. Moments and influences are always kept.
@@ -80,10 +80,11 @@ def pruned_units(out: Store) -> dict[str, str]:
     Raises:
       OSError: The file is damaged.
     """
-    try:
-        content = json.loads(out.read(PRUNED))
-    except FileNotFoundError:
+    found = out.find(PRUNED)
+    if found is None:
         return {}
+    try:
+        content = decode_checked(found)
     except ValueError as error:
         raise OSError(f"{out.shown}/{PRUNED} is damaged: {error}") from error
     return {str(path): str(mark) for path, mark in content.items()}
@@ -126,7 +127,7 @@ def _delete(stores: RunStores, units: list[Unit]) -> Pruned:
     if not held:
         return Pruned(0, 0, 0)
     noted = pruned_units(stores.out) | {unit.path: unit.fingerprint for unit, _ in held}
-    stores.out.write(PRUNED, json.dumps(noted, indent=1, sort_keys=True).encode())
+    stores.out.write(PRUNED, encode_checked(dict(sorted(noted.items()))))
     files = size = 0
     for unit, sizes in held:
         store = stores.holding(unit)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit
@@ -21,6 +22,12 @@ class Recipe:
     training: ReferenceFacts | None
     subjects: dict[str, Subject]
     extractors: dict[str, ExtractorIdentity]
+
+    def in_batches_of(self, size: int) -> Self:
+        """The same work in batches of another size."""
+        if size == self.spec.batch_size:
+            return self
+        return replace(self, spec=self.spec.model_copy(update={"batch_size": size}))
 
     def images_of(self, unit: Unit) -> ReferenceFacts:
         """The images that a unit of the reference store was made from."""

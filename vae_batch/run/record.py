@@ -1,18 +1,26 @@
-"""``run.json``: what an output folder belongs to, and which units its rows are made of."""
+"""``run.json``: what an output folder belongs to, and which units its rows are made of.
+
+The spec is stored without credentials (``vae_batch.plan.credentials``).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from vae_batch.plan import EvaluationSpec, InputError, Unit
+from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.plan.fingerprint import differing_keys
 from vae_batch.run.plan import PlannedRow, RunPlan
 from vae_batch.storage import Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 RUN_FILE = "run.json"
+
+
+class DamagedRecordError(InputError):
+    """``run.json`` is there and cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +46,23 @@ def read_record(out: Store) -> RunRecord | None:
     """The record of an output folder; None where no run has begun.
 
     Raises:
-      InputError: The file is damaged or not a run's.
+      DamagedRecordError: The file is damaged or not a run's.
     """
+    found = out.find(RUN_FILE)
+    if found is None:
+        return None
     try:
-        content = json.loads(out.read(RUN_FILE))
+        content = decode_checked(found)
         rows = tuple(
             RecordedRow(**{**row, "units": {k: Unit(**u) for k, u in row["units"].items()}})
             for row in content["rows"]
         )
         return RunRecord(content["identity"], EvaluationSpec(**content["spec"]), rows)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRecordError(
             f"{out.shown}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
-            "a run's: use another --out"
+            "a run's: `vae-batch verify --mend` takes it away, and the same `vae-batch score` "
+            "then writes it anew and goes on from what is stored; or use another --out"
         ) from None
 
 
@@ -81,10 +91,10 @@ def claim_output(plan: RunPlan) -> None:
     rows |= {row.key: _recorded(row) for row in plan.rows}
     content = {
         "identity": plan.identity,
-        "spec": plan.spec.model_dump(mode="json"),
+        "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
         "rows": [dataclasses.asdict(row) for row in rows.values()],
     }
-    out.write(RUN_FILE, json.dumps(content, indent=1).encode())
+    out.write(RUN_FILE, encode_checked(content))
 
 
 def _recorded(row: PlannedRow) -> RecordedRow:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.plan.credentials import lend_credentials
 from vae_batch.run.record import RecordedRow, RunRecord, read_record
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.run.stores import RunStores
@@ -24,6 +25,9 @@ class ScoredRow:
 def open_record(location: str) -> RunRecord:
     """The record of an output folder.
 
+    Its spec is stored without credentials. Here it takes those of ``location``: for ``out``, and
+    for a shared reference cache of the same service; else the environment's are used.
+
     Raises:
       InputError: No run has begun there.
     """
@@ -33,7 +37,9 @@ def open_record(location: str) -> RunRecord:
         raise InputError(
             f"{out.shown} holds no run (no run.json); give the --out folder of a `vae-batch score`"
         )
-    return record
+    cache = record.spec.reference_cache
+    places = {"out": location, "reference_cache": cache and lend_credentials(location, cache)}
+    return replace(record, spec=record.spec.model_copy(update=places))
 
 
 def scored_rows(location: str, record: RunRecord) -> list[ScoredRow]:
@@ -56,6 +62,6 @@ def _parts(
     """What the row's numbers are made of; the extractor's reason is that of its own row."""
     without = fields["inception_score_reason"] if fields["fid"] is not None else None
     asked = "not asked for" in (without or "")
-    return RowParts(
-        stores, row.units, spec, spec.reading_of(row.checkpoint), None if asked else without
-    )
+    reading = spec.reading_of(row.checkpoint)
+    reason = None if asked else without
+    return RowParts(stores, row.units, spec, reading, reason, fields["reference_sha256"])

@@ -11,10 +11,13 @@ import numpy.typing as npt
 from vae_batch.models.references import SPLITS, ReferenceImages, open_reference
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint
 from vae_batch.storage import (
+    DamagedFileError,
     Store,
     decode_columns,
     encode_columns,
     finished_shards,
+    forget,
+    gather_receipts,
     read_verified,
     write_with_receipt,
 )
@@ -52,7 +55,7 @@ class ReferenceFacts:
     @property
     def folder(self) -> str:
         """Folder of this content in the reference store."""
-        return f"images-{self.sha256[:16]}"
+        return image_folder(self.sha256)
 
     @property
     def unit(self) -> Unit:
@@ -67,6 +70,11 @@ class ReferenceFacts:
             samples=self.count,
             shard_size=self.shard_size,
         )
+
+
+def image_folder(sha256: str) -> str:
+    """Folder, in the reference store, of the images with this digest."""
+    return f"images-{sha256[:16]}"
 
 
 def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
@@ -96,6 +104,31 @@ def store_training(spec: EvaluationSpec, store: Store) -> ReferenceFacts | None:
     return _store_images(images, source, spec.shard_size, store)
 
 
+def mend_images(spec: EvaluationSpec, store: Store, facts: ReferenceFacts, name: str) -> bool:
+    """Store one file of reference or training images again.
+
+    Args:
+      spec: Names the sets.
+      store: Of references.
+      facts: Of the set.
+      name: Of the file's shard.
+
+    Returns:
+      Whether it was damaged; it may have been mended since somebody found it so.
+
+    Raises:
+      InputError: The set cannot be read any more.
+    """
+    try:
+        read_verified(store, facts.unit, name)
+    except DamagedFileError:
+        forget(store, facts.unit, name)
+        store_reference(spec, store)
+        store_training(spec, store)
+        return True
+    return False
+
+
 def _store_images(
     images: ReferenceImages, source: str, shard_size: int, store: Store
 ) -> ReferenceFacts:
@@ -113,6 +146,8 @@ def _store_images(
             if images.labels is not None:
                 columns["label"] = images.labels[shard.start : shard.stop]
             write_with_receipt(store, unit, shard.name, encode_columns(columns), rows=len(shard))
+    if len(done) < len(unit.shards()):
+        gather_receipts(store, unit)
     return facts
 
 

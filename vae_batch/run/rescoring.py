@@ -11,18 +11,18 @@ from threadpoolctl import threadpool_limits
 from vae_batch import __version__
 from vae_batch.metrics import METRICS
 from vae_batch.plan import InputError
+from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.pruning import pruned_reason
 from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.row import now, scores_of
-from vae_batch.storage import DamagedFileError, upsert_scores
-from vae_batch.storage.retry import without_credentials
+from vae_batch.storage import DamagedFileError, ScoreWriter
 
 #: Columns that are not a metric's but found with it.
 _BESIDE = {"fid": ("fid_warning", "feature_dim", "device")}
 
 
 def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Compute groups of metrics for every scored row, and write each row as it is ready.
+    """Compute groups of metrics for every scored row, and write the rows.
 
     Args:
       location: Output folder or URI of a run.
@@ -39,12 +39,18 @@ def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     if not rows:
         shown = without_credentials(location)
         raise InputError(f"{shown} holds no scored rows; run `vae-batch score` first")
-    for row in rows:
-        values = _values(row, groups)
-        fields = {name: value for name, value in row.fields.items() if name not in values}
-        changed = {**fields, **values, "scored_at": now(), "version": __version__}
-        upsert_scores(row.parts.stores.out, [changed])
-        yield changed
+    writer = ScoreWriter(rows[0].parts.stores.out)
+    try:
+        for row in rows:
+            values = _values(row, groups)
+            fields = {name: value for name, value in row.fields.items() if name not in values}
+            changed = {**fields, **values, "scored_at": now(), "version": __version__}
+            writer.add([changed])
+            if writer.is_due:
+                writer.write()
+            yield changed
+    finally:  # also when it is stopped, or a row cannot be had
+        writer.write()
 
 
 def _values(row: ScoredRow, groups: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,8 +9,12 @@ from typing import Any
 from vae_batch.metrics import METRICS
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.storage import Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 SELECTION = "selection.json"
+
+#: Folder of the confirmation's own run, below the output folder.
+CONFIRMATION = "confirmation"
 
 #: Tried in this order where no metric is asked for.
 _USUAL = ("fid", "kid", "elbo", "reconstruction_nll", "mse")
@@ -70,16 +73,26 @@ def select_best(comparisons: Sequence[Row], spec: EvaluationSpec) -> Selection |
 
 def write_selection(store: Store, selection: Selection) -> None:
     """Write ``selection.json``."""
-    store.write(SELECTION, json.dumps(asdict(selection), indent=1).encode())
+    store.write(SELECTION, encode_checked(asdict(selection)))
 
 
 def read_selection(store: Store) -> Selection | None:
-    """What was selected; None where nothing was."""
-    try:
-        values = json.loads(store.read(SELECTION))
-    except FileNotFoundError:
+    """What was selected; None where nothing was.
+
+    Raises:
+      InputError: The file is damaged.
+    """
+    found = store.find(SELECTION)
+    if found is None:
         return None
-    return Selection(**{**values, "level": tuple(values["level"])})
+    try:
+        values = decode_checked(found)
+        return Selection(**{**values, "level": tuple(values["level"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{store.shown}/{SELECTION} is damaged ({error}); `vae-batch verify --mend` takes it "
+            "away, and `vae-batch score` writes it anew"
+        ) from None
 
 
 def confirmed(selection: Selection, fresh: Sequence[Row]) -> str:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.extractors import Extractor, load_extractor
+from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
+from vae_batch.run.attempts import AttemptLedger, Attempts
+from vae_batch.run.batch_memory import BatchSizes
 from vae_batch.run.recipe import Recipe
+from vae_batch.run.shard_files import write_shard
 from vae_batch.run.stages.activations import (
     activations_of_generated,
     activations_of_reconstructed,
@@ -22,12 +27,13 @@ from vae_batch.run.stages.importance import importance_of_checkpoint
 from vae_batch.run.stages.inputs import Arrays, load_subject
 from vae_batch.run.stages.losses import losses_of_checkpoint
 from vae_batch.run.stages.pictures import pictures_of_checkpoint, pictures_of_reference
-from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
+from vae_batch.run.stopping import uninterrupted
+from vae_batch.run.stores import storage_fault
+from vae_batch.run.watchdog import Watchdog
+from vae_batch.storage import DamagedFileError
+from vae_batch.storage.retry import StoreError
 
-Status = Literal["done", "checkpoint_failed", "bad_input", "error"]
-
-#: Times a shard may take its worker down before it is given up.
-MAX_ATTEMPTS = 3
+Status = Literal["done", "checkpoint_failed", "bad_input", "damaged", "error"]
 
 _KEPT_CHECKPOINTS = 2
 
@@ -40,10 +46,13 @@ class ShardOutcome:
       unit: Path of its unit.
       shard: The range.
       status: ``done``; ``checkpoint_failed`` (its row fails); ``bad_input`` (the run cannot go
-        on); ``error`` (anything else; counts against the checkpoint).
+        on); ``damaged`` (stored reference images are, and must be stored again first); ``error``
+        (anything else; counts against the checkpoint).
       reason: For a person, where it is not done.
       seconds: Time it took.
       device: Where it was computed.
+      damaged_unit: Path of the unit of images of which a file is damaged.
+      damaged_part: Name of that file's shard.
     """
 
     unit: str
@@ -52,29 +61,25 @@ class ShardOutcome:
     reason: str = ""
     seconds: float = 0.0
     device: str = ""
+    damaged_unit: str = ""
+    damaged_part: str = ""
 
 
-class AttemptLedger(Protocol):
-    """Counts how often the computation of each shard was begun and not ended."""
+@dataclass(frozen=True)
+class _Computed:
+    """A shard's content before it is written, the time it took, and where."""
 
-    def begin(self, unit: str, shard: str, checkpoint: str | None) -> int:
-        """Note a beginning; the number of beginnings since the last end.
-
-        Once a shard of a checkpoint has begun too often, so have all its others: they are not
-        tried, as each would take workers down as well.
-        """
-        ...
-
-    def end(self, unit: str, shard: str) -> None:
-        """Note that the computation came to an end, good or bad."""
-        ...
+    content: Arrays | bytes
+    seconds: float
+    device: str
+    batch_size: int
 
 
 class ShardWorker:
     """Computes shards; networks are loaded at first use and kept.
 
     May be called by two threads: one computes while the other writes, so that the device never
-    waits for the disk.
+    waits for the disk. A shard that was in flight when a process died has the worker for itself.
     """
 
     def __init__(self, recipe: Recipe, ledger: AttemptLedger | None = None) -> None:
@@ -82,81 +87,112 @@ class ShardWorker:
 
         Args:
           recipe: Of the run.
-          ledger: Where computing a shard may take the process down; None where nobody could
-            try again.
+          ledger: Shared by all workers, where somebody replaces a worker that went down; this
+            one then ends itself when a shard is stuck. None where nobody does: then there is no
+            such protection, and the ledger is this worker's own.
         """
         self._recipe = recipe
-        self._ledger = ledger
-        self._device = threading.Lock()
-        self._extractors: dict[str, Extractor] = {}
+        self._ledger: AttemptLedger = ledger or Attempts()
+        self._watchdog = Watchdog(recipe.spec.shard_timeout, ledger.stuck) if ledger else None
+        self._device, self._writing = threading.Lock(), threading.Lock()
+        self._batches = BatchSizes(recipe.spec.settled_batch_size)
+        self._extractors: dict[str, tuple[int, Extractor]] = {}
         self._vaes: OrderedDict[str, Autoencoder] = OrderedDict()
-        self._failed: dict[str, str] = {}
 
     def run(self, unit: Unit, shard: Shard) -> ShardOutcome:
         """Compute a shard and write its file and receipt; never raises for bad data."""
         with self._device:
-            began = time.perf_counter()
-            computed = self._attempt(unit, shard)
-            seconds = time.perf_counter() - began
+            permit = self._ledger.begin(shard, unit.checkpoint)
+            if permit.alone:
+                with self._writing:  # the other thread has written, and cannot begin
+                    return self._run_alone(unit, shard)
+            if permit.refusal:
+                return ShardOutcome(unit.path, shard, "checkpoint_failed", permit.refusal)
+            computed = self._compute_or_fail(unit, shard)
             if isinstance(computed, ShardOutcome):
                 return computed
-            # Here, too, TensorFlow may be imported for the first time, which two threads must not
-            # do at once: Python's import locks deadlock.
-            device = device_name()
-        return self._write(unit, shard, computed, seconds, device)
+            self._writing.acquire()
+        try:
+            return self._write(unit, shard, computed)
+        finally:
+            self._writing.release()
 
-    def _attempt(self, unit: Unit, shard: Shard) -> Arrays | bytes | ShardOutcome:
-        """The shard's arrays; an outcome where there are none, or where it was tried enough."""
-        if self._ledger is None:
-            return self._compute_or_fail(unit, shard)
-        if self._ledger.begin(unit.path, shard.name, unit.checkpoint) > MAX_ATTEMPTS:
-            reason = (
-                f"samples {shard.start} to {shard.stop} took their worker down {MAX_ATTEMPTS} "
-                "times (out of memory, or a crash in the model's code); see the worker's log"
-            )
-            return ShardOutcome(unit.path, shard, "checkpoint_failed", reason)
+    def _run_alone(self, unit: Unit, shard: Shard) -> ShardOutcome:
+        permit = self._ledger.begin(shard, unit.checkpoint, alone=True)
+        if permit.refusal:
+            return ShardOutcome(unit.path, shard, "checkpoint_failed", permit.refusal)
         computed = self._compute_or_fail(unit, shard)
-        self._ledger.end(unit.path, shard.name)
-        return computed
+        if isinstance(computed, ShardOutcome):
+            return computed
+        return self._write(unit, shard, computed)
 
-    def _compute_or_fail(self, unit: Unit, shard: Shard) -> Arrays | bytes | ShardOutcome:
+    def _compute_or_fail(self, unit: Unit, shard: Shard) -> _Computed | ShardOutcome:
+        """The shard's content, or what became of it where there is none."""
+        began = time.perf_counter()
+        status: Status
         try:
-            return self._compute(unit, shard)
-        except CheckpointError as error:
-            self._failed[unit.checkpoint or ""] = str(error)
-            return ShardOutcome(unit.path, shard, "checkpoint_failed", str(error))
+            with self._watched(shard, native=True):
+                content, batch_size = self._batches.compute(
+                    unit, lambda size: self._compute(unit, shard, size)
+                )
+                seconds = time.perf_counter() - began
+                # Here, too, TensorFlow may be imported for the first time, which two threads must
+                # not do at once: Python's import locks deadlock.
+                return _Computed(content, seconds, device_name(), batch_size)
         except InputError as error:
-            return ShardOutcome(unit.path, shard, "bad_input", str(error))
+            status, reason = "bad_input", str(error)
+        except CheckpointError as error:
+            status, reason = "checkpoint_failed", str(error)
+        except DamagedFileError as error:  # reference images are all that a stage reads
+            self._ledger.end(shard)
+            return ShardOutcome(
+                *(unit.path, shard, "damaged", str(error)),
+                damaged_unit=error.unit.path,
+                damaged_part=error.name,
+            )
+        except StoreError as error:  # no fault of the checkpoint's
+            status, reason = "bad_input", str(error)
         except Exception as error:  # isolation: a shard's fault costs one row
-            reason = f"{type(error).__name__}: {error}"[:600]
-            return ShardOutcome(unit.path, shard, "error", reason)
+            status, reason = "error", f"{type(error).__name__}: {error}"[:600]
+        if unit.checkpoint is not None and status in ("checkpoint_failed", "error"):
+            self._ledger.fail(unit.checkpoint, reason)
+        self._ledger.end(shard)
+        return ShardOutcome(unit.path, shard, status, reason)
 
-    def _write(
-        self, unit: Unit, shard: Shard, computed: Arrays | bytes, seconds: float, device: str
-    ) -> ShardOutcome:
+    def _write(self, unit: Unit, shard: Shard, computed: _Computed) -> ShardOutcome:
         store = self._recipe.stores.holding(unit)
-        content = _encoded(unit, computed)
+        seconds, device = computed.seconds, computed.device
         try:
-            write_with_receipt(
-                store, unit, shard.name, content, rows=len(shard), seconds=seconds, device=device
-            )
+            with self._watched(shard), uninterrupted():
+                write_shard(
+                    *(store, unit, shard, computed.content),
+                    seconds=seconds,
+                    device=device,
+                    batch_size=computed.batch_size,
+                )
         except OSError as error:
-            reason = (
-                f"cannot write to {store.shown}: {error}; what is finished there stays, so mend it "
-                "(space, permissions) and run the same command again"
-            )
-            return ShardOutcome(unit.path, shard, "bad_input", reason)
+            return ShardOutcome(unit.path, shard, "bad_input", storage_fault(store, error))
+        finally:
+            self._ledger.end(shard)
         return ShardOutcome(unit.path, shard, "done", "", seconds, device)
 
-    def _compute(self, unit: Unit, shard: Shard) -> Arrays | bytes:
-        recipe = self._recipe
+    def _watched(self, shard: Shard, *, native: bool = False) -> AbstractContextManager[None]:
+        if self._watchdog is None:
+            return nullcontext()
+        watchdog = self._watchdog
+        return watchdog.watching_native(shard) if native else watchdog.watching(shard)
+
+    def _compute(self, unit: Unit, shard: Shard, batch_size: int) -> Arrays | bytes:
+        recipe = self._recipe.in_batches_of(batch_size)
         match unit.kind:
             case "reference":
                 facts = recipe.images_of(unit)
-                return activations_of_reference(recipe, facts, self._extractor(unit), shard)
+                return activations_of_reference(
+                    recipe, facts, self._extractor(unit, batch_size), shard
+                )
             case "reference_pictures":
                 return pictures_of_reference(recipe, shard)
-        vae = self._vae(unit)
+        vae = self._vae(unit, recipe)
         reading = recipe.subjects[str(unit.checkpoint)].reading
         match unit.kind:
             case "description":
@@ -170,42 +206,37 @@ class ShardWorker:
             case "gallery":
                 return gallery_of_checkpoint(recipe, vae)
             case "generated":
-                return activations_of_generated(recipe, vae, self._extractor(unit), shard)
+                return activations_of_generated(
+                    recipe, vae, self._extractor(unit, batch_size), shard
+                )
             case "reconstructed":
-                return activations_of_reconstructed(recipe, vae, self._extractor(unit), shard)
+                return activations_of_reconstructed(
+                    recipe, vae, self._extractor(unit, batch_size), shard
+                )
         raise ValueError(f"no stage computes units of kind {unit.kind!r}")
 
-    def _extractor(self, unit: Unit) -> Extractor:
+    def _extractor(self, unit: Unit, batch_size: int) -> Extractor:
         name = str(unit.extractor)
+        if name in self._extractors and self._extractors[name][0] != batch_size:
+            del self._extractors[name]  # first, since memory may be short
         if name not in self._extractors:
             identity = self._recipe.extractors[name]
-            self._extractors[name] = load_extractor(identity, self._recipe.spec.settled_batch_size)
-        return self._extractors[name]
+            self._extractors[name] = batch_size, load_extractor(identity, batch_size)
+        return self._extractors[name][1]
 
-    def _vae(self, unit: Unit) -> Autoencoder:
-        """The unit's VAE; a checkpoint that failed once is not loaded again."""
+    def _vae(self, unit: Unit, recipe: Recipe) -> Autoencoder:
         name = str(unit.checkpoint)
-        if name in self._failed:
-            raise CheckpointError(self._failed[name])
         if name not in self._vaes:
             while len(self._vaes) >= _KEPT_CHECKPOINTS:
                 self._vaes.popitem(last=False)
-            self._vaes[name] = load_subject(self._recipe, self._recipe.subjects[name])
+            self._vaes[name] = load_subject(recipe, recipe.subjects[name])
         self._vaes.move_to_end(name)
-        return self._vaes[name]
-
-
-def _encoded(unit: Unit, computed: Arrays | bytes) -> bytes:
-    """The content of the shard's file; arrays that share no axis are no columns."""
-    if isinstance(computed, bytes):
-        return computed
-    return encode_arrays(computed) if holds_arrays(unit) else encode_columns(computed)
+        return replace(self._vaes[name], batch_size=recipe.spec.settled_batch_size)
 
 
 def device_name() -> str:
     """Kind of device that TensorFlow computes on here: a GPU's name, or ``cpu``."""
-    import tensorflow as tf
-
+    tf = import_tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "cpu"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from vae_batch.plan import EvaluationSpec, Unit
+from vae_batch.plan import EvaluationSpec, InputError, Unit
 from vae_batch.storage import Store
 
 
@@ -29,3 +31,26 @@ class RunStores:
     def holding(self, unit: Unit) -> Store:
         """The store that holds a unit's files."""
         return self.out if unit.checkpoint is not None else self.reference
+
+
+def storage_fault(store: Store, error: OSError) -> str:
+    """What to tell a person when a file could not be written or read: nothing done is lost."""
+    # An error of a task on a cluster carries its worker's traceback; its cause does not.
+    said = getattr(error, "cause", None) or error
+    return (
+        f"cannot use {store.shown}: {said}; what is finished there stays, so mend it (space, "
+        "permissions) and run the same command again"
+    )
+
+
+@contextmanager
+def storage_faults(store: Store) -> Iterator[None]:
+    """Turn what a store refuses inside the block into a sentence.
+
+    Raises:
+      InputError: A file could not be written or read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(storage_fault(store, error)) from None

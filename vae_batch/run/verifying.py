@@ -1,21 +1,28 @@
-"""Everything that an output folder stores, read again: which files are not what they were."""
+"""Everything that an output folder stores, read again: which files are not what they were.
+
+Files with receipts must be of the size, digest and rows that their receipt says, and readable with
+all page checksums; a receipt and every record have a check of their own. The tables' CSV must be
+that of their Parquet. What is drawn from stored files is not read: the page, figures and the
+summaries of nights, which `vae-batch report` and the next night write anew; nor is the lease.
+
+Files of older versions are believed where they lack a check: a bit flipped in ``seconds`` of such
+a receipt, or in the footer of such a table, is not found.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from vae_batch.models.autoencoder.description import Description
-from vae_batch.plan import Unit, fingerprint, identity_of
+from vae_batch.plan import Unit
 from vae_batch.run.pruning import is_pruned, pruned_units
-from vae_batch.run.record import RUN_FILE, RunRecord
+from vae_batch.run.record import RUN_FILE, DamagedRecordError, RunRecord
+from vae_batch.run.record_faults import record_faults
 from vae_batch.run.recorded import open_record
-from vae_batch.run.selecting import SELECTION, read_selection, select_best
+from vae_batch.run.selecting import CONFIRMATION
 from vae_batch.run.stores import RunStores
 from vae_batch.storage import (
     INFLUENCES,
@@ -26,22 +33,17 @@ from vae_batch.storage import (
     decode_columns,
     decode_reduction,
     file_path,
-    forget,
     holds_arrays,
-    read_comparisons,
-    read_score_rows,
-    upsert_scores,
-    write_comparisons,
 )
+from vae_batch.storage.checked_json import is_as_written
 from vae_batch.storage.receipts import receipt_path
-
-_SCORES = ("scores.parquet", "scores.csv")
-_COMPARISONS = ("comparisons.parquet", "comparisons.csv")
+from vae_batch.storage.unit_progress import GATHERED
 
 #: Files read at a time.
 _READERS = 8
 
-_WRITER = re.compile(rb"parquet-cpp-arrow version [0-9.]+")
+_RECEIPT = ".receipt.json"
+_MISSING_RECEIPT = "has no receipt"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class BadFile:
       path: With the root of its store, without credentials.
       fault: What is wrong.
       store: Holds it.
-      name: Of its shard, reduction or influences; of the file where it belongs to no unit.
+      name: Of its shard, reduction or influences; its path in the store where it has no receipt.
       unit: It belongs to; None for tables and records.
     """
 
@@ -82,100 +84,133 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Part:
-    """A file with a receipt, as it is planned."""
+    """A file with a receipt; ``rows`` is None where it is not planned and may be absent."""
 
     store: Store
     unit: Unit
     name: str
-    rows: int
+    rows: int | None
 
 
 def verify_output(location: str) -> Verification:
-    """Read every file that the record of a run plans, the reference store's among them.
+    """Read every file that the record of a run plans, and those found beside them.
 
-    Files with receipts must be of the size, digest and rows that their receipt says, and
-    readable with all page checksums. Tables must be what their own rows give when written again.
-    What the report draws is not read: `vae-batch report` writes it anew.
-
-    A receipt has no digest of its own: a bit flipped in its ``seconds`` or ``device``, and one in
-    a path that ``run.json`` names, is not found.
+    The reference store's files are among them, and those of a confirmation's own run. Where the
+    record itself cannot be read, files without receipts alone are.
 
     Raises:
-      InputError: No run has begun there, or its record cannot be read.
+      InputError: No run has begun there.
+      OSError: The store cannot be read.
     """
-    record = open_record(location)
-    stores = RunStores.of(record.spec.model_copy(update={"out": location}))
-    gone = pruned_units(stores.out)
-    parts = list(_parts(stores, record))
+    parts: dict[tuple[str, str, str], _Part] = {}
+    found: list[Verification] = []
+    for out, record in runs_in(location):
+        found.append(_of_records(out, record))
+        if record is not None:
+            own = [(_key(p), p) for p in _parts(RunStores.of(record.spec), record)]
+            new = {key: part for key, part in own if key not in parts}  # a reference is shared
+            parts |= new
+            found.append(_of_parts(out, list(new.values())))
+    found.append(_of_gathered(list({(p.store, p.unit.path): None for p in parts.values()})))
+    return Verification(
+        tuple(bad for each in found for bad in each.bad),
+        sum(each.checked for each in found),
+        sum(each.unfinished for each in found),
+        sum(each.pruned for each in found),
+    )
+
+
+def runs_in(location: str) -> Iterator[tuple[Store, RunRecord | None]]:
+    """Output folder and record of a run, and of its confirmation where it has one.
+
+    The record is None where it is there and cannot be read.
+
+    Raises:
+      InputError: No run has begun there.
+    """
+    out = Store.open(location)
+    below = out.folder(CONFIRMATION)
+    for store in (out, below) if below.exists(RUN_FILE) else (out,):
+        try:
+            yield store, open_record(store.root)
+        except DamagedRecordError:
+            yield store, None
+
+
+def _key(part: _Part) -> tuple[str, str, str]:
+    return part.store.root, part.unit.path, part.name
+
+
+def _of_records(out: Store, record: RunRecord | None) -> Verification:
+    """Tables and records of the output folder."""
+    faults = record_faults(out, record)
+    bad = [BadFile(out.folder(n).shown, f, out, n) for n, f in faults.items() if f]
+    return Verification(tuple(bad), len(faults), 0, 0)
+
+
+def _of_gathered(units: list[tuple[Store, str]]) -> Verification:
+    """Copies of receipts in one file; that of a unit may be missing."""
+
+    def fault(unit: tuple[Store, str]) -> bool | None:
+        store, path = unit
+        if GATHERED not in store.sizes(path):
+            return None
+        return not is_as_written(store.read(f"{path}/{GATHERED}"))
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        faults = list(pool.map(fault, units))
+    bad = [
+        BadFile(store.folder(name).shown, "is damaged", store, name)
+        for (store, path), is_bad in zip(units, faults, strict=True)
+        if is_bad and (name := f"{path}/{GATHERED}")
+    ]
+    return Verification(tuple(bad), sum(found is not None for found in faults), 0, 0)
+
+
+def _of_parts(out: Store, parts: list[_Part]) -> Verification:
+    """Files with receipts."""
+    try:
+        gone = pruned_units(out)
+    except OSError:  # named among the records
+        gone = {}
     with ThreadPoolExecutor(_READERS) as pool:
         faults = list(pool.map(_fault, parts))
     bad, checked, unfinished, pruned = [], 0, 0, 0
     for part, fault in zip(parts, faults, strict=True):
         if fault == _MISSING_RECEIPT:
-            is_gone = is_pruned(gone, part.unit) and part.name not in (REDUCTION, INFLUENCES)
+            is_gone = part.name != REDUCTION and is_pruned(gone, part.unit)
             pruned += is_gone
-            unfinished += not is_gone and part.name != INFLUENCES
+            unfinished += not is_gone
             continue
         checked += 1
         if fault:
             path = part.store.folder(file_path(part.unit, part.name)).shown
             bad.append(BadFile(path, fault, part.store, part.name, part.unit))
-    tables = list(_table_faults(stores.out, record))
-    found = [BadFile(stores.out.folder(n).shown, f, stores.out, n) for n, f in tables if f]
-    return Verification((*bad, *found), checked + len(tables), unfinished, pruned)
-
-
-def mend(location: str, verification: Verification) -> None:
-    """Take bad files out of use, so that the next run of the same settings redoes them alone.
-
-    Receipts of bad files are removed, and rows made of them lose their fingerprint, so that they
-    are scored again; of a row whose activations were pruned, those are computed again, too.
-    Damaged tables are removed, or written anew where only the CSV is damaged.
-    """
-    record = open_record(location)
-    out = Store.open(location)
-    names = {bad.name for bad in verification.bad if bad.unit is None}
-    for files in (_SCORES, _COMPARISONS):
-        if files[0] in names:
-            for name in files:
-                out.delete(name)
-    if SELECTION in names:
-        out.delete(SELECTION)
-    units = {bad.unit.path for bad in verification.bad if bad.unit is not None}
-    touched = {
-        (row.checkpoint, row.extractor)
-        for row in record.rows
-        if units & {unit.path for unit in row.units.values()}
-    }
-    rows = [r for r in read_score_rows(out) if (r["checkpoint"], r["extractor"]) in touched]
-    if rows or "scores.csv" in names:
-        upsert_scores(out, [{**row, "fingerprint": None} for row in rows])
-    if "comparisons.csv" in names and _COMPARISONS[0] not in names:
-        write_comparisons(out, read_comparisons(out))
-    for bad in verification.bad:
-        if bad.unit is not None:
-            forget(bad.store, bad.unit, bad.name)
-
-
-_MISSING_RECEIPT = "has no receipt"
+    return Verification(tuple(bad), checked, unfinished, pruned)
 
 
 def _parts(stores: RunStores, record: RunRecord) -> Iterator[_Part]:
     """Files of all units of all recorded rows, each once; and the reference images."""
     units = {unit.path: unit for row in record.rows for unit in row.units.values()}
     for unit in units.values():
-        store = stores.holding(unit)
-        for shard in unit.shards():
-            yield _Part(store, unit, shard.name, len(shard))
-        if unit.kind in ("generated", "reconstructed", "reference"):
-            yield _Part(store, unit, REDUCTION, unit.samples)
-        if unit.kind == "generated":
-            yield _Part(store, unit, INFLUENCES, unit.samples)
+        yield from _parts_of_unit(stores.holding(unit), unit)
     activations = {u.path.split("/")[0]: u for u in units.values() if u.kind == "reference"}
     for folder, unit in activations.items():
         for images in _image_units(stores.reference, folder, unit):
-            for shard in images.shards():
-                yield _Part(stores.reference, images, shard.name, len(shard))
+            yield from _parts_of_unit(stores.reference, images)
+
+
+def _parts_of_unit(store: Store, unit: Unit) -> Iterator[_Part]:
+    """What is planned, and what else has a receipt there: influences, pictures, what is shown."""
+    planned = {shard.name: len(shard) for shard in unit.shards()}
+    if unit.kind in ("generated", "reconstructed", "reference"):
+        planned[REDUCTION] = unit.samples
+    for name, rows in planned.items():
+        yield _Part(store, unit, name, rows)
+    for file in store.sizes(unit.path):
+        name = file.removeprefix("part-").removesuffix(_RECEIPT)
+        if file.endswith(_RECEIPT) and name not in planned:
+            yield _Part(store, unit, name, None)
 
 
 def _image_units(store: Store, folder: str, activations: Unit) -> Iterator[Unit]:
@@ -195,11 +230,12 @@ def _receipt_of(store: Store, unit: Unit, name: str) -> Receipt | str:
     """A receipt as it stands there, or what is wrong with it."""
     try:
         content = store.read(receipt_path(unit, name))
-        receipt = Receipt(**json.loads(content))
     except FileNotFoundError:
         return _MISSING_RECEIPT
-    except (OSError, ValueError, TypeError) as error:
-        return f"has an unreadable receipt ({type(error).__name__})"
+    try:
+        receipt = Receipt.from_json(content)
+    except (ValueError, TypeError) as error:
+        return f"has an unreadable receipt ({type(error).__name__}: {str(error)[:200]})"
     return receipt if receipt.to_json() == content else "has a receipt of another form"
 
 
@@ -210,14 +246,12 @@ def _fault(part: _Part) -> str | None:
         return receipt
     if receipt.fingerprint != part.unit.fingerprint:
         return "has a receipt of another fingerprint"
-    if receipt.rows != part.rows:
+    if part.rows is not None and receipt.rows != part.rows:
         return f"has a receipt of {receipt.rows} rows, planned are {part.rows}"
     try:
         content = part.store.read(file_path(part.unit, part.name))
     except FileNotFoundError:
         return "is missing"
-    except OSError as error:
-        return f"cannot be read: {error}"
     problems = []
     if len(content) != receipt.size:
         problems.append(f"is {len(content)} bytes long, its receipt says {receipt.size}")
@@ -236,7 +270,7 @@ def _content_faults(part: _Part, content: bytes) -> Iterator[str]:
         moments = decode_reduction(content).moments
         if moments is not None and moments.count != part.rows:
             yield f"holds moments of {moments.count} samples, planned are {part.rows}"
-    elif part.name == INFLUENCES or holds_arrays(part.unit):
+    elif part.rows is None or part.name == INFLUENCES or holds_arrays(part.unit):
         decode_arrays(content)
     elif part.unit.kind == "description":
         Description.from_json(content)
@@ -244,65 +278,3 @@ def _content_faults(part: _Part, content: bytes) -> Iterator[str]:
         rows = {len(column) for column in decode_columns(content).values()}
         if rows != {part.rows}:
             yield f"holds {sorted(rows)} rows, planned are {part.rows}"
-
-
-def _table_faults(out: Store, record: RunRecord) -> Iterator[tuple[str, str | None]]:
-    """Name and fault of each file that has no receipt; those that are not there are left out."""
-    yield RUN_FILE, _record_fault(record)
-
-    def scores(store: Store) -> None:
-        upsert_scores(store, read_score_rows(out))
-
-    def comparisons(store: Store) -> None:
-        write_comparisons(store, read_comparisons(out))
-
-    for names, write in ((_SCORES, scores), (_COMPARISONS, comparisons)):
-        if any(out.exists(name) for name in names):
-            yield from _rewritten_faults(out, names, write)
-    if out.exists(SELECTION):
-        yield SELECTION, _selection_fault(out, record)
-
-
-def _record_fault(record: RunRecord) -> str | None:
-    named = {k: v for k, v in record.identity.items() if k != "fingerprint"}
-    if record.identity.get("fingerprint") != fingerprint(**named):
-        return "has an identity that is not its fingerprint's"
-    of_spec = identity_of(record.spec)
-    # A spec may leave open what the run settled, such as the batch size.
-    differing = [k for k, v in of_spec.items() if v is not None and named.get(k) != v]
-    return f"has a spec of another {', '.join(differing)}" if differing else None
-
-
-def _rewritten_faults(
-    out: Store, names: tuple[str, str], write: Callable[[Store], None]
-) -> Iterator[tuple[str, str | None]]:
-    """A table (Parquet and CSV) against itself written anew: a footer has no checksum."""
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = Store.open(folder)
-        try:
-            write(fresh)
-        except Exception as error:  # as above
-            yield names[0], f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
-            return
-        for name in names:
-            if not out.exists(name):
-                yield name, "is missing"
-                continue
-            found, expected = out.read(name), fresh.read(name)
-            same_writer = _WRITER.findall(found) == _WRITER.findall(expected)
-            fault = "differs from its own rows written anew" if name == names[0] else (
-                f"differs from the rows of {names[0]}"
-            )  # fmt: skip
-            yield name, fault if found != expected and same_writer else None
-
-
-def _selection_fault(out: Store, record: RunRecord) -> str | None:
-    try:
-        found = read_selection(out)
-        expected = select_best(read_comparisons(out), record.spec)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        return f"cannot be read or compared ({type(error).__name__})"
-    if found is None or expected is None:
-        return None if found == expected else "is a selection from no comparisons"
-    same = replace(expected, confirmation=found.confirmation) == found
-    return None if same else "differs from what the comparisons give"

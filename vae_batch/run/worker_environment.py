@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+
+#: Ray shows tasks without a GPU all of their node's, and TensorFlow takes what it sees.
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -30,3 +34,16 @@ def set_for_this_process() -> None:
     """The same for serial runs; variables that the user has set are kept."""
     for name, value in thread_environment(threads=0).items():
         os.environ.setdefault(name, value)
+
+
+def set_ray_authentication(address: str | None) -> None:
+    """Let a local cluster ask for a token; one that is joined is as it is.
+
+    Ray reads the variable when it is imported, and changed later it breaks the driver. Ray 2.60
+    also chooses so by itself where nothing is said.
+
+    Args:
+      address: Of the spec.
+    """
+    if address is None and not os.environ.get("RAY_ADDRESS") and "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -1,13 +1,20 @@
-"""What is left to do: shards that miss a receipt, units that miss a reduction, rows unscored."""
+"""What is left to do: shards that miss a receipt, units that miss a reduction, rows unscored.
+
+A finished shard costs no look at other units or rows: each row counts the units that it waits
+for, and what becomes ready is queued when its last part arrives.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from vae_batch.plan import Shard, Unit
 from vae_batch.run.plan import PlannedRow
 from vae_batch.run.stores import RunStores
-from vae_batch.storage import REDUCTION, finished_shards, is_reduced
+from vae_batch.storage import REDUCTION, is_activations, unit_progress_of
+
+Key = tuple[str, str]
 
 
 class Worklist:
@@ -17,22 +24,41 @@ class Worklist:
         """Read the receipts of all units of ``rows``."""
         self._rows = {row.key: row for row in rows}
         self._units: dict[str, Unit] = {}
-        for row in self._rows.values():
-            for unit in row.units.values():
-                self._units.setdefault(unit.path, unit)
+        self._users: dict[str, list[Key]] = defaultdict(list)
+        self._rows_of: dict[str, list[Key]] = defaultdict(list)
+        self._units_of: dict[str | None, list[str]] = defaultdict(list)
         self._missing: dict[str, set[Shard]] = {}
         self._reduced: set[str] = set()
         self._reducing: set[str] = set()
-        self._scoring: set[tuple[str, str]] = set()
-        for path, unit in self._units.items():
-            self._read_receipts(stores, path, unit)
+        self._scoring: set[Key] = set()
+        #: Paths of units that a row still waits for.
+        self._waits: dict[Key, set[str]] = {key: set() for key in self._rows}
+        #: Ready to be given, in the order in which they became so.
+        self._reducible: dict[str, Unit] = {}
+        self._scorable: dict[Key, PlannedRow] = {}
+        self._index_units()
+        self._total = sum(sum(1 for _ in unit.ranges()) for unit in self._units.values())
+        self._read_receipts(stores)
 
-    def _read_receipts(self, stores: RunStores, path: str, unit: Unit) -> None:
-        store = stores.holding(unit)
-        done = set(finished_shards(store, unit))
-        self._missing[path] = set(unit.shards()) - done
-        if _is_activations(unit) and not self._missing[path] and is_reduced(store, unit):
-            self._reduced.add(path)
+    def _index_units(self) -> None:
+        for key, row in self._rows.items():
+            self._rows_of[row.subject.identifier].append(key)
+            for unit in row.units.values():
+                if unit.path not in self._units:
+                    self._units[unit.path] = unit
+                    self._units_of[unit.checkpoint].append(unit.path)
+                self._users[unit.path].append(key)
+                self._waits[key].add(unit.path)
+
+    def _read_receipts(self, stores: RunStores) -> None:
+        units = list(self._units.values())
+        held = [(stores.holding(unit), unit) for unit in units]
+        for unit, progress in zip(units, unit_progress_of(held), strict=True):
+            self._missing[unit.path] = set(unit.shards()) - set(progress.shards)
+            if progress.is_reduced:
+                self._reduced.add(unit.path)
+            if not self._missing[unit.path]:
+                self._shards_are_there(unit)
 
     def unit(self, path: str) -> Unit:
         """A unit by its path."""
@@ -40,8 +66,11 @@ class Worklist:
 
     def count(self) -> tuple[int, int]:
         """(shards in all, shards finished)."""
-        total = sum(len(unit.shards()) for unit in self._units.values())
-        return total, total - sum(len(missing) for missing in self._missing.values())
+        return self._total, self._total - sum(len(missing) for missing in self._missing.values())
+
+    def missing_counts(self) -> dict[str, int]:
+        """Number of missing shards by the path of their unit."""
+        return {path: len(missing) for path, missing in self._missing.items()}
 
     def missing(self) -> list[tuple[Unit, Shard]]:
         """Shards to compute: the reference first, then checkpoint by checkpoint."""
@@ -54,8 +83,11 @@ class Worklist:
 
     def finish(self, unit: Unit, shard: Shard) -> bool:
         """A shard has its receipt; whether its unit is complete now."""
-        self._missing[unit.path].discard(shard)
-        return not self._missing[unit.path]
+        missing = self._missing[unit.path]
+        missing.discard(shard)
+        if not missing:
+            self._shards_are_there(unit)
+        return not missing
 
     def forget(self, unit: Unit, name: str) -> None:
         """A shard or reduction has turned out to be damaged."""
@@ -63,59 +95,70 @@ class Worklist:
         self._reduced.discard(unit.path)
         if name != REDUCTION:
             self._missing[unit.path] |= {s for s in unit.shards() if s.name == name}
+            self._reducible.pop(unit.path, None)
+        for key in self._users[unit.path]:
+            self._waits[key].add(unit.path)
+            self._scorable.pop(key, None)
+        if not self._missing[unit.path]:
+            self._shards_are_there(unit)
 
     def reduced(self, unit: Unit) -> None:
         """A unit has its reduction."""
         self._reduced.add(unit.path)
+        if not self._missing[unit.path]:
+            self._is_complete(unit)
 
     def close(self, row: PlannedRow) -> None:
         """A row is in the table."""
         self._rows.pop(row.key, None)
+        self._scorable.pop(row.key, None)
 
     def reopen(self, row: PlannedRow) -> None:
         """A row's score could not be computed yet."""
         self._scoring.discard(row.key)
+        self._queue_if_ready(row.key)
 
     def fail(self, checkpoint: str) -> list[PlannedRow]:
         """Give up a checkpoint: its open rows, which are closed, and its shards."""
-        rows = [row for row in self._rows.values() if row.subject.identifier == checkpoint]
+        rows = [self._rows[key] for key in self._rows_of[checkpoint] if key in self._rows]
         for row in rows:
             self.close(row)
-        for path, unit in self._units.items():
-            if unit.checkpoint == checkpoint:
-                self._missing[path] = set()
-                self._reducing.add(path)
+        for path in self._units_of[checkpoint]:
+            self._missing[path] = set()
+            self._reducing.add(path)
+            self._reducible.pop(path, None)
         return rows
+
+    def has_ready(self) -> bool:
+        """Whether there is anything to reduce or to score."""
+        return bool(self._reducible or self._scorable)
 
     def take_reducible(self) -> list[Unit]:
         """Units of activations that have just become complete; each is given once."""
-        ready = [
-            unit
-            for path, unit in self._units.items()
-            if _is_activations(unit)
-            and not self._missing[path]
-            and path not in self._reduced
-            and path not in self._reducing
-        ]
-        self._reducing |= {unit.path for unit in ready}
+        ready = list(self._reducible.values())
+        self._reducing |= self._reducible.keys()
+        self._reducible.clear()
         return ready
 
     def take_scorable(self) -> list[PlannedRow]:
         """Rows whose parts have just become complete; each is given once."""
-        ready = [
-            row
-            for row in self._rows.values()
-            if row.key not in self._scoring
-            and all(self._is_complete(unit) for unit in row.units.values())
-        ]
-        self._scoring |= {row.key for row in ready}
+        ready = list(self._scorable.values())
+        self._scoring |= self._scorable.keys()
+        self._scorable.clear()
         return ready
 
-    def _is_complete(self, unit: Unit) -> bool:
-        if _is_activations(unit):
-            return unit.path in self._reduced
-        return not self._missing[unit.path]
+    def _shards_are_there(self, unit: Unit) -> None:
+        """No shard of a unit is missing: it is to be reduced, or complete."""
+        if not is_activations(unit) or unit.path in self._reduced:
+            self._is_complete(unit)
+        elif unit.path not in self._reducing:
+            self._reducible[unit.path] = unit
 
+    def _is_complete(self, unit: Unit) -> None:
+        for key in self._users[unit.path]:
+            self._waits[key].discard(unit.path)
+            self._queue_if_ready(key)
 
-def _is_activations(unit: Unit) -> bool:
-    return unit.kind in ("generated", "reconstructed", "reference")
+    def _queue_if_ready(self, key: Key) -> None:
+        if key in self._rows and key not in self._scoring and not self._waits[key]:
+            self._scorable[key] = self._rows[key]

@@ -38,9 +38,24 @@ SCHEMA = pa.schema(
 COMPARISON_COLUMNS = tuple(SCHEMA.names)
 
 
-def write_comparisons(store: Store, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the table whole, as Parquet and CSV."""
-    write_table(store, NAME, pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA))
+#: In the Parquet file's metadata: digest of what was compared.
+_INPUTS = b"vae_batch.compared"
+
+
+def write_comparisons(
+    store: Store, rows: Iterable[Mapping[str, Any]], inputs: str | None = None
+) -> None:
+    """Write the table whole, as Parquet and CSV.
+
+    Args:
+      store: The output folder.
+      rows: In the table's order.
+      inputs: Digest of all that they were made of, by which a later run sees that nothing has
+        changed; None where they are to be made again.
+    """
+    metadata = {_INPUTS: inputs.encode()} if inputs else None
+    schema = SCHEMA.with_metadata(metadata)
+    write_table(store, NAME, pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
 def read_comparisons(store: Store) -> list[dict[str, Any]]:
@@ -52,3 +67,14 @@ def read_comparisons(store: Store) -> list[dict[str, Any]]:
     table = read_table(store, NAME)
     rows: list[dict[str, Any]] = [] if table is None else table.to_pylist()
     return rows
+
+
+def comparison_inputs(store: Store) -> str | None:
+    """Digest of what the table was made of; None where there is no table, or it does not say.
+
+    Raises:
+      OSError: The file is damaged.
+    """
+    table = read_table(store, NAME)
+    metadata = (table.schema.metadata or {}) if table is not None else {}
+    return metadata[_INPUTS].decode() if _INPUTS in metadata else None

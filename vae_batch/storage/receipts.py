@@ -8,13 +8,20 @@ import json
 from dataclasses import dataclass
 
 from vae_batch.plan.shards import Shard, Unit
-from vae_batch.storage.store import Store
+from vae_batch.storage.retry import looks
+from vae_batch.storage.store import OtherContentError, Store
 
 #: Name of a unit's reduction, in the place of a shard's range.
 REDUCTION = "reduction"
 
 #: Name of a unit's file of influences, in the place of a shard's range.
 INFLUENCES = "influences"
+
+#: Name of a unit's file of what the report shows of it, in the place of a shard's range.
+SHOWN = "shown"
+
+#: Ends the name of pictures that lie beside a shard's columns.
+_PICTURES = "-pictures"
 
 #: Of files that hold no columns.
 _SUFFIXES = {
@@ -50,6 +57,9 @@ class Receipt:
       sha256: Digest of the file.
       seconds: Time the shard took on its worker.
       device: Kind of device that computed it, such as ``cpu`` or a GPU's name.
+      batch_size: Of the batches it was computed in; 0 where none were run.
+      check: Digest of the other fields, set where it is made by :meth:`checked`. Receipts of
+        older versions have none and are believed.
     """
 
     fingerprint: str
@@ -58,16 +68,54 @@ class Receipt:
     sha256: str
     seconds: float
     device: str
+    batch_size: int = 0
+    check: str = ""
+
+    def checked(self) -> Receipt:
+        """The same receipt with its check."""
+        return dataclasses.replace(self, check=self._digest())
 
     def to_json(self) -> bytes:
         """The receipt's file."""
-        return json.dumps(dataclasses.asdict(self), indent=1).encode()
+        fields = dataclasses.asdict(self)
+        if not self.check:  # of an older version
+            del fields["batch_size"], fields["check"]
+        return json.dumps(fields, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes | str) -> Receipt:
+        """The receipt of a file.
+
+        Raises:
+          ValueError: It is no receipt, or its check is not that of its fields.
+          TypeError: It has other fields.
+        """
+        receipt = cls(**json.loads(content))
+        if receipt.check and receipt.check != receipt._digest():
+            raise ValueError("the receipt's check is not that of its fields")
+        return receipt
+
+    def _digest(self) -> str:
+        fields = dataclasses.asdict(self)
+        del fields["check"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def file_path(unit: Unit, name: str) -> str:
     """Path of the file of a shard (by its name) or of the unit's reduction."""
-    suffix = "npz" if name in (REDUCTION, INFLUENCES) else _SUFFIXES.get(unit.kind, "parquet")
+    is_npz = name in (REDUCTION, INFLUENCES, SHOWN) or name.endswith(_PICTURES)
+    suffix = "npz" if is_npz else _SUFFIXES.get(unit.kind, "parquet")
     return f"{unit.path}/part-{name}.{suffix}"
+
+
+def shard_of_pictures(name: str) -> str:
+    """Name of the shard that has such pictures beside it; other names as they are."""
+    return name.removesuffix(_PICTURES)
+
+
+def pictures_name(shard: Shard) -> str:
+    """Name of the pictures beside a shard's columns; the shard is finished with or without."""
+    return shard.name + _PICTURES
 
 
 def holds_arrays(unit: Unit) -> bool:
@@ -89,10 +137,13 @@ def write_with_receipt(
     rows: int,
     seconds: float = 0.0,
     device: str = "",
+    batch_size: int = 0,
 ) -> Receipt:
     """Write the file, then its receipt; a crash in between leaves the shard undone."""
-    digest = hashlib.sha256(content).hexdigest()
-    receipt = Receipt(unit.fingerprint, rows, len(content), digest, round(seconds, 4), device)
+    digest, spent = hashlib.sha256(content).hexdigest(), round(seconds, 4)
+    receipt = Receipt(
+        unit.fingerprint, rows, len(content), digest, spent, device, batch_size
+    ).checked()
     store.write(file_path(unit, name), content)
     store.write(receipt_path(unit, name), receipt.to_json())
     return receipt
@@ -105,45 +156,35 @@ def read_verified(store: Store, unit: Unit, name: str) -> bytes:
       DamagedFileError: The file or its receipt is missing, or they do not match.
     """
     receipt = read_receipt(store, unit, name)
+    if receipt is None:
+        raise DamagedFileError(unit, name, "has no receipt that can be used")
     try:
-        content = store.read(file_path(unit, name))
+        return store.read_expected(file_path(unit, name), receipt.sha256)
     except FileNotFoundError:
         raise DamagedFileError(unit, name, "is missing") from None
-    if receipt is None or hashlib.sha256(content).hexdigest() != receipt.sha256:
-        raise DamagedFileError(unit, name, "differs from its receipt")
-    return content
+    except OtherContentError:
+        raise DamagedFileError(unit, name, "differs from its receipt") from None
 
 
 def read_receipt(store: Store, unit: Unit, name: str) -> Receipt | None:
-    """A receipt of this unit's fingerprint; None where there is none that can be used."""
-    try:
-        receipt = Receipt(**json.loads(store.read(receipt_path(unit, name))))
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-    return receipt if receipt.fingerprint == unit.fingerprint else None
+    """A receipt of this unit's fingerprint; None where there is none that can be used.
 
-
-def finished_shards(store: Store, unit: Unit) -> list[Shard]:
-    """Shards whose receipt and file (by size) are there; the digest is checked when read."""
-    sizes = store.sizes(unit.path)
-    return [shard for shard in unit.shards() if _is_finished(store, unit, shard, sizes)]
-
-
-def is_reduced(store: Store, unit: Unit) -> bool:
-    """Whether the unit's reduction is there, by its receipt."""
-    receipt = read_receipt(store, unit, REDUCTION)
-    return receipt is not None and store.exists(file_path(unit, REDUCTION))
+    An object store is asked again for one that is damaged, or missing but listed.
+    """
+    path = receipt_path(unit, name)
+    for number in looks(again=not store.is_local):
+        try:
+            receipt = Receipt.from_json(store.read(path))
+        except FileNotFoundError:
+            if number == 1 and path.rpartition("/")[2] not in store.sizes(unit.path):
+                return None
+        except (ValueError, TypeError):
+            pass
+        else:
+            return receipt if receipt.fingerprint == unit.fingerprint else None
+    return None
 
 
 def forget(store: Store, unit: Unit, name: str) -> None:
     """Take a receipt away, so that the shard or reduction counts as undone."""
     store.delete(receipt_path(unit, name))
-
-
-def _is_finished(store: Store, unit: Unit, shard: Shard, sizes: dict[str, int]) -> bool:
-    file_name = file_path(unit, shard.name).rsplit("/", 1)[-1]
-    receipt_name = receipt_path(unit, shard.name).rsplit("/", 1)[-1]
-    if file_name not in sizes or receipt_name not in sizes:
-        return False
-    receipt = read_receipt(store, unit, shard.name)
-    return receipt is not None and (receipt.size, receipt.rows) == (sizes[file_name], len(shard))

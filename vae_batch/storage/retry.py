@@ -6,9 +6,11 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
+
+from vae_batch.plan.credentials import without_credentials
 
 Result = TypeVar("Result")
 
@@ -18,8 +20,9 @@ _log = logging.getLogger(__name__)
 #: Azure by error code. pyarrow raises a plain OSError for all of them.
 _TRANSIENT = re.compile(
     r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING|REQUEST_TIMEOUT"
-    r"|REQUEST_EXPIRED|NETWORK_CONNECTION)\b"
+    r"|REQUEST_EXPIRED|NETWORK_CONNECTION|NO_SUCH_UPLOAD)\b"  # its completion was not heard of
     r"|HTTP status (408|429|5\d\d)\b"
+    r"|HTTP status -1\).*XML_ERROR"  # a listing that came in part
     r"|\b(UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED|INTERNAL): "
     r"|\b(ServerBusy|OperationTimedOut|InternalError)\b"
 )
@@ -27,13 +30,13 @@ _TRANSIENT = re.compile(
 #: A certificate that is not trusted now will not be in a second; S3 words it as a network error.
 _LASTING = re.compile(r"curlCode: (51|58|60|77|83|90|91)\b")
 
-_USER = re.compile(r"(?<=://)[^\s@?'\"]*:[^\s@?'\"]*@")
 
-#: Parameters of a URI that hold no secret; the values of all others are not shown.
-_OPEN = (
-    "region|scheme|endpoint_override|allow_bucket_(?:creation|deletion)|anonymous|tls_ca_[a-z_]+"
-)
-_SECRET = re.compile(rf"([?&](?!(?:{_OPEN})=)[A-Za-z_.-]+=)[^&\s'\"]*")
+class StoreError(OSError):
+    """An object store refused, or failed for too long; no fault of a checkpoint or a shard."""
+
+
+class OutageError(StoreError):
+    """An object store failed for so long that it was not asked again."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,22 @@ class Retries:
 #: pyarrow's S3 client itself tries a failing request 31 times within 6 s before it raises; so
 #: these add up to an outage of about a minute.
 RETRIES = Retries()
+
+
+#: Seconds between looks at a file of an object store that should be there and be another.
+_SECOND_LOOKS = (0.2, 1.0)
+
+
+def looks(*, again: bool) -> Iterator[int]:
+    """Numbers of looks at a file that may be missing, or old, only in a stale replica.
+
+    Args:
+      again: Whether to look more than once, with waits in between.
+    """
+    yield 1
+    for number, seconds in enumerate(_SECOND_LOOKS if again else (), 2):
+        time.sleep(seconds)
+        yield number
 
 
 def is_transient(error: BaseException) -> bool:
@@ -94,7 +113,7 @@ def retrying(
       sleep: Waits so many seconds.
 
     Raises:
-      OSError: It failed every time; the message names the last error.
+      OutageError: It failed every time; the message names the last error.
       Exception: What the operation raised, where that is not transient.
     """
     policy = retries or RETRIES
@@ -110,9 +129,4 @@ def retrying(
             _log.warning("attempt %d of %d failed, the next in %.1f s: %s",
                          failures, policy.attempts, seconds, said)  # fmt: skip
             sleep(seconds)
-    raise OSError(f"the object store failed {policy.attempts} times; last, {said}") from last
-
-
-def without_credentials(text: str) -> str:
-    """A text whose URIs show no ``key:secret@``, and of their query only what is surely open."""
-    return _SECRET.sub(r"\1***", _USER.sub("", text))
+    raise OutageError(f"the object store failed {policy.attempts} times; last, {said}") from last

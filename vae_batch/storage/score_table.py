@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from vae_batch.metrics import METRICS
+from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.storage.store import Store
 from vae_batch.storage.tables import read_table, to_pandas, write_table
 
@@ -71,6 +73,10 @@ SCHEMA = pa.schema([*_CONDITIONS, *_metric_columns(), *_PROVENANCE])
 
 KEY = ("checkpoint", "extractor")
 
+#: Seconds that rows wait for others, at least and at most; in between, so many times as long as
+#: the table took to be written, which so costs a small share of a run.
+_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 1.0, 30.0, 20.0
+
 Row = Mapping[str, Any]
 
 
@@ -106,10 +112,45 @@ def upsert_scores(store: Store, rows: Iterable[Row]) -> list[dict[str, Any]]:
         unknown = set(row) - set(SCHEMA.names)
         if unknown:
             raise KeyError(f"columns {sorted(unknown)} are not in the score table's schema")
-        merged[_key(row)] = {name: row.get(name) for name in SCHEMA.names}
+        fields = {name: row.get(name) for name in SCHEMA.names}
+        merged[_key(row)] = values_without_credentials(fields)
     ordered = sorted(merged.values(), key=_order)
     write_table(store, NAME, pa.Table.from_pylist(ordered, schema=SCHEMA))
     return ordered
+
+
+class ScoreWriter:
+    """Brings rows into the table: each as it comes, and several at once where they come fast.
+
+    To write a row is to write the table, so a row that comes soon after another waits for more.
+    Rows that wait can be computed again from stored files, and the table is replaced whole: a
+    crash loses seconds of rows, and nothing that was in the table.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write to the table of ``store``; ``clock`` gives seconds."""
+        self._store, self._clock = store, clock
+        self._waiting: dict[tuple[Any, ...], Row] = {}
+        self._due = clock()
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Rows to be written with the next ``write``."""
+        self._waiting |= {_key(row): row for row in rows}
+
+    @property
+    def is_due(self) -> bool:
+        """Whether rows wait, and the last ones were written long enough ago."""
+        return bool(self._waiting) and self._clock() >= self._due
+
+    def write(self) -> None:
+        """Write all rows that wait."""
+        if not self._waiting:
+            return
+        began = self._clock()
+        upsert_scores(self._store, self._waiting.values())
+        self._waiting = {}
+        ended = self._clock()
+        self._due = ended + min(_LONGEST_WAIT, max(_WAIT, _WAIT_SHARE * (ended - began)))
 
 
 def _key(row: Row) -> tuple[Any, ...]:

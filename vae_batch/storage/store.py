@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +15,14 @@ from pathlib import Path
 from pyarrow import ArrowInvalid
 from pyarrow import fs as arrow_fs
 
+from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
-from vae_batch.storage.retry import Result, retrying, without_credentials
+from vae_batch.storage.retry import Result, StoreError, looks, retrying
+from vae_batch.storage.whole_reads import read_whole
+
+
+class OtherContentError(OSError):
+    """A file is not the one that was expected."""
 
 
 @dataclass(frozen=True)
@@ -86,22 +94,46 @@ class Store:
         self._retrying(put, "writing", path)
 
     def read(self, path: str) -> bytes:
-        """Content of a file.
-
-        Of an object that is replaced by a shorter one just then, pyarrow's S3 client gives the
-        shorter one with zeros after it; digests and checksums tell.
+        """Content of a file, whole.
 
         Raises:
           FileNotFoundError: There is none.
           OSError: It cannot be read, also after retries.
         """
         filesystem, root = self._filesystem()
+        if self.is_local:
+            return Path(root, path).read_bytes()
+        return self._retrying(lambda: read_whole(filesystem, f"{root}/{path}"), "reading", path)
 
-        def get() -> bytes:
-            with filesystem.open_input_file(f"{root}/{path}") as file:
-                return bytes(file.read())
+    def find(self, path: str) -> bytes | None:
+        """Content of a file; None where there is none.
 
-        return self._retrying(get, "reading", path)
+        For files that are read, changed and written again: an object store that says once that
+        a file is missing may be wrong (a stale replica), and would cost all it holds. So it is
+        asked again before it is believed.
+        """
+        for _ in looks(again=not self.is_local):
+            with contextlib.suppress(FileNotFoundError):
+                return self.read(path)
+        return None
+
+    def read_expected(self, path: str, sha256: str) -> bytes:
+        """Content of a file whose digest is known; object stores are asked again where it differs.
+
+        Raises:
+          FileNotFoundError: There is none.
+          OtherContentError: It has another digest.
+          OSError: It cannot be read, also after retries.
+        """
+        for _ in looks(again=not self.is_local):
+            content = None
+            with contextlib.suppress(FileNotFoundError):
+                content = self.read(path)
+            if content is not None and hashlib.sha256(content).hexdigest() == sha256:
+                return content
+        if content is None:
+            raise FileNotFoundError(f"{self.shown}/{path} is not there")
+        raise OtherContentError(f"{self.shown}/{path} has another digest than expected")
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
@@ -122,8 +154,14 @@ class Store:
     def folders(self, path: str = "") -> list[str]:
         """Names of the folders right below a folder, in order; empty where it is missing."""
         filesystem, root = self._filesystem()
-        selector = arrow_fs.FileSelector(f"{root}/{path}" if path else root, allow_not_found=True)
+        where = f"{root}/{path}" if path else root
+        # Of Google's folders pyarrow names only those that were made as such.
+        deep = filesystem.type_name == "gcs"
+        selector = arrow_fs.FileSelector(where, allow_not_found=True, recursive=deep)
         found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", path)
+        if deep:
+            below = (entry.path[len(where) + 1 :].split("/") for entry in found)
+            return sorted({parts[0] for parts in below if len(parts) > 1})
         return sorted(e.base_name for e in found if e.type == arrow_fs.FileType.Directory)
 
     def delete(self, path: str) -> None:
@@ -138,18 +176,38 @@ class Store:
         self._retrying(remove, "deleting", path)
 
     def _retrying(self, operation: Callable[[], Result], doing: str, path: str) -> Result:
+        """The result; on object stores after retries, and what fails for good as a StoreError."""
         if self.is_local:
             return operation()
-        return retrying(operation, f"{doing} {path or 'the folder'} in {self.shown}")
+        what = f"{doing} {path or 'the folder'} in {self.shown}"
+        try:
+            return retrying(operation, what)
+        except (FileNotFoundError, StoreError):
+            raise
+        except OSError as error:
+            said = without_credentials(str(error))
+            if "NO_SUCH_KEY" in said:  # it went between pyarrow's looking it up and reading it
+                raise FileNotFoundError(f"{what}: it is not there") from None
+            raise StoreError(f"{what}: {said}{_advice(said)}") from None
 
     def _filesystem(self) -> tuple[arrow_fs.FileSystem, str]:
         return _resolve(self.root)
+
+
+def _advice(said: str) -> str:
+    """What to do about a refusal."""
+    if any(word in said for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE", "403")):
+        return "; check the credentials (of the URI, else of the environment) and what they may do"
+    return "; check the name of the bucket" if "NO_SUCH_BUCKET" in said else ""
 
 
 @functools.lru_cache(maxsize=64)
 def _resolve(root: str) -> tuple[arrow_fs.FileSystem, str]:
     if "://" not in root:
         return arrow_fs.LocalFileSystem(), root
+    if re.search(r"\s", root):  # which hides where credentials end
+        end = root.rpartition("@")[2]
+        raise InputError(f"the URI that ends in {end!r} holds a space; write %20 for it")
     try:
         # Opening a bucket of no given region asks its service for it.
         filesystem, path = retrying(lambda: arrow_fs.FileSystem.from_uri(root), f"opening {root}")

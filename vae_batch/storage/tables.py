@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+from collections.abc import Mapping
 
 import pandas as pd
 import pyarrow as pa
@@ -10,15 +13,87 @@ import pyarrow.parquet as pq
 
 from vae_batch.storage.store import Store
 
+_WRITER, _CHECK = b"vae_batch.writer", b"vae_batch.check"
+
 
 def write_table(store: Store, name: str, table: pa.Table) -> None:
-    """Write ``NAME.parquet`` and ``NAME.csv``; whole numbers stay whole beside nulls."""
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-    store.write(f"{name}.parquet", bytes(buffer.getvalue()))
+    """Write ``NAME.csv`` and ``NAME.parquet``; whole numbers stay whole beside nulls.
+
+    The Parquet file is what runs go on from, so it comes last: a crash in between leaves rows to
+    be written again, never a CSV that stays behind.
+    """
+    store.write(f"{name}.csv", csv_of(table))
+    store.write(f"{name}.parquet", parquet_of(table))
+
+
+def csv_of(table: pa.Table) -> bytes:
+    """The table as CSV."""
     text = io.StringIO()
     to_pandas(table).to_csv(text, index=False)
-    store.write(f"{name}.csv", text.getvalue().encode())
+    return text.getvalue().encode()
+
+
+def parquet_of(table: pa.Table) -> bytes:
+    """The table as Parquet: pages with checksums, and a check of rows and metadata in the footer.
+
+    The same table gives the same bytes with the same release of Arrow, which is stored, too.
+    """
+    metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != _CHECK}
+    metadata[_WRITER] = _writer()
+    metadata[_CHECK] = check_of(table, metadata)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return bytes(buffer.getvalue())
+
+
+def check_of(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
+    """Digest of a table's rows and of its metadata but for the check itself."""
+    digest = hashlib.sha256(json.dumps(table.to_pylist(), default=str).encode())
+    for name in sorted(metadata):
+        if name != _CHECK:
+            digest.update(repr((name, metadata[name])).encode())
+    return digest.hexdigest()[:32].encode()
+
+
+def table_faults(store: Store, name: str) -> dict[str, str | None]:
+    """What is wrong with the files of a table; empty where it has none.
+
+    Pages have checksums, rows and metadata have a check. The rest of the footer is compared with
+    that of the same table written again, and so is the CSV, where the libraries that wrote them
+    are still of the same release.
+
+    Returns:
+      ``NAME.parquet`` and ``NAME.csv`` to the fault of each, or None.
+    """
+    files = {path: store.find(path) for path in (f"{name}.parquet", f"{name}.csv")}
+    parquet, text = files.values()
+    if parquet is None and text is None:
+        return {}
+    faults: dict[str, str | None] = {
+        path: "is missing" if content is None else None for path, content in files.items()
+    }
+    if parquet is None:
+        return faults
+    try:
+        table = _decoded(parquet)
+        metadata = table.schema.metadata or {}
+        if _CHECK in metadata and metadata[_CHECK] != check_of(table, metadata):
+            raise ValueError("its check is not that of its rows")
+        same_writer = metadata.get(_WRITER) == _writer()
+        if same_writer and parquet != parquet_of(table):
+            raise ValueError("it differs from its own rows written anew")
+        expected = csv_of(table) if same_writer else text
+    except Exception as error:  # what damaged bytes raise is as varied as the format
+        said = f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
+        return faults | {f"{name}.parquet": said}
+    if text is not None and text != expected:
+        faults[f"{name}.csv"] = f"differs from the rows of {name}.parquet"
+    return faults
 
 
 def read_table(store: Store, name: str) -> pa.Table | None:
@@ -28,14 +103,24 @@ def read_table(store: Store, name: str) -> pa.Table | None:
       OSError: The file is damaged.
     """
     path = f"{name}.parquet"
-    try:
-        content = store.read(path)
-    except FileNotFoundError:
+    content = store.find(path)
+    if content is None:
         return None
     try:
-        return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except pa.ArrowException as error:
-        raise OSError(f"{store.shown}/{path} is damaged: {error}") from error
+        return _decoded(content)
+    except (pa.ArrowException, OSError) as error:
+        raise OSError(
+            f"{store.shown}/{path} is damaged: {error}; `vae-batch verify --mend` takes it away, "
+            "and `vae-batch score` writes it anew from stored files"
+        ) from error
+
+
+def _writer() -> bytes:
+    return f"arrow {pa.__version__}, pandas {pd.__version__}".encode()
+
+
+def _decoded(content: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vae_batch.models.checkpoints import Checkpoint, find_checkpoints, read_file
+from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
+from vae_batch.models.files.file_access import read_file
 from vae_batch.plan import InputError
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vae_batch.models.checkpoints import fetch, find_checkpoints, is_folder, read_file, read_head
-from vae_batch.models.checkpoints.uri import Uri
+from vae_batch.models.checkpoints import find_checkpoints
+from vae_batch.models.files.file_access import fetch, is_folder, read_file, read_head
+from vae_batch.models.files.uri import Uri
 from vae_batch.plan import InputError
 
 FILES = (
@@ -136,5 +137,5 @@ def test_a_bucket_has_no_wildcards() -> None:
 
 
 def test_an_unknown_scheme_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="ftp://host cannot be opened"):
+    with pytest.raises(InputError, match="ftp://host/vae.keras cannot be opened"):
         find_checkpoints(["ftp://host/vae.keras"])

@@ -11,8 +11,9 @@ recipe beats another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -47,6 +48,11 @@ class LevelWithBest:
     differences: dict[str, PairedDifference]
     adjusted_p: dict[str, float]
 
+    @cached_property
+    def member_names(self) -> frozenset[str]:
+        """`members`, to be looked up among many."""
+        return frozenset(self.members)
+
 
 def level_with_best(
     scores: Mapping[str, PairedScore | ArrayLike], better: str, alpha: float = 0.05
@@ -65,21 +71,46 @@ def level_with_best(
     Raises:
         ValueError: no checkpoints, a direction that is neither, or as `paired_difference`.
     """
-    sign = direction_sign(better)
     paired = {name: paired_score(score) for name, score in scores.items()}
-    if not paired:
-        raise ValueError("scores: expected at least one checkpoint, got none")
-    best = min(paired, key=lambda name: sign * paired[name].value)
+    best = best_of({name: score.value for name, score in paired.items()}, better)
     differences = {
         name: paired_difference(score, paired[best])
         for name, score in paired.items()
         if name != best
     }
-    adjusted = dict(
-        zip(differences, _adjusted([d.p_value for d in differences.values()]), strict=True)
-    )
-    members = tuple(name for name in paired if name == best or adjusted[name] > alpha)
-    return LevelWithBest(best, members, differences, adjusted)
+    return level_from_differences(best, paired, differences, alpha)
+
+
+def best_of(values: Mapping[str, float], better: str) -> str:
+    """The checkpoint with the best value; the first of several equal ones.
+
+    Raises:
+        ValueError: no checkpoints, or a direction that is neither "lower" nor "higher".
+    """
+    sign = direction_sign(better)
+    if not values:
+        raise ValueError("scores: expected at least one checkpoint, got none")
+    return min(values, key=lambda name: sign * values[name])
+
+
+def level_from_differences(
+    best: str,
+    names: Iterable[str],
+    differences: Mapping[str, PairedDifference],
+    alpha: float = 0.05,
+) -> LevelWithBest:
+    """As `level_with_best`, from differences that were taken one by one.
+
+    Args:
+        best: of `best_of`.
+        names: all checkpoints, in order.
+        differences: of each other checkpoint from the best (checkpoint - best), in order.
+        alpha: as in `level_with_best`.
+    """
+    p_values = _adjusted([difference.p_value for difference in differences.values()])
+    adjusted = dict(zip(differences, p_values, strict=True))
+    members = tuple(name for name in names if name == best or adjusted[name] > alpha)
+    return LevelWithBest(best, members, dict(differences), adjusted)
 
 
 @dataclass(frozen=True)
@@ -117,26 +148,62 @@ def comparison_table(
     Raises:
         ValueError: as `level_with_best`.
     """
-    sign = direction_sign(better)
     paired = {name: paired_score(score) for name, score in scores.items()}
     group = level_with_best(paired, better, alpha)
-    names = list(paired)
-    steps = [paired_difference(paired[b], paired[a]) for a, b in pairwise(names)]
-    step_p = [1.0, *_adjusted([step.p_value for step in steps])]
+    steps = [None, *(paired_difference(paired[b], paired[a]) for a, b in pairwise(paired))]
+    judged = judge_steps(steps, better, alpha)
     return [
-        ComparisonRow(
-            name,
-            paired[name].value,
-            name == group.best,
-            name in group.members,
-            group.differences.get(name),
-            group.adjusted_p.get(name, 1.0),
-            step,
-            p,
-            _verdict(step, p, sign, alpha),
-        )
-        for name, step, p in zip(names, [None, *steps], step_p, strict=True)
+        comparison_row(group, name, paired[name].value, step)
+        for name, step in zip(paired, judged, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A checkpoint against the one before it; see `ComparisonRow`."""
+
+    difference: PairedDifference | None
+    p_value: float
+    verdict: Verdict
+
+
+NO_STEP = Step(None, 1.0, "level")
+"""Of a checkpoint without one before it."""
+
+
+def judge_steps(
+    steps: Iterable[PairedDifference | None], better: str, alpha: float = 0.05
+) -> list[Step]:
+    """Adjusted p-values and verdicts of consecutive differences; None stays without.
+
+    Raises:
+        ValueError: a direction that is neither "lower" nor "higher".
+    """
+    sign, given = direction_sign(better), list(steps)
+    adjusted = iter(_adjusted([step.p_value for step in given if step is not None]))
+    judged = []
+    for step in given:
+        if step is None:
+            judged.append(NO_STEP)
+            continue
+        p = next(adjusted)
+        judged.append(Step(step, p, _verdict(step, p, sign, alpha)))
+    return judged
+
+
+def comparison_row(group: LevelWithBest, name: str, value: float, step: Step) -> ComparisonRow:
+    """A row of `comparison_table` from its parts."""
+    return ComparisonRow(
+        name,
+        value,
+        name == group.best,
+        name in group.member_names,
+        group.differences.get(name),
+        group.adjusted_p.get(name, 1.0),
+        step.difference,
+        step.p_value,
+        step.verdict,
+    )
 
 
 def require_same_conditions(
@@ -162,8 +229,8 @@ def require_same_conditions(
         )
 
 
-def _verdict(step: PairedDifference | None, p: float, sign: float, alpha: float) -> Verdict:
-    if step is None or p > alpha or step.difference == 0.0:
+def _verdict(step: PairedDifference, p: float, sign: float, alpha: float) -> Verdict:
+    if p > alpha or step.difference == 0.0:
         return "level"
     return "better" if sign * step.difference < 0 else "worse"
 

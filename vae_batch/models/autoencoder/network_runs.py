@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.batching import map_batches
+from vae_batch.models.formats.memory import ran_out_of_memory
 from vae_batch.models.formats.network import Network, as_float32
 from vae_batch.plan.errors import CheckpointError
 
@@ -19,6 +20,10 @@ Outputs = tuple[Floats, ...]
 
 #: Kinds of floats that NumPy does not count among its own.
 _HALF_PRECISION = ("bfloat16",)
+
+
+class BatchMemoryError(CheckpointError):
+    """Memory did not suffice to run a network in batches of the size asked for."""
 
 
 def in_batches(
@@ -37,6 +42,7 @@ def tried(network: Network, who: str, batch_size: int, *arrays: Array) -> Output
     """A network's outputs on its first rows; whatever it raises is the checkpoint's fault.
 
     Raises:
+      BatchMemoryError: Memory ran out; a smaller batch may do.
       CheckpointError: It cannot be run, or gives other outputs than its ports say.
     """
     try:
@@ -44,7 +50,8 @@ def tried(network: Network, who: str, batch_size: int, *arrays: Array) -> Output
     except CheckpointError:
         raise
     except Exception as error:  # whatever a model's graph raises, its checkpoint fails
-        raise CheckpointError(f"the {who} cannot be run: {str(error)[:300]}") from error
+        kind = BatchMemoryError if ran_out_of_memory(error) else CheckpointError
+        raise kind(f"the {who} cannot be run: {str(error)[:300]}") from error
     if len(outputs) != len(network.outputs):
         raise CheckpointError(
             f"the {who} of {network.source} gives {len(outputs)} outputs, but names "

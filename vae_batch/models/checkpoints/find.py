@@ -5,14 +5,12 @@ Nothing here loads a model, so a driver can plan without TensorFlow.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vae_batch.models.checkpoints.checkpoint import Checkpoint
-from vae_batch.models.checkpoints.file_access import content_sha256
 from vae_batch.models.checkpoints.halves import (
     Candidate,
     group_by_name,
@@ -23,8 +21,10 @@ from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.pair_pattern import find_halves
 from vae_batch.models.checkpoints.same_files import RealPaths, merge_candidates, merge_files
 from vae_batch.models.checkpoints.steps import read_step
-from vae_batch.models.checkpoints.uri import Uri, is_uri
+from vae_batch.models.files.file_access import content_sha256, sha256_of_roles
+from vae_batch.models.files.uri import Uri, is_uri
 from vae_batch.plan.errors import InputError
+from vae_batch.storage.retry import OutageError
 
 _HASHING_THREADS = 8  # hashing releases the interpreter, and object stores answer slowly
 
@@ -133,17 +133,17 @@ def _paths(candidate: Candidate) -> str:
 
 
 def _describe(candidate: Candidate) -> Checkpoint:
-    digest = hashlib.sha256()
-    for role, file in candidate.files:
-        digest.update(f"{role}:{_file_sha256(file)};".encode())
+    digest = sha256_of_roles((role, _file_sha256(file)) for role, file in candidate.files)
     step = candidate.step if candidate.step is not None else read_step(candidate.label)
     files = tuple((str(role), file.path) for role, file in candidate.files)
-    return Checkpoint(candidate.label, step, files, digest.hexdigest())
+    return Checkpoint(candidate.label, step, files, digest)
 
 
 def _file_sha256(file: FoundFile) -> str:
     """Hash of the content; of the path where it cannot be read: its row fails, not the run."""
     try:
         return content_sha256(file.path, folder=file.folder)
+    except OutageError as error:
+        raise InputError(f"{error}; nothing was computed, so run it again later") from None
     except OSError:
-        return f"unreadable {file.path}"
+        return f"unreadable {file.label}"

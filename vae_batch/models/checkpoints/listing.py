@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pyarrow import fs as arrow_fs
 
-from vae_batch.models.checkpoints.file_access import is_hidden
-from vae_batch.models.checkpoints.suffixes import SAVED_MODEL, has_known_suffix, known_suffixes
-from vae_batch.models.checkpoints.uri import Uri, is_uri
+from vae_batch.models.checkpoints.suffixes import has_known_suffix, known_suffixes
 from vae_batch.models.checkpoints.wildcards import NO_MATCH, Match, Wildcards, compile_pattern
+from vae_batch.models.files.file_access import is_hidden
+from vae_batch.models.files.file_kind import SAVED_MODEL
+from vae_batch.models.files.uri import Uri, is_uri
 from vae_batch.plan.errors import InputError
 
 
@@ -177,11 +178,10 @@ def _without_inner_files(files: list[FoundFile]) -> list[FoundFile]:
 
 
 def _uri_files(uri: Uri) -> list[FoundFile]:
-    filesystem, inner = uri.open()
     wildcards = compile_pattern(uri.path)
-    status = filesystem.get_file_info(inner).type
+    status = uri.ask(lambda filesystem, inner: filesystem.get_file_info(inner).type)
     if status == arrow_fs.FileType.File:
-        if inner.rpartition("/")[2] == SAVED_MODEL:
+        if uri.path.rpartition("/")[2] == SAVED_MODEL:
             uri = uri.at(uri.path.rpartition("/")[0])
             return [FoundFile(uri.label, uri.address, folder=True)]
         return [FoundFile(uri.label, uri.address)]
@@ -223,10 +223,7 @@ def _match_of_folder(name: str, wildcards: Wildcards) -> Match | None:
 
 def _names_below(uri: Uri, *, recursive: bool = True) -> list[str]:
     """Relative paths of all files below a folder of a store."""
-    filesystem, root = uri.open()
-    selector = arrow_fs.FileSelector(root, recursive=recursive, allow_not_found=True)
-    found = filesystem.get_file_info(selector)
-    return [entry.path[len(root) :].strip("/") for entry in found if entry.is_file]
+    return uri.names_below(recursive=recursive)
 
 
 def _in_uri(uri: Uri, path: str, folder: bool) -> FoundFile:

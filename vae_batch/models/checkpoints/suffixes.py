@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-SAVED_MODEL = "saved_model.pb"  # a folder that holds it is one checkpoint
+from vae_batch.models.formats.registry import suffixes
 
 
 def known_suffixes() -> tuple[str, ...]:
     """Suffixes of all installed formats, in lower case, longest first."""
-    from vae_batch.models.formats.registry import suffixes  # formats read files through this room
-
     every = {suffix.lower() for suffix in suffixes() if suffix}
     return tuple(sorted(every, key=lambda suffix: (-len(suffix), suffix)))
 

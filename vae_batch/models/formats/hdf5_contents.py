@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.checkpoints.file_kind import kind_of
+from vae_batch.models.files.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vae_batch.models.checkpoints import kind_of
+from vae_batch.models.files.file_kind import kind_of
 from vae_batch.models.formats import custom_objects, keras_zip, memory
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.loaded_model import LoadedModel, as_networks

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vae_batch.models.checkpoints import fetch, read_head, why_unreadable
+from vae_batch.models.files.content import why_unreadable
+from vae_batch.models.files.file_access import content_sha256, fetch, read_head, sha256_of_roles
+from vae_batch.models.files.uri import Uri, is_uri
 from vae_batch.models.formats import memory, registry
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
 from vae_batch.models.formats.keras_file import require_keras
 from vae_batch.models.formats.network import Network, Networks
 from vae_batch.plan.errors import CheckpointError
+from vae_batch.storage.retry import OutageError
 
 # Beside weights, the libraries take memory for threads and graphs; where that is refused, they may
 # wait for ever. So the system's limit, which meets only what no check has seen, leaves them some.
 _LIBRARIES = 1 << 30
 
 
-def load_networks(files: Mapping[str, str], terms: LoadingTerms) -> Networks | ArrayVae:
+def load_networks(
+    files: Mapping[str, str], terms: LoadingTerms, sha256: str | None = None
+) -> Networks | ArrayVae:
     """A checkpoint's networks, or a plug-in's arrays.
 
     Halves may be of different formats. Nothing is run: sizes are checked first.
@@ -27,6 +33,7 @@ def load_networks(files: Mapping[str, str], terms: LoadingTerms) -> Networks | A
     Args:
       files: Role (``model``, ``encoder`` or ``decoder``) to a local path or URI.
       terms: What was declared, whether code may be run, and the memory cap.
+      sha256: Of the content, as `Checkpoint` has it, that the files must have; None for any.
 
     Raises:
       CheckpointError: Whatever went wrong, and what to do.
@@ -36,22 +43,49 @@ def load_networks(files: Mapping[str, str], terms: LoadingTerms) -> Networks | A
         try:
             for role, path in files.items():
                 local[role] = _brought(path, Path(folder) / role)
-            names = {local[role]: path for role, path in files.items()}
+            if sha256 is not None:
+                _require_content(files, local, sha256)
+            names = {local[role]: _shown(path) for role, path in files.items()}
             return _renamed(_load_local(local, names, terms), names)
         except CheckpointError as error:
-            names = {local[role]: files[role] for role in local}
+            names = {local[role]: _shown(files[role]) for role in local}
             raise CheckpointError(_with_names(str(error), names), error.declare) from error
+
+
+def _shown(path: str) -> str:
+    """What messages and stored descriptions call a file: a URI without query and credentials."""
+    return Uri.parse(path).label if is_uri(path) else path
 
 
 def _brought(path: str, folder: Path) -> str:
     try:
         return str(fetch(path, folder))
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing on this worker; give a path or URI that every worker can read"
-        ) from None
+        raise _missing(path) from None
+    except OutageError:  # no fault of the checkpoint's
+        raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {str(error)[:300]}") from error
+
+
+def _require_content(files: Mapping[str, str], local: Mapping[str, str], sha256: str) -> None:
+    """Refuse files that are not those a plan was made for: saved over, or read wrong."""
+    try:
+        found = sha256_of_roles((role, content_sha256(local[role])) for role in sorted(local))
+    except OSError:
+        return  # whoever reads it next says what it is
+    if found != sha256:
+        raise CheckpointError(
+            f"{' and '.join(files.values())} has changed since this run began (its content has "
+            "another hash); let it be saved to the end, and run again"
+        )
+
+
+def _missing(path: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is missing on this worker (node {platform.node()}); give a path or URI that every "
+        "worker can read"
+    )
 
 
 def _load_local(
@@ -74,9 +108,7 @@ def _format_of(path: str, name: str) -> CheckpointFormat:
     try:
         head = read_head(path)
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{name} is missing on this worker; give a path or URI that every worker can read"
-        ) from None
+        raise _missing(name) from None
     except OSError as error:
         raise CheckpointError(f"{name} cannot be read: {error}") from error
     for known in registry.formats():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vae_batch.models.checkpoints.file_kind import kind_of
+from vae_batch.models.files.file_kind import kind_of
 from vae_batch.models.formats import keras_zip, memory
 from vae_batch.models.formats.custom_objects import objects_for, runs_code
 from vae_batch.models.formats.format import LoadingTerms

@@ -54,7 +54,7 @@ class ExtractorIdentity:
 
     Attributes:
         name: ``inception-2015``, ``inception-keras`` or ``inception-random``.
-        weights_path: The weights file; None for ``inception-random``.
+        weights_path: Path or URI of the weights file; None for ``inception-random``.
         weights_sha256: Of the weights file (of the GraphDef inside, for a ``.tgz``); for
             ``inception-random`` of a description that fixes every number.
         protocol: Name, resize, size, input type and normalisation in one string.
@@ -138,7 +138,8 @@ def _identify_weights(
     found = find_weights(name, weights, allow_unverified=allow_unverified)
     reason = None if found.class_count else _NO_TOP_REASON
     verified = found.published is not None
-    return str(found.path), found.sha256, found.class_count, reason, verified
+    path = found.source or str(found.path)
+    return path, found.sha256, found.class_count, reason, verified
 
 
 def _load(identity: ExtractorIdentity) -> InceptionWeights:
@@ -156,7 +157,7 @@ def _load(identity: ExtractorIdentity) -> InceptionWeights:
     weights = read_weights(found)
     if weights.class_count != identity.class_count:
         raise InputError(
-            f"{found.path}: expected {identity.class_count} classes, found {weights.class_count}."
+            f"{found.shown}: expected {identity.class_count} classes, found {weights.class_count}."
         )
     return weights
 

@@ -18,6 +18,7 @@ from vae_batch.models.weights.registry import (
     PublishedWeights,
     published_by_hash,
 )
+from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
 
 _CHUNK = 1 << 20
@@ -51,6 +52,7 @@ class WeightFile:
         sha256: Of the file; of the GraphDef inside for a ``graphdef-tgz``.
         published: The published file with this hash, or None.
         class_count: Classes of the classifier, as far as the format or the file tells.
+        source: The URI that ``path`` is a copy of; empty where it is none.
     """
 
     path: Path
@@ -59,6 +61,12 @@ class WeightFile:
     sha256: str
     published: PublishedWeights | None
     class_count: int
+    source: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Where it is, as messages call it."""
+        return without_credentials(self.source) or str(self.path)
 
     @property
     def extractor(self) -> str | None:

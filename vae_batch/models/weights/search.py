@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vae_batch.models.files.uri import is_uri
 from vae_batch.models.weights.formats import WeightFile, inspect_weight_file
 from vae_batch.models.weights.registry import (
     FORMAT_EXTRACTORS,
@@ -16,6 +17,7 @@ from vae_batch.models.weights.registry import (
     published_by_name,
     published_for,
 )
+from vae_batch.models.weights.remote import fetched_weights
 from vae_batch.plan.errors import InputError
 
 FOLDER_VARIABLE = "VAE_BATCH_WEIGHTS"
@@ -78,24 +80,24 @@ def refusal(file: WeightFile, extractor: str, *, allow_unverified: bool) -> str 
     """
     wanted = WANTED[extractor]
     if file.extractor is None:
-        return f"{file.path} is {file.foreign_words}; {extractor} needs {wanted}."
+        return f"{file.shown} is {file.foreign_words}; {extractor} needs {wanted}."
     if file.published is not None and file.published.extractor == extractor:
         return None
     if file.published is not None:
         return (
-            f"{file.path} is the published {file.published.name}, the weights of "
+            f"{file.shown} is the published {file.published.name}, the weights of "
             f"{file.published.extractor}; {extractor} needs {wanted}."
         )
     if file.extractor != extractor:
         words = FORMAT_WORDS[file.format]
         return (
-            f"{file.path} holds {words}, the format of {file.extractor}; {extractor} needs "
+            f"{file.shown} holds {words}, the format of {file.extractor}; {extractor} needs "
             f"{wanted}."
         )
     if allow_unverified:
         return None
     return (
-        f"{file.path} {_why_unknown(file, extractor)} (sha256 {file.sha256}). Download it again, "
+        f"{file.shown} {_why_unknown(file, extractor)} (sha256 {file.sha256}). Download it again, "
         "or allow unverified weights if it is meant."
     )
 
@@ -110,7 +112,7 @@ def _choose(files: Sequence[WeightFile]) -> WeightFile:
 
 
 def _among_given(extractor: str, paths: Sequence[str], allow_unverified: bool) -> WeightFile:
-    files = [inspect_weight_file(Path(path).expanduser()) for path in paths]
+    files = [_given_file(path) for path in paths]
     refusals = {file: refusal(file, extractor, allow_unverified=allow_unverified) for file in files}
     fitting = [file for file, reason in refusals.items() if reason is None]
     # A damaged file of the right kind is an error even beside a good one: it was asked for.
@@ -121,6 +123,12 @@ def _among_given(extractor: str, paths: Sequence[str], allow_unverified: bool) -
         reasons = " ".join(str(reason) for reason in refusals.values())
         raise InputError(f"{extractor}: none of the given weights fits. {reasons}")
     return _choose(fitting)
+
+
+def _given_file(path: str) -> WeightFile:
+    if is_uri(path):
+        return fetched_weights(path, cache_folder())
+    return inspect_weight_file(Path(path).expanduser())
 
 
 def _in_folder(extractor: str, folder: Path, allow_unverified: bool) -> WeightFile | None:
@@ -178,7 +186,7 @@ def find_weights(
 
     Args:
         extractor: ``inception-2015`` or ``inception-keras``.
-        weights: Files to choose from. Where any is given, nothing else is searched.
+        weights: Paths or URIs to choose from. Where any is given, nothing else is searched.
         allow_unverified: Accept the right format with an unknown hash from ``weights`` and from
             the folder in ``VAE_BATCH_WEIGHTS``.
 
@@ -204,7 +212,7 @@ def locate_identified(extractor: str, path: str | None, sha256: str) -> WeightFi
 
     Args:
         extractor: For the messages.
-        path: Where the identity found it; another machine may have it elsewhere.
+        path: Path or URI where the identity found it; another machine may have it elsewhere.
         sha256: Hash that decides.
 
     Returns:
@@ -213,13 +221,16 @@ def locate_identified(extractor: str, path: str | None, sha256: str) -> WeightFi
     Raises:
         InputError: The file has changed since, or is nowhere here.
     """
-    given = Path(path) if path else None
-    if given is not None and given.is_file():
-        file = inspect_weight_file(given)
+    file = None
+    if path and is_uri(path):
+        file = fetched_weights(path, cache_folder(), sha256)
+    elif path and Path(path).is_file():
+        file = inspect_weight_file(Path(path))
+    if file is not None:
         if file.sha256 != sha256:
             raise InputError(
-                f"{extractor}: {given} has changed: expected sha256 {sha256}, found {file.sha256}. "
-                "Put the same file on every machine, and start the run again."
+                f"{extractor}: {file.shown} has changed: expected sha256 {sha256}, found "
+                f"{file.sha256}. Put the same file on every machine, and start the run again."
             )
         return file
     folders = search_folders()

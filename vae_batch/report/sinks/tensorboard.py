@@ -83,7 +83,7 @@ def write_tensorboard(run: FinishedRun, log_folder: str) -> Written:
 
 def _run_name(run: FinishedRun) -> str:
     """The output folder's name, and a part of its path's hash: other folders may be named so."""
-    root = run.store.root.partition("?")[0]
+    root = run.store.shown.partition("?")[0]
     (name,) = slugs([root.rpartition("/")[2]]).values()
     return f"{name}-{hashlib.sha256(root.encode()).hexdigest()[:8]}"
 

@@ -10,23 +10,35 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import ray
 
 from vae_batch.plan import EvaluationSpec, Shard, Unit
+from vae_batch.run.activity import Activity
 from vae_batch.run.executor import Handle, Task
-from vae_batch.run.on_ray.cluster import Pool, connect, device_claims, size_pool, worker_environment
-from vae_batch.run.on_ray.ledger import Ledger, LedgerClient
+from vae_batch.run.on_ray.cluster import connect, is_joined
+from vae_batch.run.on_ray.ledger import LedgerClient, start_ledger
+from vae_batch.run.on_ray.light_tasks import LightTasks
+from vae_batch.run.on_ray.machines import expected_machines, present_machines
+from vae_batch.run.on_ray.pool import Pool, device_claims, size_pool, worker_environment
+from vae_batch.run.on_ray.visibility import DriverFiles, refusal_here, remove_marks, require_visible
+from vae_batch.run.plan import RunPlan
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_worker import ShardOutcome, ShardWorker
+from vae_batch.run.stopping import take_signals
+from vae_batch.storage import file_path, read_receipt
 
 #: One shard computes while the one before is written.
 _THREADS_A_WORKER = 2
 
 _QUEUED_A_WORKER = 3
+
+#: Seconds that the ledger has to say what the workers are at.
+_ANSWER_S = 5.0
 
 
 class RayExecutor:
@@ -36,14 +48,18 @@ class RayExecutor:
         """Keep the spec; Ray starts on entry."""
         self._spec = spec
         self._started = False
+        self._faults: Counter[str] = Counter()
+        self._ledger: Any = None  # of the shards under way
         self._pool = Pool(1, 1, 1, 0)
+        self._grows = False
+        self._light = LightTasks(self._pool)
 
     @property
     def description(self) -> str:
         """Workers and devices in words."""
         pool = self._pool
-        size = f"{pool.smallest}" if pool.smallest == pool.largest else f"up to {pool.largest}"
-        each = f"{pool.gpus} GPU(s)" if pool.gpus else f"{pool.cpus} CPU(s)"
+        size = f"up to {pool.size}" if self._grows else f"{pool.size}"
+        each = f"{pool.gpus} GPU(s)" if pool.gpus else f"{pool.threads} CPU(s)"
         return f"Ray, {size} worker(s) with {each}"
 
     @property
@@ -51,16 +67,35 @@ class RayExecutor:
         """Whether the cluster has any, which workers then get."""
         return self._pool.gpus > 0
 
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """See ``Executor.faults``; of runs of shards that have ended."""
+        return self._faults
+
+    def activity(self) -> Activity:
+        """See ``Executor.activity``; of the ledger, which lives beside the driver."""
+        ledger, workers = self._ledger, self._pool.size
+        if ledger is None:
+            return Activity(workers, 0, self._faults)
+        now: Activity = ray.get(ledger.activity.remote(), timeout=_ANSWER_S)
+        return dataclasses.replace(now, workers=workers, faults=self._faults + Counter(now.faults))
+
     def __enter__(self) -> Self:
         """Connect or start.
 
         Raises:
-          InputError: The address cannot be reached.
+          InputError: The address cannot be reached, or the cluster has nothing to compute on.
         """
         if not ray.is_initialized():
             connect(self._spec.address)
+            take_signals()  # which Ray has just taken
             self._started = True
-        self._pool = size_pool(self._spec.workers)
+        present, expected = present_machines(), present_machines()
+        if is_joined():
+            expected = expected_machines()
+        self._pool = size_pool(self._spec.workers, expected)
+        self._grows = len(present) < len(expected)
+        self._light = LightTasks(self._pool)
         return self
 
     def __exit__(
@@ -70,39 +105,55 @@ class RayExecutor:
         trace: TracebackType | None,
     ) -> None:
         """Disconnect, and stop a cluster that was started here."""
+        remove_marks(self._light.files)
         if self._started:
             ray.shutdown()
+
+    def require_visible(self, plan: RunPlan) -> None:
+        """See ``Executor.require_visible``; a cluster of this machine alone sees all there is."""
+        if is_joined():
+            remove_marks(self._light.files)
+            self._light.files = require_visible(plan)
 
     def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
         """See ``Executor.run_shards``."""
         if not tasks:
             return
-        _configure_ray_data()
         pool = self._pool
+        self._ledger = ledger = start_ledger()
+        _configure_ray_data(pool)
+        # All at once, as waiting actors are what the autoscaler counts; Ray Data ends those that
+        # find no work. A pool that may grow would wait for nodes that nobody has asked for.
+        size = min(pool.size, len(tasks))
         rows = [{"task": _task_text(task)} for task in tasks]
         # One row is one block is one task: a retry redoes one shard, and order is kept.
         queue = ray.data.from_items(rows, override_num_blocks=len(rows))
         outcomes = queue.map_batches(
             _ShardActor,
             batch_size=1,
-            fn_constructor_kwargs={"recipe": recipe, "ledger": Ledger.remote()},
+            fn_constructor_kwargs={
+                "recipe": recipe,
+                "ledger": ledger,
+                "files": self._light.files,
+            },
             compute=ray.data.ActorPoolStrategy(
-                min_size=pool.smallest,
-                max_size=pool.largest,
+                size=size,
                 max_tasks_in_flight_per_actor=_QUEUED_A_WORKER,
                 max_concurrent_calls_per_actor=_THREADS_A_WORKER,
                 enable_true_multi_threading=True,
             ),
-            num_cpus=0 if pool.gpus else pool.cpus,
+            num_cpus=pool.cpus,
             num_gpus=pool.gpus or None,
             runtime_env={"env_vars": worker_environment(pool)},
         )
         for row in outcomes.iter_rows():
             yield _read_outcome(row["outcome"])
+        self._faults.update(ray.get(ledger.faults.remote()))
+        self._ledger = None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
-        """See ``Executor.submit``; holds no CPU, so workers never starve it."""
-        return _RayHandle(_light_task.remote(function, *arguments))
+        """See ``Executor.submit``; waits for room beside the workers."""
+        return self._light.submit(function, *arguments)
 
     def on_every_device(
         self,
@@ -123,30 +174,27 @@ class RayExecutor:
 class _ShardActor:
     """A worker inside Ray Data's pool; its constructor stays light, since its failure is fatal."""
 
-    def __init__(self, recipe: Recipe, ledger: Any) -> None:  # noqa: ANN401
+    def __init__(self, recipe: Recipe, ledger: Any, files: DriverFiles) -> None:  # noqa: ANN401
         self._worker = ShardWorker(recipe, LedgerClient(ledger))
+        self._stores, self._files = recipe.stores, files
+        # Where its node was lost, Ray asks again for what nobody has heard of, finished or not.
+        self._asked_again = ray.get_runtime_context().was_current_actor_reconstructed
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        outcomes = [self._worker.run(*_read_task(text)) for text in batch["task"]]
+        outcomes = [self._run(*_read_task(text)) for text in batch["task"]]
         return {"outcome": [json.dumps(dataclasses.asdict(outcome)) for outcome in outcomes]}
 
+    def _run(self, unit: Unit, shard: Shard) -> ShardOutcome:
+        if refusal := refusal_here(self._files, extracts=True):
+            return ShardOutcome(unit.path, shard, "bad_input", refusal)
+        if self._asked_again and self._is_finished(unit, shard):
+            return ShardOutcome(unit.path, shard, "done")
+        return self._worker.run(unit, shard)
 
-@ray.remote(num_cpus=0)
-def _light_task(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-    return function(*arguments)
-
-
-class _RayHandle:
-    """A task on the cluster."""
-
-    def __init__(self, reference: ray.ObjectRef) -> None:
-        self._reference = reference
-
-    def is_ready(self) -> bool:
-        return bool(ray.wait([self._reference], timeout=0)[0])
-
-    def result(self) -> Any:  # noqa: ANN401
-        return ray.get(self._reference)
+    def _is_finished(self, unit: Unit, shard: Shard) -> bool:
+        store = self._stores.holding(unit)
+        receipt = read_receipt(store, unit, shard.name)
+        return receipt is not None and store.exists(file_path(unit, shard.name))
 
 
 def _task_text(task: Task) -> str:
@@ -164,12 +212,18 @@ def _read_outcome(text: str) -> ShardOutcome:
     return ShardOutcome(**{**fields, "shard": Shard(**fields["shard"])})
 
 
-def _configure_ray_data() -> None:
+def _configure_ray_data(pool: Pool) -> None:
     """Quiet, and patient: waiting for machines is no fault, and poison is caught by the ledger."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1
     context.max_consecutive_actor_init_deaths = 3
+    # Ray Data asks for another node wherever those there are busy, for workers it may not start.
+    context.execution_options.resource_limits = (
+        ray.data.ExecutionResources.for_limits(gpu=pool.size)
+        if pool.gpus
+        else ray.data.ExecutionResources.for_limits(cpu=pool.size * (pool.cpus + pool.light_cpus))
+    )
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

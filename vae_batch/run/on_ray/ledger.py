@@ -1,45 +1,60 @@
-"""Counts of attempts that outlive the workers which made them."""
+"""The attempt ledger as an actor, which outlives the workers; Ray alone would retry for ever."""
 
 from __future__ import annotations
 
+import os
+import secrets
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vae_batch.run.shard_worker import MAX_ATTEMPTS
+from vae_batch.plan import Shard
+from vae_batch.run.attempts import Attempts, Permit, Place
 
 
-@ray.remote(num_cpus=0)
-class Ledger:
-    """Lives beside the workers; Ray alone would retry a shard that kills them for ever."""
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+class Ledger(Attempts):
+    """Lives beside the driver: where workers run, machines may go."""
 
     def __init__(self) -> None:
-        self._attempts: dict[tuple[str, str], int] = {}
-        self._given_up: set[str] = set()
+        super().__init__(_node_is_dead)
 
-    def begin(self, unit: str, shard: str, checkpoint: str | None) -> int:
-        """See ``AttemptLedger.begin``."""
-        key = (unit, shard)
-        self._attempts[key] = self._attempts.get(key, 0) + 1
-        if checkpoint is not None and self._attempts[key] > MAX_ATTEMPTS:
-            self._given_up.add(checkpoint)
-        return MAX_ATTEMPTS + 1 if checkpoint in self._given_up else self._attempts[key]
 
-    def end(self, unit: str, shard: str) -> None:
-        """See ``AttemptLedger.end``."""
-        self._attempts.pop((unit, shard), None)
+def start_ledger() -> Any:  # noqa: ANN401
+    """A new ledger on the driver's node."""
+    here = ray.get_runtime_context().get_node_id()
+    beside = NodeAffinitySchedulingStrategy(here, soft=True)
+    return Ledger.options(scheduling_strategy=beside).remote()  # type: ignore[attr-defined]
 
 
 class LedgerClient:
-    """The ledger as a worker calls it."""
+    """The ledger as a worker calls it; made by the worker, whose place it notes."""
 
     def __init__(self, actor: Any) -> None:  # noqa: ANN401
         self._actor = actor
+        here = ray.get_runtime_context()
+        process = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._place = Place(here.get_node_id(), here.get_actor_id() or process, process)
 
-    def begin(self, unit: str, shard: str, checkpoint: str | None) -> int:
+    def begin(self, shard: Shard, checkpoint: str | None, *, alone: bool = False) -> Permit:
         """See ``AttemptLedger.begin``."""
-        return int(ray.get(self._actor.begin.remote(unit, shard, checkpoint)))
+        call = self._actor.begin.remote(shard, checkpoint, alone=alone, place=self._place)
+        permit: Permit = ray.get(call)
+        return permit
 
-    def end(self, unit: str, shard: str) -> None:
+    def end(self, shard: Shard) -> None:
         """See ``AttemptLedger.end``."""
-        ray.get(self._actor.end.remote(unit, shard))
+        ray.get(self._actor.end.remote(shard))
+
+    def fail(self, checkpoint: str, reason: str) -> None:
+        """See ``AttemptLedger.fail``."""
+        ray.get(self._actor.fail.remote(checkpoint, reason))
+
+    def stuck(self, shard: Shard, seconds: float) -> None:
+        """See ``AttemptLedger.stuck``."""
+        ray.get(self._actor.stuck.remote(shard, seconds))
+
+
+def _node_is_dead(node: str) -> bool:
+    return any(found["NodeID"] == node and not found["Alive"] for found in ray.nodes())

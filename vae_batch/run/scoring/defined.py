@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from vae_batch.metrics import METRICS
 from vae_batch.plan import EvaluationSpec
 
 Row = dict[str, Any]
+Array = npt.NDArray[np.generic]
 
 
 class ScoreSheet:
@@ -17,6 +22,7 @@ class ScoreSheet:
 
     Attributes:
       values: Columns of the score table, reasons among them.
+      shown: Arrays that the report shows, by the kind of the unit that they are kept beside.
     """
 
     def __init__(self, undefined: Mapping[str, str]) -> None:
@@ -26,6 +32,7 @@ class ScoreSheet:
           undefined: Column to reason.
         """
         self._undefined = dict(undefined)
+        self.shown: dict[str, dict[str, Array]] = {}
         self.values: Row = {f"{column}_reason": reason for column, reason in undefined.items()}
 
     def wants(self, *columns: str) -> bool:
@@ -51,6 +58,16 @@ class ScoreSheet:
         broken = [c for c in columns if c in found and not math.isfinite(found[c])]
         self.refuse("it came out as infinite or not a number", *broken)
         self.values |= {name: value for name, value in found.items() if self._is_wanted(name)}
+
+    def show(self, kind: str, compute: Callable[[], Mapping[str, Array]]) -> None:
+        """Compute arrays for the report; what cannot be had costs a picture and no score.
+
+        Args:
+          kind: Of the unit that they are made of.
+          compute: Gives arrays by name; an OSError or ValueError leaves them out.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            self.shown.setdefault(kind, {}).update(compute())
 
     def refuse(self, reason: str, *columns: str) -> None:
         """Give a reason why columns are undefined, where they have none."""

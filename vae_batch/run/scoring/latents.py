@@ -13,6 +13,7 @@ from vae_batch.metrics import (
 from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE
 from vae_batch.models.sampling import standard_normals
 from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.shown import posterior_histograms, posterior_summary
 from vae_batch.run.scoring.stored import RowParts
 
 #: Images whose posteriors make the mixture; its cost grows with their square.
@@ -40,12 +41,15 @@ def add_latents(sheet: ScoreSheet, parts: RowParts) -> list[str]:
         return []
     warnings: list[str] = []
     logvar = stored["logvar"].astype(np.float64)
-    sheet.add(lambda: _usage(mean, logvar, warnings), *_USAGE)
+    sheet.add(lambda: _usage(sheet, mean, logvar, warnings), *_USAGE)
     first = slice(_MOST_IMAGES)
     seed, count = parts.spec.seed, len(mean[first])
     # The same draws as those whose reconstructions are scored.
     noise = standard_normals(seed, "posterior_noise", 0, count, mean.shape[1:])
     draws = mean[first] + np.exp(0.5 * logvar[first]) * noise
+    kl = sheet.shown.get("losses", {}).get("kl_per_dimension")
+    if kl is not None:
+        sheet.show("losses", lambda: posterior_histograms(draws, kl))
     sheet.add(lambda: _information(draws, mean[first], logvar[first], warnings), *_INFORMATION)
     sheet.add(
         lambda: {"aggregate_prior_kl": aggregate_moment_kl(mean, logvar).kl}, "aggregate_prior_kl"
@@ -56,8 +60,9 @@ def add_latents(sheet: ScoreSheet, parts: RowParts) -> list[str]:
     return warnings
 
 
-def _usage(mean: np.ndarray, logvar: np.ndarray, warnings: list[str]) -> Row:
+def _usage(sheet: ScoreSheet, mean: np.ndarray, logvar: np.ndarray, warnings: list[str]) -> Row:
     usage = latent_usage(mean, logvar)
+    sheet.show("losses", lambda: posterior_summary(mean, logvar, usage))
     collapsed = np.flatnonzero(usage.low_kl_shares >= COLLAPSED_SHARE)
     if usage.is_collapsed:
         warnings.append(

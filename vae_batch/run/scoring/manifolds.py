@@ -21,6 +21,7 @@ from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.defined import Row, ScoreSheet
 from vae_batch.run.scoring.samples import Rows, reference_features
+from vae_batch.run.scoring.shown import alike_samples
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import Store
 
@@ -59,6 +60,8 @@ def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedS
     same = features[: len(reference)]
     sheet.add(lambda: {"vendi_score": vendi_score(same)}, "vendi_score")
     sheet.add(lambda: _near_duplicates(same, reference), "near_duplicate_rate")
+    if sheet.wants("near_duplicate_rate"):
+        sheet.show("generated", lambda: alike_samples(features))
     return influences
 
 

@@ -13,6 +13,7 @@ from vae_batch.metrics import (
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.defined import Row, ScoreSheet
 from vae_batch.run.scoring.samples import reference_features
+from vae_batch.run.scoring.shown import nearest_training
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import Store
 
@@ -44,6 +45,7 @@ def add_memorisation(sheet: ScoreSheet, parts: RowParts) -> list[str]:
 
     def compute() -> Row:
         copies = TrainingNeighbours.from_activations(features, reference_features(store, training))
+        sheet.show("generated", lambda: nearest_training(parts, copies))
         held_out = _held_out(store, reference, training)
         return {
             "authentic_fraction": authentic_fraction(copies),

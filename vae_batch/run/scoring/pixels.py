@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vae_batch.metrics import trimmed_mean
 from vae_batch.metrics.images.diagnostics import SPECTRUM_SIDE
 from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.shown import mean_spectra
 from vae_batch.run.scoring.stored import Columns, RowParts
 
 Values = npt.NDArray[Any]
@@ -50,6 +51,7 @@ def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> list[str]:
         sheet.add(_ratio(metric, statistic, lack, drawn, real), metric)
         sheet.add(_baseline(f"{metric}_reference", statistic, lack, real), f"{metric}_reference")
     _add_sharpness_of_reconstructions(sheet, parts, real)
+    sheet.show("pictures", lambda: mean_spectra(drawn, real))
     sheet.add(lambda: {"duplicate_rate": _repeated(_joined(drawn, "digest"))}, "duplicate_rate")
     same = _joined(real, "digest")[: parts.spec.samples]
     sheet.add(lambda: {"duplicate_rate_reference": _repeated(same)}, "duplicate_rate_reference")

@@ -6,6 +6,7 @@ from vae_batch.metrics import MeanPsnr
 from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE
 from vae_batch.run.scoring.defined import Row, ScoreSheet
 from vae_batch.run.scoring.losses import mean_and_error
+from vae_batch.run.scoring.shown import worst_reconstructions
 from vae_batch.run.scoring.stored import RowParts
 
 _MEANS = ("mse", "mae", "ssim", "ms_ssim")
@@ -24,6 +25,8 @@ def add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
     for name in _MEANS:
         if name in stored:
             sheet.add(lambda name=name: mean_and_error(name, stored[name]), name)
+    if "mse" in stored:
+        sheet.show("losses", lambda: worst_reconstructions(parts, stored["mse"]))
     sheet.refuse(f"needs images of at least {WINDOW_SIDE} pixels a side", "ssim")
     sheet.refuse(f"needs images of at least {MULTISCALE_SIDE} pixels a side", "ms_ssim")
 

@@ -19,6 +19,7 @@ from vae_batch.storage import (
     DamagedFileError,
     Store,
     encode_reduction,
+    gather_receipts,
     write_with_receipt,
 )
 
@@ -41,6 +42,7 @@ def reduce_unit(store: Store, unit: Unit, splits: int) -> Damaged | None:
         return Damaged(damage.unit, damage.name)
     content = encode_reduction(moments, labels)
     write_with_receipt(store, unit, REDUCTION, content, rows=unit.samples)
+    gather_receipts(store, unit)
     return None
 
 

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from vae_batch import __version__
 from vae_batch.plan import Reading
 from vae_batch.run.plan import PlannedRow, RunPlan
+from vae_batch.run.scoring.batches import batch_warnings
 from vae_batch.run.scoring.defined import ScoreSheet, undefined_metrics
 from vae_batch.run.scoring.influences import write_influences
 from vae_batch.run.scoring.latents import add_latents
@@ -19,8 +20,9 @@ from vae_batch.run.scoring.memorisation import add_memorisation
 from vae_batch.run.scoring.pixels import add_pixel_diagnostics
 from vae_batch.run.scoring.reconstruction import add_reconstruction
 from vae_batch.run.scoring.samples import add_sample_scores
+from vae_batch.run.scoring.shown import write_shown
 from vae_batch.run.scoring.stored import Damaged, RowParts
-from vae_batch.storage import FLAGS_APART, DamagedFileError
+from vae_batch.storage import FLAGS_APART, DamagedFileError, gather_receipts, is_activations
 
 
 def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
@@ -28,12 +30,21 @@ def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
 
     Returns:
       A row of the score table, or what is damaged.
+
+    Raises:
+      OSError: A file could not be read or written.
     """
     try:
         with threadpool_limits(1):
-            return {**row_conditions(plan, row), "status": "scored", **_scores(plan, row)}
+            scores = _scores(plan, row)
+        for unit in row.units.values():
+            if unit.checkpoint is not None and not is_activations(unit):
+                gather_receipts(plan.stores.out, unit)
+        return {**row_conditions(plan, row), "status": "scored", **scores}
     except DamagedFileError as damage:
         return Damaged(damage.unit, damage.name)
+    except OSError:  # a full or distant store is no fault of the row's
+        raise
     except Exception as error:  # isolation: what no metric foresaw costs one row
         return failed_row(plan, row, f"it cannot be scored: {type(error).__name__}: {error}"[:600])
 
@@ -88,6 +99,7 @@ def _scores(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
         plan.spec,
         row.subject.reading,
         row.extractor.inception_score_reason,
+        plan.reference.sha256,
     )
     return scores_of(parts)
 
@@ -95,7 +107,8 @@ def _scores(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
 def scores_of(parts: RowParts) -> dict[str, Any]:
     """Every number that the stored files of a row give, with reasons for those they do not.
 
-    Writes the influence of each sample beside the activations, for paired differences.
+    Writes the influence of each sample beside the activations, for paired differences, and what
+    the report shows beside the numbers.
 
     Raises:
       DamagedFileError: A stored file differs from its receipt.
@@ -113,8 +126,10 @@ def scores_of(parts: RowParts) -> dict[str, Any]:
     warnings += near_duplicate_warnings(sheet)
     warnings += add_memorisation(sheet, parts)
     warnings += add_pixel_diagnostics(sheet, parts)
+    warnings += batch_warnings(parts)
     if influences:
         write_influences(parts.stores.out, parts.units["generated"], influences)
+    write_shown(parts, sheet.shown)
     found = {
         "model_format": description.format,
         "likelihood": description.likelihood,

@@ -36,6 +36,7 @@ class RowParts:
       spec: Settings of the run.
       reading: What was declared of the checkpoint.
       no_class_probabilities: Why the extractor has none, or None where it has.
+      reference_sha256: Of the reference images, whose worst reconstructions are shown.
     """
 
     stores: RunStores
@@ -43,6 +44,7 @@ class RowParts:
     spec: EvaluationSpec
     reading: Reading
     no_class_probabilities: str | None
+    reference_sha256: str = ""
 
     def store_of(self, kind: str) -> Store:
         """The store of a unit."""

@@ -35,7 +35,8 @@ def load_subject(recipe: Recipe, subject: Subject) -> Autoencoder:
     """
     spec, facts = recipe.spec, recipe.reference
     terms = LoadingTerms(subject.reading, spec.trust, int(spec.memory_cap * _GIB))
-    networks = load_networks(dict(subject.checkpoint.files), terms)
+    checkpoint = subject.checkpoint
+    networks = load_networks(dict(checkpoint.files), terms, checkpoint.sha256)
     pixels, labels = reference_rows(recipe, 0, min(_PROBE_IMAGES, facts.count))
     return assemble(
         networks,

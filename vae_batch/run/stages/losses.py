@@ -21,8 +21,9 @@ from vae_batch.models.image_range import bounds_of
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import CheckpointError, Reading, Shard
 from vae_batch.run.recipe import Recipe
-from vae_batch.run.stages.inputs import Arrays, Floats, reference_rows
+from vae_batch.run.stages.inputs import Arrays, Floats, Pixels, reference_rows
 from vae_batch.run.stages.observation import observed
+from vae_batch.run.stages.worst import worst_pictures
 
 #: Images whose side is shorter have no Laplacian.
 _SHARPNESS_SIDE = 3
@@ -34,6 +35,7 @@ def losses_of_checkpoint(
     """Losses (nats), reconstruction errors and posteriors of one shard.
 
     Columns that have no meaning are left out. A plain autoencoder is reconstructed from its code.
+    Where reconstruction metrics are asked for, `worst_pictures` are among the arrays.
     """
     missing, start, stop = vae.description.missing, shard.start, shard.stop
     columns: Arrays = {"index": np.arange(start, stop)}
@@ -50,15 +52,18 @@ def losses_of_checkpoint(
         return columns
     at_mean = vae.decode_with_scale(mean, labels)
     drawn = at_mean if logvar is None else vae.decode_with_scale(latents, labels)
-    return {
-        **columns,
-        **observed(vae, reading, drawn, images),
-        **observed(vae, reading, at_mean, images, "_at_mean"),
-        **_reconstruction_errors(vae, at_mean.images, images),
-    }
+    columns |= observed(vae, reading, drawn, images)
+    columns |= observed(vae, reading, at_mean, images, "_at_mean")
+    pictures = vae.to_pictures(at_mean.images)
+    errors = _reconstruction_errors(vae, at_mean.images, images, pictures)
+    if "reconstruction" in recipe.spec.metrics:
+        errors |= worst_pictures(errors["mse"], pictures, start)
+    return {**columns, **errors}
 
 
-def _reconstruction_errors(vae: Autoencoder, decoded: Floats, images: Floats) -> Arrays:
+def _reconstruction_errors(
+    vae: Autoencoder, decoded: Floats, images: Floats, pictures: Pixels
+) -> Arrays:
     """Errors of pixels scaled to 0..1, and sharpness of the picture as it would be saved."""
     low, high = bounds_of(vae.description.value_range)
     found = (vae.to_means(decoded).astype(np.float64) - low) / (high - low)
@@ -73,7 +78,6 @@ def _reconstruction_errors(vae: Autoencoder, decoded: Floats, images: Floats) ->
         errors["ssim"] = structural_similarity(found, wanted, 1.0)
     if side >= MULTISCALE_SIDE:
         errors["ms_ssim"] = multiscale_structural_similarity(found, wanted, 1.0)
-    pictures = vae.to_pictures(decoded)
     if min(pictures.shape[1:3]) >= _SHARPNESS_SIDE:
         errors["reconstruction_sharpness"] = sharpness(pictures)
     return errors

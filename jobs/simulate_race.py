@@ -1,0 +1,257 @@
+"""Replay races over the stored scores of a finished run, in many random orders of its samples.
+
+    python jobs/simulate_race.py results/ --metric elbo --metric fid --metric kid --repeats 200
+
+Answers what a race would have cost and whether it would have found what the full evaluation
+found: each repeat shuffles the sample indices, which all checkpoints share, and races over
+growing prefixes of that order. The winner of the full evaluation and the group that cannot be
+told from it do not depend on the order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from vae_batch.metrics import (
+    METRICS,
+    CorrectedFrechetDistance,
+    FrechetReference,
+    KernelReference,
+    PairedScore,
+    Race,
+    bias_dominated,
+    frechet_influence,
+    kernel_influence,
+    level_with_best,
+    race_counts,
+)
+from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
+from vae_batch.run.scoring.losses import losses_per_image
+from vae_batch.run.scoring.samples import reference_features
+
+Indices = npt.NDArray[np.intp]
+
+#: Share of a Fréchet distance's bias correction that it may be off by, as in its interval.
+_BIAS_SHARE = 0.04
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score over some indices, and by how much its value may be off beside its error."""
+
+    score: PairedScore
+    bias_bound: float = 0.0
+
+
+@dataclass(frozen=True)
+class Field:
+    """The checkpoints of one race: how many indices each has, and its score over some of them."""
+
+    count: int
+    scores: dict[str, Callable[[Indices], Measured]]
+
+
+@dataclass(frozen=True)
+class RaceCost:
+    """What one race found and spent.
+
+    Attributes:
+        leader: best survivor at the end.
+        found_winner: whether that is the full evaluation's best.
+        found_level: whether it is that, or cannot be told from it by the full evaluation.
+        kept_winner: whether the full evaluation's best was still in the race at the end.
+        survivors: checkpoints left at the end.
+        images: scored, over all checkpoints.
+        share: of the images of the full evaluation.
+    """
+
+    leader: str
+    found_winner: bool
+    found_level: bool
+    kept_winner: bool
+    survivors: int
+    images: int
+    share: float
+
+
+def field_of(metric: str, rows: Sequence[ScoredRow]) -> Field:
+    """Scores of the rows of one extractor by some of their samples."""
+    if metric == "elbo":
+        return _losses(rows)
+    reference = rows[0].parts.units["reference"]
+    real = reference_features(rows[0].parts.stores.reference, reference)
+    of_indices = _frechet(real) if metric == "fid" else _kernel(real)
+    features = {
+        str(row.fields["checkpoint"]): row.parts.columns("generated", ["features"])["features"]
+        for row in rows
+    }
+    count = min(len(found) for found in features.values())
+    return Field(
+        count, {name: functools.partial(of_indices, found) for name, found in features.items()}
+    )
+
+
+def _losses(rows: Sequence[ScoredRow]) -> Field:
+    values = {
+        str(row.fields["checkpoint"]): losses_per_image(row.parts, row.parts.description())["elbo"]
+        for row in rows
+    }
+
+    def measured(found: npt.NDArray[Any], chosen: Indices) -> Measured:
+        return Measured(PairedScore.from_values(found[chosen]))
+
+    count = min(len(found) for found in values.values())
+    return Field(
+        count, {name: functools.partial(measured, found) for name, found in values.items()}
+    )
+
+
+def _frechet(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], Measured]:
+    prepared = FrechetReference.from_activations(real)
+
+    def measured(features: npt.NDArray[Any], chosen: Indices) -> Measured:
+        drawn = features[chosen]
+        corrected = CorrectedFrechetDistance.from_activations(drawn, prepared)
+        score = PairedScore(corrected.value, frechet_influence(drawn, prepared))
+        return Measured(score, _BIAS_SHARE * abs(corrected.plug_in - corrected.value))
+
+    return measured
+
+
+def _kernel(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], Measured]:
+    prepared = KernelReference.from_activations(real)
+
+    def measured(features: npt.NDArray[Any], chosen: Indices) -> Measured:
+        found = kernel_influence(features[chosen], prepared)
+        return Measured(PairedScore(found.distance.value, found.influence))
+
+    return measured
+
+
+def simulate(
+    field: Field, better: str, counts: Sequence[int], alpha: float, repeats: int, seed: int
+) -> list[RaceCost]:
+    """Race in ``repeats`` random orders of the indices; the last count must be all of them."""
+    everything = np.arange(field.count)
+    # A score of all indices is the same in every order.
+    full = {name: score(everything) for name, score in field.scores.items()}
+    truth = level_with_best({n: found.score for n, found in full.items()}, better, alpha)
+    costs = []
+    for repeat in range(repeats):
+        order = np.random.default_rng([seed, repeat]).permutation(field.count)
+        race = Race(field.scores, better, len(counts), alpha)
+        found: dict[str, Measured] = full
+        for n in counts:
+            if n < field.count:
+                found = {name: field.scores[name](order[:n]) for name in race.survivors}
+            else:
+                found = full
+            scores = {name: measured.score for name, measured in found.items()}
+            race.look(scores, {name: measured.bias_bound for name, measured in found.items()})
+        leader = race.result(scores).best
+        images = sum(left.count for left in race.eliminated.values())
+        images += counts[-1] * len(race.survivors)
+        costs.append(
+            RaceCost(
+                leader,
+                leader == truth.best,
+                leader in truth.members,
+                truth.best in race.survivors,
+                len(race.survivors),
+                images,
+                images / (field.count * len(field.scores)),
+            )
+        )
+    return costs
+
+
+def first_count(metric: str, rows: Sequence[ScoredRow], wanted: int) -> int:
+    """Samples of the first look: below 4.88 a feature dimension a Fréchet distance says nothing."""
+    dimension = int(rows[0].fields["feature_dim"] or 0)
+    while metric == "fid" and bias_dominated(wanted, wanted, dimension):
+        wanted *= 2
+    return wanted
+
+
+def summary(metric: str, counts: Sequence[int], costs: Sequence[RaceCost]) -> dict[str, Any]:
+    """One line of the table."""
+    shares = sorted(cost.share for cost in costs)
+    return {
+        "metric": metric,
+        "looks": list(counts),
+        "repeats": len(costs),
+        "found_winner": statistics.mean(cost.found_winner for cost in costs),
+        "found_level": statistics.mean(cost.found_level for cost in costs),
+        "kept_winner": statistics.mean(cost.kept_winner for cost in costs),
+        "survivors_median": statistics.median(cost.survivors for cost in costs),
+        "share_low": shares[0],
+        "share_5": shares[int(0.05 * (len(shares) - 1))],
+        "share_median": statistics.median(shares),
+        "share_95": shares[int(0.95 * (len(shares) - 1))],
+        "share_high": shares[-1],
+    }
+
+
+def main() -> None:
+    """Race, print the table, and write JSON where asked."""
+    options = _options()
+    record = open_record(options.out)
+    rows = scored_rows(options.out, record)
+    extractor = options.extractor or rows[0].fields["extractor"]
+    chosen = [row for row in rows if row.fields["extractor"] == extractor]
+    lines, races = [], {}
+    for metric in options.metric:
+        began = time.monotonic()
+        with threadpool_limits(1):
+            field = field_of(metric, chosen)
+            first = first_count(metric, chosen, options.first)
+            counts = race_counts(first, options.growth, field.count)
+            better = METRICS["fid_corrected" if metric == "fid" else metric].direction
+            costs = simulate(field, better, counts, options.alpha, options.repeats, options.seed)
+        lines.append(summary(metric, counts, costs))
+        races[metric] = [asdict(cost) for cost in costs]
+        print(_text(lines[-1], len(chosen), time.monotonic() - began), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"summary": lines, "races": races}, indent=1))
+
+
+def _text(line: dict[str, Any], checkpoints: int, seconds: float) -> str:
+    return (
+        f"{line['metric']}: {checkpoints} checkpoints, looks at {line['looks']}, "
+        f"{line['repeats']} races: winner {line['found_winner']:.1%}, winner or level with it "
+        f"{line['found_level']:.1%}, winner kept {line['kept_winner']:.1%}; images spent "
+        f"{line['share_median']:.1%} (5 % to 95 %: {line['share_5']:.1%} to "
+        f"{line['share_95']:.1%}); {line['survivors_median']:g} survivors; {seconds:.0f} s"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", help="output folder of a finished run")
+    parser.add_argument("--metric", action="append", choices=["elbo", "fid", "kid"])
+    parser.add_argument("--extractor", help="its name in the score table; default the first")
+    parser.add_argument("--first", type=int, default=512, help="samples at the first look")
+    parser.add_argument("--growth", type=float, default=2.0, help="factor from look to look")
+    parser.add_argument("--alpha", type=float, default=0.05)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="also write every race to this file")
+    options = parser.parse_args()
+    options.metric = options.metric or ["elbo", "fid", "kid"]
+    return options
+
+
+if __name__ == "__main__":
+    main()

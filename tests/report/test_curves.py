@@ -1,0 +1,165 @@
+"""What curves are made of: lines, bands, gaps, scales and labels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from report.examples import failed_row, score_row, score_table
+
+from vae_batch.report.curve_scales import logarithmic_steps, logarithmic_values
+from vae_batch.report.curves import Curve, read_curves, runs_of
+from vae_batch.report.score_rows import read_rows
+
+
+def curve_of(scores: pd.DataFrame, column: str) -> Curve:
+    return next(curve for curve in read_curves(scores) if curve.metric.column == column)
+
+
+def test_failed_steps_break_the_line_and_are_marked(run_scores: pd.DataFrame) -> None:
+    curve = curve_of(run_scores, "fid")
+    (line,) = curve.series
+    np.testing.assert_array_equal(line.x, [1, 2, 3])
+    np.testing.assert_array_equal(line.y, [30, math.nan, 20])
+    assert line.checkpoints == ("runs/a/step-1", None, "runs/a/step-3")
+    assert curve.failed == (2.0,)
+
+
+def test_a_failure_breaks_the_line_of_its_own_run_alone() -> None:
+    scores = score_table(
+        *(score_row(f"r/{run}/s{step}", step) for run in "ab" for step in (1, 3)),
+        failed_row("r/a/s2", 2, "no"),
+    )
+    curve = curve_of(scores, "elbo")
+    assert {line.run: list(line.x) for line in curve.series} == {"r/a": [1, 2, 3], "r/b": [1, 3]}
+    assert curve.failed == (2.0,)
+
+
+def test_the_band_is_196_standard_errors_where_they_are_recorded(run_scores: pd.DataFrame) -> None:
+    (line,) = curve_of(run_scores, "elbo").series
+    np.testing.assert_array_equal(line.standard_error, [0.6, math.nan, 0.6])
+    np.testing.assert_allclose(line.low, [-110 - 1.176, math.nan, -100 - 1.176])
+    np.testing.assert_allclose(line.high, [-110 + 1.176, math.nan, -100 + 1.176])
+    (line,) = curve_of(run_scores, "fid").series
+    assert np.isnan(line.standard_error).all()
+    assert np.isnan(line.low).all()
+
+
+def test_the_band_of_a_biased_score_is_that_of_its_corrected_value() -> None:
+    rows = [
+        score_row("a", 1, fid=30.0, fid_corrected=28.0, fid_low=27.0, fid_high=29.5),
+        score_row("b", 2, fid=20.0, fid_corrected=18.0, fid_corrected_se=0.5),
+        score_row("c", 3, fid=10.0, fid_corrected=None, fid_low=None),
+    ]
+    (line,) = curve_of(score_table(*rows), "fid").series
+    np.testing.assert_array_equal(line.corrected, [28, 18, math.nan])
+    # The second has a standard error alone: 18 -+ 1.96 * 0.5.
+    np.testing.assert_allclose(line.low, [27, 17.02, math.nan])
+    np.testing.assert_allclose(line.high, [29.5, 18.98, math.nan])
+
+
+def test_one_line_an_extractor_and_one_for_what_does_not_depend_on_it() -> None:
+    scores = score_table(
+        *(
+            score_row(f"s{step}", step, extractor=name, fid=float(step + len(name)))
+            for step in (1, 2)
+            for name in ("inception-2015", "digits-cnn")
+        )
+    )
+    labels = [line.label for line in curve_of(scores, "fid").series]
+    assert labels == ["inception-2015 · n = 10,000", "digits-cnn · n = 10,000"]
+    assert [line.label for line in curve_of(scores, "elbo").series] == ["test images"]
+    assert len(curve_of(scores, "inception_score").series) == 2  # equal by chance: still two
+
+
+def test_likelihoods_that_differ_by_extractor_stay_apart() -> None:
+    rows = [score_row("a", 1, extractor=name, elbo=value) for name, value in (("x", 1), ("y", 2))]
+    assert len(curve_of(score_table(*rows), "elbo").series) == 2
+
+
+def test_other_conditions_and_other_runs_are_other_lines() -> None:
+    by_seed = score_table(*(score_row("a", 1, seed=s, fid=float(s)) for s in (0, 1)))
+    labels = [line.label for line in curve_of(by_seed, "fid").series]
+    assert [label.rpartition(" · ")[2] for label in labels] == ["seed 0", "seed 1"]
+    by_run = score_table(*(score_row(f"runs/{r}/x", 1, fid=float(i)) for i, r in enumerate("ab")))
+    labels = [line.label for line in curve_of(by_run, "fid").series]
+    assert [label.partition(" · ")[0] for label in labels] == ["runs/a", "runs/b"]
+    labels = [line.label for line in curve_of(by_run, "elbo").series]
+    assert labels == ["test images · runs/a", "test images · runs/b"]  # equal, yet two runs
+
+
+@pytest.mark.parametrize(
+    ("labels", "runs"),
+    [
+        ({"r/a/s1": 1, "r/a/s2": 2}, ["", ""]),
+        ({"r/epoch-1/vae": 1, "r/epoch-2/vae": 2}, ["", ""]),  # folders of one run's epochs
+        ({"r/1/vae": 5, "r/2/vae": 5}, ["r/1", "r/2"]),  # two runs, since they share a step
+        ({"r/plain/s1": 1, "r/small/s2": 2}, ["r/plain", "r/small"]),
+        ({"a": None, "b": None}, ["", ""]),
+    ],
+)
+def test_a_run_is_a_folder_unless_only_digits_differ(
+    labels: dict[str, int | None], runs: list[str]
+) -> None:
+    rows = read_rows(score_table(*(score_row(label, step) for label, step in labels.items())))
+    assert [*runs_of(rows).values()] == runs
+
+
+def test_checkpoints_that_share_a_run_and_a_step_are_all_drawn() -> None:
+    (line,) = curve_of(score_table(score_row("r/a", 1), score_row("r/b", 1)), "elbo").series
+    assert line.checkpoints == ("r/a", "r/b")
+    np.testing.assert_array_equal(line.x, [1, 1])
+
+
+def test_without_steps_the_order_of_rows_is_the_axis() -> None:
+    scores = score_table(score_row("r/z", None), score_row("r/a", None), score_row("r/m", 5))
+    curve = curve_of(scores, "fid")
+    assert curve.axis.names == ["z", "a", "m"]
+    np.testing.assert_array_equal(curve.series[0].x, [0, 1, 2])
+    assert not logarithmic_steps(curve.axis)
+
+
+@pytest.mark.parametrize(
+    ("steps", "logarithmic"),
+    [
+        ([1, 2, 4, 8, 16, 32], True),
+        ([2, 8, 32, 128], True),
+        ([*range(1, 51)], False),
+        ([0, 2, 4, 8, 16, 32], False),  # zero has no logarithm
+        ([1, 100], False),
+    ],
+)
+def test_steps_like_powers_have_a_logarithmic_axis(steps: list[int], logarithmic: bool) -> None:
+    scores = score_table(*(score_row(f"s{step}", step) for step in steps))
+    assert logarithmic_steps(curve_of(scores, "elbo").axis) is logarithmic
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "logarithmic"),
+    [
+        ("fid", [400.0, 90.0, 10.0], True),
+        ("fid", [400.0, 90.0, 30.0], False),
+        ("fid", [400.0, 90.0, 0.0], False),
+        ("fid", [400.0, 90.0, -1.0], False),
+        ("fid", [400.0, math.inf, 10.0], True),
+        ("fid", [None, None, None], False),
+        ("elbo", [400.0, 90.0, 10.0], False),  # higher is better: its best are far apart
+    ],
+)
+def test_wide_ranges_that_are_better_lower_are_logarithmic(
+    column: str, values: list[float | None], logarithmic: bool
+) -> None:
+    rows = [
+        score_row(f"s{i}", i, **{column: v, f"{column}_se": None}) for i, v in enumerate(values)
+    ]
+    assert logarithmic_values(curve_of(score_table(*rows), column)) is logarithmic
+
+
+def test_further_metrics_are_asked_for_by_name() -> None:
+    scores = score_table(score_row("a", 1, kid=0.5, kid_se=0.1, mse=0.2))
+    assert "kid" not in {curve.metric.column for curve in read_curves(scores)}
+    columns = [curve.metric.column for curve in read_curves(scores, ("kid", "no such metric"))]
+    assert "kid" in columns
+    assert "mse" not in columns

@@ -1,0 +1,211 @@
+"""The page of a real run in headless Chromium: it works, says what it shows, and asks for nothing.
+
+The run is small: three toy checkpoints and one broken file, scored in this process.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report.browser import DESKTOP, PHONE, OpenPage, headless_browser, opened
+from serial_runs import score, settings_of
+
+from vae_batch.metrics import METRICS
+from vae_batch.plan import make_spec
+from vae_batch.report.finished_run import FinishedRun
+from vae_batch.report.page import render_page
+from vae_batch.run.comparing import compare_run
+from vae_batch.run.selecting import select_best
+from vae_batch.storage import Store, read_comparisons, read_scores
+
+pytestmark = pytest.mark.slow  # a run of its own, and a browser
+
+
+@pytest.fixture(scope="module")
+def out(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with scores, comparisons, pictures and a page."""
+    folder = tmp_path_factory.mktemp("browser")
+    shutil.copytree(toy_folder / "runs", folder / "runs")
+    (folder / "runs/step-0004.keras").write_text("no model at all")
+    shutil.copy(toy_folder / "classifier.keras", folder / "twin.keras")
+    out = folder / "out"
+    settings = settings_of(
+        [str(folder / "runs")],
+        toy_folder / "classifier.keras",
+        out,
+        extractors=[str(toy_folder / "classifier.keras"), str(folder / "twin.keras")],
+        training="train",
+        training_samples=100,
+        metrics="losses,latents,reconstruction,fid,kid,diagnostics,memorisation",
+    )
+    score(settings)
+    selection = select_best(compare_run(str(out)), make_spec(settings))
+    run = replace(FinishedRun.open(str(out)), selection=selection)
+    galleries = {label: found for label in run.checkpoints if (found := run.gallery(label))}
+    page = render_page(run.scores, galleries, run.record.identity, run.comparisons, selection)
+    (out / "report.html").write_text(page)
+    return out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with headless_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any, out: Path) -> Iterator[OpenPage]:
+    with opened(browser, out / "report.html") as found:
+        yield found
+
+
+def test_it_opens_without_complaint_and_says_what_failed(page: OpenPage) -> None:
+    assert page.page.title() == "VAE checkpoints: 4 evaluated"
+    assert "step-0004" in page.texts(".notices > .failed")[0]
+    assert page.page.locator(".curves .chart").count() >= 5
+
+
+def test_headings_sort_and_failures_stay_last(page: OpenPage, out: Path) -> None:
+    heading = page.page.locator("table.scores").first.locator("th[data-key$='-elbo'] button")
+    cells = page.page.locator("table.scores").first.locator("tbody tr")
+    elbos = sorted(read_scores(Store.open(str(out)))["elbo"].dropna().unique())
+    for expected, order in ((elbos, "ascending"), (elbos[::-1], "descending")):
+        heading.click()
+        assert heading.locator("..").get_attribute("aria-sort") == order
+        shown = cells.evaluate_all(
+            "rows => rows.map(row => row.querySelector('[data-key$=\"-elbo\"]')?.dataset.sort)"
+        )
+        assert [float(value) for value in shown[:3]] == expected
+        assert shown[3] is None
+
+
+def test_words_filter_rows_and_extractors_and_the_count_is_announced(page: OpenPage) -> None:
+    rows = "table.scores >> nth=0 >> tbody tr"
+    status = page.page.locator("#rows")
+    assert status.get_attribute("role") == "status"
+    assert status.inner_text() == "4 of 4 checkpoints"
+    page.page.fill("#filter", "failed")
+    assert status.inner_text() == "1 of 4 checkpoints"
+    assert "step-0004" in page.texts(rows)[0]
+    page.page.fill("#filter", "STEP-000")
+    assert len(page.texts(rows)) == 4
+    groups = "table.scores >> nth=0 >> th[scope='colgroup']"
+    assert len(page.texts(groups)) == 3
+    twin = page.texts(groups)[-1]
+    page.page.fill("#filter", "twin 0001")
+    assert page.texts(groups) == ["without an extractor", twin]
+    assert status.inner_text() == "1 of 4 checkpoints"
+
+
+def test_two_checkpoints_stand_side_by_side_with_their_paired_difference(
+    page: OpenPage, out: Path
+) -> None:
+    rows = [row for row in read_comparisons(Store.open(str(out))) if row["metric"] == "elbo"]
+    best = next(row for row in rows if row["is_best"])
+    other = next(row for row in rows if not row["is_best"])
+    names = {row["checkpoint"]: row["checkpoint"].rpartition("/")[2] for row in rows}
+    for picked, sign in (((best, other), 1), ((other, best), -1)):
+        page.page.select_option("#pick-a", label=names[picked[0]["checkpoint"]])
+        page.page.select_option("#pick-b", label=names[picked[1]["checkpoint"]])
+        line = page.page.locator("#numbers tr", has=page.page.locator("th", has_text="ELBO")).first
+        shown = line.locator("td").nth(2).locator(".number").inner_text()
+        said = float(shown.replace("\N{MINUS SIGN}", "-"))
+        assert said == pytest.approx(sign * other["from_best"], rel=1e-3)
+    pairs = page.page.locator("#panels .pair")
+    assert pairs.count() >= 8
+    assert pairs.first.locator("figure").count() == 2
+    page.page.select_option("#pick-b", label="step-0004.keras (failed)")
+    assert "failed" in page.texts("#panels .absent")[0]
+
+
+def test_one_checkpoint_is_picked_by_keyboard_and_by_link(page: OpenPage) -> None:
+    page.page.focus("#pick-a")
+    page.page.keyboard.press("Home")
+    assert page.page.locator("#picked").inner_text() == "step-0001"
+    page.page.locator("#pick-next").press("Enter")
+    assert page.page.locator("#picked").inner_text() == "step-0002"
+    page.page.locator("table.scores >> nth=0 >> a", has_text="step-0003").click()
+    assert page.page.locator("#picked").inner_text() == "step-0003.keras"
+    assert page.page.url.endswith("#checkpoint-3")
+    pictures = page.page.locator("#panels img")
+    assert pictures.count() >= 5
+    widths = pictures.evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert all(width > 0 for width in widths)
+
+
+def test_every_number_of_a_table_says_what_it_is(page: OpenPage) -> None:
+    select = page.page.get_by_label("Show", exact=True)
+    for table in range(select.locator("option").count()):
+        select.select_option(index=table)
+        shown = page.page.locator("table.scores").nth(table)
+        for cell in shown.locator("tbody tr").first.locator("td[data-stop]").all():
+            cell.hover()
+            metric = METRICS[cell.get_attribute("data-key").partition("-")[2]]
+            words = page.tooltip()
+            assert metric.definition in words
+            assert metric.title in words
+            assert (metric.unit or "no unit") in words
+
+
+def test_charts_and_rankings_answer_a_pointer(page: OpenPage) -> None:
+    for place in (".curves .chart >> nth=0 >> .hit >> nth=1", ".plane .hit", "#panels .kl .hit"):
+        page.page.locator(place).first.hover(force=True)
+        assert page.tooltip()
+    assert "nats" in page.tooltip()
+    page.page.locator("table.ranking td[data-metric]").first.hover()
+    assert "95 % interval" in page.tooltip()
+
+
+def test_the_keyboard_reaches_every_number(page: OpenPage) -> None:
+    keys = page.page.keyboard
+    page.page.locator("#filter").focus()
+    keys.press("Tab")  # the scrolled region
+    keys.press("Tab")  # the table, one stop
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight"):
+        keys.press(key)
+    focused = page.page.evaluate("document.activeElement.dataset.key")
+    assert "-" in focused
+    assert METRICS[focused.partition("-")[2]].definition in page.tooltip()
+    assert (
+        page.page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "tooltip"
+    )
+    keys.press("Escape")
+    assert page.tooltip() == ""
+
+
+def test_a_finger_reaches_a_number(browser: Any, out: Path) -> None:
+    with opened(browser, out / "report.html", PHONE, has_touch=True, is_mobile=True) as page:
+        page.page.locator("table.ranking td[data-metric]").first.tap()
+        assert "95 % interval" in page.tooltip()
+        page.page.locator("h1").tap()
+        assert page.tooltip() == ""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_barrier_is_found_and_nothing_is_cut_off(
+    browser: Any, out: Path, size: tuple[int, int], scheme: str
+) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="needs the extra test"
+    )
+    with opened(browser, out / "report.html", size, scheme) as page:
+        page.page.select_option("#pick-b", index=1)
+        page.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        found = axe.Axe().run(page.page).response["violations"]
+        grave = [each for each in found if each["impact"] in ("serious", "critical")]
+        told = [(each["id"], [node["target"] for node in each["nodes"]][:5]) for each in grave]
+        assert told == []
+
+
+def test_without_script_everything_is_there(browser: Any, out: Path) -> None:
+    with opened(browser, out / "report.html", java_script_enabled=False) as page:
+        assert len(page.texts("details.checkpoint > summary")) == 4
+        assert len(page.texts("table.scores >> nth=0 >> tbody tr")) == 4
+        assert not page.page.locator("#picker").is_visible()

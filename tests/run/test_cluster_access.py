@@ -1,0 +1,74 @@
+"""Who may enter which cluster, and what is said to who may not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ray_head import free_ports
+from ray_nodes import ROOT, ray_nodes
+
+LOCAL = """
+from vae_batch.evaluation import make_executor
+from vae_batch.plan import make_spec
+with make_executor(make_spec({"checkpoints": ["none"], "reference": "digits"})) as executor:
+    from ray._raylet import get_authentication_mode
+    print(get_authentication_mode().name, executor.submit(divmod, 7, 2).result())
+"""
+
+JOIN = """
+import sys
+from vae_batch.plan import InputError
+from vae_batch.run.on_ray.cluster import connect
+try:
+    connect(sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+
+
+def says(code: str, home: Path, *arguments: str, **variables: str) -> str:
+    """What a new process prints that has no settings of Ray but these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**kept, "PYTHONPATH": str(ROOT), "HOME": str(home), **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_local_cluster_asks_for_a_token_that_only_its_user_can_read(tmp_path: Path) -> None:
+    assert says(LOCAL, tmp_path) == "TOKEN (3, 1)\n"
+    token = tmp_path / ".ray/auth_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert says(LOCAL, tmp_path, RAY_AUTH_MODE="disabled") == "DISABLED (3, 1)\n"
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_is_told_from_none(tmp_path: Path) -> None:
+    with ray_nodes() as nodes:
+        nodes.add("head", num_cpus=0)
+        cluster = f"the Ray cluster at {nodes.address}"
+        said = says(JOIN, tmp_path, nodes.address)
+        assert said.startswith(f"{cluster} is there but does not let this process in; it asks for")
+        assert "export RAY_AUTH_MODE=token" in said
+        said = says(JOIN, tmp_path, nodes.address, RAY_AUTH_MODE="token")
+        assert said.startswith(f"{cluster} does not let this process in, although RAY_AUTH_MODE")
+        wrong = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}
+        said = says(JOIN, tmp_path, nodes.address, **wrong)
+        assert said.startswith(f"{cluster} does not let this process in, although RAY_AUTH_MODE")
+        assert "f" * 64 not in said
+        right = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+        assert says(JOIN, tmp_path, nodes.address, **right) == ""
+    (port,) = free_ports(1)
+    said = says(JOIN, tmp_path, f"127.0.0.1:{port}")
+    assert said.startswith(f"no Ray cluster answers at 127.0.0.1:{port}: ")

@@ -1,0 +1,155 @@
+"""Whole runs on an object store that fails: the same bits in the end, or a sentence in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_s3 import FaultyS3, local_s3, make_bucket, start
+from serial_runs import score, settings_of
+from typer.testing import CliRunner
+
+from vae_batch.cli import app
+from vae_batch.plan import InputError, make_spec
+from vae_batch.run.driver import RunSummary, prepare, run
+from vae_batch.run.executor import SerialExecutor
+from vae_batch.run.progress import Silent
+from vae_batch.run.verifying import verify_output
+from vae_batch.storage import Store, read_score_rows, upsert_scores
+from vae_batch.storage.retry import Retries
+
+#: Of all requests, a quarter meets one of these.
+RATES = {
+    "500": 0.03, "503": 0.03, "reset": 0.03, "lost": 0.02, "truncated": 0.03, "short": 0.04,
+    "missing": 0.03, "stale": 0.04, "hang": 0.005,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(toy_folder: Path) -> Iterator[str]:
+    pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
+    with local_s3() as address:
+        filesystem = make_bucket(address, "runs")
+        for path in toy_folder.rglob("*.keras"):
+            name = path.relative_to(toy_folder).as_posix()
+            with filesystem.open_output_stream(f"runs/{name}") as stream:
+                stream.write(path.read_bytes())
+        yield address
+
+
+@pytest.fixture
+def faulty(server: str, request: pytest.FixtureRequest) -> Iterator[FaultyS3]:
+    """Spoils nothing yet."""
+    proxy = start(server, seed=3)
+    yield proxy
+    proxy.stop()
+
+
+def settings(faulty: FaultyS3, name: str) -> dict[str, Any]:
+    return {
+        **settings_of([faulty.uri("runs/runs/step-0001")], Path("x"), Path("x")),
+        "extractors": [faulty.uri("runs/classifier.keras")],
+        "out": faulty.uri(f"runs/out/{name}"),
+    }
+
+
+def numbers(summary: RunSummary) -> list[dict[str, Any]]:
+    """Rows without times and places; a fingerprint holds the checkpoint's path."""
+    places = ("scored_at", "checkpoint", "fingerprint")
+    return [{k: v for k, v in row.items() if k not in places} for row in summary.rows]
+
+
+@pytest.fixture(scope="module")
+def local(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The numbers of the same run on local files."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    checkpoints = [str(toy_folder / "runs/step-0001")]
+    return numbers(score(settings_of(checkpoints, toy_folder / "classifier.keras", out)))
+
+
+@pytest.mark.slow
+def test_a_run_through_all_faults_has_the_bits_of_a_local_one(
+    faulty: FaultyS3, local: list[dict[str, Any]]
+) -> None:
+    faulty.set_rates(RATES)
+    summary = score(settings(faulty, "all"))
+    assert numbers(summary) == local
+    assert set(faulty.counts) >= {"500", "503", "reset", "lost", "short", "missing"}
+    assert faulty.counts.total() > 30
+    assert summary.shards_computed == summary.shards_total
+    faulty.set_rates({})
+    assert verify_output(settings(faulty, "all")["out"]).bad == ()
+    assert score(settings(faulty, "all")).shards_computed == 0
+
+
+def test_a_refused_permission_ends_with_a_sentence_at_once(faulty: FaultyS3) -> None:
+    faulty.set_rates({"403": 1.0})
+    chosen = settings(faulty, "refused")
+    began = time.monotonic()
+    result = CliRunner().invoke(
+        app,
+        ["score", "digits", "--reference", "digits", "--out", chosen["out"], "--workers", "0"],
+    )
+    assert time.monotonic() - began < 30
+    assert result.exit_code == 2
+    assert "ACCESS_DENIED" in result.stderr
+    assert "check the credentials" in result.stderr
+    assert "Traceback" not in result.output
+    with pytest.raises(InputError, match=r"classifier.keras.*ACCESS_DENIED"):
+        prepare(make_spec(chosen | {"out": "unused"}), Silent())
+
+
+class Breaking(SerialExecutor):
+    """The store breaks after the third shard."""
+
+    def __init__(self, faulty: FaultyS3, rates: dict[str, float]) -> None:
+        self._faulty, self._rates = faulty, rates
+
+    def run_shards(self, tasks: Any, recipe: Any) -> Iterator[Any]:
+        for number, outcome in enumerate(super().run_shards(tasks, recipe), 1):
+            if number == 3:
+                self._faulty.set_rates(self._rates)
+            yield outcome
+
+
+@pytest.mark.parametrize("fault", ["403", "503"])
+def test_a_store_that_breaks_in_the_middle_loses_nothing(
+    faulty: FaultyS3, local: list[dict[str, Any]], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae_batch.storage.retry.RETRIES", Retries(2, 0.01, 0.01))
+    chosen = settings(faulty, f"broken-{fault}")
+    plan = prepare(make_spec(chosen), Silent())
+    with pytest.raises(InputError, match=r"ACCESS_DENIED|failed 2 times.*HTTP status 503"):
+        run(plan, Breaking(faulty, {fault: 1.0}), Silent())
+    faulty.set_rates({})
+    summary = score(chosen)
+    assert summary.shards_before >= 2
+    assert summary.shards_computed == summary.shards_total - summary.shards_before
+    assert numbers(summary) == local
+
+
+def test_a_table_that_seems_missing_keeps_its_rows(faulty: FaultyS3) -> None:
+    """A row is written by reading the table first: a 404 taken at its word would empty it."""
+    store = Store.open(faulty.uri("runs/table"))
+    row = {"checkpoint": "a", "extractor": "x", "step": 1, "status": "scored"}
+    upsert_scores(store, [row])
+    faulty.spoil("missing", 2, ("HEAD", "GET"))
+    upsert_scores(store, [{**row, "checkpoint": "b"}])
+    assert faulty.counts["missing"] == 2
+    assert [row["checkpoint"] for row in read_score_rows(store)] == ["a", "b"]
+
+
+def test_the_same_seed_spoils_the_same_requests(server: str) -> None:
+    spoilt = []
+    for seed in (1, 1, 2):
+        proxy = start(server, seed, {"500": 0.2, "short": 0.2})
+        calls = [("GET", f"/runs/a/{n % 7}") for n in range(100)]
+        spoilt.append([proxy.next_fault(*call) for call in calls])
+        # A listing has no body of an object to be short.
+        assert {proxy.next_fault("GET", "/runs?list-type=2") for _ in range(50)} <= {"", "500"}
+        proxy.stop()
+    assert spoilt[0] == spoilt[1] != spoilt[2]
+    assert 8 <= spoilt[0].count("500") <= 35

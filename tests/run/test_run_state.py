@@ -1,0 +1,153 @@
+"""Whether a run is at work in a folder, as its files tell it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planned_rows import new_tally, planned_row
+from serial_runs import score
+from toy_models import save_classifier, save_pair
+
+from vae_batch.plan import InputError
+from vae_batch.run.lease import LEASE_FILE, Holder, holder_of
+from vae_batch.run.progress_file import PROGRESS_FILE, write_progress
+from vae_batch.run.run_state import RunState, run_state
+from vae_batch.storage import Store
+from vae_batch.storage.checked_json import encode_checked
+
+_HOUR = 3600.0
+_NOBODY = 2**22 + 1  # beyond the largest process number of Linux
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Settings of a run that has scored one checkpoint."""
+    folder = tmp_path_factory.mktemp("state")
+    save_pair(folder / "runs/step-0001", seed=1)
+    save_classifier(folder / "classifier.keras")
+    settings = {
+        "checkpoints": [str(folder / "runs")],
+        "reference": "digits",
+        "reference_samples": 20,
+        "extractors": [str(folder / "classifier.keras")],
+        "samples": 32,
+        "batch_size": 16,
+        "splits": 2,
+        "workers": 0,
+        "metrics": "losses,fid",
+        "out": str(folder / "out"),
+    }
+    score(settings)
+    return settings
+
+
+@pytest.fixture
+def store(finished: dict[str, Any]) -> Any:
+    """The finished run's folder; the lease and the progress of a test are taken away."""
+    store = Store.open(finished["out"])
+    yield store
+    for name in (LEASE_FILE, PROGRESS_FILE):
+        store.delete(name)
+
+
+def hold(store: Store, age: float = 0.0, **changed: Any) -> Holder:
+    """A lease whose last heartbeat is so many seconds old."""
+    now = time.time()
+    values = {
+        "token": "t",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "user": "ann",
+        "run": "nightly",
+        "since": "2020-01-01T00:00:00+00:00",
+        "heartbeat": now - age,
+        "period": 15.0,
+    }
+    holder = Holder(**(values | changed))
+    store.write(LEASE_FILE, encode_checked(dataclasses.asdict(holder)))
+    return holder
+
+
+def progress(store: Store, state: Any, reason: str = "") -> None:
+    write_progress(store, new_tally([planned_row("a")]).standing(), state, reason)
+
+
+def state_of(store: Store) -> RunState:
+    return run_state(store.root)
+
+
+def test_a_finished_run_without_word_of_itself(store: Store) -> None:
+    state = state_of(store)
+    assert (state.word, state.is_alive, state.heard) == ("ended", False, None)
+    assert state.counts == {"scored": 1}
+    assert state.is_complete
+
+
+def test_a_run_at_work(store: Store) -> None:
+    holder = hold(store)
+    assert holder_of(store) == holder
+    assert state_of(store).word == "preparing"
+    progress(store, "under way")
+    assert state_of(store).word == "at work"
+    progress(store, "ended")
+    assert state_of(store).word == "finishing"
+
+
+def test_progress_of_the_run_before_is_not_that_of_the_one_at_work(store: Store) -> None:
+    progress(store, "ended")
+    hold(store, since="2999-01-01T00:00:00+00:00")
+    state = state_of(store)
+    assert state.word == "preparing"
+    assert state.last is None
+
+
+def test_a_lease_without_heartbeat_is_of_a_dead_run(store: Store) -> None:
+    progress(store, "under way")
+    hold(store, age=_HOUR, host="elsewhere")
+    state = state_of(store)
+    assert (state.word, state.is_alive) == ("died", False)
+    assert state.heard is not None
+    assert state.heard < _HOUR, "its progress is the later sign of life"
+
+
+@pytest.mark.parametrize(
+    ("age", "changed", "is_alive"),
+    [
+        (5, {"pid": _NOBODY}, True),  # may be in another container of the same name
+        (30, {"pid": _NOBODY}, False),  # and misses a heartbeat, too
+        (30, {}, True),  # late, but its process is there
+        (30, {"pid": _NOBODY, "host": "elsewhere"}, True),
+        (61, {}, False),  # four periods of 15 s
+    ],
+)
+def test_who_is_alive(store: Store, age: float, changed: dict[str, Any], is_alive: bool) -> None:
+    hold(store, age, **changed)
+    assert state_of(store).is_alive == is_alive
+
+
+def test_a_run_that_was_stopped_or_broke_off(store: Store) -> None:
+    progress(store, "broken off", "stopped")
+    state = state_of(store)
+    assert state.word == "broken off"
+    assert state.last is not None
+    assert state.last.reason == "stopped"
+    progress(store, "under way")  # its lease is gone, and it said no last word
+    assert state_of(store).word == "died"
+
+
+def test_a_run_whose_plan_is_not_on_record_yet(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    with pytest.raises(InputError, match="holds no run"):
+        run_state(store.root)
+    hold(store)
+    state = run_state(store.root)
+    assert (state.word, state.rows) == ("preparing", ())
+    hold(store, age=_HOUR)
+    with pytest.raises(InputError, match="holds no run"):
+        run_state(store.root)

@@ -1,0 +1,116 @@
+"""What `vae-batch status` prints of a run."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+from planned_rows import new_tally, planned_row
+from rich.console import Console
+
+from vae_batch.run.activity import Activity
+from vae_batch.run.lease import Holder
+from vae_batch.run.progress_file import LastProgress, State
+from vae_batch.run.run_state import RunState
+from vae_batch.run.status import RowStatus
+from vae_batch.terminal.status_view import status_json, status_view
+
+NOW = 1_800_000_000.0
+HOLDER = Holder("t", "node-7", 4242, "ann", "nightly", "2027-01-15T03:00:00+00:00", NOW - 4, 15.0)
+
+
+def row(name: str, status: str, done: int = 0, reason: str = "", extractor: str = "e") -> RowStatus:
+    return RowStatus(f"runs/a/{name}", extractor, status, done, 9, reason)
+
+
+def last(state: State = "under way", reason: str = "") -> LastProgress:
+    rows = [planned_row("a"), planned_row("b")]
+    tally = new_tally(rows)
+    tally.note(Activity(8, 7, {"workers lost": 2}))
+    return LastProgress(NOW - 7, state, reason, tally.standing())
+
+
+def state_of(*rows: RowStatus, **values: Any) -> RunState:
+    given = {"out": "results", "now": NOW, "holder": None, "is_alive": False, "last": None}
+    return RunState(**(given | values), rows=rows)
+
+
+def printed(state: RunState, width: int = 80, *, everything: bool = False) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(status_view(state, everything=everything))
+    text = console.file.getvalue()
+    assert "\x1b" not in text
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def test_a_run_at_work() -> None:
+    rows = [row("step-1", "scored", 9), row("step-2", "under way", 4), row("step-3", "waiting")]
+    lines = printed(state_of(*rows, holder=HOLDER, is_alive=True, last=last()))
+    assert lines[:5] == [
+        "results: at work since 2027-01-15 03:00 UTC, last heard of 4 s ago",
+        "run nightly of ann on node-7 (process 4242)",
+        "1 of 3 rows scored, 1 under way, 1 waiting",
+        "0/10 shards",
+        "7 of 8 workers at work, survived: 2 workers lost",
+    ]
+    assert " step-2       under way      4/9" in lines
+    assert "goes on" not in "\n".join(lines)
+
+
+def test_a_run_that_has_died() -> None:
+    lines = printed(state_of(row("step-1", "under way", 4), holder=HOLDER, last=last()))
+    assert lines[0] == "results: its run has died, last heard of 4 s ago"
+    assert "survived: 2 workers lost" in lines
+    assert "the same `vae-batch score` goes on from here" in lines
+
+
+def test_runs_that_ended_one_way_or_another() -> None:
+    done, open_ = row("step-1", "scored", 9), row("step-1", "waiting")
+    assert printed(state_of(done))[0] == "results: no run is at work"
+    assert printed(state_of(done, last=last("ended")))[0] == "results: ended 7 s ago"
+    stopped = printed(state_of(open_, last=last("broken off", "stopped")))
+    assert stopped[0] == "results: stopped 7 s ago"
+    assert "the same `vae-batch score` goes on from here" in stopped
+    broken = printed(state_of(open_, last=last("broken off", "the disk is full")))
+    assert broken[0] == "results: broken off 7 s ago: the disk is full"
+
+
+def test_a_run_that_prepares_and_one_that_draws() -> None:
+    preparing = printed(state_of(holder=HOLDER, is_alive=True))
+    assert preparing[0].startswith("results: preparing since 2027-01-15 03:00 UTC")
+    assert len(preparing) == 2
+    drawing = printed(state_of(holder=HOLDER, is_alive=True, last=last("ended")))
+    assert drawing[0].startswith("results: comparing and drawing since")
+
+
+def test_failures_are_told_once_a_checkpoint() -> None:
+    rows = [row("step-1", "failed", 0, "NaN in \x1b[2J[bold]", name) for name in ("e", "f")]
+    text = "\n".join(printed(state_of(*rows)))
+    assert text.count("runs/a/step-1: failed: NaN in \\u{1b}[2J[bold]") == 1
+    assert "Extractor" in text
+
+
+def test_of_a_thousand_rows_those_under_way_are_listed() -> None:
+    rows = [row(f"step-{i:04d}", "scored", 9) for i in range(500)]
+    rows += [row(f"step-{i:04d}", "under way", 4) for i in range(500, 530)]
+    rows += [row(f"step-{i:04d}", "failed", 0, f"reason {i}") for i in range(530, 560)]
+    rows += [row(f"step-{i:04d}", "waiting") for i in range(560, 1000)]
+    lines = printed(state_of(*rows))
+    assert len(lines) < 60
+    assert "500 of 1000 rows scored, 30 failed, 30 under way, 440 waiting" in lines
+    assert "and 10 more under way; --all lists every row" in lines
+    assert "and 10 more failed; --all lists them" in lines
+    assert len(printed(state_of(*rows), everything=True)) > 1000
+
+
+def test_json_has_all_of_it() -> None:
+    state = state_of(row("step-1", "under way", 4), holder=HOLDER, is_alive=True, last=last())
+    found = json.loads(json.dumps(status_json(state)))
+    assert (found["out"], found["state"], found["is_alive"]) == ("results", "at work", True)
+    assert found["heard_s"] == 4
+    assert found["holder"]["host"] == "node-7"
+    assert found["counts"] == {"under way": 1}
+    assert found["progress"]["activity"]["faults"] == {"workers lost": 2}
+    assert found["rows"][0]["checkpoint"] == "runs/a/step-1"
+    assert json.loads(json.dumps(status_json(state_of())))["holder"] is None

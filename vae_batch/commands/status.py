@@ -1,0 +1,61 @@
+"""The command ``vae-batch status``: where a run stands, from another shell."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from vae_batch.commands.exit_codes import exit_codes
+
+if TYPE_CHECKING:
+    from vae_batch.run.run_state import RunState
+
+
+def status(
+    out: Annotated[str, typer.Argument(help="Output folder or URI of a run.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every row, however many there are.")
+    ] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Say it again every so many seconds until the run ends."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print it as JSON; with --watch a line each time.")
+    ] = False,
+) -> None:
+    """Say what a run, under way or dead, has done and what is missing."""
+    from vae_batch.terminal.progress import moves
+    from vae_batch.terminal.status_view import status_json, status_view
+
+    console = Console()
+    with exit_codes():
+        states = _states(out, watch)
+        if as_json:
+            for state in states:
+                print(json.dumps(status_json(state), indent=None if watch else 1), flush=True)
+        elif watch and moves(console):
+            with Live(console=console, auto_refresh=False) as live:
+                for state in states:
+                    live.update(status_view(state, everything=everything), refresh=True)
+        else:
+            for state in states:
+                console.print(status_view(state, everything=everything))
+
+
+def _states(out: str, watch: float | None) -> Iterator[RunState]:
+    """The state now, and then every so many seconds while a run is alive."""
+    from vae_batch.run.run_state import run_state
+
+    while True:
+        state = run_state(out)
+        yield state
+        if watch is None or not state.is_alive:
+            return
+        time.sleep(watch)

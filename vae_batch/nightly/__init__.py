@@ -1,0 +1,1 @@
+"""Every night: score what is new, keep a history, say what got better or worse."""

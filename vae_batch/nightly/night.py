@@ -1,0 +1,195 @@
+"""One night: find what is new, score it, compare it, remember it, and say it."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vae_batch.nightly.comparisons import Entry, compare_new
+from vae_batch.nightly.history import Row, has_history, read_history, upsert_history
+from vae_batch.nightly.news import (
+    adopted_rows,
+    by_key,
+    is_of,
+    new_rows,
+    refreshed_rows,
+    rows_before,
+)
+from vae_batch.nightly.regression import judge, newest_of_each, require_tolerances
+from vae_batch.nightly.summary import FOLDER, NightSummary, read_summary, write_summary
+from vae_batch.nightly.summary_page import markdown_summary
+from vae_batch.nightly.tonight import Tonight, choose_rows
+from vae_batch.nightly.verdicts import exit_code_of, judged_by, with_verdicts
+from vae_batch.plan import EvaluationSpec
+from vae_batch.run.lease import output_lease
+from vae_batch.run.preparing import plan_of
+from vae_batch.run.progress import ProgressDisplay
+from vae_batch.run.record import read_record
+from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
+from vae_batch.run.scoring.row import now
+from vae_batch.run.selecting import read_selection
+from vae_batch.run.stopping import stoppable, uninterrupted
+from vae_batch.storage import Store, read_score_rows
+
+if TYPE_CHECKING:
+    from vae_batch.evaluation import Evaluation
+
+#: Seconds that a second night waits for the first where the spec's ``wait`` says nothing.
+USUAL_WAIT = 6 * 3600.0
+
+#: Scored rows with their files, by checkpoint, extractor and fingerprint.
+Pairing = dict[tuple[str, str, str], ScoredRow]
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night that is done.
+
+    Attributes:
+      summary: What ``summary.json`` holds.
+      page: What ``summary.md`` holds.
+      already_done: Whether it had been done before, and nothing has come since.
+    """
+
+    summary: Mapping[str, Any]
+    page: str
+    already_done: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing wrong, 3 some checkpoints failed, 4 a regression."""
+        return int(self.summary["exit_code"])
+
+
+def run_night(spec: EvaluationSpec, date: datetime.date, progress: ProgressDisplay) -> Night:
+    """Score what is new into the spec's output folder, and write history and summary.
+
+    Doing the same night again, or twice at once, is doing it once: the second waits for the first
+    and then finds it done, with the same exit code. A night that was killed goes on where it
+    stopped. Checkpoints that come later on the same date join its summary.
+
+    Args:
+      spec: Its ``wait`` says how long to wait for another night or run; :data:`USUAL_WAIT` where
+        it is not given.
+      date: Of the night, by which it is told from others.
+      progress: Told what happens.
+
+    Raises:
+      InputError: Something given cannot be used, or another night holds the output too long.
+      KeyboardInterrupt: A stop was asked for; the same night goes on from there.
+    """
+    began = time.time()
+    require_tolerances(spec)
+    wait = spec.wait if "wait" in spec.model_fields_set else USUAL_WAIT
+    patient = spec.model_copy(update={"wait": wait})
+    nights = Store.open(spec.out).folder(FOLDER)
+    run = f"night of {date}"
+    with stoppable(), output_lease(nights, wait_s=wait, run=run, tell=progress.say):
+        return _Night(patient, date, progress, began).run()
+
+
+class _Night:
+    """One night under way, by the one holder of its lease."""
+
+    def __init__(
+        self, spec: EvaluationSpec, date: datetime.date, progress: ProgressDisplay, began: float
+    ) -> None:
+        self._spec, self._date, self._progress, self._began = spec, date, progress, began
+        self._out = Store.open(spec.out)
+        self._history = read_history(self._out)
+
+    def run(self) -> Night:
+        # Taken before this night's plan is recorded: a checkpoint that was overwritten since is
+        # compared with what it was.
+        pairing = self._pairing()
+        plan = plan_of(self._spec, self._progress)
+        tonight = choose_rows(plan, self._history, self._date, self._began)
+        if not has_history(self._out):
+            adopted = adopted_rows(by_key(read_score_rows(self._out)), tonight)
+            self._history = upsert_history(self._out, adopted)
+        evaluation = None
+        if tonight.attempted:
+            from vae_batch.evaluation import evaluate_plan  # half of an idle night's seconds
+
+            evaluation = evaluate_plan(tonight.plan, self._progress)
+        table = by_key(read_score_rows(self._out))
+        news = new_rows(table, tonight, self._history, self._date)
+        recorded = read_summary(self._out, self._date)
+        if recorded is not None and not news:
+            return Night(*recorded, already_done=True)
+        refreshed = refreshed_rows(table, self._history)
+        if refreshed:
+            self._history = upsert_history(self._out, refreshed)
+        pairing |= self._pairing()
+        earlier = recorded[0] if recorded else {}
+        return self._conclude(tonight, evaluation, news, pairing, earlier)
+
+    def _pairing(self) -> Pairing:
+        if read_record(self._out) is None:
+            return {}
+        found = scored_rows(self._spec.out, open_record(self._spec.out))
+        return {_mark(row.fields): row for row in found}
+
+    def _conclude(
+        self,
+        tonight: Tonight,
+        evaluation: Evaluation | None,
+        news: Sequence[Row],
+        pairing: Pairing,
+        earlier: Mapping[str, Any],
+    ) -> Night:
+        """Compare, judge, and write history and summary."""
+        tolerance = self._spec.tolerance
+        rows = [*(row for row in self._history if is_of(row, self._date)), *news]
+        new = [_entry(row, pairing) for row in rows if row["status"] == "scored"]
+        before = [_entry(row, pairing) for row in rows_before(self._history, self._date)]
+        comparisons = compare_new(new, before, tolerance)
+        newest = newest_of_each(new)
+        table = by_key(read_score_rows(self._out))
+        judgements = judge(tolerance, newest, comparisons, table) if before else []
+        selection = evaluation.selection if evaluation else read_selection(self._out)
+        column = judged_by(selection, rows)
+        rows = with_verdicts(rows, column, newest, comparisons, judgements)
+        computed, done = _shards(evaluation, earlier)
+        summary = NightSummary(
+            date=self._date,
+            exit_code=exit_code_of(rows, judgements),
+            out=self._out.shown,
+            shown=tuple(dict.fromkeys([*tolerance, column, "elbo"])),
+            tolerance=tolerance,
+            rows=rows,
+            judgements=judgements,
+            comparisons=comparisons,
+            left=tonight.left,
+            given_up=[table[key] for key in sorted(tonight.given_up) if key in table],
+            selection=selection.sentence if selection else None,
+            shards_computed=computed,
+            shards_before=done,
+            seconds=round(time.time() - self._began, 1),
+            finished_at=now(),
+        )
+        values, page = summary.to_json(), markdown_summary(summary)
+        with uninterrupted():
+            self._history = upsert_history(self._out, rows)
+            write_summary(self._out, self._date, values, page)
+        return Night(values, page, already_done=False)
+
+
+def _entry(row: Row, pairing: Pairing) -> Entry:
+    return Entry(row, pairing.get(_mark(row)))
+
+
+def _mark(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["checkpoint"], row["extractor"], row["fingerprint"]
+
+
+def _shards(evaluation: Evaluation | None, earlier: Mapping[str, Any]) -> tuple[int, int]:
+    """Shards computed and found on this date, by an earlier firing too."""
+    computed, done = earlier.get("shards_computed", 0), earlier.get("shards_before", 0)
+    if evaluation is not None:
+        computed += evaluation.summary.shards_computed
+        done += evaluation.summary.shards_before
+    return computed, done

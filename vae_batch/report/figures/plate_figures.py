@@ -1,0 +1,234 @@
+"""Plates of images: one checkpoint's samples, reconstructions and latent space, and the film strip.
+
+Levels are drawn as they are stored: 0 is black and 255 is white on every plate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from vae_batch.report.figures.figure import Drawn, LeftOut, PlannedFigure, numbers
+from vae_batch.report.figures.plates import Panel, plate
+from vae_batch.report.film_strip import film_strip, strip_rows
+from vae_batch.report.gallery import Gallery
+from vae_batch.report.image_grids import (
+    COLUMNS,
+    Grid,
+    duplicate_grids,
+    interpolation_grid,
+    nearest_grids,
+    reconstruction_grid,
+    reduced,
+    traversal_grid,
+    worst_grids,
+    wrapped,
+)
+from vae_batch.report.score_rows import ScoreRow
+
+_MOST_PIXELS = 1_600_000  # of a plate's images
+_STRIP_ROWS = 20  # about as tall as a page
+_LARGE, _FEW_COLUMNS = 128, 4  # of samples, where their sides are larger
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of plate: what it needs, its title, its rows of panels, the numbers on it."""
+
+    needs: tuple[str, ...]
+    title: str
+    panels: Callable[[Gallery], list[list[Panel]]]
+    numbers: tuple[str, ...] = ()
+    missing: str = "none are stored"
+
+
+def _samples(gallery: Gallery) -> list[list[Panel]]:
+    columns = _FEW_COLUMNS if max(gallery["samples"].shape[-3:-1]) > _LARGE else COLUMNS
+    panels = [Panel("generated", wrapped(gallery["samples"], columns))]
+    if "reference_samples" in gallery:
+        panels.append(Panel("real", wrapped(gallery["reference_samples"], columns)))
+    return [panels]
+
+
+def _reconstructions(gallery: Gallery) -> list[list[Panel]]:
+    return [[Panel("reconstructions", reconstruction_grid(gallery))]]
+
+
+def _worst(gallery: Gallery) -> list[list[Panel]]:
+    heading = "worst reconstructions: index, mean squared error"
+    return _bands(worst_grids(gallery), heading)
+
+
+def _nearest(gallery: Gallery) -> list[list[Panel]]:
+    heading = f"nearest training image: index, distance ({gallery['nearest_extractor']})"
+    return _bands(nearest_grids(gallery), heading)
+
+
+def _duplicates(gallery: Gallery) -> list[list[Panel]]:
+    measure = str(gallery.get("duplicate_measure", ""))
+    heading = "most alike samples: indices, distance" + (f" ({measure})" if measure else "")
+    return _bands(duplicate_grids(gallery), heading)
+
+
+def _bands(grids: Sequence[Grid], heading: str) -> list[list[Panel]]:
+    return [[Panel("" if place else heading, grid)] for place, grid in enumerate(grids)]
+
+
+def _interpolation(gallery: Gallery) -> list[list[Panel]]:
+    heading = "interpolation between latents of the prior"
+    return [[Panel(heading, interpolation_grid(gallery))]]
+
+
+def _traversal(gallery: Gallery) -> list[list[Panel]]:
+    return [[Panel("one latent dimension moved, by decreasing KL", traversal_grid(gallery))]]
+
+
+_KINDS: dict[str, _Kind] = {
+    "samples": _Kind(("samples",), "Generated images beside real ones", _samples),
+    "reconstructions": _Kind(
+        ("originals", "reconstructions"),
+        "Test images, their reconstructions, the absolute difference",
+        _reconstructions,
+    ),
+    "worst-reconstructions": _Kind(
+        ("worst_originals", "worst_reconstructions"),
+        "The worst reconstructions of all test images",
+        _worst,
+        ("worst_ids", "worst_errors"),
+    ),
+    "nearest-training": _Kind(
+        ("nearest_generated", "nearest_training"),
+        "Generated images above the nearest training image",
+        _nearest,
+        ("nearest_ids", "nearest_distances", "nearest_extractor"),
+        "no training images were given",
+    ),
+    "interpolation": _Kind(
+        ("interpolation",), "Interpolations that stay on the prior", _interpolation
+    ),
+    "traversal": _Kind(
+        ("traversal",),
+        "Traversals of latent dimensions; collapsed ones are grey",
+        _traversal,
+        ("traversal_dimensions", "traversal_kl", "traversal_collapsed", "traversal_values"),
+    ),
+    "duplicates": _Kind(
+        ("duplicate_first", "duplicate_second"),
+        "The most alike pairs of generated images",
+        _duplicates,
+        ("duplicate_ids", "duplicate_distances", "duplicate_measure"),
+    ),
+}
+
+
+def checkpoint_panels(gallery: Gallery) -> dict[str, list[list[Panel]]]:
+    """The rows of panels of each plate that `gallery` has pictures for, by the plate's kind."""
+    return {
+        kind: entry.panels(gallery)
+        for kind, entry in _KINDS.items()
+        if all(name in gallery for name in entry.needs)
+    }
+
+
+def plate_figures(
+    checkpoint: str, slug: str, gallery: Gallery
+) -> Iterator[PlannedFigure | LeftOut]:
+    """`<kind>-<slug>` for every kind of plate."""
+    panels = checkpoint_panels(gallery)
+    for kind, entry in _KINDS.items():
+        name = f"{kind}-{slug}"
+        if kind not in panels:
+            yield LeftOut(name, f"{entry.title.lower()}: {entry.missing}", checkpoint)
+            continue
+        values = {
+            "kind": kind,
+            "arrays": [*entry.needs],
+            "levels": "0 is black, 255 is white",
+            **{part: _plain(gallery[part]) for part in entry.numbers if part in gallery},
+        }
+        draw = partial(_draw, panels[kind], checkpoint)
+        yield PlannedFigure(name, entry.title, values, draw, checkpoint)
+
+
+def _plain(array: np.ndarray) -> Any:  # noqa: ANN401
+    """An array of numbers or one word as JSON has it."""
+    array = np.asarray(array)
+    if array.dtype.kind == "f":
+        return numbers(array.tolist())
+    return array.tolist()
+
+
+def film_strip_figure(
+    rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery], keep: Collection[str]
+) -> PlannedFigure | LeftOut:
+    """`film-strip`: the same latents through training, `keep` among the checkpoints shown."""
+    grid = film_strip(rows, galleries, _STRIP_ROWS, keep)
+    if grid is None:
+        return LeftOut("film-strip", "no checkpoint has samples")
+    shown = strip_rows(rows, _STRIP_ROWS, keep)
+    values = {
+        "kind": "film-strip",
+        "levels": "0 is black, 255 is white",
+        "arrays": ["samples", "reference_samples"],
+        "checkpoints": [*shown],
+        "not_drawn": len({row.checkpoint for row in rows}) - len(shown),
+    }
+    panels = [[Panel("the same latents through training", grid)]]
+    draw = partial(_draw, panels, "columns share a latent")
+    return PlannedFigure("film-strip", "The same latents through training", values, draw)
+
+
+def _draw(rows: Sequence[Sequence[Panel]], caption: str) -> Drawn:
+    fitted = _within_budget(rows)
+    drawn = plate(fitted, caption)
+    pairs = zip(chain(*rows), chain(*fitted), strict=True)
+    values = {
+        "enlarged": drawn.enlarged,
+        "panels": [_panel_values(panel, after) for panel, after in pairs],
+    }
+    return Drawn(drawn.files, drawn.inches, values)
+
+
+def _within_budget(rows: Sequence[Sequence[Panel]]) -> list[list[Panel]]:
+    """Panels with few enough pixels for a plate.
+
+    Where rows are only more of a kind, the last are left out; where they mean something, all
+    images are reduced by one factor.
+    """
+    grids = [panel.grid for panel in chain(*rows)]
+    if not any(grid.row_labels or grid.column_labels for grid in grids):
+        share = _MOST_PIXELS // len(grids)
+        return [[Panel(p.heading, _first_rows(p.grid, share)) for p in row] for row in rows]
+    spent = sum(grid.present.size * math.prod(grid.tile_shape) for grid in grids)
+    factor = 1
+    while spent > _MOST_PIXELS * factor**2:
+        factor += 1
+    return [[Panel(p.heading, reduced(p.grid, factor)) for p in row] for row in rows]
+
+
+def _first_rows(grid: Grid, budget: int) -> Grid:
+    _, columns, height, width, _ = grid.images.shape
+    return grid.first_rows(max(2, budget // (columns * height * width)))
+
+
+def _panel_values(panel: Panel, drawn: Panel) -> dict[str, Any]:
+    grid, after = panel.grid, drawn.grid
+    height, width = grid.tile_shape
+    return {
+        "heading": panel.heading,
+        "rows": [*after.row_labels],
+        "columns": [*after.column_labels],
+        "greyed_rows": sorted(after.faint_rows),
+        "images": int(after.present.sum()),
+        "images_left_out": int(grid.present.sum() - after.present.sum()),
+        "image_height": height,
+        "image_width": width,
+        "channels": grid.images.shape[-1],
+        "reduced": height // after.tile_shape[0],
+    }

@@ -1,0 +1,155 @@
+"""Every figure of a report as files, with an index that says what is there and what is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vae_batch.report.figures.chosen import Chosen, choose_checkpoints
+from vae_batch.report.figures.figure import LeftOut, PlannedFigure
+from vae_batch.report.figures.latents import kl_spectra, latent_figures
+from vae_batch.report.figures.metric_curves import metric_curves
+from vae_batch.report.figures.plate_figures import film_strip_figure, plate_figures
+from vae_batch.report.figures.printing import print_style
+from vae_batch.report.figures.ranking import rankings
+from vae_batch.report.figures.rate_distortion import rate_distortion
+from vae_batch.report.figures.spectra import spectra_figure, spectrum_figure
+from vae_batch.report.gallery import Gallery, check_gallery
+from vae_batch.report.labels import slugs, without_shared_folder
+from vae_batch.report.score_rows import ScoreRow, read_rows
+from vae_batch.run.selecting import Selection
+
+Write = Callable[[str, bytes], None]
+
+INDEX = "index.json"
+"""Lists the figures and their files, and what was left out and why."""
+
+
+def write_figures(
+    scores: pd.DataFrame,
+    galleries: Mapping[str, Gallery],
+    write: Write,
+    comparisons: Sequence[Mapping[str, Any]] = (),
+    selection: Selection | None = None,
+) -> list[str]:
+    """Draw every figure and hand each file to `write(name, content)`.
+
+    Figures of lines and letters are written as `.png`, `.pdf` and `.svg`, plates of images as
+    `.png` and `.pdf`, and all with a `.json` of the numbers in them. What there is no data for is
+    left out. Of more than 8 checkpoints with pictures, the best, the worst, the last and those
+    level with the best have figures of their own. Equal input gives equal bytes.
+
+    Args:
+        scores: the score table.
+        galleries: pictures by checkpoint label; a checkpoint may have none.
+        write: called once for each file, with a file-safe name.
+        comparisons: paired differences between checkpoints, as `read_comparisons` gives them.
+        selection: which checkpoint was found best; None where none was.
+
+    Returns:
+        The names written, in order; the last is `index.json`.
+
+    Raises:
+        ValueError: the score table or a gallery is not as documented.
+    """
+    rows = read_rows(scores)
+    chosen = choose_checkpoints(rows, [*galleries], comparisons, selection)
+    names: list[str] = []
+    entries: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
+    figures = _figures(scores, rows, galleries, chosen, comparisons, selection)
+    with print_style():
+        for figure in figures:
+            if isinstance(figure, LeftOut):
+                left_out.append(_without_none(vars(figure)))
+                continue
+            files = _files(figure)
+            for name, content in files.items():
+                write(name, content)
+            names += files
+            entries.append(_entry(figure, [*files]))
+    index = {"figures": entries, "left_out": left_out, **_shown(chosen)}
+    write(INDEX, _json(index))
+    return [*names, INDEX]
+
+
+def files_of_index(index: bytes) -> tuple[str, ...]:
+    """Files that an earlier report wrote beside its index; none where the index is damaged."""
+    try:
+        found = [name for figure in json.loads(index)["figures"] for name in figure["files"]]
+    except (ValueError, KeyError, TypeError):
+        return ()
+    return tuple(name for name in found if isinstance(name, str) and "/" not in name)
+
+
+def _figures(
+    scores: pd.DataFrame,
+    rows: Sequence[ScoreRow],
+    galleries: Mapping[str, Gallery],
+    chosen: Chosen,
+    comparisons: Sequence[Mapping[str, Any]],
+    selection: Selection | None,
+) -> Iterator[PlannedFigure | LeftOut]:
+    yield from metric_curves(scores)
+    yield from rankings(comparisons, selection and selection.metric)
+    yield from rate_distortion(scores)
+    yield film_strip_figure(rows, galleries, chosen.reasons)
+    shown = {checkpoint: galleries[checkpoint] for checkpoint in chosen.reasons}
+    for checkpoint, gallery in shown.items():
+        check_gallery(checkpoint, gallery)
+    shorts = dict(zip(shown, without_shared_folder([*shown]), strict=True))
+    yield from kl_spectra(shown, shorts)
+    yield from spectra_figure(shown, shorts)
+    names = slugs([*(row.checkpoint for row in rows), *galleries])
+    for checkpoint, gallery in shown.items():
+        slug = names[checkpoint]
+        yield from plate_figures(checkpoint, slug, gallery)
+        yield from latent_figures(checkpoint, slug, gallery)
+        yield spectrum_figure(checkpoint, slug, gallery)
+
+
+def _files(figure: PlannedFigure) -> dict[str, bytes]:
+    """A figure's files by name, the JSON last."""
+    drawn = figure.draw()
+    files = {f"{figure.name}.{suffix}": content for suffix, content in drawn.files.items()}
+    values = {
+        "figure": figure.name,
+        "title": figure.title,
+        "checkpoint": figure.checkpoint,
+        "inches": [*drawn.inches],
+        **figure.values,
+        **drawn.values,
+    }
+    return {**files, f"{figure.name}.json": _json(_without_none(values))}
+
+
+def _entry(figure: PlannedFigure, files: list[str]) -> dict[str, Any]:
+    entry = {
+        "name": figure.name,
+        "title": figure.title,
+        "kind": figure.values["kind"],
+        "checkpoint": figure.checkpoint,
+        "files": files,
+    }
+    return _without_none(entry)
+
+
+def _shown(chosen: Chosen) -> dict[str, Any]:
+    """Which checkpoints have figures of their own, and which only stand in those of several."""
+    return {
+        "checkpoints": [
+            {"checkpoint": checkpoint, "why": why} for checkpoint, why in chosen.reasons.items()
+        ],
+        "checkpoints_in_combined_figures_only": [*chosen.others],
+    }
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,160 @@
+"""The page put together: sections in order, styles and script inside, and a strict policy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.colours import DARK, LIGHT
+from vae_batch.report.comparison_view import Compared
+from vae_batch.report.gallery import Gallery, check_gallery
+from vae_batch.report.labels import printable
+from vae_batch.report.notices import Notice, notices
+from vae_batch.report.page.checkpoints import PageCheckpoint, page_checkpoints
+from vae_batch.report.page.curve_charts import curve_charts
+from vae_batch.report.page.pictures import (
+    Panel,
+    checkpoint_panels,
+    film_strip_sprite,
+    shared_pictures,
+)
+from vae_batch.report.page.provenance import provenance_of
+from vae_batch.report.page.ranking import rankings
+from vae_batch.report.page.rate_distortion import planes
+from vae_batch.report.page.score_tables import score_tables
+from vae_batch.report.page.verdict import verdict_of
+from vae_batch.report.score_rows import details_in, headlines_in, read_rows
+from vae_batch.report.score_text import ARROWS
+from vae_batch.run.selecting import Selection
+
+_DIRECTIONS = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "neither": "neither direction is better by itself",
+}
+_STYLES = ("theme.css", "layout.css", "tables.css", "charts.css", "pictures.css")
+_SCRIPTS = ("tooltip.js", "arrows.js", "tables.js", "compare.js")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One checkpoint's part of the page."""
+
+    checkpoint: PageCheckpoint
+    panels: tuple[Panel, ...]
+
+
+def render_page(
+    scores: pd.DataFrame,
+    galleries: Mapping[str, Gallery],
+    provenance: Mapping[str, object],
+    comparisons: Sequence[Compared] = (),
+    selection: Selection | None = None,
+) -> str:
+    """The report as one self-contained HTML document.
+
+    Everything that comes from files, names and reasons included, is escaped; the page carries a
+    content security policy under which nothing but its own style and script is used and nothing
+    is fetched. Equal input gives equal bytes.
+
+    Args:
+        scores: the score table, one row for each checkpoint and extractor.
+        galleries: pictures by checkpoint label; a checkpoint may have none.
+        provenance: what made the scores, such as the spec and versions; mappings may nest.
+        comparisons: paired differences between checkpoints, as `read_comparisons` gives them.
+        selection: which checkpoint was found best; None where none was.
+
+    Raises:
+        ValueError: the score table or a gallery is not as documented.
+    """
+    for checkpoint, gallery in galleries.items():
+        check_gallery(checkpoint, gallery)
+    rows, headlines, details = read_rows(scores), headlines_in(scores), details_in(scores)
+    checkpoints = page_checkpoints(rows, galleries)
+    panels = checkpoint_panels(galleries)
+    environment = _environment()
+    style, script = _style(environment), _sources(environment, "scripts", _SCRIPTS)
+    return environment.get_template("page.html.j2").render(
+        style=style,
+        style_hash=_hash(style),
+        script=script,
+        script_hash=_hash(script),
+        arrows=ARROWS,
+        directions=_DIRECTIONS,
+        checkpoints=checkpoints,
+        output=printable(provenance.get("output", "")),
+        failed=sum(bool(named.failure) for named in checkpoints.values()),
+        notices=_by_severity(notices(rows, headlines, galleries)),
+        verdict=verdict_of(selection, comparisons, rows, checkpoints),
+        rankings=rankings(comparisons, selection, rows, checkpoints),
+        provenance=provenance_of(rows, provenance),
+        tables=score_tables(rows, headlines, details, checkpoints),
+        curves=curve_charts(scores),
+        planes=planes(rows, checkpoints),
+        film_strip=film_strip_sprite(rows, galleries, selection.level if selection else ()),
+        sections=_sections(checkpoints, panels),
+        shared=shared_pictures(panels),
+        metrics=_defined([*headlines, *details], comparisons),
+    )
+
+
+def _by_severity(found: Sequence[Notice]) -> dict[str, list[Notice]]:
+    return {
+        severity: [notice for notice in found if notice.severity == severity]
+        for severity in ("failed", "warning", "note")
+    }
+
+
+def _sections(
+    checkpoints: Mapping[str, PageCheckpoint], panels: Mapping[str, tuple[Panel, ...]]
+) -> list[Section]:
+    return [Section(named, panels.get(label, ())) for label, named in checkpoints.items()]
+
+
+def _defined(shown: Sequence[Metric], comparisons: Sequence[Compared]) -> list[Metric]:
+    """Every metric that the page names, in the catalogue's order."""
+    columns = {metric.column for metric in shown} | {row["metric"] for row in comparisons}
+    return [metric for column, metric in METRICS.items() if column in columns]
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("vae_batch.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["printable"] = printable
+    return environment
+
+
+def _style(environment: Environment) -> Markup:
+    """The style sheets, and the colours of series from the theme that figures are drawn in."""
+    light, dark = (
+        "".join(f"--s{index}:{colour};" for index, colour in enumerate(theme.series))
+        for theme in (LIGHT, DARK)
+    )
+    colours = f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    return Markup(colours) + _sources(environment, "styles", _STYLES)
+
+
+def _sources(environment: Environment, folder: str, names: Sequence[str]) -> Markup:
+    """Files of the page that are ours and must not be escaped, one after the other."""
+    if environment.loader is None:
+        raise ValueError("page templates: expected a loader, found none")
+    found = (environment.loader.get_source(environment, f"{folder}/{name}")[0] for name in names)
+    return Markup("".join(found))
+
+
+def _hash(source: str) -> str:
+    digest = hashlib.sha256(source.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

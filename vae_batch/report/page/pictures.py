@@ -1,0 +1,248 @@
+"""What the page shows of each checkpoint: its pictures and charts, within a budget of bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from vae_batch.report.film_strip import film_strip
+from vae_batch.report.gallery import Gallery, Images
+from vae_batch.report.image_grids import (
+    Grid,
+    duplicate_grids,
+    interpolation_grid,
+    nearest_grids,
+    reconstruction_grid,
+    traversal_grid,
+    worst_grids,
+    wrapped,
+)
+from vae_batch.report.labels import printable
+from vae_batch.report.page.charts import Chart
+from vae_batch.report.page.gallery_charts import aggregate_chart, kl_chart, spectrum_chart
+from vae_batch.report.score_rows import ScoreRow
+from vae_batch.report.sprites import Sprite, sprite
+
+_MOST_BYTES = 10_500_000  # of all checkpoints' sprites, as they stand in the page
+_START_PIXELS = 12_000_000  # image pixels of all checkpoints that sprites are first tried with
+_PANELS = 8
+_MOST_PIXELS = 250_000  # of one panel
+_FEWEST_PIXELS = 500
+_FILM_STRIP_PIXELS = 600_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sprite and what it shows; `shared` is its key where many checkpoints show it."""
+
+    sprite: Sprite
+    title: str = ""
+    shared: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Pictures or a chart under a heading, with a line that says how to read them.
+
+    `key` is the same for the same kind of panel of every checkpoint.
+    """
+
+    key: str
+    heading: str
+    caption: str
+    pictures: tuple[Picture, ...] = ()
+    chart: Chart | None = None
+
+    @property
+    def remark(self) -> str:
+        """What was left out or reduced to keep the page small, or ""."""
+        remarks = dict.fromkeys(p.sprite.remark for p in self.pictures if p.sprite.remark)
+        return "; ".join(remarks)
+
+
+Panels = dict[str, tuple[Panel, ...]]
+"""Panels of each checkpoint, by label."""
+
+
+def film_strip_sprite(
+    rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery], keep: Collection[str] = ()
+) -> Sprite | None:
+    """The film strip, or None where no checkpoint has samples; `keep` are shown in any case."""
+    grid = film_strip(rows, galleries, keep=keep)
+    if grid is None:
+        return None
+    alt = "Samples from the same latents, one row for each checkpoint, real images in the last row"
+    return sprite(grid, alt, _FILM_STRIP_PIXELS, whole=True)
+
+
+def checkpoint_panels(galleries: Mapping[str, Gallery]) -> Panels:
+    """Panels of every gallery; the more checkpoints, the fewer rows of each are shown.
+
+    How well pictures compress is not known before they are written, so that the budget shrinks
+    until all of them fit the page.
+    """
+    budget = min(_MOST_PIXELS, _START_PIXELS // (_PANELS * max(1, len(galleries))))
+    while True:
+        real: dict[bytes, Picture] = {}
+        panels = {
+            label: tuple(_panels(printable(label), gallery, budget, real))
+            for label, gallery in galleries.items()
+        }
+        size = _bytes(panels)
+        if size <= _MOST_BYTES or budget <= _FEWEST_PIXELS:
+            return panels
+        budget = max(_FEWEST_PIXELS, int(0.95 * budget * _MOST_BYTES / size))
+
+
+def shared_pictures(panels: Panels) -> dict[str, tuple[str, Sprite]]:
+    """Element id and sprite of every picture that the page keeps once, by its key."""
+    unique = {p.shared: p.sprite for p in _pictures(panels) if p.shared}
+    return {key: (f"shared-{i}", shown) for i, (key, shown) in enumerate(unique.items())}
+
+
+def _bytes(panels: Panels) -> int:
+    sprites = {picture.sprite.uri for picture in _pictures(panels)}
+    return sum(map(len, sprites))
+
+
+def _pictures(panels: Panels) -> Iterator[Picture]:
+    return (picture for own in panels.values() for panel in own for picture in panel.pictures)
+
+
+def _panels(
+    name: str, gallery: Gallery, budget: int, real: dict[bytes, Picture]
+) -> Iterator[Panel]:
+    yield from _sample_panels(name, gallery, budget, real)
+    for panel in _PICTURED:
+        if all(entry in gallery for entry in panel.needs):
+            yield panel.drawn(name, gallery, budget)
+    for key, (heading, caption, draw) in _CHARTED.items():
+        chart = draw(gallery)
+        if chart is not None:
+            yield Panel(key, heading, caption, chart=chart)
+
+
+def _sample_panels(
+    name: str, gallery: Gallery, budget: int, real: dict[bytes, Picture]
+) -> Iterator[Panel]:
+    """Generated beside real images, at the same scale."""
+    pictures = []
+    if "samples" in gallery:
+        grid = wrapped(gallery["samples"])
+        alt = f"Samples of {name}: decoder means at latents that all checkpoints share"
+        pictures.append(Picture(sprite(grid, alt, budget), "generated"))
+    if "reference_samples" in gallery:
+        pictures.append(_real(gallery["reference_samples"], budget, real))
+    if pictures:
+        caption = (
+            "Decoder means at latents that all checkpoints share, and images of the reference set."
+        )
+        yield Panel("samples", "Generated beside real", caption, tuple(pictures))
+
+
+def _real(images: Images, budget: int, real: dict[bytes, Picture]) -> Picture:
+    content = hashlib.sha256(repr(images.shape).encode() + images.tobytes()).digest()
+    if content not in real:
+        shown = sprite(wrapped(images), "Real images of the reference set", budget)
+        real[content] = Picture(shown, "real", shared=shown.uri)
+    return real[content]
+
+
+@dataclass(frozen=True)
+class _Pictured:
+    """How a panel of pictures is made of the entries that it needs of a gallery.
+
+    `band` rows belong together; `measure` is the entry that names what distances are between.
+    """
+
+    heading: str
+    caption: str
+    needs: tuple[str, ...]
+    grids: Callable[[Gallery], Sequence[Grid]]
+    band: int = 1
+    measure: str = ""
+
+    def drawn(self, name: str, gallery: Gallery, budget: int) -> Panel:
+        every = self.grids(gallery)
+        grids = every[: max(1, budget // every[0].images[..., 0].size)]
+        share = budget // len(grids)
+        caption = self.caption
+        if self.measure in gallery:
+            caption = f"{caption} Measured by {printable(gallery[self.measure])}."
+        if len(grids) < len(every):
+            shown, there = (sum(len(g.column_labels) for g in part) for part in (grids, every))
+            caption = f"{caption} Here the first {shown} of {there}."
+        alt = f"{self.heading} of {name}: {caption}"
+        pictures = [Picture(sprite(grid, alt, share, band=self.band)) for grid in grids]
+        key = self.heading.lower().replace(" ", "-")
+        return Panel(key, self.heading, caption, tuple(pictures))
+
+
+#: In reading order.
+_PICTURED = (
+    _Pictured(
+        "Reconstructions",
+        "Test images, their reconstructions, and the absolute difference (0 is black).",
+        ("originals", "reconstructions"),
+        lambda gallery: [reconstruction_grid(gallery)],
+        band=3,
+    ),
+    _Pictured(
+        "Worst reconstructions",
+        "Of all reference images, worst first, with their index and mean squared error.",
+        ("worst_originals", "worst_reconstructions", "worst_ids", "worst_errors"),
+        worst_grids,
+        band=3,
+    ),
+    _Pictured(
+        "Nearest training images",
+        "The first samples over the training image nearest to each, with its index and distance.",
+        ("nearest_generated", "nearest_training", "nearest_ids", "nearest_distances"),
+        nearest_grids,
+        band=2,
+        measure="nearest_extractor",
+    ),
+    _Pictured(
+        "Most alike samples",
+        "Pairs of different samples that are nearest to each other, with their indices and "
+        "distance.",
+        ("duplicate_first", "duplicate_second", "duplicate_ids", "duplicate_distances"),
+        duplicate_grids,
+        band=2,
+        measure="duplicate_measure",
+    ),
+    _Pictured(
+        "Interpolation",
+        "Between two latents of the prior, at the prior's own scale all the way.",
+        ("interpolation",),
+        lambda gallery: [interpolation_grid(gallery)],
+    ),
+    _Pictured(
+        "Traversal",
+        "One latent dimension moved at a time, by decreasing KL; collapsed ones greyed.",
+        ("traversal",),
+        lambda gallery: [traversal_grid(gallery)],
+    ),
+)
+
+_Draw = Callable[[Gallery], Chart | None]
+
+_CHARTED: dict[str, tuple[str, str, _Draw]] = {
+    "kl": (
+        "KL of each dimension",
+        "Mean over test images, largest first; dimensions that carry nothing are greyed.",
+        kl_chart,
+    ),
+    "aggregate": (
+        "Aggregate posterior",
+        "Posterior draws of all test images (filled) against the prior (line), in the dimensions "
+        "of the largest KL.",
+        aggregate_chart,
+    ),
+    "spectrum": (
+        "Power spectrum",
+        "Mean power of generated and real images by spatial frequency, on a logarithmic scale.",
+        spectrum_chart,
+    ),
+}

@@ -1,0 +1,113 @@
+"""Under which conditions the numbers were made: one line, and the whole spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from vae_batch.report.labels import count, printable
+from vae_batch.report.score_rows import ScoreRow
+
+_HASH = 12
+_MOST_WORDS = 3
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the scores.
+
+    Attributes:
+        line: (name, value) pairs, short enough for one line.
+        protocols: for each extractor its name, protocol, weights' hash in full and counts.
+        everything: dotted names and values of all that was recorded.
+    """
+
+    line: tuple[tuple[str, str], ...]
+    protocols: tuple[tuple[str, ...], ...]
+    everything: tuple[tuple[str, str], ...]
+
+
+def provenance_of(rows: Sequence[ScoreRow], recorded: Mapping[str, object]) -> Provenance:
+    """Provenance of a run: what its rows say, and the identity and spec that it recorded."""
+    scored = [row for row in rows if row.failure is None] or list(rows)
+    firsts = {row.conditions: row for row in scored}
+    return Provenance(
+        line=tuple(_line(scored, list(firsts.values()))),
+        protocols=tuple(_protocol(row) for row in firsts.values()),
+        everything=tuple(flat(recorded)),
+    )
+
+
+def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tuple[str, str]]:
+    yield from _named("extractor", (_extractor(row) for row in firsts))
+    yield from _named("protocol", (row.conditions.protocol for row in firsts))
+    yield from _named("n", (_counts(row) for row in firsts))
+    yield from _named("reference", (_reference(row) for row in firsts))
+    yield from _named("seed", (row.conditions.seed for row in firsts))
+    yield from _named("likelihood", (row.text("likelihood") for row in rows))
+    yield from _named("version", (row.text("version") for row in rows))
+    yield from _named("device", (row.text("device") for row in rows))
+    yield from _named("scored", _days(rows))
+
+
+def _named(name: str, values: Iterator[object]) -> Iterator[tuple[str, str]]:
+    """One pair where there is a value; of many values only how many there are."""
+    distinct = list(dict.fromkeys(str(value) for value in values if value not in (None, "")))
+    if len(distinct) > _MOST_WORDS:
+        distinct = [f"{len(distinct)} different"]
+    if distinct:
+        yield name, printable(", ".join(distinct))
+
+
+def _extractor(row: ScoreRow) -> str | None:
+    extractor, weights = row.conditions.extractor, row.conditions.weights_sha256
+    if not extractor or not weights:
+        return extractor
+    return f"{extractor} (weights {weights[:_HASH]})"
+
+
+def _counts(row: ScoreRow) -> str | None:
+    generated, reference = row.conditions.n_generated, row.conditions.n_reference
+    if generated is None and reference is None:
+        return None
+    return f"{count(generated)} generated, {count(reference)} real"
+
+
+def _reference(row: ScoreRow) -> str | None:
+    name, split = row.text("reference"), row.text("reference_split")
+    if name is None:
+        return None
+    shown = name.rstrip("/").rpartition("/")[2] or name
+    return f"{shown} ({split})" if split else shown
+
+
+def _days(rows: Sequence[ScoreRow]) -> Iterator[str]:
+    """The day of scoring, or the first and the last."""
+    days = sorted({time[:10] for row in rows if (time := row.text("scored_at"))})
+    if days:
+        yield days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _protocol(row: ScoreRow) -> tuple[str, ...]:
+    held = row.conditions
+    words = (
+        held.extractor,
+        held.protocol,
+        held.weights_sha256,
+        count(held.n_generated),
+        count(held.n_reference),
+        held.reference_sha256,
+    )
+    return tuple(printable("-" if word is None else word) for word in words)
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested mappings as dotted names and text; a sequence becomes one comma-separated line."""
+    for name, value in values.items():
+        path = printable(f"{prefix}{name}")
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{path}.")
+        elif isinstance(value, list | tuple):
+            yield path, printable(", ".join(str(item) for item in value))
+        else:
+            yield path, printable("-" if value is None else value)

@@ -1,0 +1,161 @@
+"""Which checkpoint, why, and whether it can be trusted: what a reader has a minute for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.comparison_view import Compared, compared_groups, compared_title
+from vae_batch.report.labels import printable, significant
+from vae_batch.report.notices import flags, titled
+from vae_batch.report.page.checkpoints import PageCheckpoint
+from vae_batch.report.score_rows import ScoreRow
+from vae_batch.run.selecting import Selection
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One reason to trust or to doubt: "for", "against" or "open", and words."""
+
+    side: str
+    text: str
+
+
+@dataclass(frozen=True)
+class OtherView:
+    """What another comparison says: who is best there, and where the chosen one stands."""
+
+    title: str
+    metric: Metric
+    best: PageCheckpoint | None
+    standing: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The checkpoint that was found best, and what speaks for and against it.
+
+    Attributes:
+        best: the checkpoint, or None where the page does not know it.
+        name: its short name.
+        metric: what it is best by.
+        title: that and the extractor, in words.
+        value: its score.
+        compared: number of checkpoints compared.
+        level: others that cannot be told from it.
+        sentence: as it was recorded.
+        grounds: reasons to trust and to doubt.
+        others: what the other comparisons say.
+    """
+
+    best: PageCheckpoint | None
+    name: str
+    metric: Metric
+    title: str
+    value: str
+    compared: int
+    level: tuple[PageCheckpoint, ...]
+    sentence: str
+    grounds: tuple[Ground, ...]
+    others: tuple[OtherView, ...]
+
+    @property
+    def agreed(self) -> bool:
+        """Whether most of the other comparisons find the same checkpoint best, or level."""
+        return _most_agree(self.others)
+
+
+def _most_agree(views: Sequence[OtherView]) -> bool:
+    return 2 * sum(view.agrees for view in views) > len(views)
+
+
+def verdict_of(
+    selection: Selection | None,
+    comparisons: Sequence[Compared],
+    rows: Sequence[ScoreRow],
+    checkpoints: Mapping[str, PageCheckpoint],
+) -> Verdict | None:
+    """The verdict, or None where none was reached."""
+    if selection is None:
+        return None
+    chosen = checkpoints.get(selection.best)
+    views = _other_views(selection, comparisons, checkpoints)
+    level = [name for name in selection.level if name != selection.best]
+    row = {"metric": selection.metric, "extractor": selection.extractor}
+    return Verdict(
+        best=chosen,
+        name=chosen.short if chosen else printable(selection.best),
+        metric=METRICS[selection.metric],
+        title=compared_title(row),
+        value=significant(selection.value, 5),
+        compared=selection.compared,
+        level=tuple(checkpoints[name] for name in level if name in checkpoints),
+        sentence=_sentence(selection.sentence),
+        grounds=tuple(_grounds(selection, len(level), views, rows)),
+        others=tuple(views),
+    )
+
+
+def _sentence(text: str) -> str:
+    return printable(f"{text[:1].upper()}{text[1:]}.")
+
+
+def _grounds(
+    selection: Selection, level: int, views: Sequence[OtherView], rows: Sequence[ScoreRow]
+) -> list[Ground]:
+    grounds = [_confirmation(selection)]
+    if selection.compared > 1:
+        alone = "No other checkpoint is level with it: every paired difference is real at 5 %."
+        many = f"{level} other{'s' if level > 1 else ''} cannot be told from it at 5 %."
+        grounds.append(Ground("open", many) if level else Ground("for", alone))
+    if views:
+        agreeing = sum(view.agrees for view in views)
+        text = f"Best or level with the best by {agreeing} of the {len(views)} other comparisons."
+        grounds.append(Ground("for" if _most_agree(views) else "against", text))
+    own = [row for row in rows if row.checkpoint == selection.best]
+    flagged = dict.fromkeys(flag for row in own for flag in flags(row))
+    grounds += [Ground("against", printable(": ".join(titled(flag)) + ".")) for flag in flagged]
+    return grounds
+
+
+def _confirmation(selection: Selection) -> Ground:
+    said = selection.confirmation
+    if said is None:
+        return Ground("open", "Not measured again on fresh seeds; --confirm does that.")
+    return Ground("for" if said.startswith("confirmed") else "against", _sentence(said))
+
+
+def _other_views(
+    selection: Selection,
+    comparisons: Sequence[Compared],
+    checkpoints: Mapping[str, PageCheckpoint],
+) -> list[OtherView]:
+    groups = compared_groups(comparisons)
+    own = (selection.metric, selection.extractor)
+    others = [group for group in groups if (group[0]["metric"], group[0]["extractor"]) != own]
+    return [_view(group, selection.best, checkpoints) for group in others]
+
+
+def _view(
+    group: Sequence[Compared], chosen: str, checkpoints: Mapping[str, PageCheckpoint]
+) -> OtherView:
+    line = next((row for row in group if row["checkpoint"] == chosen), None)
+    if line is None:
+        standing, agrees = "not compared", False
+    elif line["is_best"]:
+        standing, agrees = "best", True
+    elif line["level_with_best"]:
+        standing, agrees = "level with best", True
+    else:
+        place = [row["checkpoint"] for row in group].index(chosen) + 1
+        difference = significant(line["from_best"], sign="+")
+        standing, agrees = f"{difference} from the best, place {place} of {len(group)}", False
+    return OtherView(
+        title=compared_title(group[0]),
+        metric=METRICS[group[0]["metric"]],
+        best=checkpoints.get(group[0]["best"]),
+        standing=standing,
+        agrees=agrees,
+    )

@@ -1,0 +1,149 @@
+"""Columns of the terminal's table: which there are, which go first, and their cells."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import pandas as pd
+
+from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.labels import number
+from vae_batch.report.score_rows import ScoreRow, headlines_in, is_always_zero, parent
+from vae_batch.report.score_text import ARROWS, column_decimals
+
+#: What goes first where there is no room: a column's spread, or the column.
+_CUTS: tuple[tuple[str, Literal["spread", "column"]], ...] = (
+    ("reconstruction_nll", "spread"),
+    ("kl", "spread"),
+    ("bits_per_dim", "column"),  # the ELBO in another unit
+    ("inception_score", "spread"),
+    ("kl", "column"),  # NLL and ELBO give it
+    ("elbo", "spread"),
+    ("reconstruction_nll", "column"),
+    ("fid", "column"),  # where the corrected one stands beside it
+    ("clipped_pixels", "column"),
+    ("fid_corrected", "spread"),
+    ("inception_score", "column"),
+)
+
+#: A cell of `text_rows`: the number, and after it a star or the marks of footnotes.
+_MARKS = re.compile(r"[*⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
+
+_LEVEL = "≈"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric, and whether its spread stands beside its value."""
+
+    metric: Metric
+    has_spread: bool
+
+    @property
+    def heading(self) -> str:
+        return f"{self.metric.short} {ARROWS[self.metric.direction]}".rstrip()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, its marks and its spread, padded so that they line up within their column."""
+
+    value: str
+    mark: str
+    spread: str
+
+    @classmethod
+    def of(cls, text: str, spread: str, *, is_level: bool) -> Cell:
+        """The cell of a text of `text_rows`, which has its marks at its end."""
+        mark = _MARKS.search(text)
+        value = text[: mark.start()] if mark else text
+        marks = text[len(value) :]
+        return cls(value, _LEVEL * (is_level and "*" not in marks) + marks, spread)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether it is the best point estimate."""
+        return "*" in self.mark
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it cannot be told from the best."""
+        return _LEVEL in self.mark
+
+    def __str__(self) -> str:
+        return self.value + self.mark + self.spread
+
+
+def aligned(cells: Mapping[int, Cell]) -> dict[int, Cell]:
+    """The cells of one column, with marks and spreads as wide as the widest of them."""
+    mark = max((len(cell.mark) for cell in cells.values()), default=0)
+    spread = max((len(cell.spread) for cell in cells.values()), default=0)
+    return {
+        index: replace(cell, mark=cell.mark.ljust(mark), spread=cell.spread.rjust(spread))
+        for index, cell in cells.items()
+    }
+
+
+def width_of(column: Column, cells: Mapping[int, Mapping[str, Cell]]) -> int:
+    """Characters that a column takes, given all cells by row and column."""
+    name = column.metric.column
+    return max([len(column.heading), *(len(str(row[name])) for row in cells.values())])
+
+
+def columns_of(
+    scores: pd.DataFrame, rows: Sequence[ScoreRow], selected: str | None
+) -> list[Column]:
+    """Headlines that tell something, the corrected distance, and what the best was chosen by."""
+    metrics = [m for m in headlines_in(scores) if parent(m) == m.column]
+    metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
+    for name in ("fid_corrected", selected):
+        has_values = any(row.value(name) is not None for row in rows) if name in METRICS else False
+        if has_values and METRICS[name] not in metrics:
+            metrics.append(METRICS[name])
+    order = {column: place for place, column in enumerate(METRICS)}
+    order["fid_corrected"] = order["fid"]  # beside it, and behind it as sorting is stable
+    metrics.sort(key=lambda metric: order[metric.column])
+    return [Column(metric, bool(spreads_of(metric, rows))) for metric in metrics]
+
+
+def narrower(columns: Sequence[Column], selected: str | None) -> Iterator[list[Column]]:
+    """All columns, then fewer and fewer of them; never without the one selected by."""
+    left = list(columns)
+    yield left
+    is_corrected = any(column.metric.column == "fid_corrected" for column in columns)
+    kept = {selected} if is_corrected else {selected, "fid"}
+    if selected == "fid" and is_corrected:
+        kept = {"fid_corrected"}  # which is what is compared
+    for name, part in _CUTS:
+        if part == "spread":
+            cut = [replace(c, has_spread=c.has_spread and c.metric.column != name) for c in left]
+        else:
+            cut = [c for c in left if c.metric.column != name or name in kept]
+        if cut != left:
+            left = cut
+            yield left
+
+
+def spreads_of(metric: Metric, rows: Sequence[ScoreRow]) -> dict[int, str]:
+    """Intervals or standard errors by the row's index, where there are any."""
+    decimals = column_decimals(rows, [metric])[metric.column]
+    if metric.column == "fid_corrected":
+        ends = {row.index: (row.value("fid_low"), row.value("fid_high")) for row in rows}
+        return {
+            index: f" [{number(low, decimals)}, {number(high, decimals)}]"
+            for index, (low, high) in ends.items()
+            if low is not None and high is not None
+        }
+    errors = {row.index: row.standard_error(metric) for row in rows if row.failure is None}
+    known = {index: error for index, error in errors.items() if error is not None}
+    decimals = max(decimals, _digit(max(known.values(), default=0.0)))
+    return {index: f" ± {number(error, decimals)}" for index, error in known.items()}
+
+
+def _digit(error: float) -> int:
+    """Decimals that show the first digit of a standard error; of 0, which is exact, none."""
+    return min(6, max(0, -math.floor(math.log10(error)))) if error > 0 else 0

@@ -1,0 +1,151 @@
+"""How far a unit is: which of its shards are finished, told by few requests.
+
+The files and receipts of a unit are listed once. Receipts are then read one by one; of a complete
+unit they have been gathered into ``receipts.json``, which is read in their place. That file is no
+proof but a copy: an entry counts only while file and receipt lie there in the sizes that it names,
+so that a receipt which is taken away takes its shard with it, and a gathered file that is missing,
+damaged or of another fingerprint costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from vae_batch.plan.shards import Shard, Unit
+from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.receipts import REDUCTION, file_path, read_receipt, receipt_path
+from vae_batch.storage.store import Store
+
+#: Receipts of a unit in one file, beside them.
+GATHERED = "receipts.json"
+
+#: Fewer receipts than this are read as fast one by one.
+_FEWEST = 4
+
+#: Units looked at at a time: object stores answer slowly.
+_READERS = 16
+
+_ACTIVATIONS = ("generated", "reconstructed", "reference")
+
+
+@dataclass(frozen=True)
+class UnitProgress:
+    """What of a unit is there.
+
+    Attributes:
+      shards: Finished ones, in order; digests are checked when files are read.
+      is_reduced: Whether all of them are finished and the unit's reduction is there, too.
+    """
+
+    shards: tuple[Shard, ...]
+    is_reduced: bool
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a receipt says of its file's size and rows, and its own size."""
+
+    rows: int
+    size: int
+    receipt_size: int
+
+
+def is_activations(unit: Unit) -> bool:
+    """Whether a unit is of activations, which are reduced to moments."""
+    return unit.kind in _ACTIVATIONS
+
+
+def unit_progress(store: Store, unit: Unit) -> UnitProgress:
+    """What of a unit is there, by its receipts."""
+    listed = _Listing(store, unit)
+    done = tuple(shard for shard in unit.shards() if listed.has(shard.name, len(shard)))
+    is_complete = is_activations(unit) and sum(map(len, done)) == unit.samples
+    return UnitProgress(done, is_complete and listed.has(REDUCTION, unit.samples))
+
+
+def unit_progress_of(held: Iterable[tuple[Store, Unit]]) -> list[UnitProgress]:
+    """What of many units is there, in their order; several are looked at at a time."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda pair: unit_progress(*pair), held))
+
+
+def finished_shards(store: Store, unit: Unit) -> list[Shard]:
+    """Shards whose receipt and file (by size) are there; the digest is checked when read."""
+    listed = _Listing(store, unit)
+    return [shard for shard in unit.shards() if listed.has(shard.name, len(shard))]
+
+
+def is_reduced(store: Store, unit: Unit) -> bool:
+    """Whether the unit's reduction is there, by its receipt."""
+    return _Listing(store, unit).has(REDUCTION, unit.samples)
+
+
+def gather_receipts(store: Store, unit: Unit) -> bool:
+    """Copy the receipts of a complete unit into one file; of few receipts there is no need.
+
+    Returns:
+      Whether the file is there now.
+    """
+    names = {shard.name: len(shard) for shard in unit.shards()}
+    if len(names) < _FEWEST:
+        return False
+    if is_activations(unit):
+        names[REDUCTION] = unit.samples
+    listed = _Listing(store, unit)
+    if not all(listed.has(name, rows) for name, rows in names.items()):
+        return False
+    if not listed.is_gathered(names):
+        store.write(f"{unit.path}/{GATHERED}", listed.to_json())
+    return True
+
+
+class _Listing:
+    """The files of a unit by name and size, and what their receipts say."""
+
+    def __init__(self, store: Store, unit: Unit) -> None:
+        self._store, self._unit = store, unit
+        self._sizes = store.sizes(unit.path)
+        self._gathered = _read_gathered(store, unit) if GATHERED in self._sizes else {}
+        self._read: dict[str, _Entry] = {}
+
+    def has(self, name: str, rows: int) -> bool:
+        """Whether a file and its receipt are there, and say the same."""
+        size = self._sizes.get(_last(file_path(self._unit, name)))
+        receipt_size = self._sizes.get(_last(receipt_path(self._unit, name)))
+        if size is None or receipt_size is None:
+            return False
+        expected = _Entry(rows, size, receipt_size)
+        if self._gathered.get(name) == expected:
+            return True
+        receipt = read_receipt(self._store, self._unit, name)
+        if receipt is None or (receipt.rows, receipt.size) != (rows, size):
+            return False
+        self._read[name] = expected
+        return True
+
+    def is_gathered(self, names: Iterable[str]) -> bool:
+        """Whether the gathered file tells all of these without a look at their receipts."""
+        return not any(name in self._read for name in names)
+
+    def to_json(self) -> bytes:
+        """The gathered file of what has been found here."""
+        entries = {**self._gathered, **self._read}
+        receipts = {name: [e.rows, e.size, e.receipt_size] for name, e in sorted(entries.items())}
+        return encode_checked({"fingerprint": self._unit.fingerprint, "receipts": receipts})
+
+
+def _read_gathered(store: Store, unit: Unit) -> dict[str, _Entry]:
+    """Entries of the gathered file; none where it is not of this unit, or damaged."""
+    try:
+        content = decode_checked(store.read(f"{unit.path}/{GATHERED}"))
+        if content["fingerprint"] != unit.fingerprint:
+            return {}
+        return {str(name): _Entry(*entry) for name, entry in content["receipts"].items()}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,1 @@
+"""What is shown while a run works, and of one that works elsewhere: on a terminal, or in lines."""
