@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,13 @@ from report.examples import (
     two_metrics,
 )
 
-from vae_batch.report.figures import INDEX, files_of_index, write_figures
+from vae_batch.report.figures import INDEX, replace_figures, write_figures
 from vae_batch.report.figures.chosen import MOST_CHECKPOINTS, choose_checkpoints
 from vae_batch.report.figures.printing import plain
+from vae_batch.report.figures.replacing import files_of_index
 from vae_batch.report.score_rows import read_rows
 from vae_batch.run.selecting import Selection
+from vae_batch.storage import Store
 
 Files = dict[str, bytes]
 
@@ -193,8 +196,8 @@ def test_an_empty_gallery_leaves_out_its_own_figures_alone() -> None:
     assert said["nearest-training-a"].endswith("no training images were given")
 
 
-@pytest.mark.parametrize("value", [0.0, -5.0, 1e-300, 1e300, math.nan, math.inf, -math.inf, None])
-def test_strange_numbers_fail_nothing(value: float | None) -> None:
+@pytest.mark.parametrize("value", [0.0, -5.0, 1e-300, 1e300, math.nan, -math.inf])
+def test_strange_numbers_fail_nothing(value: float) -> None:
     columns = {"fid": value, "elbo": value, "kl": value, "elbo_se": value, "fid_corrected": value}
     rows = [score_row("a", 1, **columns), score_row("b", 2), score_row("c", 3)]
     gallery = full_gallery(8, 1)
@@ -291,3 +294,26 @@ def test_the_index_names_files_that_a_later_report_may_remove() -> None:
     assert files_of_index(json.dumps(index).encode()) == ("a.png", "c.json")
     assert files_of_index(b"{") == ()
     assert files_of_index(b'{"figures": [1]}') == ()
+
+
+def test_a_later_report_removes_its_own_older_files_alone(tmp_path: Path) -> None:
+    folder = Store.open(str(tmp_path))
+    (tmp_path / "mine.png").write_bytes(b"")
+    one = two_metrics(score_table(score_row("a", 1)))
+    first = replace_figures(folder, one, {"a": {"samples": gallery_of(3)["samples"]}}, [], None)
+    assert {"samples-a.png", "samples-a.pdf", "film-strip.json"} <= set(first)
+    assert {path.name for path in tmp_path.iterdir()} == {*first, "mine.png"}
+    second = replace_figures(folder, one, {}, [], None)
+    assert {path.name for path in tmp_path.iterdir()} == {*second, "mine.png"}
+    assert "samples-a.png" not in second
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_no_index_is_left(tmp_path: Path) -> None:
+    class Full(Store):
+        def write(self, path: str, content: bytes) -> None:
+            raise OSError("no space left")
+
+    one = two_metrics(score_table(score_row("a", 1)))
+    with pytest.raises(OSError, match="no space left"):
+        replace_figures(Full(str(tmp_path)), one, {}, [], None)
+    assert [*tmp_path.iterdir()] == []

@@ -14,6 +14,7 @@ from toy_models import save_pair
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import InputError, make_spec
+from vae_batch.report.drawn import is_drawn
 from vae_batch.run.comparing import compare_run, compare_runs
 from vae_batch.run.driver import prepare, run
 from vae_batch.run.executor import SerialExecutor
@@ -21,7 +22,7 @@ from vae_batch.run.progress import Silent
 from vae_batch.run.recorded import open_record, scored_rows
 from vae_batch.run.rescoring import rescore
 from vae_batch.run.selecting import confirmed, read_selection, select_best
-from vae_batch.storage import Store, read_comparisons, read_score_rows
+from vae_batch.storage import Store, read_comparisons, read_score_rows, upsert_scores
 
 GROUPS = "losses,reconstruction,fid,kid,inception_score"
 
@@ -50,6 +51,16 @@ def score(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Score and compare without the report, whose pictures take most of a small run's time."""
     run(prepare(make_spec(settings), Silent()), SerialExecutor(), Silent())
     return compare_run(settings["out"])
+
+
+def test_the_report_is_noted_as_drawn_until_rows_change(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(finished["out"], tmp_path / "out")
+    out = Store.open(str(tmp_path / "out"))
+    assert is_drawn(out)
+    upsert_scores(out, [read_score_rows(out)[0] | {"scored_at": "later"}])
+    assert not is_drawn(out)
 
 
 def losses_of(settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:

@@ -65,7 +65,7 @@ def test_no_crash_between_two_writes_moves_the_table(
 ) -> None:
     """From a new folder, and from one in which all shards are done and no row is."""
     without_fsync(monkeypatch)
-    spec = make_run(tmp_path, checkpoints=2, shards=4)
+    spec = make_run(tmp_path, checkpoints=2, shards=4, references=3)
     compared, expected = drive_and_compare(spec), numbers(spec.out)
     left, cells = files(spec.out), csv_of(spec.out)
     assert [row["status"] for row in expected] == ["scored", "scored"]
@@ -84,7 +84,8 @@ def test_no_crash_between_two_writes_moves_the_table(
         assert files(again.out) == left
         shutil.rmtree(again.out)
         writes += 1
-    assert writes > (50 if begins == "new" else 10)
+    # Files and receipts of 4 + 3 shards, a reduction and influences a checkpoint make 36.
+    assert writes > (36 if begins == "new" else 10)
 
 
 def csv_of(out: str) -> list[list[str]]:

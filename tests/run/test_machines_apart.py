@@ -51,9 +51,9 @@ class Site:
     environment: dict[str, str]
 
     def run(self, *command: str) -> tuple[int, str]:
-        """Exit code and stderr of a driver."""
+        """Exit code of a driver, and all it says."""
         ended = self.head.run([sys.executable, *command], self.environment, self.folder, PATIENCE)
-        return ended.returncode, ended.stderr
+        return ended.returncode, ended.stderr + ended.stdout
 
 
 @pytest.fixture(scope="module")

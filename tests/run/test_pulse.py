@@ -84,14 +84,19 @@ def test_it_beats_between_start_and_end(store: Store, fast: None) -> None:
 
 def test_what_broke_a_run_off_is_on_record(store: Store) -> None:
     secret = "s3://key:secret@bucket/run is full"
+
+    def broken_off(error: BaseException) -> None:
+        with Pulse(Silent(), Lossy(), store) as beating:
+            beating.start(new_tally([planned_row("a")]))
+            raise error
+
     for error, reason in (
         (KeyboardInterrupt(), "stopped"),
         (InputError(secret), "s3://bucket/run is full"),
         (MemoryError(), "MemoryError"),
     ):
-        with pytest.raises(type(error)), Pulse(Silent(), Lossy(), store) as beating:
-            beating.start(new_tally([planned_row("a")]))
-            raise error
+        with pytest.raises(type(error)):
+            broken_off(error)
         found = read_progress(store)
         assert found is not None
         assert (found.state, found.reason) == ("broken off", reason)

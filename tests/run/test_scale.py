@@ -17,6 +17,7 @@ from stub_runs import (
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec
+from vae_batch.report.drawn import note_drawn, sources_digest
 from vae_batch.run.comparing import compare_run
 from vae_batch.run.driver import prepare, run
 from vae_batch.run.progress import Silent
@@ -131,13 +132,14 @@ def test_a_night_without_news_draws_nothing(
     spec, _ = finished
     drawn: list[str] = []
 
-    def write_figures(scores, galleries, write, *more):
-        drawn.append("figures")
-        write("curves.png", b"drawn")
-        return ["curves.png"]
+    def write_report(out: Store) -> list[str]:
+        sources = sources_digest(out)
+        out.write("report.html", b"<html>")
+        note_drawn(out, sources, ["report.html"])
+        drawn.append("report.html")
+        return drawn
 
-    monkeypatch.setattr("vae_batch.report.bundle.write_figures", write_figures)
-    monkeypatch.setattr("vae_batch.report.bundle.render_page", lambda *_: "<html>")
+    monkeypatch.setattr("vae_batch.evaluation.write_report", write_report)
     for expected in (1, 1):
         assert evaluate(spec, Silent()).summary.shards_computed == 0
         assert len(drawn) == expected

@@ -38,7 +38,8 @@ def state_of(*rows: RowStatus, **values: Any) -> RunState:
 
 def printed(state: RunState, width: int = 80, *, everything: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    console.print(status_view(state, everything=everything))
+    for part in status_view(state, everything=everything):
+        console.print(part, soft_wrap=True)
     text = console.file.getvalue()
     assert "\x1b" not in text
     return [line.rstrip() for line in text.splitlines()]
@@ -89,6 +90,8 @@ def test_failures_are_told_once_a_checkpoint() -> None:
     text = "\n".join(printed(state_of(*rows)))
     assert text.count("runs/a/step-1: failed: NaN in \\u{1b}[2J[bold]") == 1
     assert "Extractor" in text
+    named = printed(state_of(row("step-1", "failed", 0, "runs/a/step-1 is a text file")))
+    assert "failed: runs/a/step-1 is a text file" in named
 
 
 def test_of_a_thousand_rows_those_under_way_are_listed() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from vae_batch.commands.exit_codes import exit_codes
 
@@ -43,10 +44,12 @@ def status(
         elif watch and moves(console):
             with Live(console=console, auto_refresh=False) as live:
                 for state in states:
-                    live.update(status_view(state, everything=everything), refresh=True)
+                    parts = status_view(state, everything=everything)
+                    live.update(Group(*parts), refresh=True)
         else:
             for state in states:
-                console.print(status_view(state, everything=everything))
+                for part in status_view(state, everything=everything):
+                    console.print(part, soft_wrap=isinstance(part, Text))  # sentences stay whole
 
 
 def _states(out: str, watch: float | None) -> Iterator[RunState]:

@@ -12,17 +12,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import ModuleType
+from typing import Any
 
 #: What Abseil writes below a fatal error; it may stand behind words that others wrote.
 _CHATTER = re.compile(
-    rb"(?:WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} \d\d:\d\d:\d+\.\d)[^\n]*\n"
+    rb"(?:WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d+\.\d)[^\n]*\n"
 )
 
 _STDERR = 2
 
 
-def import_tensorflow() -> ModuleType:
+def import_tensorflow() -> Any:  # noqa: ANN401 - a module without types
     """TensorFlow; what its import says is dropped where ``TF_CPP_MIN_LOG_LEVEL`` is 3."""
     if "tensorflow" in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         import tensorflow

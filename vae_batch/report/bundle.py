@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_batch.plan import InputError
 from vae_batch.report.drawn import NOTE, note_drawn, sources_digest
-from vae_batch.report.figures import INDEX, files_of_index, write_figures
+from vae_batch.report.figures import replace_figures
 from vae_batch.report.page import render_page
 from vae_batch.report.stored_galleries import StoredGalleries
 from vae_batch.run.record import read_record
@@ -34,12 +34,8 @@ def write_report(out: Store) -> list[str]:
             "has scored at least one checkpoint"
         )
     galleries = StoredGalleries(out, record)
-    figures = out.folder(FIGURES)
     comparisons, selection = read_comparisons(out), read_selection(out)
-    former = files_of_index(figures.read(INDEX)) if figures.exists(INDEX) else ()
-    names = write_figures(scores, galleries, figures.write, comparisons, selection)
-    for name in {*former} - {*names}:
-        figures.delete(name)
+    names = replace_figures(out.folder(FIGURES), scores, galleries, comparisons, selection)
     provenance = {
         "output": out.shown,
         **record.identity,

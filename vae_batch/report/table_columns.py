@@ -45,6 +45,7 @@ class Column:
 
     @property
     def heading(self) -> str:
+        """The metric's short name, and an arrow to where it is better."""
         return f"{self.metric.short} {ARROWS[self.metric.direction]}".rstrip()
 
 
@@ -75,6 +76,7 @@ class Cell:
         return _LEVEL in self.mark
 
     def __str__(self) -> str:
+        """What the table shows."""
         return self.value + self.mark + self.spread
 
 
@@ -100,10 +102,9 @@ def columns_of(
     """Headlines that tell something, the corrected distance, and what the best was chosen by."""
     metrics = [m for m in headlines_in(scores) if parent(m) == m.column]
     metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
-    for name in ("fid_corrected", selected):
-        has_values = any(row.value(name) is not None for row in rows) if name in METRICS else False
-        if has_values and METRICS[name] not in metrics:
-            metrics.append(METRICS[name])
+    more = [METRICS[name] for name in ("fid_corrected", selected or "") if name in METRICS]
+    has_values = [m for m in more if any(row.value(m.column) is not None for row in rows)]
+    metrics += [metric for metric in has_values if metric not in metrics]
     order = {column: place for place, column in enumerate(METRICS)}
     order["fid_corrected"] = order["fid"]  # beside it, and behind it as sorting is stable
     metrics.sort(key=lambda metric: order[metric.column])

@@ -178,16 +178,14 @@ class _Reading:
 def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Row]:
     """Losses are compared once a checkpoint, distances once an extractor, too."""
     nothing = dict.fromkeys(COMPARISON_COLUMNS)
-    tables = (
-        compare_streamed(_one_each(rows), _LOSSES, _group_of, ScoreReader(reading.losses)),
-        compare_streamed(rows, _DISTANCES, _group_of, ScoreReader(reading.distances)),
-    )
-    return [
-        {**nothing, **_line(metric, compared)}
-        for table in tables
-        for metric, lines in table
-        for compared in lines
-    ]
+    found: list[Row] = []
+    for some, metrics, read in (
+        (_one_each(rows), _LOSSES, reading.losses),
+        (rows, _DISTANCES, reading.distances),
+    ):
+        for metric, table in compare_streamed(some, metrics, _group_of, ScoreReader(read)):
+            found += [{**nothing, **_line(metric, compared)} for compared in table]
+    return found
 
 
 def _group_of(row: ScoredRow, metric: str) -> tuple[Any, ...]:

@@ -106,7 +106,7 @@ def printable_lines(text: str) -> str:
 def drawn(standing: Standing) -> RenderableType:
     """The lines that move; about ten at most, however many checkpoints there are."""
     named, more = standing.under_way[:_NAMED], len(standing.under_way) - _NAMED
-    lines = [_part_line(part) for part in named]
+    lines: list[RenderableType] = [_part_line(part) for part in named]
     if more > 0:
         lines.append(_line(f"and {more} more under way"))
     lines.append(_line(words.checkpoints(standing)))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,8 +24,8 @@ _LISTED = 20
 _GOES_ON = "the same `vae-batch score` goes on from here"
 
 
-def status_view(state: RunState, *, everything: bool = False) -> RenderableType:
-    """Who is at work and how far; rows under way, and why others failed.
+def status_view(state: RunState, *, everything: bool = False) -> list[RenderableType]:
+    """Who is at work and how far; rows under way, and why others failed: lines and a table.
 
     Args:
       state: Of the folder.
@@ -41,7 +41,7 @@ def status_view(state: RunState, *, everything: bool = False) -> RenderableType:
     more = len(listed) - len(shown)
     parts += [Text(f"and {more} more under way; --all lists every row")] if more else []
     parts += [Text(line, style="red") for line in _failures(failed, everything=everything)]
-    return Group(*parts)
+    return parts
 
 
 def status_json(state: RunState) -> dict[str, Any]:
@@ -149,6 +149,7 @@ def _failures(failed: Sequence[RowStatus], *, everything: bool) -> Iterator[str]
     reasons = {(row.checkpoint, row.reason): None for row in failed}
     shown = list(reasons) if everything else list(reasons)[:_LISTED]
     for checkpoint, reason in shown:
-        yield printable(f"{checkpoint}: failed: {reason}")
+        named = reason.startswith(f"{checkpoint} ")
+        yield printable(f"failed: {reason}" if named else f"{checkpoint}: failed: {reason}")
     if len(reasons) > len(shown):
         yield f"and {len(reasons) - len(shown)} more failed; --all lists them"

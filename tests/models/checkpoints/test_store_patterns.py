@@ -137,5 +137,5 @@ def test_a_bucket_has_no_wildcards() -> None:
 
 
 def test_an_unknown_scheme_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="ftp://host/vae.keras cannot be opened"):
+    with pytest.raises(InputError, match=r"ftp://host/vae\.keras cannot be opened"):
         find_checkpoints(["ftp://host/vae.keras"])

@@ -96,7 +96,8 @@ def test_what_no_format_reads_is_named(tmp_path: Path, content: bytes, sentence:
 
 @pytest.mark.parametrize("path", ["{}/absent.keras", "file://{}/absent.keras"])
 def test_a_missing_file(tmp_path: Path, path: str) -> None:
-    with pytest.raises(CheckpointError, match=r"absent\.keras is missing on this worker \(node .+\); give"):
+    words = r"absent\.keras is missing on this worker \(node .+\); give"
+    with pytest.raises(CheckpointError, match=words):
         networks({"decoder": path.format(tmp_path)})
 
 

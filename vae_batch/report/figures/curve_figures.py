@@ -99,7 +99,6 @@ def _draw(axes: Axes, curve: Curve, looks: Mapping[str, Look], characters: int) 
         _few_decades(axes)
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=_ROUND))
-        axes.yaxis.set_major_formatter(tick_number)
     for line in curve.series:
         _draw_series(axes, line, looks[line.label])
     _mark(axes, curve.failed, "x", LIGHT.warning)

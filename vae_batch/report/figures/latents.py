@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vae_batch.report.colours import LIGHT
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure, numbers, vector
 from vae_batch.report.figures.layout import fit_axes
-from vae_batch.report.figures.printing import SINGLE_COLUMN, plain, tick_number
+from vae_batch.report.figures.printing import SINGLE_COLUMN, plain
 from vae_batch.report.figures.sequence_looks import sequence_looks
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.image_grids import COLLAPSED_KL
@@ -87,7 +87,6 @@ def _build_bars(
     axes.set_xlim(-0.7, max(len(shown), 6) - 0.3)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("KL (nats/image)")
-    axes.yaxis.set_major_formatter(tick_number)
     axes.set_ylim(0.0, 1.06 * float(np.nanmax(shown, initial=0.0)) or 1.0)
     left_out = f", first {_MOST_BARS} drawn" if len(kl) > _MOST_BARS else ""
     said = f"{collapsed.sum()} of {len(kl)} collapsed (shaded){left_out}; sum {kl.sum():.4g} nats"
@@ -216,7 +215,6 @@ def _build_spectra(
     axes.set_xlabel("rank of the dimension")
     axes.set_ylabel("KL (nats/image)")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_formatter(tick_number)
     axes.set_ylim(bottom=0.0)
     figure.legend(loc="lower left", ncols=2)
     fit_axes(figure, [[axes]])

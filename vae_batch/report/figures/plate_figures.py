@@ -180,7 +180,9 @@ def film_strip_figure(
         "not_drawn": len({row.checkpoint for row in rows}) - len(shown),
     }
     panels = [[Panel("the same latents through training", grid)]]
-    draw = partial(_draw, panels, "columns share a latent")
+    sizes = {row.value("latent_dimensions") for row in rows if row.checkpoint in shown} - {None}
+    among = " among checkpoints with as many latent dimensions" if len(sizes) > 1 else ""
+    draw = partial(_draw, panels, f"columns share a latent{among}")
     return PlannedFigure("film-strip", "The same latents through training", values, draw)
 
 

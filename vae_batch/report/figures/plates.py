@@ -18,7 +18,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from vae_batch.report.colours import LIGHT
-from vae_batch.report.figures.printing import DOUBLE_COLUMN, DPI, pdf, picture, plain, print_png
+from vae_batch.report.figures.printing import (
+    DOUBLE_COLUMN,
+    DPI,
+    pdf,
+    picture,
+    plain,
+    print_png,
+    width_in_points,
+)
 from vae_batch.report.image_grids import Grid
 from vae_batch.report.labels import elide
 

@@ -33,6 +33,8 @@ _STYLE: dict[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
+    "axes.formatter.useoffset": False,
+    "axes.formatter.limits": [-7, 7],  # a power of ten would stand where titles do
     "axes.titley": 1.0,  # matplotlib would measure all labels to find a place
     "axes.labelsize": 7.5,
     "legend.fontsize": 7,
@@ -97,7 +99,7 @@ def width_in_points(text: str, size: float) -> float:
 
 
 def tick_number(value: float, _place: int | None = None) -> str:
-    """A number at an axis, whole in itself: no power of ten stands at the axis' end."""
+    """A number at a logarithmic axis or at a line, in as few digits as it has."""
     return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
 
 

@@ -19,7 +19,7 @@ from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.colours import LIGHT
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure, numbers, vector
 from vae_batch.report.figures.layout import fit_axes
-from vae_batch.report.figures.printing import SINGLE_COLUMN, plain, tick_number
+from vae_batch.report.figures.printing import SINGLE_COLUMN, plain
 from vae_batch.report.labels import decimals_of, elide, number, slugs, without_shared_folder
 
 Row = Mapping[str, Any]
@@ -91,6 +91,7 @@ def _build(rows: Sequence[Row], names: Sequence[str]) -> Figure:
     shown = rows[: len(names)]
     figure = Figure(figsize=(SINGLE_COLUMN, _FRAME_INCHES + _ROW_INCHES * len(shown)))
     axes = figure.add_subplot()
+    axes.use_sticky_edges = False  # those of the band would take the margin left of the best
     _draw_rows(axes, shown)
     axes.axvline(0.0, color=LIGHT.faint, lw=0.6, zorder=1)
     axes.set_ylim(len(shown) - 0.5, -0.5)
@@ -98,7 +99,6 @@ def _build(rows: Sequence[Row], names: Sequence[str]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
-    axes.xaxis.set_major_formatter(tick_number)
     _words(axes, rows, len(rows) - len(shown))
     _legend(figure)
     fit_axes(figure, [[axes]])

@@ -158,8 +158,6 @@ def _frame(axes: Axes, points: Sequence[_Point]) -> None:
         limit(max(low - room, -room / 2) if low >= 0 else low - room, high + room)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10)))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(tick_number)
 
 
 def _elbo_lines(axes: Axes) -> None:

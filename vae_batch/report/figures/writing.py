@@ -76,15 +76,6 @@ def write_figures(
     return [*names, INDEX]
 
 
-def files_of_index(index: bytes) -> tuple[str, ...]:
-    """Files that an earlier report wrote beside its index; none where the index is damaged."""
-    try:
-        found = [name for figure in json.loads(index)["figures"] for name in figure["files"]]
-    except (ValueError, KeyError, TypeError):
-        return ()
-    return tuple(name for name in found if isinstance(name, str) and "/" not in name)
-
-
 def _figures(
     scores: pd.DataFrame,
     rows: Sequence[ScoreRow],

@@ -37,14 +37,9 @@ def connect(address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     _joined = address is not None or bool(os.environ.get("RAY_ADDRESS"))
     if not _joined:
-        _start_local(**quiet)
+        _start_local(quiet)
         return
-    try:
-        ray.init(address=address or "auto", **quiet)
-    except AuthenticationError:
-        raise InputError(_no_token(f"the Ray cluster at {_named(address)}")) from None
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(_refusal(_named(address), error)) from error
+    _join(address or os.environ["RAY_ADDRESS"], address or "auto", quiet)
 
 
 def is_joined() -> bool:
@@ -52,11 +47,28 @@ def is_joined() -> bool:
     return _joined
 
 
-def _named(address: str | None) -> str:
-    return address or os.environ["RAY_ADDRESS"]
+def _join(named: str, address: str, quiet: dict[str, object]) -> None:
+    """Enter a cluster.
+
+    Args:
+      named: Its address as the user gave it.
+      address: The same as Ray takes it.
+      quiet: How much Ray says.
+    """
+    place = re.search(r"([\w.\-]+):(\d+)$", named)
+    if place and not _listens(place[1], int(place[2])):
+        raise InputError(_not_there(named, "nothing listens there"))  # Ray would wait for ever
+    try:
+        ray.init(address=address, **quiet)
+    except AuthenticationError:
+        raise InputError(_no_token(named)) from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        # Ray does not say that it was not let in; where something listens it is that.
+        said = _no_token(named) if place and type(error) is ConnectionError else None
+        raise InputError(said or _not_there(named, str(error))) from error
 
 
-def _start_local(**quiet: object) -> None:
+def _start_local(quiet: dict[str, object]) -> None:
     token = Path.home() / _TOKEN_FILE
     written_before = token.exists()
     environment = {"env_vars": thread_environment(threads=1)}
@@ -66,27 +78,23 @@ def _start_local(**quiet: object) -> None:
         token.chmod(0o600)  # Ray leaves it readable by everybody
 
 
-def _refusal(address: str, error: Exception) -> str:
-    """Ray's exceptions do not tell a cluster that is not there from one that wants a token."""
-    place = re.search(r"([\w.\-]+):(\d+)$", address) or re.search(r"([\w.\-]+):(\d+)", str(error))
-    if place and _listens(place[1], int(place[2])):
-        return _no_token(f"the Ray cluster at {address}")
+def _not_there(address: str, why: str) -> str:
     return (
-        f"no Ray cluster answers at {address}: {error}; check --address (or RAY_ADDRESS), or leave "
+        f"no Ray cluster answers at {address}: {why}; check --address (or RAY_ADDRESS), or leave "
         "it out to start a local one"
     )
 
 
-def _no_token(cluster: str) -> str:
-    wanted = "the cluster's token in ~/.ray/auth_token (ray get-auth-token) or in RAY_AUTH_TOKEN"
+def _no_token(address: str) -> str:
+    where = "the cluster's token in ~/.ray/auth_token (ray get-auth-token) or in RAY_AUTH_TOKEN"
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         return (
-            f"{cluster} is there but does not let this process in; it asks for a token, so: "
-            f"export RAY_AUTH_MODE=token, with {wanted}"
+            f"the Ray cluster at {address} does not let this process in; it asks for a token, so: "
+            f"export RAY_AUTH_MODE=token, with {where}"
         )
     return (
-        f"{cluster} does not let this process in, although RAY_AUTH_MODE is token: the token is "
-        f"missing here or is another cluster's; it takes {wanted}"
+        f"the Ray cluster at {address} does not let this process in: the token is missing here, or "
+        f"is another cluster's; put {where}"
     )
 
 

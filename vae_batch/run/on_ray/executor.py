@@ -121,7 +121,7 @@ class RayExecutor:
             return
         pool = self._pool
         self._ledger = ledger = start_ledger()
-        _configure_ray_data(pool)
+        _configure_ray_data()
         # All at once, as waiting actors are what the autoscaler counts; Ray Data ends those that
         # find no work. A pool that may grow would wait for nodes that nobody has asked for.
         size = min(pool.size, len(tasks))
@@ -212,18 +212,12 @@ def _read_outcome(text: str) -> ShardOutcome:
     return ShardOutcome(**{**fields, "shard": Shard(**fields["shard"])})
 
 
-def _configure_ray_data(pool: Pool) -> None:
+def _configure_ray_data() -> None:
     """Quiet, and patient: waiting for machines is no fault, and poison is caught by the ledger."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1
     context.max_consecutive_actor_init_deaths = 3
-    # Ray Data asks for another node wherever those there are busy, for workers it may not start.
-    context.execution_options.resource_limits = (
-        ray.data.ExecutionResources.for_limits(gpu=pool.size)
-        if pool.gpus
-        else ray.data.ExecutionResources.for_limits(cpu=pool.size * (pool.cpus + pool.light_cpus))
-    )
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
