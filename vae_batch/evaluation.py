@@ -91,7 +91,8 @@ def _retain(spec: EvaluationSpec, selection: Selection | None, progress: Progres
     if spec.keep_activations == "best" and selection is None:
         progress.say("no checkpoint could be selected as best, so all activations are kept")
         return
-    done = prune(spec.out, spec.keep_activations)
+    with uninterrupted():
+        done = prune(spec.out, spec.keep_activations)
     if done.files:
         kept = f"activations kept: {spec.keep_activations}"
         progress.say(f"{kept}; {done.files} files deleted, {done.size / 1e6:.1f} MB")
@@ -142,7 +143,8 @@ def _confirmation(
     _run(replace(plan, rows=rows), lease, progress)
     said = confirmed(selection, compare_run(fresh.out))
     if spec.keep_activations != "all":
-        prune(fresh.out, "none")
+        with uninterrupted():
+            prune(fresh.out, "none")
     return said
 
 

@@ -9,6 +9,7 @@ from vae_batch.run.plan import PlannedRow, RunPlan, make_plan, with_batch_size
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.record import claim_output
 from vae_batch.run.reference_images import store_reference, store_training
+from vae_batch.run.stopping import uninterrupted
 from vae_batch.run.stores import RunStores, storage_faults
 from vae_batch.storage import read_score_rows
 
@@ -51,7 +52,8 @@ def claim(plan: RunPlan) -> RunPlan:
         if size is None:
             return plan
         settled = plan if size == plan.spec.batch_size else with_batch_size(plan, size)
-        claim_output(settled)
+        with uninterrupted():
+            claim_output(settled)
         return settled
 
 
