@@ -36,6 +36,7 @@ import re
 import socket
 import threading
 import time
+import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -119,7 +120,7 @@ class FaultyS3(http.server.ThreadingHTTPServer):
         return fault
 
     def _drawn(self, method: str, path: str) -> str:
-        key = (method, _without_upload(path))
+        key = (method, _lasting(path))
         self._asked[key] += 1
         text = f"{self._seed}/{key}/{self._asked[key]}".encode()
         draw = int.from_bytes(hashlib.sha256(text).digest()[:8]) / 2**64
@@ -165,6 +166,9 @@ def local_s3(address: str = "127.0.0.1") -> Iterator[str]:
         try:
             yield f"http://{host}:{port}"
         finally:
+            # All servers of a process share what they hold.
+            reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+            urllib.request.urlopen(reset, timeout=30).close()
             server.stop()
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -186,9 +190,9 @@ def s3_uri(address: str, path: str, user: str = "") -> str:
     return f"s3://{at}{path}?endpoint_override={address}&scheme=http&region=us-east-1"
 
 
-def _without_upload(path: str) -> str:
-    """A path without the random names of multipart uploads."""
-    return re.sub(r"uploadId=[^&]*", "uploadId", path)
+def _lasting(path: str) -> str:
+    """A path without what differs between runs: names of uploads, and digests of paths."""
+    return re.sub(r"[0-9a-f]{12,}", "digest", re.sub(r"uploadId=[^&]*", "uploadId", path))
 
 
 def _fits(fault: str, method: str, path: str) -> bool:

@@ -13,6 +13,7 @@ from rich.console import Console
 from vae_batch import __version__
 from vae_batch.commands.compare import compare
 from vae_batch.commands.doctor import doctor
+from vae_batch.commands.dry_run import print_dry_run
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
 from vae_batch.commands.export import export
 from vae_batch.commands.inspect import inspect
@@ -46,6 +47,13 @@ app.command()(rescore)
 app.command()(status)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print shards, images, bytes and about how long it takes; nothing is computed.",
+    ),
+]
 _Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
 
 
@@ -57,12 +65,18 @@ def score(
         typer.Argument(help="Checkpoints (paths, folders, quoted globs, URIs), or one TOML spec."),
     ] = None,
     as_json: _AsJson = False,
+    is_dry: _DryRun = False,
     *,
     settings: dict[str, Any],
 ) -> None:
     """Score checkpoints: losses, FID and Inception Score, one row a checkpoint and extractor."""
     with exit_codes():
-        code = score_and_print(spec_of(targets or [], settings), as_json=as_json)
+        spec = spec_of(targets or [], settings)
+        if is_dry:
+            with _progress() as progress:
+                print_dry_run(spec, progress, as_json=as_json)
+            return
+        code = score_and_print(spec, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -122,6 +136,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     from vae_batch.evaluation import evaluate
     from vae_batch.report.table import terminal_table
     from vae_batch.storage import Store, read_comparisons, read_scores
+    from vae_batch.terminal.cost_view import cost_sentences
 
     with _progress() as progress:
         evaluation = evaluate(spec, progress)
@@ -132,6 +147,8 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         )
         if summary.faults:
             progress.say(f"survived: {summary.faults_survived}")
+        for sentence in cost_sentences(summary.cost) if summary.cost else ():
+            progress.say(sentence)
     out = Store.open(spec.out)
     if as_json:
         print(json.dumps(list(summary.rows), indent=1))
@@ -143,6 +160,8 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         Console().print(terminal_table(scores[kept], read_comparisons(out), chosen_by))
     if selection is not None:
         _print_selection(selection)
+    if evaluation.race is not None:
+        _say_plainly(evaluation.race.sentence)
     stderr_console().print(f"page: {out.shown}/report.html", markup=False, soft_wrap=True)
     return SOME_FAILED if summary.failed else SCORED
 
@@ -151,7 +170,11 @@ def _print_selection(selection: Selection) -> None:
     """The best checkpoint, on stderr: stdout holds the table alone."""
     for sentence in (selection.sentence, selection.confirmation):
         if sentence:
-            stderr_console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+            _say_plainly(sentence)
+
+
+def _say_plainly(sentence: str) -> None:
+    stderr_console().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -12,11 +12,14 @@ from vae_batch.run.comparing import compare_run
 from vae_batch.run.driver import run
 from vae_batch.run.executor import Executor, SerialExecutor
 from vae_batch.run.lease import Lease, output_lease
+from vae_batch.run.meter import Meter
 from vae_batch.run.plan import RunPlan
 from vae_batch.run.preparing import claim, plan_of, prepare, rows_to_score
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.pruning import prune
 from vae_batch.run.pulse import Pulse
+from vae_batch.run.race_record import RaceOutcome
+from vae_batch.run.racing import is_over, run_race
 from vae_batch.run.selecting import (
     CONFIRMATION,
     CONFIRMATION_SEED,
@@ -32,10 +35,11 @@ from vae_batch.run.summary import RunSummary
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the job did, and which checkpoint it found best."""
+    """What the job did, which checkpoint it found best, and how a race went if there was one."""
 
     summary: RunSummary
     selection: Selection | None
+    race: RaceOutcome | None = None
 
 
 def evaluate(spec: EvaluationSpec, progress: ProgressDisplay) -> Evaluation:
@@ -46,12 +50,22 @@ def evaluate(spec: EvaluationSpec, progress: ProgressDisplay) -> Evaluation:
         folder, or a store is full or out of reach; nothing already done is lost.
       KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
     """
+    meter = Meter()
     with stoppable():
-        return evaluate_plan(plan_of(spec, progress), progress)
+        with meter.phase("plan"):
+            plan = plan_of(spec, progress)
+        return evaluate_plan(plan, progress, meter)
 
 
-def evaluate_plan(plan: RunPlan, progress: ProgressDisplay) -> Evaluation:
+def evaluate_plan(
+    plan: RunPlan, progress: ProgressDisplay, meter: Meter | None = None
+) -> Evaluation:
     """What `evaluate` does with the plan of a spec, which may have been narrowed.
+
+    Args:
+      plan: To be carried out.
+      progress: Told what happens.
+      meter: Of the run; None where its planning was not measured.
 
     Raises:
       InputError: As `evaluate`.
@@ -62,20 +76,21 @@ def evaluate_plan(plan: RunPlan, progress: ProgressDisplay) -> Evaluation:
         output_lease(out, wait_s=plan.spec.wait, tell=progress.say) as lease,
         storage_faults(out),
     ):
-        return _evaluate(claim(plan), lease, progress)
+        return _evaluate(claim(plan), lease, progress, meter or Meter())
 
 
-def _evaluate(plan: RunPlan, lease: Lease, progress: ProgressDisplay) -> Evaluation:
+def _evaluate(plan: RunPlan, lease: Lease, progress: ProgressDisplay, meter: Meter) -> Evaluation:
     """All that writes into the output folder, by the one holder of its lease."""
     spec, out = plan.spec, plan.stores.out
-    summary = _run(plan, lease, progress)
-    with uninterrupted():  # short, and its tables and pages belong together
+    summary, outcome = _run(plan, lease, progress, meter)
+    with meter.phase("compare"), uninterrupted():  # short, and its tables and pages belong together
         lease.require()
         selection = select_best(compare_run(spec.out), spec)
     if selection is not None and spec.confirm and selection.second is not None:
-        said = _confirmation(spec, selection, lease, progress)
+        with meter.phase("confirm"):
+            said = _confirmation(spec, selection, lease, progress)
         selection = replace(selection, confirmation=said)
-    with uninterrupted():
+    with meter.phase("report"), uninterrupted():
         lease.require()
         if selection is not None:
             write_selection(out, selection)
@@ -83,7 +98,8 @@ def _evaluate(plan: RunPlan, lease: Lease, progress: ProgressDisplay) -> Evaluat
             progress.say("drawing figures and page")
             write_report(out)
     _retain(spec, selection, progress)
-    return Evaluation(summary, selection)
+    cost = meter.write(out, lease.require)
+    return Evaluation(replace(summary, cost=cost), selection, outcome)
 
 
 def _retain(spec: EvaluationSpec, selection: Selection | None, progress: ProgressDisplay) -> None:
@@ -113,12 +129,18 @@ def make_executor(spec: EvaluationSpec) -> Executor:
     return RayExecutor(spec)
 
 
-def _run(plan: RunPlan, lease: Lease, progress: ProgressDisplay) -> RunSummary:
+def _run(
+    plan: RunPlan, lease: Lease, progress: ProgressDisplay, meter: Meter
+) -> tuple[RunSummary, RaceOutcome | None]:
     # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
-    with make_executor(plan.spec) if rows_to_score(plan) else SerialExecutor() as executor:
+    open_rows = not is_over(plan) if plan.spec.race else bool(rows_to_score(plan))
+    found = make_executor(plan.spec) if open_rows else SerialExecutor()
+    with meter.entered(found, plan) as executor:
         progress.say(f"{len(plan.rows)} rows, on {executor.description}")
         with Pulse(progress, executor, plan.stores.out, lease.require) as pulse:
-            return run(plan, executor, pulse, lease.require)
+            if plan.spec.race is None:
+                return run(plan, executor, pulse, lease.require), None
+            return run_race(plan, executor, pulse, lease.require)
 
 
 def _confirmation(
@@ -133,6 +155,7 @@ def _confirmation(
             "seed": (spec.seed + CONFIRMATION_SEED) % 2**63,
             "out": _below(spec.out, CONFIRMATION),
             "metrics": (METRICS[selection.metric].group,),
+            "race": None,
             "reference_cache": spec.reference_cache or _below(spec.out, "reference"),
         }
     )
@@ -140,7 +163,7 @@ def _confirmation(
     wanted = {selection.best, selection.second}
     rows = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
     progress.say(f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _run(replace(plan, rows=rows), lease, progress)
+    _run(replace(plan, rows=rows), lease, progress, Meter())
     said = confirmed(selection, compare_run(fresh.out))
     if spec.keep_activations != "all":
         with uninterrupted():

@@ -20,6 +20,7 @@ from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
 from vae_batch.run.progress import ProgressDisplay
+from vae_batch.run.race_record import RaceOutcome, read_race
 from vae_batch.run.selecting import Selection
 from vae_batch.storage import Store, read_score_rows
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
@@ -120,6 +121,11 @@ class Results:
     def selection(self) -> Selection | None:
         """Which checkpoint is best, and what cannot be told from it; None where none was found."""
         return self.run.selection
+
+    @cached_property
+    def race(self) -> RaceOutcome | None:
+        """How the race went, and who left it at how many samples; None where there was none."""
+        return read_race(self.run.store) if self.run.record.spec.race else None
 
     @property
     def figures(self) -> Figures:

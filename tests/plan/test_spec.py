@@ -26,7 +26,7 @@ ROLES = {
     },
     "runtime": {
         "out", "workers", "address", "reference_cache", "allow_unverified_weights", "trust",
-        "memory_cap", "metrics", "select", "confirm", "keep_activations", "wait", "shard_timeout",
+        "memory_cap", "metrics", "select", "confirm", "race", "keep_activations", "wait", "shard_timeout",
         "stable_for", "tolerance",
     },
 }  # fmt: skip

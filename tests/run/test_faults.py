@@ -79,7 +79,7 @@ def test_two_kills_lose_nothing_and_move_no_bit(
         [sys.executable, "-m", "vae_batch.cli", "status", str(out), "--json"],
         capture_output=True, check=True,
     )  # fmt: skip
-    rows = json.loads(status.stdout)
+    rows = json.loads(status.stdout)["rows"]
     assert {row["status"] for row in rows} >= {"under way"}
     assert start(spec).wait(_WAIT) == 0
     after = receipts(out)

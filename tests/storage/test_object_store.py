@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from faulty_s3 import local_s3, make_bucket, s3_uri
 
 from vae_batch.plan import Unit, make_spec
 from vae_batch.run.driver import prepare, run
@@ -14,25 +14,15 @@ from vae_batch.run.executor import SerialExecutor
 from vae_batch.run.progress import Silent
 from vae_batch.storage import Store, finished_shards, read_verified, write_with_receipt
 
-moto_server = pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
+pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    from pyarrow import fs
-
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        filesystem, _ = fs.FileSystem.from_uri(f"s3://runs/?{query}&allow_bucket_creation=true")
-        filesystem.create_dir("runs")
-        yield f"s3://runs/NAME?{query}"
-        server.stop()
+    """``s3://runs/NAME?...`` of a real S3 API."""
+    with local_s3() as server:
+        make_bucket(server, "runs")
+        yield s3_uri(server.removeprefix("http://"), "runs/NAME")
 
 
 def test_files_and_receipts(bucket: str) -> None:
@@ -50,6 +40,7 @@ def test_files_and_receipts(bucket: str) -> None:
 def test_a_run_on_s3_writes_the_bits_of_a_local_one(
     bucket: str, toy_settings: dict[str, Any]
 ) -> None:
+    toy_settings["metrics"] = "losses,fid"
     rows = []
     for out in (toy_settings["out"], bucket.replace("NAME", "run")):
         plan = prepare(make_spec(toy_settings | {"out": out}), Silent())

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vae_batch import __version__
-from vae_batch.doctor.findings import Finding, available_cores, installed_versions
+from vae_batch.doctor.findings import Finding, installed_versions
+from vae_batch.run.devices import available_cores
 
 if TYPE_CHECKING:
     from vae_batch.models.inception.parity_probe import Parity

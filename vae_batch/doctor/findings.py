@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_batch import __version__
+from vae_batch.run.devices import available_cores
 
 if TYPE_CHECKING:
     from vae_batch.models.weights.listing import VerifiedWeights
@@ -56,13 +57,6 @@ def environment_findings() -> Iterator[Finding]:
 def installed_versions() -> dict[str, str]:
     """Version of each of ``PACKAGES``, without importing it; ``missing`` where it is not there."""
     return {name: _version_of(name) for name in PACKAGES}
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _version_of(name: str) -> str:

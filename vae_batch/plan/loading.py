@@ -51,7 +51,8 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_nearest(key)}"
     if problem["type"] == "missing":
-        return f"{key} is required ({EvaluationSpec.model_fields[key].description})"
+        field = EvaluationSpec.model_fields.get(key)
+        return f"{key} is required" + (f" ({field.description})" if field else "")
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return str(message)

@@ -9,6 +9,7 @@ from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from vae_batch.plan.metric_groups import DEFAULT_GROUPS, MetricGroup
+from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.reading import Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
 
@@ -121,6 +122,12 @@ class EvaluationSpec(Reading):
     confirm: bool = _field(
         "runtime", False, "Measure the best and the second again on fresh seeds."
     )
+    race: RaceSettings | None = _field(
+        "runtime",
+        None,
+        "Score in rounds and let checkpoints leave that can no longer be best by this metric: fid, "
+        "kid, elbo or iwae; the table [race] of a TOML file has more keys.",
+    )
     keep_activations: Literal["all", "reference", "best", "none"] = _field(
         "runtime",
         "all",
@@ -230,6 +237,29 @@ class EvaluationSpec(Reading):
                     f"per_checkpoint {pattern!r}: {key}{': ' if key else ''}{problem['msg']}; its "
                     f"keys may be {', '.join(Reading.model_fields)}"
                 ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _a_race_can_be_run(self) -> EvaluationSpec:
+        race = self.race
+        if race is None:
+            return self
+        group = "losses" if race.metric == "elbo" else race.metric
+        if group not in self.metrics:
+            raise ValueError(
+                f"race is by {race.metric}, which metrics does not hold; add {group} to --metrics"
+            )
+        if self.select not in (None, race.metric):
+            raise ValueError(
+                f"select is {self.select}, race is by {race.metric}: only those that may be best "
+                "by the latter are scored in full; select by the race's metric, or without a race"
+            )
+        if race.metric in ("fid", "kid") and self.keep_activations != "all":
+            raise ValueError(
+                f"a race by {race.metric} goes on from stored activations, so that "
+                f"keep_activations = {self.keep_activations!r} would have them computed again; "
+                "keep all, and use `vae-batch prune` when the race is over"
+            )
         return self
 
     @model_validator(mode="after")

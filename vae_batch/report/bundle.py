@@ -7,6 +7,7 @@ from vae_batch.report.drawn import NOTE, note_drawn, sources_digest
 from vae_batch.report.figures import replace_figures
 from vae_batch.report.page import render_page
 from vae_batch.report.stored_galleries import StoredGalleries
+from vae_batch.run.race_record import read_race
 from vae_batch.run.record import read_record
 from vae_batch.run.selecting import read_selection
 from vae_batch.storage import Store, read_comparisons, read_scores
@@ -41,7 +42,8 @@ def write_report(out: Store) -> list[str]:
         **record.identity,
         "spec": record.spec.model_dump(mode="json"),
     }
-    page = render_page(scores, galleries, provenance, comparisons, selection)
+    race = read_race(out) if record.spec.race else None
+    page = render_page(scores, galleries, provenance, comparisons, selection, race)
     out.write(PAGE, page.encode())
     written = [*(f"{FIGURES}/{name}" for name in names), PAGE]
     note_drawn(out, sources, written)

@@ -197,6 +197,8 @@ def _label_parts(key: _LineKey, keys: Sequence[_LineKey]) -> tuple[str, ...]:
     """The run, the extractor and n, then whatever else tells the lines apart."""
     conditions, likelihood, run = key
     counts = "" if conditions.n_generated is None else f"n = {conditions.n_generated:,}"
+    if conditions.left_race_at is not None:
+        counts = f"left the race at {conditions.left_race_at:,}"
     parts = [run, conditions.extractor or "", counts]
     if len({other[1] for other in keys}) > 1:
         parts.append(str(likelihood))

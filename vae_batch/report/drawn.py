@@ -14,7 +14,7 @@ NOTE = "figures/drawn.json"
 
 #: All that the report shows, or that changes with what it shows: a row that is scored anew, and
 #: with it the pictures that were stored then, has another time in the table.
-_SOURCES = ("run.json", "scores.parquet", "comparisons.parquet", "selection.json")
+_SOURCES = ("run.json", "scores.parquet", "comparisons.parquet", "selection.json", "race.json")
 
 
 def sources_digest(out: Store) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from vae_batch.metrics.catalogue import METRICS, Metric
 
 _REQUIRED = ("checkpoint", "status")
-_WHOLE = ("step", "n_generated", "n_reference", "seed")
+_WHOLE = ("step", "n_generated", "n_reference", "seed", "left_race_at")
 _NO_REASON = "no reason was recorded"
 
 
@@ -30,6 +30,7 @@ class Conditions(NamedTuple):
     n_reference: int | None
     reference_sha256: str | None
     seed: int | None
+    left_race_at: int | None
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def comparable(rows: Sequence[ScoreRow]) -> dict[Conditions, list[ScoreRow]]:
 
 
 def best_marks(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> set[tuple[int, str]]:
-    """(row index, column) of every best point estimate, ties included.
+    """(row index, column) of every best point estimate, ties included; none that left a race.
 
     A metric whose direction is "neither" has no best, nor has a value that stands alone, nor has
     one that more than half of the compared rows share.
@@ -177,7 +178,8 @@ def _winners(rows: Sequence[ScoreRow], metric: Metric) -> list[ScoreRow]:
     contests: dict[object, list[tuple[float, ScoreRow]]] = {}
     for row in rows:
         value = row.value(metric.column)
-        if row.failure is None and value is not None and math.isfinite(value):
+        is_out = row.failure is not None or row.conditions.left_race_at is not None
+        if not is_out and value is not None and math.isfinite(value):
             contests.setdefault(_contest(row, metric), []).append((value, row))
     choose = min if metric.direction == "lower" else max
     winners = []

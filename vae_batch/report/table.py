@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.metrics.catalogue import Metric
-from vae_batch.report.labels import printable, without_shared_folder
+from vae_batch.report.labels import count, printable, without_shared_folder
 from vae_batch.report.score_rows import ScoreRow, comparable, read_rows
 from vae_batch.report.score_text import Footnotes, sample_counts, text_rows
 from vae_batch.report.table_columns import (
@@ -191,7 +192,10 @@ def _summary(rows: Sequence[ScoreRow], folder: str) -> str:
 
 def _sections(rows: Sequence[ScoreRow]) -> list[tuple[str, list[ScoreRow]]]:
     """Rows that may be compared under what tells them from the others; failures last."""
-    groups = comparable(rows)
+    found = comparable(rows)
+    # Those that left a race come last, the latest of them first.
+    order = sorted(found, key=lambda held: -(held.left_race_at or math.inf))
+    groups = {held: found[held] for held in order}
     firsts = [group[0] for group in groups.values()]
     sections = [
         (_section_heading(group[0], firsts) if len(groups) > 1 else "", group)
@@ -204,7 +208,9 @@ def _sections(rows: Sequence[ScoreRow]) -> list[tuple[str, list[ScoreRow]]]:
 def _section_heading(first: ScoreRow, firsts: Sequence[ScoreRow]) -> str:
     key = first.conditions
     parts = [key.extractor or "-"]
-    if len({sample_counts(other) for other in firsts}) > 1:
+    if key.left_race_at is not None:
+        parts.append(f"left the race at n = {count(key.left_race_at)}")
+    elif len({sample_counts(other) for other in firsts}) > 1:
         parts.append(f"n = {sample_counts(first)}")
     twins = [f.conditions for f in firsts if f.conditions.extractor == key.extractor]
     for name in ("protocol", "seed", "reference_sha256", "weights_sha256"):

@@ -46,13 +46,14 @@ def compare_run(location: str) -> list[Row]:
     """Compare all scored rows of an output folder and write ``comparisons.parquet``.
 
     Rows are compared only with rows of the same conditions. A Fréchet distance is compared only
-    where its bias does not dominate it; there the kernel distance decides. Where the rows are
+    where its bias does not dominate it; there the kernel distance decides. Rows that left a race
+    are not compared. Where the rows are
     those that were compared last time, nothing is read but that table.
 
     Raises:
       InputError: No run has begun there.
     """
-    rows = scored_rows(location, open_record(location))
+    rows = _in_full(scored_rows(location, open_record(location)))
     if not rows:
         return []
     out, inputs = rows[0].parts.stores.out, _inputs(rows)
@@ -63,6 +64,11 @@ def compare_run(location: str) -> list[Row]:
     compared = _compare(rows, reader)
     write_comparisons(out, compared, None if reader.lacks_files else inputs)
     return compared
+
+
+def _in_full(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
+    """Without those that left a race: it has compared them, over the samples that they have."""
+    return [row for row in rows if row.fields["left_race_at"] is None]
 
 
 def _inputs(rows: Sequence[ScoredRow]) -> str:
@@ -90,7 +96,8 @@ def compare_runs(location_a: str, location_b: str) -> list[Row]:
       InputError: A folder holds no scored row, or no extractor of the one was used for the other
         under the same conditions; names what differs.
     """
-    runs = {name: scored_rows(name, open_record(name)) for name in (location_a, location_b)}
+    places = (location_a, location_b)
+    runs = {name: _in_full(scored_rows(name, open_record(name))) for name in places}
     for name, rows in runs.items():
         if not rows:
             raise InputError(f"{name} holds no scored rows; run `vae-batch score` first")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from vae_batch.models.extractors import extractor_folder
 from vae_batch.plan import InputError, Unit
-from vae_batch.run.executor import Executor, Handle
+from vae_batch.plan.shards import Kind
+from vae_batch.run.executor import Executor
+from vae_batch.run.light_work import LightWork
 from vae_batch.run.plan import PlannedRow, RunPlan
 from vae_batch.run.preparing import claim, rows_to_score, settle_batch_size
 from vae_batch.run.preparing import prepare as prepare
@@ -33,9 +35,6 @@ from vae_batch.storage import REDUCTION, ScoreWriter, forget
 #: Passes over the missing shards: a first one, and more only where stored files were damaged.
 _PASSES = 4
 
-#: Light tasks that are asked for their results at a time.
-_LOOKED_AT = 32
-
 #: Seconds that light tasks have after a stop was asked for; `ray job stop` gives 3 in all.
 _LAST_MOMENT = 1.0
 
@@ -45,6 +44,7 @@ def run(
     executor: Executor,
     progress: ProgressDisplay,
     guard: Callable[[], None] = lambda: None,
+    given_up: Collection[str] = (),
 ) -> RunSummary:
     """Score every row of a plan that is not scored yet.
 
@@ -53,6 +53,7 @@ def run(
       executor: Entered.
       progress: Told of every shard and row.
       guard: Called before anything is taken or written; raises to end the run.
+      given_up: Identifiers of checkpoints that have failed just now, and are not tried again.
 
     Raises:
       InputError: Files are not seen by every machine, an extractor or the reference turned out to
@@ -60,43 +61,58 @@ def run(
       KeyboardInterrupt: A stop was asked for; rows that were ready have been written.
     """
     with storage_faults(plan.stores.out):
-        executor.require_visible(plan)
-        if plan.spec.batch_size is None:
-            plan = claim(settle_batch_size(plan, executor))
-        return _Driver(plan, executor, progress, guard).run()
+        plan = make_ready(plan, executor)
+        rows = [row for row in rows_to_score(plan) if row.subject.identifier not in given_up]
+        return Driver(plan, rows, executor, progress, guard).run()
 
 
-@dataclass(frozen=True)
-class _LightTask:
-    """A reduction or score under way, and who takes its result."""
+def make_ready(plan: RunPlan, executor: Executor) -> RunPlan:
+    """The plan with its batch size, when every machine of the workers sees its files.
 
-    handle: Handle
-    receive: Callable[[Any], None]
-    checkpoint: str | None
+    Raises:
+      InputError: Some machine does not, or the batch size could not be probed.
+    """
+    executor.require_visible(plan)
+    if plan.spec.batch_size is None:
+        return claim(settle_batch_size(plan, executor))
+    return plan
 
 
-class _Driver:
-    """One run under way."""
+class Driver:
+    """Rows of a plan on their way: every missing shard, every reduction, and what rows are for.
+
+    Here that is a score in the table; a subclass may make something else of a row.
+    """
+
+    #: Kinds of activations whose reductions no row needs.
+    _unreduced: tuple[Kind, ...] = ()
 
     def __init__(
         self,
         plan: RunPlan,
+        rows: Iterable[PlannedRow],
         executor: Executor,
         progress: ProgressDisplay,
         guard: Callable[[], None],
     ) -> None:
+        """Work on ``rows`` of ``plan``; the others are done. See :func:`run`."""
         self._plan, self._executor, self._progress = plan, executor, progress
         self._guard = guard
-        self._worklist = Worklist(plan.stores, rows_to_score(plan))
+        self._worklist = Worklist(plan.stores, rows, self._unreduced)
         missing = self._worklist.missing_counts()
         self._tally = Tally(plan.rows, self._worklist.open_rows(), missing)
         self._scores = ScoreWriter(plan.stores.out)
         #: What a row's score needs of the plan: light tasks travel, and are many.
         self._terms = replace(plan, rows=())
-        self._under_way: list[_LightTask] = []
+        self._light = LightWork(executor, self._fail)
         self._computed = self._redone = 0
 
     def run(self) -> RunSummary:
+        """Do all of it.
+
+        Raises:
+          InputError, KeyboardInterrupt: As :func:`run`.
+        """
         began = time.monotonic()
         total, before = self._worklist.count()
         self._progress.start(self._tally)
@@ -137,8 +153,8 @@ class _Driver:
         deadline = time.monotonic() + _LAST_MOMENT
         with suppress(Exception):
             self._guard()
-            while self._under_way and time.monotonic() < deadline:
-                self._receive_ready(wait=False)
+            while self._light.is_under_way and time.monotonic() < deadline:
+                self._light.receive_ready(wait=False)
                 time.sleep(0.02)
             self._write_scores()
 
@@ -174,10 +190,10 @@ class _Driver:
                 splits = self._plan.spec.splits if unit.kind == "generated" else 1
                 store = self._plan.stores.holding(unit)
                 receive = self._after_reduction(unit)
-                self._submit(unit.checkpoint, receive, reduce_unit, store, unit, splits)
+                self._light.submit(unit.checkpoint, receive, reduce_unit, store, unit, splits)
             for row in self._worklist.take_scorable():
-                checkpoint = row.subject.identifier
-                self._submit(checkpoint, self._after_score(row), score_row, self._terms, row)
+                checkpoint, receive = row.subject.identifier, self._after_row(row)
+                self._light.submit(checkpoint, receive, self._of_row, self._terms, row)
 
     def _after_reduction(self, unit: Unit) -> Callable[[Damaged | None], None]:
         def receive(damage: Damaged | None) -> None:
@@ -188,18 +204,27 @@ class _Driver:
 
         return receive
 
-    def _after_score(self, row: PlannedRow) -> Callable[[dict[str, Any] | Damaged], None]:
-        def receive(result: dict[str, Any] | Damaged) -> None:
+    def _after_row(self, row: PlannedRow) -> Callable[[Any], None]:
+        def receive(result: Any) -> None:  # noqa: ANN401
             if isinstance(result, Damaged):
                 self._worklist.reopen(row)
                 self._redo(result)
             else:
-                self._write_rows([result])
+                self._accept(row, result)
                 self._worklist.close(row)
                 self._tally.scored(row)
-                self._progress.say(row_sentence(result))
 
         return receive
+
+    @property
+    def _of_row(self) -> Callable[[RunPlan, PlannedRow], Any]:
+        """What is made of a row whose parts are there, as a light task."""
+        return score_row
+
+    def _accept(self, row: PlannedRow, result: Any) -> None:  # noqa: ANN401
+        """Take what was made of it."""
+        self._write_rows([result])
+        self._progress.say(row_sentence(result))
 
     def _redo(self, damage: Damaged) -> None:
         unit = damage.unit
@@ -247,43 +272,7 @@ class _Driver:
         with uninterrupted():
             self._scores.write()
 
-    def _submit(
-        self,
-        checkpoint: str | None,
-        receive: Callable[[Any], None],
-        function: Callable[..., Any],
-        *arguments: Any,  # noqa: ANN401
-    ) -> None:
-        task = _LightTask(self._executor.submit(function, *arguments), receive, checkpoint)
-        if task.handle.is_ready():  # a serial run's: its row must not wait for the next one's
-            self._receive(task)
-        else:
-            self._under_way.append(task)
-
     def _collect(self, *, wait: bool) -> None:
         """Take the results of light tasks, and start what they make possible."""
-        while self._receive_ready(wait=wait):
+        while self._light.receive_ready(wait=wait):
             self._advance()
-
-    def _receive_ready(self, *, wait: bool) -> bool:
-        """Take results that are there, or all; whether there were any."""
-        # To ask is to ask the cluster. Tasks end in about their order: the first ones tell.
-        looked_at = self._under_way if wait else self._under_way[:_LOOKED_AT]
-        ready = [task for task in looked_at if wait or task.handle.is_ready()]
-        for task in ready:
-            self._under_way.remove(task)
-            self._receive(task)
-        return bool(ready)
-
-    def _receive(self, task: _LightTask) -> None:
-        try:
-            result = task.handle.result()
-        except (OSError, InputError):
-            raise
-        except Exception as error:  # isolation: such as a task that took its process down
-            reason = f"{type(error).__name__}: {error}"[:600]
-            if task.checkpoint is None:
-                raise InputError(f"the reference cannot be reduced: {reason}") from error
-            self._fail(task.checkpoint, f"it cannot be reduced or scored: {reason}")
-        else:
-            task.receive(result)

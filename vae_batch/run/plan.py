@@ -19,12 +19,21 @@ from vae_batch.run.units import reference_unit, units_of_row
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row of the score table to be, and the units it is made of."""
+    """A row of the score table to be, and the units it is made of.
+
+    Attributes:
+      subject: Its checkpoint.
+      extractor: Its activations are of.
+      units: By their kind.
+      fingerprint: Of everything that moves a number of it.
+      left_race_at: Samples after which its checkpoint left a race; None where it is scored in full.
+    """
 
     subject: Subject
     extractor: ExtractorIdentity
     units: Mapping[str, Unit]
     fingerprint: str
+    left_race_at: int | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -105,6 +114,27 @@ def with_batch_size(plan: RunPlan, size: int) -> RunPlan:
         for row in plan.rows
     ]
     return replace(plan, spec=spec, rows=tuple(rows))
+
+
+def shortened(row: PlannedRow, count: int) -> PlannedRow:
+    """The row of a checkpoint that left a race after so many samples: of no more than those.
+
+    Its files are the first ones of the whole row's.
+    """
+    units = {kind: shortened_unit(unit, count) for kind, unit in row.units.items()}
+    mark = fingerprint(row=row.fingerprint, left_race_at=count)
+    return replace(row, units=units, fingerprint=mark, left_race_at=count)
+
+
+def shortened_unit(unit: Unit, count: int) -> Unit:
+    """The first shards of a checkpoint's unit, as many as hold ``count`` samples.
+
+    Of the reference all is needed.
+    """
+    if unit.checkpoint is None:
+        return unit
+    shards = -(-count // unit.shard_size)
+    return replace(unit, samples=min(unit.samples, shards * unit.shard_size))
 
 
 def _plan_row(

@@ -58,9 +58,12 @@ class Pulse:
         """See ``ProgressDisplay``; a run that has nothing to do is not shown."""
         if tally.is_idle:
             return
-        self._tally = tally
+        self._stop_beating()  # of the round before
+        self._tally, self._over = tally, threading.Event()
         self._display.start(tally)
-        beat = threading.Thread(target=self._beat, args=(tally,), name="pulse", daemon=True)
+        beat = threading.Thread(
+            target=self._beat, args=(tally, self._over), name="pulse", daemon=True
+        )
         beat.start()
         self._thread = beat
 
@@ -85,8 +88,7 @@ class Pulse:
         """Stop, and write how the run ended."""
         if self._tally is None or self._thread is None:
             return
-        self._over.set()
-        self._thread.join(_LAST_BEAT)
+        self._stop_beating()
         if error is None:  # else the cluster may not answer, and the process is to end soon
             self._ask(self._tally)
         self._display.end()
@@ -95,9 +97,14 @@ class Pulse:
         else:
             self._write(self._tally, "broken off", _reason(error))
 
-    def _beat(self, tally: Tally) -> None:
+    def _stop_beating(self) -> None:
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join(_LAST_BEAT)
+
+    def _beat(self, tally: Tally, over: threading.Event) -> None:
         asked = written = -_WRITTEN
-        while not self._over.wait(_BEAT):
+        while not over.wait(_BEAT):
             now = time.monotonic()
             if now >= asked + _ASKED:
                 asked = now
@@ -105,7 +112,7 @@ class Pulse:
             if now >= written + _WRITTEN:
                 written = now
                 self._write(tally, "under way")
-            if not self._over.is_set():
+            if not over.is_set():
                 self._display.show()
 
     def _ask(self, tally: Tally) -> None:

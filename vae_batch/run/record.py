@@ -74,6 +74,28 @@ def claim_output(plan: RunPlan) -> None:
     Raises:
       InputError: Names each setting that differs.
     """
+    found = _own_record(plan)
+    rows = {(row.checkpoint, row.extractor): row for row in (found.rows if found else ())}
+    rows |= {row.key: _recorded(row) for row in plan.rows}
+    content = {
+        "identity": plan.identity,
+        "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
+        "rows": [dataclasses.asdict(row) for row in rows.values()],
+    }
+    plan.stores.out.write(RUN_FILE, encode_checked(content))
+
+
+def require_own_output(plan: RunPlan) -> None:
+    """Refuse a folder of another identity, as `claim_output` does; nothing is written.
+
+    Raises:
+      InputError: Names each setting that differs.
+    """
+    _own_record(plan)
+
+
+def _own_record(plan: RunPlan) -> RunRecord | None:
+    """The record of a plan's folder, of the plan's identity."""
     out = plan.stores.out
     found = read_record(out)
     if found is not None and found.identity != plan.identity:
@@ -87,14 +109,7 @@ def claim_output(plan: RunPlan) -> None:
             f"{'; '.join(differing_keys(settings, wanted))}. Use another --out, or the same "
             "settings to go on with that run"
         )
-    rows = {(row.checkpoint, row.extractor): row for row in (found.rows if found else ())}
-    rows |= {row.key: _recorded(row) for row in plan.rows}
-    content = {
-        "identity": plan.identity,
-        "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
-        "rows": [dataclasses.asdict(row) for row in rows.values()],
-    }
-    out.write(RUN_FILE, encode_checked(content))
+    return found
 
 
 def _recorded(row: PlannedRow) -> RecordedRow:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vae_batch.plan import fingerprint, identity_of
+from vae_batch.run.cost_file import COST_FILE
 from vae_batch.run.progress_file import PROGRESS_FILE
 from vae_batch.run.pruning import PRUNED
+from vae_batch.run.race_record import RACE
 from vae_batch.run.record import RUN_FILE, RunRecord
 from vae_batch.run.selecting import SELECTION, read_selection, select_best
 from vae_batch.storage import Store, read_comparisons
@@ -26,7 +28,7 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
     faults: dict[str, str | None] = {RUN_FILE: _record_fault(out, record)}
     for name in TABLES:
         faults |= table_faults(out, name)
-    for name in (SELECTION, PRUNED, PROGRESS_FILE):
+    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE, COST_FILE):
         content = out.find(name)
         if content is not None:
             faults[name] = _json_fault(content)

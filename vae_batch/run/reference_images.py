@@ -83,10 +83,7 @@ def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
     Raises:
       InputError: The set is unknown, unreadable, outside its range or too small.
     """
-    images = open_reference(
-        spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
-    )
-    return _store_images(images, spec.reference, spec.shard_size, store)
+    return _store_images(_open_reference(spec), spec.shard_size, store)
 
 
 def store_training(spec: EvaluationSpec, store: Store) -> ReferenceFacts | None:
@@ -95,13 +92,21 @@ def store_training(spec: EvaluationSpec, store: Store) -> ReferenceFacts | None:
     Raises:
       InputError: As `store_reference`.
     """
-    if spec.training is None or "memorisation" not in spec.metrics:
-        return None
-    split_of_reference = spec.training in SPLITS
-    source = spec.reference if split_of_reference else spec.training
-    split = spec.training if split_of_reference else "train"
-    images = open_reference(source, split, spec.reference_range, spec.training_samples)
-    return _store_images(images, source, spec.shard_size, store)
+    images = _open_training(spec)
+    return None if images is None else _store_images(images, spec.shard_size, store)
+
+
+def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, ReferenceFacts | None]:
+    """What `store_reference` and `store_training` give; nothing is written.
+
+    Raises:
+      InputError: As they.
+    """
+    training = _open_training(spec)
+    return (
+        _describe(_open_reference(spec), spec.shard_size),
+        None if training is None else _describe(training, spec.shard_size),
+    )
 
 
 def mend_images(spec: EvaluationSpec, store: Store, facts: ReferenceFacts, name: str) -> bool:
@@ -129,14 +134,33 @@ def mend_images(spec: EvaluationSpec, store: Store, facts: ReferenceFacts, name:
     return False
 
 
-def _store_images(
-    images: ReferenceImages, source: str, shard_size: int, store: Store
-) -> ReferenceFacts:
+def _open_reference(spec: EvaluationSpec) -> ReferenceImages:
+    images = open_reference(
+        spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
+    )
+    return _enough(images, spec.reference)
+
+
+def _open_training(spec: EvaluationSpec) -> ReferenceImages | None:
+    if spec.training is None or "memorisation" not in spec.metrics:
+        return None
+    split_of_reference = spec.training in SPLITS
+    source = spec.reference if split_of_reference else spec.training
+    split = spec.training if split_of_reference else "train"
+    images = open_reference(source, split, spec.reference_range, spec.training_samples)
+    return _enough(images, source)
+
+
+def _enough(images: ReferenceImages, source: str) -> ReferenceImages:
     if len(images) < 2:
         raise InputError(
             f"reference {source} holds {len(images)} image(s), expected at least 2; a "
             "covariance needs them"
         )
+    return images
+
+
+def _store_images(images: ReferenceImages, shard_size: int, store: Store) -> ReferenceFacts:
     facts = _describe(images, shard_size)
     unit = facts.unit
     done = set(finished_shards(store, unit))

@@ -58,10 +58,11 @@ def select_best(comparisons: Sequence[Row], spec: EvaluationSpec) -> Selection |
     Raises:
       InputError: The metric asked for was compared for no checkpoint.
     """
-    for metric in (spec.select,) if spec.select else _USUAL:
+    raced = (spec.race.metric,) if spec.race else ()
+    for metric in (spec.select,) if spec.select else (*raced, *_USUAL):
         rows = [row for row in comparisons if row["metric"] == metric]
         if rows:
-            return _selection(metric, _first_group(rows))
+            return _selection(metric, _first_group(rows), is_race=spec.race is not None)
     if spec.select and comparisons:
         compared = sorted({str(row["metric"]) for row in comparisons})
         raise InputError(
@@ -129,7 +130,7 @@ def _group(row: Row) -> tuple[Any, Any]:
     return row["best"], row["extractor"]
 
 
-def _selection(metric: str, rows: Sequence[Row]) -> Selection:
+def _selection(metric: str, rows: Sequence[Row], *, is_race: bool) -> Selection:
     best = next(row for row in rows if row["is_best"])
     sign = 1 if METRICS[metric].direction == "lower" else -1
     others = sorted((row for row in rows if row is not best), key=lambda row: sign * row["value"])
@@ -142,17 +143,20 @@ def _selection(metric: str, rows: Sequence[Row]) -> Selection:
         level=level,
         second=others[0]["checkpoint"] if others else None,
         compared=len(rows),
-        sentence=_sentence(metric, best, others, level),
+        sentence=_sentence(metric, best, others, level, is_race=is_race),
     )
 
 
-def _sentence(metric: str, best: Row, others: Sequence[Row], level: Sequence[str]) -> str:
+def _sentence(
+    metric: str, best: Row, others: Sequence[Row], level: Sequence[str], *, is_race: bool
+) -> str:
     # The Fréchet distances compared are those freed of their bias.
     column = "fid_corrected" if metric == "fid" else metric
     title = METRICS[column].short + (f"[{best['extractor']}]" if best["extractor"] else "")
     said = f"best by {title}: {best['checkpoint']}, {best['value']:.5g}, n = {best['n']:,}"
     if not others:
-        return f"{said}; there is no other to compare it with"
+        alone = "no other stayed in the race" if is_race else "there is no other to compare it with"
+        return f"{said}; {alone}"
     rivals = [name for name in level if name != best["checkpoint"]]
     if rivals:
         shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")

@@ -24,7 +24,7 @@ def write_shard(
     seconds: float = 0.0,
     device: str = "",
     batch_size: int = 0,
-) -> None:
+) -> int:
     """Write pictures, then the file and its receipt: a finished shard has its pictures.
 
     Args:
@@ -36,12 +36,15 @@ def write_shard(
       device: Kind of device it was computed on.
       batch_size: Of its batches; 0 where it ran none.
 
+    Returns:
+      Bytes of file and pictures.
+
     Raises:
       OSError: The store cannot be written to.
     """
     content, pictures = split_pictures(computed)
-    if pictures:
-        beside = encode_arrays(pictures)
+    beside = encode_arrays(pictures) if pictures else b""
+    if beside:
         write_with_receipt(store, unit, pictures_name(shard), beside, rows=len(shard))
     encoded = content if isinstance(content, bytes) else _encoded(unit, content)
     write_with_receipt(
@@ -54,6 +57,7 @@ def write_shard(
         device=device,
         batch_size=batch_size,
     )
+    return len(beside) + len(encoded)
 
 
 def _encoded(unit: Unit, arrays: Arrays) -> bytes:

@@ -51,6 +51,7 @@ class ShardOutcome:
       reason: For a person, where it is not done.
       seconds: Time it took.
       device: Where it was computed.
+      size: Bytes written.
       damaged_unit: Path of the unit of images of which a file is damaged.
       damaged_part: Name of that file's shard.
     """
@@ -61,6 +62,7 @@ class ShardOutcome:
     reason: str = ""
     seconds: float = 0.0
     device: str = ""
+    size: int = 0
     damaged_unit: str = ""
     damaged_part: str = ""
 
@@ -164,7 +166,7 @@ class ShardWorker:
         seconds, device = computed.seconds, computed.device
         try:
             with self._watched(shard), uninterrupted():
-                write_shard(
+                size = write_shard(
                     *(store, unit, shard, computed.content),
                     seconds=seconds,
                     device=device,
@@ -174,7 +176,7 @@ class ShardWorker:
             return ShardOutcome(unit.path, shard, "bad_input", storage_fault(store, error))
         finally:
             self._ledger.end(shard)
-        return ShardOutcome(unit.path, shard, "done", "", seconds, device)
+        return ShardOutcome(unit.path, shard, "done", "", seconds, device, size)
 
     def _watched(self, shard: Shard, *, native: bool = False) -> AbstractContextManager[None]:
         if self._watchdog is None:

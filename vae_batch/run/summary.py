@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vae_batch.run.activity import faults_in_words
+from vae_batch.run.cost_file import RunCost
 from vae_batch.run.plan import RunPlan
 from vae_batch.storage import read_score_rows
 
@@ -22,6 +23,7 @@ class RunSummary:
       shards_computed: Finished by this run.
       seconds: Wall time.
       faults: Faults that the run survived, counted by their kind.
+      cost: What all of it has cost; None where nothing was computed, or nobody measured.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -30,6 +32,7 @@ class RunSummary:
     shards_computed: int
     seconds: float
     faults: Mapping[str, int] = field(default_factory=dict)
+    cost: RunCost | None = None
 
     @property
     def failed(self) -> int:

@@ -7,9 +7,10 @@ for, and what becomes ready is queued when its last part arrives.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vae_batch.plan import Shard, Unit
+from vae_batch.plan.shards import Kind
 from vae_batch.run.plan import PlannedRow
 from vae_batch.run.stores import RunStores
 from vae_batch.storage import REDUCTION, is_activations, unit_progress_of
@@ -20,8 +21,11 @@ Key = tuple[str, str]
 class Worklist:
     """The state of one run, made from receipts; knows nothing of how work is done."""
 
-    def __init__(self, stores: RunStores, rows: Iterable[PlannedRow]) -> None:
-        """Read the receipts of all units of ``rows``."""
+    def __init__(
+        self, stores: RunStores, rows: Iterable[PlannedRow], unreduced: Collection[Kind] = ()
+    ) -> None:
+        """Read the receipts of all units of ``rows``; kinds of ``unreduced`` need no reduction."""
+        self._unreduced = unreduced
         self._rows = {row.key: row for row in rows}
         self._units: dict[str, Unit] = {}
         self._users: dict[str, list[Key]] = defaultdict(list)
@@ -149,7 +153,8 @@ class Worklist:
 
     def _shards_are_there(self, unit: Unit) -> None:
         """No shard of a unit is missing: it is to be reduced, or complete."""
-        if not is_activations(unit) or unit.path in self._reduced:
+        needs_none = not is_activations(unit) or unit.kind in self._unreduced
+        if needs_none or unit.path in self._reduced:
             self._is_complete(unit)
         elif unit.path not in self._reducing:
             self._reducible[unit.path] = unit

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,6 +22,10 @@ Array = npt.NDArray[np.generic]
 
 _SHAPES = b"vae_batch.shapes"
 _ROW_GROUP = 1024
+
+#: NumPy parses headers by ``ast``, which raises a SystemError in threads of Python 3.11 and 3.12
+#: (python/cpython#106905): an intact file must not be taken for a damaged one.
+_PARSING = threading.Lock()
 
 
 def encode_columns(columns: Mapping[str, Array]) -> bytes:
@@ -88,8 +93,8 @@ def encode_arrays(arrays: Mapping[str, Array]) -> bytes:
 
 
 def decode_arrays(content: bytes) -> dict[str, Array]:
-    """Arrays of a file made by :func:`encode_arrays`."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    """Arrays of a file made by :func:`encode_arrays`, or of any ``.npz``; safe in threads."""
+    with _PARSING, np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vae_batch.metrics.samples.inception import LabelDistribution
 from vae_batch.metrics.samples.moments import Moments
+from vae_batch.storage.columns import decode_arrays
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,20 @@ def decode_reduction(content: bytes) -> Reduction:
       OSError: The content is damaged.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            mean = arrays["mean"]
-            scatter = np.zeros((len(mean), len(mean)))
-            scatter[np.triu_indices(len(mean))] = arrays["scatter_upper"]
-            scatter += np.triu(scatter, 1).T
-            labels = zip(
-                arrays["label_count"],
-                arrays["label_sum_p"],
-                arrays["label_sum_p_log_p"],
-                strict=True,
-            )
-            return Reduction(
-                Moments(int(arrays["count"]), mean, scatter) if len(mean) else None,
-                tuple(LabelDistribution(int(n), p, float(plogp)) for n, p, plogp in labels),
-            )
+        arrays = decode_arrays(content)
+        mean = np.asarray(arrays["mean"], np.float64)
+        scatter = np.zeros((len(mean), len(mean)))
+        scatter[np.triu_indices(len(mean))] = arrays["scatter_upper"]
+        scatter += np.triu(scatter, 1).T
+        labels = zip(
+            arrays["label_count"],
+            arrays["label_sum_p"],
+            arrays["label_sum_p_log_p"],
+            strict=True,
+        )
+        return Reduction(
+            Moments(int(arrays["count"]), mean, scatter) if len(mean) else None,
+            tuple(LabelDistribution(int(n), p, float(plogp)) for n, p, plogp in labels),
+        )
     except (KeyError, ValueError, EOFError) as error:
         raise OSError(f"damaged moments file: {error}") from error

@@ -33,6 +33,7 @@ _CONDITIONS = [
     ("feature_dim", _COUNT),
     ("n_generated", _COUNT),
     ("n_reference", _COUNT),
+    ("left_race_at", _COUNT),
     ("reference", _TEXT),
     ("reference_split", _TEXT),
     ("reference_sha256", _TEXT),

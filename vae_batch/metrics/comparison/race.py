@@ -97,6 +97,16 @@ class Race:
         """Level of each single test."""
         return self._level
 
+    def withdraw(self, checkpoint: str) -> None:
+        """Take one out that cannot be scored any more; the level of the tests stays.
+
+        Raises:
+            ValueError: it is not in the race.
+        """
+        if checkpoint not in self._survivors:
+            raise ValueError(f"race: {checkpoint!r} is not among {self._survivors}")
+        self._survivors.remove(checkpoint)
+
     def look(
         self, scores: Mapping[str, PairedScore], bias_bounds: Mapping[str, float] | None = None
     ) -> tuple[Elimination, ...]:

@@ -72,10 +72,17 @@ def _firsts(rows: Sequence[ScoreRow], metric: Metric) -> dict[Conditions, ScoreR
     return firsts
 
 
+#: Conditions that tell columns of one extractor apart, beside it.
+_TELLING = (
+    *("protocol", "n_generated", "n_reference", "seed", "reference_sha256"),
+    "left_race_at",
+)
+
+
 def _title(measured: Conditions, others: Sequence[Conditions]) -> str:
     twins = [other for other in others if other.extractor == measured.extractor]
     parts = [measured.extractor or WITHOUT_EXTRACTOR]
-    for name in ("protocol", "n_generated", "n_reference", "seed", "reference_sha256"):
+    for name in _TELLING:
         if len({getattr(twin, name) for twin in twins}) > 1:
             shown = str(getattr(measured, name))[:24]
             parts.append(f"{name.removesuffix('_sha256').replace('_', ' ')} {shown}")
@@ -93,5 +100,6 @@ def conditions(row: ScoreRow, measured: Conditions) -> tuple[tuple[str, str], ..
         "reference images": measured.n_reference and count(measured.n_reference),
         "reference set": f"{reference} ({split})" if reference and split else reference,
         "seed": measured.seed,
+        "left the race at": measured.left_race_at and count(measured.left_race_at),
     }
     return tuple((name, printable(value)) for name, value in named.items() if value is not None)

@@ -26,12 +26,14 @@ from vae_batch.report.page.pictures import (
     shared_pictures,
 )
 from vae_batch.report.page.provenance import provenance_of
+from vae_batch.report.page.race import race_view
 from vae_batch.report.page.ranking import rankings
 from vae_batch.report.page.rate_distortion import planes
 from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.page.verdict import verdict_of
 from vae_batch.report.score_rows import details_in, headlines_in, read_rows
 from vae_batch.report.score_text import ARROWS
+from vae_batch.run.race_record import RaceOutcome
 from vae_batch.run.selecting import Selection
 
 _DIRECTIONS = {
@@ -57,6 +59,7 @@ def render_page(
     provenance: Mapping[str, object],
     comparisons: Sequence[Compared] = (),
     selection: Selection | None = None,
+    race: RaceOutcome | None = None,
 ) -> str:
     """The report as one self-contained HTML document.
 
@@ -70,6 +73,7 @@ def render_page(
         provenance: what made the scores, such as the spec and versions; mappings may nest.
         comparisons: paired differences between checkpoints, as `read_comparisons` gives them.
         selection: which checkpoint was found best; None where none was.
+        race: how the race went that the checkpoints were scored by; None where there was none.
 
     Raises:
         ValueError: the score table or a gallery is not as documented.
@@ -92,7 +96,8 @@ def render_page(
         output=printable(provenance.get("output", "")),
         failed=sum(bool(named.failure) for named in checkpoints.values()),
         notices=_by_severity(notices(rows, headlines, galleries)),
-        verdict=verdict_of(selection, comparisons, rows, checkpoints),
+        verdict=verdict_of(selection, comparisons, rows, checkpoints, race),
+        race=race_view(race, checkpoints),
         rankings=rankings(comparisons, selection, rows, checkpoints),
         provenance=provenance_of(rows, provenance),
         tables=score_tables(rows, headlines, details, checkpoints),

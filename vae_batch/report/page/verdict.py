@@ -11,6 +11,7 @@ from vae_batch.report.labels import printable, significant
 from vae_batch.report.notices import flags, titled
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.report.score_rows import ScoreRow
+from vae_batch.run.race_record import RaceOutcome
 from vae_batch.run.selecting import Selection
 
 
@@ -76,6 +77,7 @@ def verdict_of(
     comparisons: Sequence[Compared],
     rows: Sequence[ScoreRow],
     checkpoints: Mapping[str, PageCheckpoint],
+    race: RaceOutcome | None = None,
 ) -> Verdict | None:
     """The verdict, or None where none was reached."""
     if selection is None:
@@ -93,13 +95,21 @@ def verdict_of(
         compared=selection.compared,
         level=tuple(checkpoints[name] for name in level if name in checkpoints),
         sentence=_sentence(selection.sentence),
-        grounds=tuple(_grounds(selection, len(level), views, rows)),
+        grounds=tuple([*_of_race(race), *_grounds(selection, len(level), views, rows)]),
         others=tuple(views),
     )
 
 
 def _sentence(text: str) -> str:
     return printable(f"{text[:1].upper()}{text[1:]}.")
+
+
+def _of_race(race: RaceOutcome | None) -> list[Ground]:
+    if race is None or not race.left:
+        return []
+    others = f"{len(race.left)} other{'s' if len(race.left) > 1 else ''}"
+    risk = f"the best of all was among them with a probability of at most {race.alpha:.2g}"
+    return [Ground("for", f"{others} left the race; {risk}.")]
 
 
 def _grounds(

@@ -67,7 +67,7 @@ def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedS
 
 def _add_of_reference(sheet: ScoreSheet, parts: RowParts, reference: _Reference) -> None:
     """Baselines, which a checkpoint has that generates nothing, too."""
-    same = min(parts.spec.samples, len(reference))
+    same = min(parts.units["generated"].samples, len(reference))
     sheet.add(
         lambda: {"vendi_score_reference": _vendi_of_reference(reference, same)},
         "vendi_score_reference",

@@ -53,7 +53,7 @@ def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> list[str]:
     _add_sharpness_of_reconstructions(sheet, parts, real)
     sheet.show("pictures", lambda: mean_spectra(drawn, real))
     sheet.add(lambda: {"duplicate_rate": _repeated(_joined(drawn, "digest"))}, "duplicate_rate")
-    same = _joined(real, "digest")[: parts.spec.samples]
+    same = _joined(real, "digest")[: parts.units["pictures"].samples]
     sheet.add(lambda: {"duplicate_rate_reference": _repeated(same)}, "duplicate_rate_reference")
     sheet.add(
         lambda: {"pixel_diversity_ratio": _diversity_ratio(drawn, real)}, "pixel_diversity_ratio"

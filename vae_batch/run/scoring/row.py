@@ -36,7 +36,7 @@ def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
     """
     try:
         with threadpool_limits(1):
-            scores = _scores(plan, row)
+            scores = scores_of(parts_of(plan, row))
         for unit in row.units.values():
             if unit.checkpoint is not None and not is_activations(unit):
                 gather_receipts(plan.stores.out, unit)
@@ -63,8 +63,9 @@ def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
         "extractor": row.extractor.name,
         "weights_sha256": row.extractor.weights_sha256,
         "protocol": row.extractor.protocol,
-        "n_generated": spec.samples,
+        "n_generated": _generated(row, spec.samples),
         "n_reference": plan.reference.count,
+        "left_race_at": row.left_race_at,
         "reference": plan.reference.name,
         "reference_split": plan.reference.split,
         "reference_sha256": plan.reference.sha256,
@@ -82,6 +83,12 @@ def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
     }
 
 
+def _generated(row: PlannedRow, samples: int) -> int:
+    """Generated images that a row is of; of losses alone, those that there would be."""
+    unit = row.units.get("generated")
+    return unit.samples if unit else min(samples, row.left_race_at or samples)
+
+
 def _sigma_source(reading: Reading) -> str | None:
     """Whether a scale was declared, is the checkpoint's own best, or is learned."""
     return "declared" if isinstance(reading.sigma, float) else reading.sigma
@@ -92,8 +99,9 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _scores(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
-    parts = RowParts(
+def parts_of(plan: RunPlan, row: PlannedRow) -> RowParts:
+    """The stored files of a planned row."""
+    return RowParts(
         plan.stores,
         row.units,
         plan.spec,
@@ -101,7 +109,6 @@ def _scores(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
         row.extractor.inception_score_reason,
         plan.reference.sha256,
     )
-    return scores_of(parts)
 
 
 def scores_of(parts: RowParts) -> dict[str, Any]:

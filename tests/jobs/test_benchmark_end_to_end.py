@@ -1,0 +1,153 @@
+"""The end-to-end benchmark: every contender finds the same scores, and its table is right."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+JOBS = Path(__file__).parents[2] / "jobs"
+PYTHON = os.environ.get("VAE_BATCH_PEERS_PYTHON", "")
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(JOBS)
+    return importlib.import_module("benchmark_end_to_end")
+
+
+@pytest.fixture
+def runs(benchmark: Any, tmp_path: Path) -> Any:
+    """The contenders' module, and a task of three checkpoints that nobody has written."""
+    module = importlib.import_module("end_to_end_runs")
+    checkpoints = tuple(tmp_path / name for name in "abc")
+    return module, module.Task(
+        checkpoints, "digits", 20, 30, 10, 0, tmp_path, tmp_path / "inception.weights.h5"
+    )
+
+
+def test_each_number_of_checkpoints_has_its_rounds(benchmark: Any) -> None:
+    assert benchmark.read_counts("1,3,10", "2") == {1: 2, 3: 2, 10: 2}
+    assert benchmark.read_counts("1,10", "3,1") == {1: 3, 10: 1}
+    for counts, rounds in (("1,3,10", "2,1"), ("0,3", "1"), ("1", "0")):
+        with pytest.raises(typer.BadParameter, match="from 1 up"):
+            benchmark.read_counts(counts, rounds)
+
+
+def test_contenders_come_with_what_they_are_compared_with_and_need(benchmark: Any) -> None:
+    assert benchmark.chosen_contenders(None, False) == ["ours-keras", "book"]
+    assert benchmark.chosen_contenders(["book-onednn-off"], False) == [
+        *("ours-keras", "book-onednn-off")
+    ]
+    peers = ["ours-2015", "png-export", "pytorch-fid", "torch-fidelity"]
+    assert benchmark.chosen_contenders(None, True) == ["ours-keras", "book", *peers]
+    assert benchmark.chosen_contenders(["pytorch-fid"], True) == peers[:3]
+    with pytest.raises(typer.BadParameter, match="needs --peers-python"):
+        benchmark.chosen_contenders(["torch-fidelity"], False)
+    with pytest.raises(typer.BadParameter, match="expected ours-keras"):
+        benchmark.chosen_contenders(["books"], False)
+
+
+def test_one_run_tells_the_time_of_every_number_of_checkpoints(benchmark: Any, runs: Any) -> None:
+    module, _ = runs
+    answers = [(2.0, {"fid": 1.0}), (3.5, {"fid": 2.0}), (5.0, {"fid": 3.0})]
+    assert module._after([1, 3], answers) == [
+        module.Reached(1, 2.0, ({"fid": 1.0},)),
+        module.Reached(3, 5.0, ({"fid": 1.0}, {"fid": 2.0}, {"fid": 3.0})),
+    ]
+    with pytest.raises(RuntimeError, match="4 checkpoints but 3 answers"):
+        module._after([4], answers)
+
+
+def test_ratios_rates_and_deviations(
+    benchmark: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rounds with one checkpoint, of which the first is also one with three."""
+    module, task = runs
+    begun: list[tuple[str, list[int]]] = []
+
+    def contender(name: str, factor: float, fid: float) -> Any:
+        def run(_: Any, counts: Sequence[int]) -> list[Any]:
+            begun.append((name, list(counts)))
+            slower = len(begun)  # the machine slows down: ratios of a round do not change much
+            scores = {"fid": fid, "kl": 4.0}
+            return [module.Reached(k, factor * k * slower, (scores,) * k) for k in counts]
+
+        return benchmark.Contender(name, "ours-keras", run)
+
+    monkeypatch.setitem(benchmark.CONTENDERS, "ours-keras", contender("ours-keras", 1.0, 8.0))
+    monkeypatch.setitem(benchmark.CONTENDERS, "book", contender("book", 3.0, 8.0 + 2**-10))
+    said: list[str] = []
+    measured = benchmark.measure(task, ["ours-keras", "book"], {1: 2, 3: 1}, said.append)
+    assert begun == [
+        *(("ours-keras", [1, 3]), ("book", [1, 3]), ("ours-keras", [1]), ("book", [1]))
+    ]
+    assert len(said) == 6
+    rows = {
+        (row["contender"], row["checkpoints"]): row
+        for row in benchmark.rows_of(measured, task, None)
+    }
+    ours, book = rows["ours-keras", 1], rows["book", 1]
+    # Ours took 1 x 1 and 1 x 3 s, the book 3 x 2 and 3 x 4 s: ratios 6 and 4.
+    assert (ours["seconds"], book["seconds"], book["ours_is_times_as_fast"]) == (2.0, 9.0, 5.0)
+    assert book["seconds_of_rounds"] == [6.0, 12.0]
+    assert ours["images_per_second"] == (1 * 20 + 30) / 2.0
+    assert rows["book", 3]["images_per_second"] == (3 * 20 + 30) / 18.0
+    assert rows["book", 3]["fid"] == [8.0 + 2**-10] * 3
+    assert book["relative_deviation"] == {"fid": 2**-13, "kl": 0.0}
+    assert book["inception_score"] == [None]
+
+
+def run(path: Path, *words: str) -> Any:
+    command = [sys.executable, str(JOBS / "benchmark_end_to_end.py"), *words, "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    return json.loads(path.read_text())
+
+
+SMALL = ["--reference", "digits", "--samples", "32", "--references", "32", "--workers", "0"]
+
+
+@pytest.mark.slow
+def test_ours_and_the_book_find_the_same(toy_folder: Path, tmp_path: Path) -> None:
+    words = [*SMALL, "--runs", str(toy_folder / "runs"), "--counts", "1,2"]
+    table = run(tmp_path / "table.json", *words, "--only", "book")
+    rows = {(row["contender"], row["checkpoints"]): row for row in table["rows"]}
+    assert set(rows) == {(name, count) for name in ("ours-keras", "book") for count in (1, 2)}
+    for (_, count), row in rows.items():
+        assert row["seconds"] > 0
+        for score in ("fid", "inception_score", "reconstruction_nll", "kl"):
+            assert len(row[score]) == count
+            assert all(math.isfinite(value) for value in row[score])
+        assert set(row["relative_deviation"]) == {
+            *("fid", "inception_score", "reconstruction_nll", "kl")
+        }
+        assert all(off < 1e-5 for off in row["relative_deviation"].values())
+    assert rows["book", 1]["fid"] == rows["book", 2]["fid"][:1]
+    assert rows["ours-keras", 2]["fid"][0] != rows["ours-keras", 2]["fid"][1]
+    assert 0 < rows["ours-keras", 1]["drawing_seconds"] < rows["ours-keras", 1]["seconds"]
+
+
+@pytest.mark.slow
+@pytest.mark.peers
+@pytest.mark.skipif(not PYTHON, reason="VAE_BATCH_PEERS_PYTHON is not set")
+def test_peers_find_the_same_fid(toy_folder: Path, tmp_path: Path) -> None:
+    words = [*SMALL, "--runs", str(toy_folder / "runs"), "--counts", "2"]
+    words += ["--peers-python", PYTHON, "--only", "pytorch-fid", "--only", "torch-fidelity"]
+    table = run(tmp_path / "table.json", *words)
+    rows = {row["contender"]: row for row in table["rows"]}
+    assert set(rows) == {"ours-2015", "png-export", "pytorch-fid", "torch-fidelity"}
+    assert rows["pytorch-fid"]["relative_deviation"]["fid"] < 1e-5
+    assert rows["torch-fidelity"]["relative_deviation"]["fid"] < 1e-5
+    assert rows["torch-fidelity"]["relative_deviation"]["inception_score"] < 1e-5
+    assert rows["pytorch-fid"]["fid"][0] != rows["torch-fidelity"]["fid"][0]  # another resize

@@ -1,0 +1,260 @@
+"""A race in a run: who leaves, what their rows are of, and that nothing is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serial_runs import Row
+from toy_models import save_pair
+
+from vae_batch.plan import InputError, make_spec
+from vae_batch.plan.race_settings import RaceSettings
+from vae_batch.run.comparing import compare_run
+from vae_batch.run.driver import RunSummary, prepare, run
+from vae_batch.run.executor import SerialExecutor, Task
+from vae_batch.run.progress import Silent
+from vae_batch.run.race_record import RaceOutcome, read_race
+from vae_batch.run.racing import is_over, run_race
+from vae_batch.run.recipe import Recipe
+from vae_batch.run.selecting import select_best
+from vae_batch.run.shard_worker import ShardOutcome
+from vae_batch.run.verifying import verify_output
+from vae_batch.storage import Store
+
+_OF_THE_RUN = ("scored_at", "fingerprint", "left_race_at")
+
+
+class Counting(SerialExecutor):
+    """Notes every shard, and breaks off after so many."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.shards: list[tuple[str, int]] = []
+        self._most = most
+
+    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
+        for (_, shard), outcome in zip(tasks, super().run_shards(tasks, recipe), strict=True):
+            if len(self.shards) == self._most:
+                raise KeyboardInterrupt
+            self.shards.append((outcome.unit, shard.start))
+            yield outcome
+
+
+@pytest.fixture
+def settings(toy_settings: dict[str, Any]) -> dict[str, Any]:
+    """Six shards of 50 samples of each of three checkpoints; the classifier has 16 features."""
+    more = {"samples": 300, "reference_samples": 300, "shard_size": 50, "metrics": "losses,fid"}
+    return toy_settings | more
+
+
+def scored(settings: dict[str, Any]) -> RunSummary:
+    return run(prepare(make_spec(settings), Silent()), SerialExecutor(), Silent())
+
+
+def raced(
+    settings: dict[str, Any], executor: SerialExecutor | None = None
+) -> tuple[RunSummary, RaceOutcome]:
+    plan = prepare(make_spec(settings), Silent())
+    return run_race(plan, executor or SerialExecutor(), Silent())
+
+
+def by_name(summary: RunSummary) -> dict[str, Row]:
+    return {Path(row["checkpoint"]).stem: row for row in summary.rows}
+
+
+def numbers(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name not in _OF_THE_RUN}
+
+
+@pytest.mark.parametrize("metric", ["elbo", "fid"])
+def test_it_finds_what_the_full_evaluation_finds(
+    metric: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    full = by_name(scored(settings | {"out": str(tmp_path / "full")}))
+    race = {"metric": metric, "first": 100}
+    summary, outcome = raced(settings | {"race": race})
+    rows, left = by_name(summary), outcome.left_at
+    # 3 checkpoints, looks at 100, 200 and 300 of 300: each test at .05 / (2 * 3).
+    assert outcome.looks == (100, 200, 300)
+    assert outcome.level == pytest.approx(0.05 / 6)
+    assert left, "with networks as different as these some must leave"
+    sign = -1 if metric == "elbo" else 1
+    best = min(full.values(), key=lambda row: sign * row[metric])
+    assert outcome.best == best["checkpoint"]
+    for name, row in rows.items():
+        count = left.get(row["checkpoint"])
+        assert row["left_race_at"] == count
+        if count is None:
+            assert numbers(row) == numbers(full[name])
+        else:
+            assert row["n_generated"] == count
+    spent = sum(left.values()) + 300 * len(outcome.stayed)
+    assert (outcome.images, outcome.images_in_full) == (spent, 900)
+    assert f"{spent} of 900 images" in outcome.sentence
+    assert read_race(Store.open(settings["out"])) == outcome
+    verified = verify_output(settings["out"])
+    assert (verified.bad, verified.unfinished) == ((), 0)
+
+
+def test_rows_of_those_that_left_are_those_of_fewer_samples(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    summary, outcome = raced(settings | {"race": {"metric": "fid", "first": 100}})
+    few = scored(settings | {"samples": 100, "out": str(tmp_path / "few")})
+    ours, theirs = by_name(summary), by_name(few)
+    left = [Path(label).stem for label, count in outcome.left_at.items() if count == 100]
+    assert left
+    for name in left:
+        for column in ("n_generated", "fid", "fid_corrected", "fid_corrected_se"):
+            assert ours[name][column] == theirs[name][column], column
+
+
+def test_nobody_who_left_is_ranked(settings: dict[str, Any]) -> None:
+    spec = settings | {"race": {"metric": "fid", "first": 100}}
+    _, outcome = raced(spec)
+    compared = {row["checkpoint"] for row in compare_run(spec["out"])}
+    assert compared == set(outcome.stayed)
+    selection = select_best(compare_run(spec["out"]), make_spec(spec))
+    assert selection is not None
+    assert (selection.metric, selection.best) == ("fid", outcome.best)
+
+
+def test_broken_off_it_goes_on_and_in_the_end_computes_each_shard_once(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = settings | {"race": {"metric": "fid", "first": 100}}
+    quiet = Counting()
+    summary, outcome = raced(spec | {"out": str(tmp_path / "quiet")}, quiet)
+    assert summary.shards_computed == len(quiet.shards)
+    done: list[tuple[str, int]] = []
+    for most in (5, 9):
+        executor = Counting(most)
+        with pytest.raises(KeyboardInterrupt):
+            raced(spec, executor)
+        done += executor.shards[:-1]  # the last one was computed, and not heard of
+    again, resumed = raced(spec, Counting())
+    assert resumed.left == outcome.left
+    assert [numbers(row) for row in again.rows] == [numbers(row) for row in summary.rows]
+    assert len(set(done)) == len(done)
+    assert is_over(prepare(make_spec(spec), Silent()))
+    idle = Counting()
+    summary, known = raced(spec, idle)
+    assert (idle.shards, summary.shards_computed, known) == ([], 0, resumed)
+
+
+def test_a_full_evaluation_afterwards_computes_what_is_missing(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    full = scored(settings | {"out": str(tmp_path / "full")})
+    first, second = Counting(), Counting()
+    raced(settings | {"race": {"metric": "elbo", "first": 100}}, first)
+    summary = run(prepare(make_spec(settings), Silent()), second, Silent())
+    assert [numbers(row) for row in summary.rows] == [numbers(row) for row in full.rows]
+    assert {row["left_race_at"] for row in summary.rows} == {None}
+    assert not set(first.shards) & set(second.shards)
+    assert len(first.shards) + len(second.shards) == full.shards_computed
+
+
+def test_full_rows_stay_when_a_race_follows(settings: dict[str, Any]) -> None:
+    full = scored(settings)
+    summary, outcome = raced(settings | {"race": {"metric": "fid", "first": 100}})
+    assert summary.rows == full.rows
+    assert summary.shards_computed == 0
+    assert outcome.left
+    assert verify_output(settings["out"]).bad == ()
+
+
+def test_who_fails_leaves_with_its_reason_and_is_tried_again(
+    settings: dict[str, Any], toy_folder: Path, tmp_path: Path
+) -> None:
+    from toy_models import save_classifier
+
+    broken = tmp_path / "broken"
+    save_pair(broken / "step-0009", seed=9)
+    decoder = broken / "step-0009/decoder.keras"
+    whole = decoder.read_bytes()
+    decoder.write_bytes(whole[: len(whole) // 2])
+    save_classifier(tmp_path / "linear.keras", "linear")
+    more = {
+        "checkpoints": [str(toy_folder / "runs"), str(broken)],
+        "extractors": [*settings["extractors"], str(tmp_path / "linear.keras")],
+        "race": {"metric": "fid", "first": 100},
+    }
+    summary, outcome = raced(settings | more)
+    failed = [row for row in summary.rows if row["status"] == "failed"]
+    assert [Path(row["checkpoint"]).stem for row in failed] == ["step-0009"] * 2
+    assert all("decoder.keras" in row["reason"] for row in failed)
+    assert all(row["left_race_at"] is None for row in failed)
+    assert len(outcome.failed) == 1
+    assert "1 failed" in outcome.sentence
+    decoder.write_bytes(whole)
+    summary, outcome = raced(settings | more)
+    assert {row["status"] for row in summary.rows} == {"scored"}
+    assert outcome.failed == ()
+
+
+def test_who_has_no_score_does_not_race_and_is_scored_in_full(
+    settings: dict[str, Any], toy_folder: Path, tmp_path: Path
+) -> None:
+    from toy_models import make_decoder
+
+    (tmp_path / "more").mkdir()
+    make_decoder(5).save(tmp_path / "more/decoder.keras")
+    checkpoints = [str(toy_folder / "runs"), str(tmp_path / "more/decoder.keras")]
+    race = {"metric": "elbo", "first": 100}
+    summary, outcome = raced(settings | {"checkpoints": checkpoints, "race": race})
+    row = next(row for row in summary.rows if "/more" in row["checkpoint"])
+    assert (row["left_race_at"], row["n_generated"]) == (None, 300)
+    assert outcome.outside == {row["checkpoint"]: "it has no elbo"}
+    assert "1 did not race" in outcome.sentence
+    assert outcome.images_in_full == 900
+
+
+@pytest.mark.parametrize(("metric", "metrics"), [("kid", "kid"), ("iwae", "losses,iwae")])
+def test_other_metrics_race(metric: str, metrics: str, settings: dict[str, Any]) -> None:
+    race = {"metric": metric, "first": 96}
+    more = {"metrics": metrics, "race": race, "iwae_draws": 4, "iwae_images": 200}
+    summary, outcome = raced(settings | more)
+    column = {row["checkpoint"]: row[metric] for row in summary.rows}
+    choose = max if metric == "iwae" else min
+    assert outcome.best == choose(column, key=lambda name: column[name])
+    # IWAE's shards are of 50 // 8 images: 96 is 16 of them, and all are 200.
+    assert outcome.looks == ((96, 192, 200) if metric == "iwae" else (100, 200, 300))
+
+
+def test_too_few_images_for_a_frechet_distance_are_refused(settings: dict[str, Any]) -> None:
+    # 16 features need 79 images; the last look has 50.
+    spec = settings | {"race": {"metric": "fid", "first": 50, "max": 50}}
+    with pytest.raises(InputError, match=r"race by fid: 50 generated .* race by kid"):
+        raced(spec)
+    # A first look at 50 is none: nobody leaves at it.
+    _, outcome = raced(settings | {"race": {"metric": "fid", "first": 50}})
+    assert 50 not in outcome.left_at.values()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"race": "ssim"}, ["race.metric = 'ssim'", "'elbo'"]),
+        ({"race": {"first": 100}}, ["race.metric is required"]),
+        ({"race": {"metric": "fid", "alpha": 1.0}}, ["race.alpha = 1.0"]),
+        ({"race": {"metric": "fid", "first": 100, "max": 50}}, ["max is 50", "first, 100"]),
+        ({"race": {"metric": "fid", "until": 1}}, ["race.until"]),
+        ({"race": "kid", "metrics": "losses,fid"}, ["add kid to --metrics"]),
+        ({"race": "fid", "keep_activations": "best"}, ["keep_activations = 'best'", "prune"]),
+        ({"race": "fid", "select": "elbo"}, ["select is elbo", "race is by fid"]),
+    ],
+)
+def test_what_is_no_race_is_refused(
+    settings: dict[str, Any], more: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        make_spec(settings | more)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_metric_alone_is_a_race(settings: dict[str, Any]) -> None:
+    assert make_spec(settings | {"race": "elbo"}).race == RaceSettings(metric="elbo")

@@ -1,0 +1,43 @@
+"""How a race between checkpoints is run: the spec's key ``race``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RaceMetric = Literal["fid", "kid", "elbo", "iwae"]
+
+
+class RaceSettings(BaseModel):
+    """A race: rounds over growing prefixes of the same samples, after which the worse ones leave.
+
+    Attributes:
+      metric: Checkpoints are compared by; of several extractors the first one measures it.
+      alpha: Probability that the truly best checkpoint leaves, over the whole race.
+      first: Samples (images, for losses) at the first look.
+      growth: Factor from look to look.
+      max: Samples at the last look; None for all. Those still in the race then are scored in full.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: RaceMetric
+    alpha: float = Field(0.05, gt=0, lt=1)
+    first: int = Field(512, ge=2)
+    growth: float = Field(2.0, gt=1)
+    max: int | None = Field(None, ge=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_metric_alone(cls, value: object) -> object:
+        return {"metric": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _the_last_is_not_before_the_first(self) -> RaceSettings:
+        if self.max is not None and self.max < self.first:
+            raise ValueError(
+                f"max is {self.max}, below first, {self.first}: the last look is not before the "
+                "first one"
+            )
+        return self
