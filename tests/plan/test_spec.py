@@ -26,8 +26,8 @@ ROLES = {
     },
     "runtime": {
         "out", "workers", "address", "reference_cache", "allow_unverified_weights", "trust",
-        "memory_cap", "metrics", "select", "confirm", "race", "keep_activations", "wait", "shard_timeout",
-        "stable_for", "tolerance",
+        "memory_cap", "metrics", "select", "confirm", "race", "keep_activations", "wait",
+        "shard_timeout", "stable_for", "tolerance",
     },
 }  # fmt: skip
 

@@ -90,7 +90,8 @@ def test_a_stuck_checkpoint_is_given_up_and_says_so(toy_settings: dict[str, Any]
     summary = score_with(replaced(plan, StuckCheckpoint))
     assert [row["status"] for row in summary.rows] == ["failed", "scored", "scored"]
     reason = summary.rows[0]["reason"]
-    assert "took longer than shard_timeout, 45 s, 3 times" in reason
+    # A third time, unless it was beside another when the third one's time was over.
+    assert re.search("took longer than shard_timeout, 45 s, [34] times", reason)
     assert 3 <= summary.faults["shards stuck"] <= 4  # the other worker may be in its own
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from faulty_s3 import local_s3, make_bucket, s3_uri
+from faulty_s3 import local_s3, make_bucket, s3_uri, start
 
 from vae_batch.plan import Unit, make_spec
 from vae_batch.run.driver import prepare, run
@@ -47,3 +47,16 @@ def test_a_run_on_s3_writes_the_bits_of_a_local_one(
         summary = run(plan, SerialExecutor(), Silent())
         rows.append([{k: v for k, v in row.items() if k != "scored_at"} for row in summary.rows])
     assert rows[0] == rows[1]
+
+
+def test_a_small_file_is_written_by_one_request() -> None:
+    with local_s3() as server:
+        make_bucket(server, "runs")
+        proxy = start(server)
+        store = Store.open(proxy.uri("runs/small"))
+        before = proxy.requests
+        store.write("a.json", b"{}")
+        assert proxy.requests == before + 1
+        assert store.read("a.json") == b"{}"
+        assert "allow_delayed_open" not in store.shown
+        proxy.stop()

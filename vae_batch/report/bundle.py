@@ -39,6 +39,7 @@ def write_report(out: Store) -> list[str]:
     names = replace_figures(out.folder(FIGURES), scores, galleries, comparisons, selection)
     provenance = {
         "output": out.shown,
+        "versions": record.versions,
         **record.identity,
         "spec": record.spec.model_dump(mode="json"),
     }

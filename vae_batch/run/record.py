@@ -5,7 +5,10 @@ The spec is stored without credentials (``vae_batch.plan.credentials``).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
+import platform
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +20,9 @@ from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 RUN_FILE = "run.json"
+
+#: Libraries whose versions may move a number's last digits, or what can be read.
+_LIBRARIES = ("tensorflow", "keras", "numpy", "scipy", "ray", "pyarrow")
 
 
 class DamagedRecordError(InputError):
@@ -35,11 +41,19 @@ class RecordedRow:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The record of all runs of an output folder."""
+    """The record of all runs of an output folder.
+
+    Attributes:
+      identity: What the folder belongs to.
+      spec: Of the latest run.
+      rows: Of all runs.
+      versions: Of Python and libraries in the latest run's driver; workers must have the same.
+    """
 
     identity: dict[str, Any]
     spec: EvaluationSpec
     rows: tuple[RecordedRow, ...]
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_record(out: Store) -> RunRecord | None:
@@ -57,7 +71,8 @@ def read_record(out: Store) -> RunRecord | None:
             RecordedRow(**{**row, "units": {k: Unit(**u) for k, u in row["units"].items()}})
             for row in content["rows"]
         )
-        return RunRecord(content["identity"], EvaluationSpec(**content["spec"]), rows)
+        versions = dict(content.get("versions", {}))
+        return RunRecord(content["identity"], EvaluationSpec(**content["spec"]), rows, versions)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedRecordError(
             f"{out.shown}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
@@ -81,6 +96,7 @@ def claim_output(plan: RunPlan) -> None:
         "identity": plan.identity,
         "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
         "rows": [dataclasses.asdict(row) for row in rows.values()],
+        "versions": _versions(),
     }
     plan.stores.out.write(RUN_FILE, encode_checked(content))
 
@@ -115,3 +131,11 @@ def _own_record(plan: RunPlan) -> RunRecord | None:
 def _recorded(row: PlannedRow) -> RecordedRow:
     units = dict(row.units)
     return RecordedRow(row.checkpoint.label, row.extractor.name, row.fingerprint, units)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -210,7 +210,9 @@ def _resolve(root: str) -> tuple[arrow_fs.FileSystem, str]:
         raise InputError(f"the URI that ends in {end!r} holds a space; write %20 for it")
     try:
         # Opening a bucket of no given region asks its service for it.
-        filesystem, path = retrying(lambda: arrow_fs.FileSystem.from_uri(root), f"opening {root}")
+        filesystem, path = retrying(
+            lambda: arrow_fs.FileSystem.from_uri(_in_one_request(root)), f"opening {root}"
+        )
     except (ArrowInvalid, OSError) as error:
         raise InputError(
             without_credentials(
@@ -219,6 +221,13 @@ def _resolve(root: str) -> tuple[arrow_fs.FileSystem, str]:
             )
         ) from None
     return filesystem, path
+
+
+def _in_one_request(root: str) -> str:
+    """The root, with small files written by one request: pyarrow's multipart upload takes three."""
+    if not root.startswith("s3://") or "allow_delayed_open" in root:
+        return root
+    return f"{root}{'&' if '?' in root else '?'}allow_delayed_open=true"
 
 
 def _write_local(target: Path, content: bytes) -> None:

@@ -32,7 +32,7 @@ def provenance_of(rows: Sequence[ScoreRow], recorded: Mapping[str, object]) -> P
     scored = [row for row in rows if row.failure is None] or list(rows)
     firsts = {row.conditions: row for row in scored}
     return Provenance(
-        line=tuple(_line(scored, list(firsts.values()))),
+        line=(*_line(scored, list(firsts.values())), *_libraries(recorded)),
         protocols=tuple(_protocol(row) for row in firsts.values()),
         everything=tuple(flat(recorded)),
     )
@@ -48,6 +48,14 @@ def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tupl
     yield from _named("version", (row.text("version") for row in rows))
     yield from _named("device", (row.text("device") for row in rows))
     yield from _named("scored", _days(rows))
+
+
+def _libraries(recorded: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The two that readers ask for; all are below."""
+    versions = recorded.get("versions")
+    if isinstance(versions, Mapping):
+        for name in ("tensorflow", "keras"):
+            yield from _named(name, iter([versions.get(name)]))
 
 
 def _named(name: str, values: Iterator[object]) -> Iterator[tuple[str, str]]:
