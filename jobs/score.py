@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 
 from vae_batch.cli import app
+from vae_batch.commands.process import run_process
 
 if __name__ == "__main__":
-    app(["score", *sys.argv[1:]])
+    run_process(lambda: app(["score", *sys.argv[1:]]))

@@ -18,6 +18,7 @@ from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stder
 from vae_batch.commands.export import export
 from vae_batch.commands.inspect import inspect
 from vae_batch.commands.metrics import metrics
+from vae_batch.commands.process import run_process
 from vae_batch.commands.prune import prune
 from vae_batch.commands.rescore import rescore
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
@@ -187,7 +188,7 @@ def _progress() -> Iterator[Any]:
 
 def main() -> None:
     """Entry point of ``vae-batch``."""
-    app()
+    run_process(app)
 
 
 if __name__ == "__main__":

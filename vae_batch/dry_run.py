@@ -118,4 +118,5 @@ def _images_of(plan: RunPlan, facts: ReferenceFacts) -> Work:
     missing = [shard for shard in facts.unit.shards() if shard not in done]
     height, width, channels = facts.shape
     images = sum(map(len, missing))
-    return Work("images", None, len(missing), images, float(images * height * width * channels))
+    size = float(images * height * width * channels)
+    return Work("images", None, len(missing), images, images, size)

@@ -39,7 +39,7 @@ from vae_batch.run.shard_worker import ShardOutcome
 from vae_batch.run.stores import RunStores
 from vae_batch.storage import Store, write_with_receipt
 
-TERMS = Terms(pixels=784, draws=64, splits=10, extractors={"inception": Extracted(2048, 1008)})
+TERMS = Terms(784, 16, 64, 10, extractors={"inception": Extracted(2048, 1008)})
 ONE = Devices("one worker", workers=1, cores=2)
 SERIAL = Devices("here", workers=1, cores=2, is_serial=True)
 GPUS = Devices("4 GPUs", workers=4, cores=8, gpu="H200")
@@ -57,12 +57,15 @@ def test_work_is_counted_by_kind_and_extractor() -> None:
     """25 samples in shards of 10 are 3 shards; the losses of two checkpoints are one line."""
     losses = unit("losses", 25), unit("losses", 20, name="b")
     found = work_of(tasks_of(unit("generated", 25, "x"), *losses), TERMS)
-    assert [(w.kind, w.extractor, w.shards, w.images) for w in found] == [
-        ("generated", "x", 3, 25),
-        ("losses", None, 5, 45),
+    # In batches of 16 each shard computes 16.
+    assert [(w.kind, w.extractor, w.shards, w.images, w.computed) for w in found] == [
+        ("generated", "x", 3, 25, 48),
+        ("losses", None, 5, 45, 80),
     ]
+    (gallery,) = work_of(tasks_of(unit("gallery", 1)), TERMS)
+    assert gallery.computed == 1
     assert joined([*found, found[0]])[0] == dataclasses.replace(
-        found[0], shards=6, images=50, size=2 * found[0].size
+        found[0], shards=6, images=50, computed=96, size=2 * found[0].size
     )
 
 
@@ -94,7 +97,7 @@ def test_the_table_is_by_the_core() -> None:
 def test_nobody_has_measured_gpus() -> None:
     rate = table_rate(("generated", "inception"), TERMS, GPUS)
     assert (rate.seconds, rate.source) == (None, "unknown")
-    work = [Work("generated", "inception", 4, 400, 0.0)]
+    work = [Work("generated", "inception", 4, 400, 400, 0.0)]
     unknown = estimate(work, {}, (0, 0.0, 0.0), TERMS, GPUS)
     assert unknown.seconds is None
     assert unknown.size > 0
@@ -111,12 +114,12 @@ def test_nobody_has_measured_gpus() -> None:
 
 def test_seconds_on_cpus() -> None:
     """100 images at 0.2 s are 20 worker seconds; light tasks of 6 core seconds share the cores."""
-    work, light = [Work("losses", None, 10, 100, 0.0)], (2, 6.0, 500.0)
+    work, light = [Work("losses", None, 10, 100, 100, 0.0)], (2, 6.0, 500.0)
     rates = {("losses", None): Rate(0.2, 3.0, "receipts")}
     alone = estimate(work, rates, light, TERMS, ONE)
     assert alone.seconds == pytest.approx(alone.start + 20 + 6 / 2)
     assert (alone.shards, alone.images, alone.size) == (10, 100, 800)
-    stored = [*work, Work("images", None, 1, 7, 0.0), Work("gallery", None, 1, 1, 0.0)]
+    stored = [*work, Work("images", None, 1, 7, 7, 0.0), Work("gallery", None, 1, 1, 1, 0.0)]
     assert estimate(stored, rates, light, TERMS, ONE).images == 100
     one_after_another = estimate(work, rates, light, TERMS, SERIAL)
     assert one_after_another.seconds == pytest.approx(one_after_another.start + 26)
@@ -133,6 +136,8 @@ def test_nothing_to_do_takes_no_time() -> None:
 def test_light_work_by_hand() -> None:
     """At 10,000 samples of 2,048 features fid takes 31 s and kid 15 s, a reduction 2.5 s."""
     assert score_seconds(10_000, 2048, ("fid", "kid", "losses")) == pytest.approx(46)
+    # A small extractor: fid grows with the square of its features, and kid is 2 s and 13 s a 2,048.
+    assert score_seconds(10_000, 1024, ("fid", "kid")) == pytest.approx(7.75 + 2 + 6.5)
     # Half the samples: fid is linear, kid quadratic.
     assert score_seconds(5_000, 2048, ("fid", "kid")) == pytest.approx(15.5 + 3.75)
     whole = Unit("activations", "generated", "f", 10_000, 512, "a", "inception")
@@ -145,26 +150,27 @@ def test_light_work_by_hand() -> None:
 def test_cores_are_worth_the_same_whoever_has_them() -> None:
     """Measured with 2 cores a worker at 0.1 s, a worker with half a core takes 0.4 s."""
     four = dataclasses.replace(ONE, workers=4)
-    rate = measured_rate(10.0, 100, 500.0, then=2.0, devices=four)
+    rate = measured_rate(10.0, 100, 5.0, then=2.0, devices=four)
     assert (rate.seconds, rate.size, rate.source) == (pytest.approx(0.4), 5.0, "receipts")
-    assert measured_rate(10.0, 100, 500.0, None, four).seconds == pytest.approx(0.1)
-    assert measured_rate(10.0, 100, 500.0, 2.0, GPUS).seconds == pytest.approx(0.1)
+    assert measured_rate(10.0, 100, 5.0, None, four).seconds == pytest.approx(0.1)
+    assert measured_rate(10.0, 100, 5.0, 2.0, GPUS).seconds == pytest.approx(0.1)
     with pytest.raises(ValueError, match="found 0"):
-        measured_rate(10.0, 0, 500.0, None, ONE)
+        measured_rate(10.0, 0, 5.0, None, ONE)
 
 
 def test_receipts_tell_rates_of_their_device(tmp_path: Path) -> None:
-    """Three shards of 10: the first, which loads, is left out of 2 s and 4 s."""
+    """Three shards of 10 in batches of 20: the first, which loads, is left out of 2 s and 4 s."""
     store = Store.open(str(tmp_path))
     stores = RunStores(store, store.folder("reference"))
     losses, pictures = unit("losses", 30), unit("pictures", 10)
     for (one, shard), seconds in zip(tasks_of(losses), (9.0, 2.0, 4.0), strict=True):
-        write_with_receipt(store, one, shard.name, b"12345", rows=10, seconds=seconds, device="cpu")
+        how = {"rows": 10, "seconds": seconds, "device": "cpu", "batch_size": 20}
+        write_with_receipt(store, one, shard.name, b"12345", **how)
     shard = pictures.shards()[0]
     write_with_receipt(store, pictures, shard.name, b"1", rows=10, seconds=1.0, device="NVIDIA X")
     units = [losses, pictures, unit("gallery", 10)]
     found = rates_of(stores, units, ONE, None)
-    assert found == {("losses", None): Rate(pytest.approx(0.3), 0.5, "receipts")}
+    assert found == {("losses", None): Rate(pytest.approx(0.15), 0.5, "receipts")}
     on_gpus = rates_of(stores, units, GPUS, None)
     assert on_gpus == {("pictures", None): Rate(pytest.approx(0.1), 0.1, "receipts")}
 
@@ -239,8 +245,8 @@ def test_an_executor_is_metered() -> None:
     assert [(light.task, light.count) for light in cost.light] == [("_double", 2)]
     assert cost.first_seconds == 10.0
     assert 0 <= (cost.first_end or -1.0) <= (cost.last_end or -1.0)
-    # All 35 that were handed over, at what was known of them.
-    assert (cost.planned_seconds, cost.planned_size) == (70.0, 35 * 9.0)
+    # All 35 that were handed over, in 4 batches of 16, at what was known of them.
+    assert (cost.planned_seconds, cost.planned_size) == (128.0, 35 * 9.0)
 
 
 def test_a_run_that_did_nothing_writes_no_cost(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vae_batch.plan import Shard, Unit
@@ -56,7 +56,8 @@ class Work:
       kind: Of their units.
       extractor: Folder of it, or None.
       shards: Number of them.
-      images: Samples in them; each is decoded, encoded or extracted once.
+      images: Samples in them.
+      computed: Samples that are computed: batches have one shape, and the last one is padded.
       size: Bytes of their files, about.
     """
 
@@ -64,6 +65,7 @@ class Work:
     extractor: str | None
     shards: int
     images: int
+    computed: int
     size: float
 
     @property
@@ -77,7 +79,7 @@ class Rate:
     """What an image costs on a worker of the devices that are there.
 
     Attributes:
-      seconds: That it keeps the worker busy; None where nobody has measured it.
+      seconds: That it keeps the worker busy, padding too; None where nobody has measured it.
       size: Bytes in the file.
       source: ``receipts`` of this output, or the ``table``.
     """
@@ -169,13 +171,19 @@ def work_of(tasks: Iterable[tuple[Unit, Shard]], terms: Terms) -> list[Work]:
     """Shards counted by kind and extractor, in the order in which each is first met."""
     counted: dict[Key, list[int]] = {}
     for unit, shard in tasks:
-        count = counted.setdefault((unit.kind, unit.extractor), [0, 0])
+        count = counted.setdefault((unit.kind, unit.extractor), [0, 0, 0])
         count[0] += 1
         count[1] += len(shard)
+        count[2] += padded(unit.kind, len(shard), terms.batch)
     return [
-        Work(kind, extractor, shards, images, images * row_bytes(kind, extractor, terms))
-        for (kind, extractor), (shards, images) in counted.items()
+        Work(*key, shards, images, computed, images * row_bytes(*key, terms))
+        for key, (shards, images, computed) in counted.items()
     ]
+
+
+def padded(kind: Kind, samples: int, batch: int) -> int:
+    """Samples that a shard computes: whole batches, but where a sample is a checkpoint."""
+    return samples if kind in MAKE_NO_IMAGE else batch * math.ceil(samples / max(1, batch))
 
 
 def joined(work: Iterable[Work]) -> list[Work]:
@@ -184,8 +192,13 @@ def joined(work: Iterable[Work]) -> list[Work]:
     for one in work:
         old = found.get(one.key)
         if old is not None:
-            sums = (old.shards + one.shards, old.images + one.images, old.size + one.size)
-            one = Work(one.kind, one.extractor, *sums)
+            one = Work(
+                *one.key,
+                old.shards + one.shards,
+                old.images + one.images,
+                old.computed + one.computed,
+                old.size + one.size,
+            )
         found[one.key] = one
     return list(found.values())
 
@@ -217,26 +230,26 @@ def estimate(
     lines = []
     for one in work:
         rate = rates.get(one.key) or table_rate(one.key, terms, devices)
-        sized = Work(one.kind, one.extractor, one.shards, one.images, one.images * rate.size)
-        seconds = None if rate.seconds is None else one.images * rate.seconds
+        sized = replace(one, size=one.images * rate.size)
+        seconds = None if rate.seconds is None else one.computed * rate.seconds
         lines.append(Line(sized, seconds, rate.source))
     start = 0.0 if not work else SERIAL_START if devices.is_serial else RAY_START
     return Estimate(devices, tuple(lines), *light, start)
 
 
 def measured_rate(
-    seconds: float, images: int, size: float, then: float | None, devices: Devices
+    seconds: float, computed: int, bytes_an_image: float, then: float | None, devices: Devices
 ) -> Rate:
     """The rate that some receipts tell.
 
     Args:
       seconds: Of their shards, on workers.
-      images: Samples in them.
-      size: Bytes of them.
+      computed: Samples that they computed, padding too.
+      bytes_an_image: Of their files.
       then: Cores that each worker had on the CPUs where they were computed; None: as many as now.
       devices: Of now. A core is taken for worth the same whoever has it.
     """
-    if images < 1 or not math.isfinite(seconds):
-        raise ValueError(f"expected images and finite seconds, found {images} and {seconds}")
+    if computed < 1 or not math.isfinite(seconds):
+        raise ValueError(f"expected images and finite seconds, found {computed} and {seconds}")
     scale = 1.0 if devices.gpu or then is None else then / devices.cores_a_worker
-    return Rate(scale * seconds / images, size / images, "receipts")
+    return Rate(scale * seconds / computed, bytes_an_image, "receipts")

@@ -54,18 +54,36 @@ _CLASSIFIER_ROW_BYTES = 210.0
 #: Influences and the like, written beside a scored row: bytes a generated sample.
 _SCORE_BYTES = 16.0
 
-#: Core seconds of a row's score by group, at 10,000 samples and 2,048 features
-#: (``jobs/benchmark_scoring.py``), and the power of n that they grow with.
-_SCORE_SECONDS: Mapping[MetricGroup, tuple[float, int]] = {
-    "latents": (2.8, 1),
-    "reconstruction_fid": (1.2, 1),
-    "fid": (31.0, 1),
-    "fid_infinity": (31.0, 1),
-    "inception_score": (0.7, 1),
-    "kid": (15.0, 2),
-    "precision": (25.0, 2),
-    "diagnostics": (9.3, 2),
-    "memorisation": (25.0, 2),
+
+@dataclass(frozen=True)
+class _ScoreCost:
+    """Core seconds of one group of a row at 10,000 samples.
+
+    Attributes:
+      fixed: Whatever the features.
+      growing: More at 2,048 features.
+      by_features: The power of the features that the latter grow with.
+      by_samples: The power of the samples that all of it grows with.
+    """
+
+    fixed: float
+    growing: float
+    by_features: int
+    by_samples: int
+
+
+#: By ``jobs/benchmark_scoring.py``, with a prepared reference; other groups cost next to nothing.
+#: Memorisation was not measured, and is taken for precision, which looks for neighbours too.
+_SCORES: Mapping[MetricGroup, _ScoreCost] = {
+    "latents": _ScoreCost(2.2, 0.0, 1, 1),
+    "reconstruction_fid": _ScoreCost(0.0, 1.2, 2, 1),
+    "fid": _ScoreCost(0.0, 31.0, 2, 1),
+    "fid_infinity": _ScoreCost(0.0, 14.0, 2, 1),
+    "inception_score": _ScoreCost(0.0, 0.7, 1, 1),
+    "kid": _ScoreCost(2.0, 13.0, 1, 2),
+    "precision": _ScoreCost(5.0, 20.0, 1, 2),
+    "diagnostics": _ScoreCost(0.6, 8.7, 1, 2),
+    "memorisation": _ScoreCost(5.0, 20.0, 1, 2),
 }
 _REDUCTION_SECONDS = 2.5
 _TABLE_SAMPLES, _TABLE_FEATURES = 10_000, 2048
@@ -93,12 +111,14 @@ class Terms:
 
     Attributes:
       pixels: Values of one image, H * W * C.
+      batch: Images a batch; the last one of a shard is padded.
       draws: Of the importance-weighted bound.
       splits: Of the Inception Score.
       extractors: By their folder.
     """
 
     pixels: int
+    batch: int
     draws: int
     splits: int
     extractors: Mapping[str, Extracted]
@@ -163,10 +183,10 @@ def light_work(
 
 
 def score_seconds(samples: int, features: int, groups: Sequence[MetricGroup]) -> float:
-    """Core seconds of one row's score: linear in features, and in samples or their square."""
+    """Core seconds of one row's score."""
     n, d = samples / _TABLE_SAMPLES, features / _TABLE_FEATURES
-    known = (_SCORE_SECONDS[group] for group in groups if group in _SCORE_SECONDS)
-    return sum(seconds * n**power for seconds, power in known) * d
+    known = (_SCORES[group] for group in groups if group in _SCORES)
+    return sum((c.fixed + c.growing * d**c.by_features) * n**c.by_samples for c in known)
 
 
 def reduction_bytes(features: int, classes: int, splits: int) -> float:

@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from vae_batch.models.extractors import extractor_folder
 from vae_batch.plan import Shard, Unit
-from vae_batch.run.cost import Devices, Key, Rate, measured_rate
+from vae_batch.plan.shards import Kind
+from vae_batch.run.batch_size import CPU_BATCH_SIZE
+from vae_batch.run.cost import Devices, Key, Rate, measured_rate, padded
 from vae_batch.run.cost_file import RunCost, read_costs
 from vae_batch.run.cost_table import Extracted, Terms
 from vae_batch.run.plan import RunPlan
@@ -35,7 +37,8 @@ def terms_of(plan: RunPlan) -> Terms:
         for row in plan.rows
     }
     spec = plan.spec
-    return Terms(height * width * channels, spec.iwae_draws, spec.splits, extractors)
+    batch = spec.batch_size or CPU_BATCH_SIZE
+    return Terms(height * width * channels, batch, spec.iwae_draws, spec.splits, extractors)
 
 
 def known_rates(plan: RunPlan, devices: Devices) -> dict[Key, Rate]:
@@ -77,7 +80,7 @@ def rates_of(
         for key, group in by_key.items():
             tasks = [task for unit in spread(group, _UNITS) for task in _looked_at(unit)]
             receipts = list(pool.map(lambda task: _receipt(stores, task), tasks))
-            rate = _rate([r for r in receipts if r is not None], devices, then)
+            rate = _rate(key[0], [r for r in receipts if r is not None], devices, then)
             if rate is not None:
                 found[key] = rate
     return found
@@ -109,10 +112,13 @@ def _receipt(stores: RunStores, task: tuple[Unit, Shard]) -> Receipt | None:
     return read_receipt(stores.holding(unit), unit, shard.name)
 
 
-def _rate(receipts: Sequence[Receipt], devices: Devices, then: float | None) -> Rate | None:
+def _rate(
+    kind: Kind, receipts: Sequence[Receipt], devices: Devices, then: float | None
+) -> Rate | None:
     fitting = [r for r in receipts if r.seconds > 0 and (r.device != "cpu") == bool(devices.gpu)]
     images = sum(receipt.rows for receipt in fitting)
     if not images:
         return None
+    computed = sum(padded(kind, r.rows, r.batch_size or 1) for r in fitting)
     seconds, size = sum(r.seconds for r in fitting), sum(r.size for r in fitting)
-    return measured_rate(seconds, images, float(size), then, devices)
+    return measured_rate(seconds, computed, size / images, then, devices)
