@@ -101,5 +101,7 @@ def test_the_page_tells_who_left_when_and_by_how_much() -> None:
     assert "3 others left the race; the best of all was among them" in page
     assert page.index("+4.75") < page.index("+3.25") < page.index("+12.5")
     assert "512, 1,024, 10,000 samples" in page
+    assert "Best of 4 by" in page
+    assert page.count("left the race at 1,024</span>") >= 2
     without = render_page(two_metrics(scores()), {}, {}, (), selection)
     assert "The race" not in without

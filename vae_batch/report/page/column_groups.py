@@ -35,8 +35,14 @@ class ColumnGroup:
         return f"{self.key}-{metric.column}"
 
     def holds(self, row: ScoreRow) -> bool:
-        """Whether a scored row was measured under the group's conditions."""
-        return measured_under(row, self.metrics[0]) == self.measured
+        """Whether a scored row was measured under the group's conditions.
+
+        Rows that left a race stand with those in full, whose first samples they are of.
+        """
+        measured = measured_under(row, self.metrics[0])
+        if row.conditions.left_race_at is None:
+            return measured == self.measured
+        return _but_for_samples(measured) == _but_for_samples(self.measured)
 
     def may_hold(self, row: ScoreRow) -> bool:
         """Whether a failed row, which may know fewer conditions, belongs to the group."""
@@ -65,24 +71,22 @@ def column_groups(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> list[C
 
 def _firsts(rows: Sequence[ScoreRow], metric: Metric) -> dict[Conditions, ScoreRow]:
     """The first scored row of each set of conditions that `metric` was measured under."""
+    scored = [row for row in rows if row.failure is None]
+    whole = [row for row in scored if row.conditions.left_race_at is None]
     firsts: dict[Conditions, ScoreRow] = {}
-    for row in rows:
-        if row.failure is None:
-            firsts.setdefault(measured_under(row, metric), row)
+    for row in whole or scored:
+        firsts.setdefault(measured_under(row, metric), row)
     return firsts
 
 
-#: Conditions that tell columns of one extractor apart, beside it.
-_TELLING = (
-    *("protocol", "n_generated", "n_reference", "seed", "reference_sha256"),
-    "left_race_at",
-)
+def _but_for_samples(measured: Conditions) -> Conditions:
+    return measured._replace(n_generated=None, left_race_at=None)
 
 
 def _title(measured: Conditions, others: Sequence[Conditions]) -> str:
     twins = [other for other in others if other.extractor == measured.extractor]
     parts = [measured.extractor or WITHOUT_EXTRACTOR]
-    for name in _TELLING:
+    for name in ("protocol", "n_generated", "n_reference", "seed", "reference_sha256"):
         if len({getattr(twin, name) for twin in twins}) > 1:
             shown = str(getattr(measured, name))[:24]
             parts.append(f"{name.removesuffix('_sha256').replace('_', ' ')} {shown}")
@@ -100,6 +104,5 @@ def conditions(row: ScoreRow, measured: Conditions) -> tuple[tuple[str, str], ..
         "reference images": measured.n_reference and count(measured.n_reference),
         "reference set": f"{reference} ({split})" if reference and split else reference,
         "seed": measured.seed,
-        "left the race at": measured.left_race_at and count(measured.left_race_at),
     }
     return tuple((name, printable(value)) for name, value in named.items() if value is not None)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import Metric
-from vae_batch.report.labels import number, printable
+from vae_batch.report.labels import count, number, printable
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.report.page.column_groups import ColumnGroup, column_groups
 from vae_batch.report.score_rows import ScoreRow, best_marks, is_always_zero, parent
@@ -45,12 +45,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One checkpoint: its cells, and the words that a filter finds it by."""
+    """One checkpoint: its cells, the words that a filter finds it by, and what its name needs."""
 
     checkpoint: PageCheckpoint
     status: str
     words: str
     cells: tuple[Cell, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def _table(
         if checkpoint.failure:
             columns = sum(len(group.metrics) for group in groups)
             cells = [_failure(own, "", max(1, columns))]
-        lines.append(Line(checkpoint, _status(own), _words(own, checkpoint), tuple(cells)))
+        words, note = _words(own, checkpoint), _left_race(own)
+        lines.append(Line(checkpoint, _status(own), words, tuple(cells), note))
     return ScoreTable(name, tuple(groups), tuple(lines))
 
 
@@ -112,9 +114,15 @@ def _status(rows: Sequence[ScoreRow]) -> str:
     return "failed" if len(failed) == len(rows) else "partly failed"
 
 
+def _left_race(rows: Sequence[ScoreRow]) -> str:
+    left = [row.conditions.left_race_at for row in rows]
+    found = next((at for at in left if at is not None), None)
+    return "" if found is None else f"left the race at {count(found)}"
+
+
 def _words(rows: Sequence[ScoreRow], checkpoint: PageCheckpoint) -> str:
     extractors = dict.fromkeys(row.conditions.extractor or "" for row in rows)
-    words = (checkpoint.label, _status(rows), *extractors)
+    words = (checkpoint.label, _status(rows), _left_race(rows), *extractors)
     return printable(" ".join(words)).casefold()
 
 
@@ -151,11 +159,13 @@ def _cell(
     if value is None:
         return Cell(key, "-", remark=printable(row.why_null(metric)))
     error = row.standard_error(metric)
+    left, remark = _left_race([row]), row.text(f"{metric.column}_warning") or ""
     return Cell(
         key=key,
         text=number(value, places),
         error="" if error is None else f"± {number(error, places)}",
-        exact=repr(value),
-        remark=printable(row.text(f"{metric.column}_warning") or ""),
+        # Of other samples than those in full: it must not be sorted among them.
+        exact="" if left else repr(value),
+        remark=printable("; ".join(part for part in (left, remark) if part)),
         is_best=(row.index, metric.column) in best,
     )

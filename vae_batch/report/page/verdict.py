@@ -44,7 +44,7 @@ class Verdict:
         metric: what it is best by.
         title: that and the extractor, in words.
         value: its score.
-        compared: number of checkpoints compared.
+        compared: number of checkpoints compared, those that left a race among them.
         level: others that cannot be told from it.
         sentence: as it was recorded.
         grounds: reasons to trust and to doubt.
@@ -92,7 +92,7 @@ def verdict_of(
         metric=METRICS[selection.metric],
         title=compared_title(row),
         value=significant(selection.value, 5),
-        compared=selection.compared,
+        compared=selection.compared + (len(race.left) if race else 0),
         level=tuple(checkpoints[name] for name in level if name in checkpoints),
         sentence=_sentence(selection.sentence),
         grounds=tuple([*_of_race(race), *_grounds(selection, len(level), views, rows)]),
