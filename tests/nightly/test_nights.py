@@ -215,6 +215,14 @@ def test_an_unknown_tolerance_is_refused_before_anything_is_written(
     assert not out_of(toy_settings).exists()
 
 
+def test_a_race_is_refused_before_anything_is_written(
+    do: Callable[..., Night], toy_settings: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="race = elbo has no place in it; take race out"):
+        do(MONDAY, race="elbo")
+    assert not out_of(toy_settings).exists()
+
+
 def test_a_night_waits_for_another_only_as_long_as_the_spec_says(
     do: Callable[..., Night], toy_settings: dict[str, Any]
 ) -> None:

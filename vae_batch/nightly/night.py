@@ -23,7 +23,7 @@ from vae_batch.nightly.summary import FOLDER, NightSummary, read_summary, write_
 from vae_batch.nightly.summary_page import markdown_summary
 from vae_batch.nightly.tonight import Tonight, choose_rows
 from vae_batch.nightly.verdicts import exit_code_of, judged_by, with_verdicts
-from vae_batch.plan import EvaluationSpec
+from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.run.lease import output_lease
 from vae_batch.run.preparing import plan_of
 from vae_batch.run.progress import ProgressDisplay
@@ -83,6 +83,11 @@ def run_night(spec: EvaluationSpec, date: datetime.date, progress: ProgressDispl
     """
     began = time.time()
     require_tolerances(spec)
+    if spec.race is not None:
+        raise InputError(
+            "a night compares each new checkpoint in full with the best before, so that race "
+            f"= {spec.race.metric} has no place in it; take race out of the spec"
+        )
     wait = spec.wait if "wait" in spec.model_fields_set else USUAL_WAIT
     patient = spec.model_copy(update={"wait": wait})
     nights = Store.open(spec.out).folder(FOLDER)
