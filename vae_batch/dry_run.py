@@ -13,7 +13,7 @@ from vae_batch.run.devices import devices_of, local_devices
 from vae_batch.run.measured_rates import known_rates, terms_of
 from vae_batch.run.meter import joins_cluster
 from vae_batch.run.plan import PlannedRow, RunPlan, make_plan
-from vae_batch.run.preparing import rows_to_score
+from vae_batch.run.preparing import rows_to_score, share_files
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.record import require_own_output
 from vae_batch.run.reference_images import ReferenceFacts, describe_references
@@ -61,7 +61,7 @@ def dry_run(spec: EvaluationSpec, progress: ProgressDisplay) -> DryRun:
         settled = with_recorded_batch_size(spec, stores.out)
         if settled.batch_size is None:
             settled = settled.model_copy(update={"batch_size": CPU_BATCH_SIZE})
-        plan = make_plan(settled, stores, reference, training)
+        plan = share_files(make_plan(settled, stores, reference, training))
         require_own_output(plan)
         return _cost_of(plan, found_devices(spec), spec.race is not None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,12 +108,37 @@ def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:
 
 def with_batch_size(plan: RunPlan, size: int) -> RunPlan:
     """The plan of another batch size; checkpoints and weights are not hashed again."""
-    spec = plan.spec.model_copy(update={"batch_size": size})
-    rows = [
-        _plan_row(spec, plan.reference, plan.training, row.subject, row.extractor)
-        for row in plan.rows
-    ]
-    return replace(plan, spec=spec, rows=tuple(rows))
+    settled = replace(plan, spec=plan.spec.model_copy(update={"batch_size": size}))
+    rows = [_row_of(settled, row.subject, row.extractor) for row in plan.rows]
+    return replace(settled, rows=tuple(rows))
+
+
+def with_shared_files(plan: RunPlan, recorded: Iterable[Mapping[str, Unit]] = ()) -> RunPlan:
+    """The plan in which a checkpoint that was saved twice is computed once.
+
+    Checkpoints of equal content that are read in the same way share one set of files: a copy such
+    as ``best.keras`` costs nothing, on the same night or on a later one.
+
+    Args:
+      plan: Of `make_plan`.
+      recorded: Units, by their kind, of rows that earlier runs of the output folder planned.
+    """
+    owners: dict[str, str] = {}
+    for units in recorded:
+        described = units.get("description")
+        if described is not None and described.checkpoint is not None:
+            owners.setdefault(described.fingerprint, described.checkpoint)
+    rows = []
+    for row in plan.rows:
+        own = row.subject.identifier
+        owner = owners.setdefault(row.units["description"].fingerprint, own)
+        subject = replace(row.subject, stored_as=owner)
+        rows.append(row if owner == own else _row_of(plan, subject, row.extractor))
+    return replace(plan, rows=tuple(rows))
+
+
+def _row_of(plan: RunPlan, subject: Subject, extractor: ExtractorIdentity) -> PlannedRow:
+    return _plan_row(plan.spec, plan.reference, plan.training, subject, extractor)
 
 
 def shortened(row: PlannedRow, count: int) -> PlannedRow:

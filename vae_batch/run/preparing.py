@@ -5,9 +5,15 @@ from __future__ import annotations
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.batch_size import choose_batch_size, with_recorded_batch_size
 from vae_batch.run.executor import Executor
-from vae_batch.run.plan import PlannedRow, RunPlan, make_plan, with_batch_size
+from vae_batch.run.plan import (
+    PlannedRow,
+    RunPlan,
+    make_plan,
+    with_batch_size,
+    with_shared_files,
+)
 from vae_batch.run.progress import ProgressDisplay
-from vae_batch.run.record import claim_output
+from vae_batch.run.record import claim_output, read_record
 from vae_batch.run.reference_images import store_reference, store_training
 from vae_batch.run.stopping import uninterrupted
 from vae_batch.run.stores import RunStores, storage_faults
@@ -36,7 +42,18 @@ def plan_of(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
     for note in reference.notes:
         progress.say(note)
     settled = with_recorded_batch_size(spec, stores.out)
-    return make_plan(settled, stores, reference, training)
+    return share_files(make_plan(settled, stores, reference, training))
+
+
+def share_files(plan: RunPlan) -> RunPlan:
+    """The plan in which equal checkpoints, those of earlier runs among them, share their files.
+
+    Raises:
+      InputError: The folder's record is damaged.
+    """
+    with storage_faults(plan.stores.out):
+        record = read_record(plan.stores.out)
+    return with_shared_files(plan, (row.units for row in record.rows) if record else ())
 
 
 def claim(plan: RunPlan) -> RunPlan:

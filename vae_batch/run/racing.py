@@ -104,10 +104,12 @@ def _known(plan: RunPlan) -> RaceOutcome | None:
 def _shortened(plan: RunPlan, outcome: RaceOutcome) -> RunPlan:
     """The plan with shorter rows for those that left and are not scored in full already."""
     open_rows = {row.key for row in rows_to_score(plan)}
-    left_at = outcome.left_at
+    # Of equal checkpoints one has raced, and the others left with it.
+    identifiers = {row.checkpoint.label: row.subject.identifier for row in plan.rows}
+    counts = {identifiers[label]: count for label, count in outcome.left_at.items()}
     rows = tuple(
-        shortened(row, left_at[row.checkpoint.label])
-        if row.checkpoint.label in left_at and row.key in open_rows
+        shortened(row, counts[row.subject.identifier])
+        if row.subject.identifier in counts and row.key in open_rows
         else row
         for row in plan.rows
     )

@@ -21,11 +21,13 @@ class Subject:
       checkpoint: Its files.
       reading: What is declared of it.
       code: Hashes of the user's modules that the reading names.
+      stored_as: Identifier of an equal subject whose files are this one's, too; None for its own.
     """
 
     checkpoint: Checkpoint
     reading: Reading
     code: tuple[str, ...]
+    stored_as: str | None = None
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, spec: EvaluationSpec) -> Subject:
@@ -42,6 +44,8 @@ class Subject:
     @property
     def identifier(self) -> str:
         """File-safe name in stored paths; two readings of one file do not share it."""
+        if self.stored_as is not None:
+            return self.stored_as
         declared = {**self.parts()["reading"], **self.scale}
         mark = f"-{fingerprint(**declared)[:6]}" if declared else ""
         return self.checkpoint.identifier + mark
