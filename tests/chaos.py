@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -287,9 +287,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder")
     options = parser.parse_args()
     options.folder.mkdir(parents=True)
-    account = asdict(run(options.folder, options.seed, options.faults))
-    shown = {name: account[name] for name in ("injected", "shards", "computed_again", "bound")}
-    print(json.dumps(shown | {"seconds": round(account["seconds"])}, indent=1))
+    account = run(options.folder, options.seed, options.faults)
+    shown = {
+        "faults": account.faults,
+        "injected": dict(account.injected),
+        "shards": account.shards,
+        "finished_before_a_fault_and_lost": len(account.lost),
+        "computed_again": account.computed_again,
+        "bound": account.bound,
+        "seconds": round(account.seconds),
+    }
+    print(json.dumps(shown, indent=1))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def _score_parameters() -> list[Any]:
 
 
 def test_flags_and_toml_score_the_same(toy_settings: dict[str, Any], tmp_path: Path) -> None:
+    toy_settings["metrics"] = "losses,fid"
     by_flags = call("score", *flags(toy_settings), "--json")
     assert by_flags.exit_code == 0, by_flags.stderr
     rows = json.loads(by_flags.stdout)
@@ -85,6 +86,7 @@ def test_table_report_and_status(toy_settings: dict[str, Any]) -> None:
 def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "bad-0009.keras").write_bytes(b"PK")
     toy_settings["checkpoints"] = [*toy_settings["checkpoints"], str(tmp_path / "bad-0009.keras")]
+    toy_settings["metrics"] = "losses,fid"
     result = call("score", *flags(toy_settings))
     assert result.exit_code == 3
     assert "is a text file, not a model" in result.stderr

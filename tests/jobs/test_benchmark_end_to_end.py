@@ -119,6 +119,8 @@ SMALL = ["--reference", "digits", "--samples", "32", "--references", "32", "--wo
 
 
 @pytest.mark.slow
+@pytest.mark.peers
+@pytest.mark.skipif(not PYTHON, reason="takes minutes: only where VAE_BATCH_PEERS_PYTHON is set")
 def test_ours_and_the_book_find_the_same(toy_folder: Path, tmp_path: Path) -> None:
     words = [*SMALL, "--runs", str(toy_folder / "runs"), "--counts", "2"]
     table = run(tmp_path / "table.json", *words, "--only", "book")

@@ -60,7 +60,7 @@ def settings(toy_settings: dict[str, Any], bucket: str) -> dict[str, Any]:
         "checkpoints": [bucket.replace("NAME", "toys/runs")],
         "extractors": [bucket.replace("NAME", "toys/classifier.keras")],
     }
-    found = toy_settings | shared
+    found = toy_settings | shared | {"metrics": "losses,fid"}
     del found["workers"]
     return found
 
@@ -104,7 +104,7 @@ def wait_for(driver: subprocess.Popen[str], out: str, count: int) -> dict[str, A
 def test_nodes_come_and_go_and_no_number_moves(
     settings: dict[str, Any], bucket: str, nodes: Nodes, tmp_path: Path
 ) -> None:
-    settings |= {"shard_size": 16, "metrics": "losses,fid"}
+    settings |= {"shard_size": 16}
     quiet, out = (bucket.replace("NAME", name) for name in ("quiet", "lossy"))
     score(settings | {"out": quiet, "workers": 0})
     spec = write_spec(tmp_path / "spec.toml", settings | {"out": out})
