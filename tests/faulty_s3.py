@@ -34,6 +34,7 @@ import logging
 import os
 import re
 import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -98,6 +99,11 @@ class FaultyS3(http.server.ThreadingHTTPServer):
         with self._lock:
             self._next = (fault, times, methods)
             self.counts.clear()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that have gone."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """End it."""
