@@ -68,7 +68,7 @@ def test_gpu_workers_are_added_from_none_and_taken_away(
 ) -> None:
     del toy_settings["workers"]
     spec = tmp_path / "spec.json"
-    spec.write_text(json.dumps(toy_settings | {"metrics": "losses,fid"}))
+    spec.write_text(json.dumps(toy_settings))
     with autoscaled_head({"CPU": 2, "GPU": 1}, at_most=2) as environment:
         found = run_and_see(spec, environment | {"VAE_BATCH_TEST_IDLE": "90"})
     assert found["rows"] == ["scored"] * 3
