@@ -26,25 +26,20 @@ from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import (
     METRICS,
-    CorrectedFrechetDistance,
     FrechetReference,
     KernelReference,
     PairedScore,
     Race,
     bias_dominated,
-    frechet_influence,
-    kernel_influence,
     level_with_best,
     race_counts,
 )
 from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.losses import losses_per_image
+from vae_batch.run.scoring.raced import Raced, raced_frechet, raced_kernel
 from vae_batch.run.scoring.samples import reference_features
 
 Indices = npt.NDArray[np.intp]
-
-#: Share of a Fréchet distance's bias correction that it may be off by, as in its interval.
-_BIAS_SHARE = 0.04
 
 
 @dataclass(frozen=True)
@@ -122,10 +117,8 @@ def _frechet(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], Me
     prepared = FrechetReference.from_activations(real)
 
     def measured(features: npt.NDArray[Any], chosen: Indices) -> Measured:
-        drawn = features[chosen]
-        corrected = CorrectedFrechetDistance.from_activations(drawn, prepared)
-        score = PairedScore(corrected.value, frechet_influence(drawn, prepared))
-        return Measured(score, _BIAS_SHARE * abs(corrected.plug_in - corrected.value))
+        found = raced_frechet(features[chosen], prepared)
+        return Measured(_score_of(found), found.bias_bound)
 
     return measured
 
@@ -134,10 +127,15 @@ def _kernel(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], Mea
     prepared = KernelReference.from_activations(real)
 
     def measured(features: npt.NDArray[Any], chosen: Indices) -> Measured:
-        found = kernel_influence(features[chosen], prepared)
-        return Measured(PairedScore(found.distance.value, found.influence))
+        return Measured(_score_of(raced_kernel(features[chosen], prepared)))
 
     return measured
+
+
+def _score_of(found: Raced) -> PairedScore:
+    if found.score is None:
+        raise ValueError("activations give a score")
+    return found.score
 
 
 def simulate(

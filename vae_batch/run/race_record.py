@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vae_batch.metrics import METRICS
 from vae_batch.plan import InputError
+from vae_batch.run.selecting import level_in_words, title_of
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 
@@ -80,8 +80,7 @@ class RaceOutcome:
     @property
     def sentence(self) -> str:
         """The outcome for a person."""
-        column = "fid_corrected" if self.metric == "fid" else self.metric
-        title = METRICS[column].short + (f"[{self.extractor}]" if self.extractor else "")
+        title = title_of(self.metric, self.extractor)
         entered = len(self.left) + len(self.stayed) + len(self.failed)
         share = self.images / self.images_in_full if self.images_in_full else 1.0
         said = [f"race of {entered} by {title}: {self._ending()}"]
@@ -100,8 +99,7 @@ class RaceOutcome:
         rivals = [name for name in self.members if name != self.best]
         if not rivals:
             return f"won by {self.best} at the last look"
-        shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")
-        return f"{self.best} leads; {len(rivals)} cannot be told from it: {shown}"
+        return f"{self.best} leads; {level_in_words(rivals)}"
 
 
 def write_race(out: Store, outcome: RaceOutcome) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from vae_batch.metrics import METRICS, Race, bias_dominated, race_counts
 from vae_batch.metrics.comparison.paired_difference import PairedScore
@@ -129,7 +129,7 @@ class Racing:
             return False
         return bias_dominated(count, row.units["reference"].samples, row.extractor.feature_dim)
 
-    def _refuse(self, most: int) -> tuple[int, ...]:
+    def _refuse(self, most: int) -> NoReturn:
         reference = self._plan.reference.count
         raise InputError(
             f"race by fid: {most} generated and {reference} reference images are too few to judge "

@@ -120,6 +120,19 @@ def confirmed(selection: Selection, fresh: Sequence[Row]) -> str:
     return f"{again} ({_difference(loser)})"
 
 
+def title_of(metric: str, extractor: str | None) -> str:
+    """What checkpoints were compared by, in short."""
+    # The Fréchet distances compared are those freed of their bias.
+    column = "fid_corrected" if metric == "fid" else metric
+    return METRICS[column].short + (f"[{extractor}]" if extractor else "")
+
+
+def level_in_words(rivals: Sequence[str]) -> str:
+    """Checkpoints that cannot be told from the best: their number, and the first few."""
+    shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")
+    return f"{len(rivals)} cannot be told from it: {shown}"
+
+
 def _first_group(rows: Sequence[Row]) -> list[Row]:
     """Rows compared with each other: those that share their best and extractor."""
     first = rows[0]
@@ -150,17 +163,14 @@ def _selection(metric: str, rows: Sequence[Row], *, is_race: bool) -> Selection:
 def _sentence(
     metric: str, best: Row, others: Sequence[Row], level: Sequence[str], *, is_race: bool
 ) -> str:
-    # The Fréchet distances compared are those freed of their bias.
-    column = "fid_corrected" if metric == "fid" else metric
-    title = METRICS[column].short + (f"[{best['extractor']}]" if best["extractor"] else "")
+    title = title_of(metric, best["extractor"])
     said = f"best by {title}: {best['checkpoint']}, {best['value']:.5g}, n = {best['n']:,}"
     if not others:
         alone = "no other stayed in the race" if is_race else "there is no other to compare it with"
         return f"{said}; {alone}"
     rivals = [name for name in level if name != best["checkpoint"]]
     if rivals:
-        shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")
-        said += f"; {len(rivals)} cannot be told from it: {shown}"
+        said += f"; {level_in_words(rivals)}"
     return f"{said}; next is {others[0]['checkpoint']}, {_difference(others[0], len(others))}"
 
 

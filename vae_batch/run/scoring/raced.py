@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import (
     CorrectedFrechetDistance,
+    FrechetReference,
     KernelReference,
     bias_dominated,
     frechet_influence,
     kernel_influence,
 )
 from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.samples.frechet_uncertainty import RESIDUAL_BIAS
 from vae_batch.plan import Unit
 from vae_batch.plan.race_settings import RaceMetric
 from vae_batch.run.plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
 from vae_batch.run.scoring.row import parts_of
-from vae_batch.run.scoring.samples import reference_factor, reference_features
+from vae_batch.run.scoring.samples import Rows, reference_factor, reference_features
 from vae_batch.run.scoring.stored import Damaged, RowParts
 from vae_batch.storage import DamagedFileError, Store
-
-#: Share of a Fréchet distance's bias correction that it may be off by, as in its interval.
-BIAS_SHARE = 0.04
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,16 @@ def _frechet_score(parts: RowParts) -> Raced:
     reference = parts.units["reference"]
     if not features.shape[1]:
         return Raced(None)
-    real = reference_factor(parts.stores.reference, reference)
+    found = raced_frechet(features, reference_factor(parts.stores.reference, reference))
+    is_biased = bias_dominated(len(features), reference.samples, features.shape[1])
+    return replace(found, is_biased=is_biased)
+
+
+def raced_frechet(features: Rows, real: FrechetReference) -> Raced:
+    """The distance of (n, d) activations freed of its bias, and how far that may be off."""
     corrected = CorrectedFrechetDistance.from_activations(features, real)
-    return Raced(
-        PairedScore(corrected.value, frechet_influence(features, real)),
-        BIAS_SHARE * abs(corrected.plug_in - corrected.value),
-        bias_dominated(len(features), reference.samples, features.shape[1]),
-    )
+    score = PairedScore(corrected.value, frechet_influence(features, real))
+    return Raced(score, RESIDUAL_BIAS * abs(corrected.plug_in - corrected.value))
 
 
 def _kernel_score(parts: RowParts) -> Raced:
@@ -87,6 +89,11 @@ def _kernel_score(parts: RowParts) -> Raced:
     if not features.shape[1]:
         return Raced(None)
     real = _kernel_reference(parts.stores.reference, parts.units["reference"])
+    return raced_kernel(features, real)
+
+
+def raced_kernel(features: Rows, real: KernelReference) -> Raced:
+    """The kernel distance of (n, d) activations."""
     found = kernel_influence(features, real)
     return Raced(PairedScore(found.distance.value, found.influence))
 
