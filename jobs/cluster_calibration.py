@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from cluster_model import REFERENCE, SimulatedTask, Workload
 
 from vae_batch.plan import InputError, Unit
+from vae_batch.run.assignment import Task
 from vae_batch.run.cost_file import RunCost, read_costs
 from vae_batch.run.record import RecordedRow
 from vae_batch.run.recorded import open_record
 from vae_batch.run.stores import RunStores
-from vae_batch.run.task_order import Task, descriptions_ahead
 from vae_batch.storage import is_activations, read_receipt
 
 #: Where the run has noted no light tasks: of a row at 10,000 samples and 64 features.
@@ -198,7 +198,7 @@ def workload_of(calibration: Calibration, checkpoints: int) -> Workload:
     for path in units:
         numbers[path] = len(numbers)
     ordered = sorted(units.values(), key=lambda unit: unit.checkpoint is not None)
-    tasks = descriptions_ahead([(unit, shard) for unit in ordered for shard in unit.shards()])
+    tasks = [(unit, shard) for unit in ordered for shard in unit.shards()]
     return Workload(
         tasks=[_task(calibration, task, numbers, origin) for task in tasks],
         loads={n: calibration.loads.get(own[n % len(own)], 0.0) for n in range(checkpoints)},

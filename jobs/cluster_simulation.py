@@ -1,10 +1,11 @@
 """A discrete-event simulation of the engine: shards on workers, light tasks beside them, losses.
 
-What is modelled is what the engine does. One driver hands out shards in the order of the run, each
-to the worker with the fewest in hand, at most three; a worker computes one at a time, loads a
-checkpoint when it first meets it, and keeps two. A unit of activations that is complete is
+What is modelled is what the engine does. One driver hands out tickets, each to the worker with the
+fewest in hand, at most three. A worker computes one at a time: of the checkpoint that it has
+loaded while there is one, as the engine's own ``Assignments`` say. It loads a checkpoint when it
+first meets it, and keeps two. A unit of activations that is complete is
 reduced, a row whose units are complete is scored, by light tasks in a few slots. A lost worker
-comes back cold, and begins again what it had in hand: Ray gives that to no other.
+comes back cold, and begins again what it had in hand: Ray gives its tickets to no other.
 
 Where workers share a machine's cores and ask for more than there are, all are slowed alike
 (processor sharing). Writing a shard is not modelled: it overlaps the next one's computing.
@@ -20,7 +21,9 @@ from collections import OrderedDict, deque
 from cluster_model import REFERENCE, Cluster, SimulatedRun, SimulatedTask, Workload
 from shared_cores import Parts, SharedCores
 
-#: As in the engine: shards in a worker's hand, and checkpoints that it keeps.
+from vae_batch.run.assignment import Assignments
+
+#: As in the engine: tickets in a worker's hand, and checkpoints that it keeps.
 IN_HAND, KEPT_CHECKPOINTS = 3, 2
 
 #: Share of booting that is work for a core, and not waiting for Ray: on two cores it took 13.8 s
@@ -45,7 +48,7 @@ def simulate(workload: Workload, cluster: Cluster, seed: int = 0) -> SimulatedRu
 
 
 class _Worker:
-    """One worker: what it has loaded, and the shards in its hand."""
+    """One worker: what it has loaded, and the tickets in its hand."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -129,8 +132,12 @@ class _Simulation:
         self._draw = random.Random(seed)
         self._now, self._count = 0.0, 0
         self._heap: list[tuple[float, int, str, tuple[int, ...]]] = []
-        self._pending = deque(range(len(workload.tasks)))
-        self._left = len(workload.tasks)
+        self._left = self._tickets = len(workload.tasks)
+        self._assignments = Assignments(
+            [None if t.checkpoint == REFERENCE else str(t.checkpoint) for t in workload.tasks],
+            [task.kind == "description" for task in workload.tasks],
+        )
+        self._task_of: dict[int, int] = {}
         self._workers = [_Worker(n) for n in range(min(cluster.workers, self._left))]
         #: Workers by what they have in hand: (in hand, number, life); some are out of date.
         self._free: list[tuple[int, int, int]] = []
@@ -237,8 +244,8 @@ class _Simulation:
             heapq.heappush(self._free, (worker.in_hand, worker.number, worker.life))
 
     def _hand_out(self) -> None:
-        """The driver gives the next shard to the worker with the fewest in hand."""
-        while self._pending and not self._driver_is_busy and self._free:
+        """The driver gives the next ticket to the worker with the fewest in hand."""
+        while self._tickets and not self._driver_is_busy and self._free:
             in_hand, number, life = heapq.heappop(self._free)
             worker = self._workers[number]
             if not worker.is_there or (worker.in_hand, worker.life) != (in_hand, life):
@@ -246,12 +253,12 @@ class _Simulation:
             worker.in_hand += 1
             self._offer(worker)
             self._driver_is_busy = True
-            task = self._pending.popleft()
-            self._at(self._now + self._cluster.dispatch, "given", number, task)
+            self._tickets -= 1
+            self._at(self._now + self._cluster.dispatch, "given", number, self._tickets)
 
-    def _on_given(self, number: int, task: int) -> None:
+    def _on_given(self, number: int, ticket: int) -> None:
         self._driver_is_busy = False
-        self._workers[number].queue.append(task)
+        self._workers[number].queue.append(ticket)
         self._compute_next(self._workers[number])
         self._hand_out()
 
@@ -259,7 +266,7 @@ class _Simulation:
         if worker.running is not None or not worker.queue or not worker.is_there:
             return
         worker.running, worker.began = worker.queue.popleft(), self._now
-        task = self._workload.tasks[worker.running]
+        task = self._task(worker)
         warm_up = 0.0 if worker.is_warm else self._workload.warm_up
         load = worker.load_seconds(task, self._workload)
         self._loading += warm_up + load
@@ -267,8 +274,16 @@ class _Simulation:
         computing = self._cluster.computing(task.seconds)
         self._begin(worker.number, worker.life, [(self._cluster.between, 0.0), *cold, computing])
 
+    def _task(self, worker: _Worker) -> SimulatedTask:
+        """The shard of the ticket that a worker is at; a lost worker's ticket keeps its own."""
+        ticket = worker.running or 0
+        if ticket not in self._task_of:
+            number = self._assignments.next(worker.number, worker.life)
+            self._task_of[ticket] = number or 0
+        return self._workload.tasks[self._task_of[ticket]]
+
     def _shard_ended(self, worker: _Worker) -> None:
-        task = self._workload.tasks[worker.running or 0]
+        task = self._task(worker)
         worker.running = None
         worker.in_hand -= 1
         self._busy += self._now - worker.began - self._cluster.between

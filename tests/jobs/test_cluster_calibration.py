@@ -111,15 +111,15 @@ def test_the_measured_run_is_predicted_from_itself() -> None:
     assert prediction.makespan == pytest.approx(bare.measured_busy + 5 + 2 * (3 + 3))
 
 
-def test_the_description_of_the_next_checkpoint_is_ahead() -> None:
+def test_shards_are_listed_checkpoint_by_checkpoint() -> None:
     workload = workload_of(measured_run(), 2)
     kinds = [(task.checkpoint, task.kind) for task in workload.tasks]
     first, second = (0, "generated"), (1, "generated")
     reference, described = (REFERENCE, "reference"), "description"
     assert kinds == [
-        *(reference, (0, described), reference),
-        *(first, (1, described), first, first),
-        *(second, second, second),
+        *(reference, reference),
+        *((0, described), first, first, first),
+        *((1, described), second, second, second),
     ]
     assert len(workload.reductions) == 3
     assert [len(units) for units, _ in workload.rows] == [3, 3]

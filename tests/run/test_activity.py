@@ -29,6 +29,6 @@ def test_the_ledger_of_a_cluster_tells_the_same(ray_cluster: None) -> None:
 
     from vae_batch.run.on_ray.ledger import start_ledger
 
-    ledger = start_ledger()
+    ledger = start_ledger([])
     ray.get(ledger.begin.remote(FIRST, "c", place=ONE))
     assert ray.get(ledger.activity.remote()) == Activity(1, 1)

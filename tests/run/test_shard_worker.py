@@ -14,12 +14,12 @@ from serial_runs import rows_of, score
 
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run import shard_worker
+from vae_batch.run.assignment import Task
 from vae_batch.run.attempts import Attempts, Place
 from vae_batch.run.executor import SerialExecutor
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_worker import ShardOutcome, ShardWorker
 from vae_batch.run.stores import RunStores
-from vae_batch.run.task_order import Task
 from vae_batch.storage import Store
 
 _WAIT = 20.0

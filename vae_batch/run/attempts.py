@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from vae_batch.plan import Shard
+from vae_batch.plan import Shard, Unit
 from vae_batch.run.activity import Activity
 
 #: Times a shard may take its worker down, or be stuck, before it is given up.
@@ -53,6 +53,10 @@ class Place:
     node: str = ""
     worker: str = ""
     process: str = ""
+
+
+#: A shard that was given to a worker, and whether it may be tried.
+Taken = tuple[Unit, Shard, Permit]
 
 
 class AttemptLedger(Protocol):

@@ -28,7 +28,6 @@ from vae_batch.run.stores import storage_faults
 from vae_batch.run.summary import RunSummary as RunSummary
 from vae_batch.run.summary import row_sentence, rows_of
 from vae_batch.run.tally import Tally
-from vae_batch.run.task_order import descriptions_ahead
 from vae_batch.run.worklist import Worklist
 from vae_batch.storage import REDUCTION, ScoreWriter, forget
 
@@ -134,7 +133,7 @@ class Driver:
 
     def _score_all(self) -> None:
         for _ in range(_PASSES):
-            tasks = descriptions_ahead(self._worklist.missing())
+            tasks = self._worklist.missing()
             self._advance()
             for outcome in self._executor.run_shards(tasks, self._recipe()):
                 raise_if_stopped()

@@ -7,10 +7,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 
 from vae_batch.run.activity import Activity
+from vae_batch.run.assignment import Task
 from vae_batch.run.plan import RunPlan
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_worker import ShardOutcome, ShardWorker, device_name
-from vae_batch.run.task_order import Task
 
 
 class Handle(Protocol):
@@ -56,7 +56,10 @@ class Executor(Protocol):
         ...
 
     def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
-        """Compute every task once, in about their order; one outcome each, as they end."""
+        """Compute every task once; one outcome each, as they end.
+
+        Checkpoint by checkpoint, as they are given; several workers have several under way.
+        """
         ...
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401

@@ -9,6 +9,7 @@ from typing import TypeVar
 from vae_batch.models.extractors import extractor_folder
 from vae_batch.plan import Shard, Unit
 from vae_batch.plan.shards import Kind
+from vae_batch.run.assignment import Task
 from vae_batch.run.batch_size import CPU_BATCH_SIZE
 from vae_batch.run.cost import Devices, Key, Rate, measured_rate, padded
 from vae_batch.run.cost_file import RunCost, read_costs
@@ -16,7 +17,6 @@ from vae_batch.run.cost_table import Extracted, Terms
 from vae_batch.run.plan import RunPlan
 from vae_batch.run.record import DamagedRecordError, read_record
 from vae_batch.run.stores import RunStores
-from vae_batch.run.task_order import Task
 from vae_batch.storage import Receipt, read_receipt
 
 Item = TypeVar("Item")

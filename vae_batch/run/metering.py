@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from vae_batch.plan import Unit
 from vae_batch.run.activity import Activity
+from vae_batch.run.assignment import Task
 from vae_batch.run.cost import Devices, Key, Rate, Work, estimate, joined, work_of
 from vae_batch.run.cost_file import LightCost, RunCost, ShardCost
 from vae_batch.run.cost_table import Terms
@@ -17,7 +18,6 @@ from vae_batch.run.plan import RunPlan
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.scoring.row import now
 from vae_batch.run.shard_worker import ShardOutcome
-from vae_batch.run.task_order import Task
 
 
 class MeteredExecutor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,7 +14,7 @@ from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.extractors import Extractor, load_extractor
 from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
-from vae_batch.run.attempts import AttemptLedger, Attempts
+from vae_batch.run.attempts import AttemptLedger, Attempts, Taken
 from vae_batch.run.batch_memory import BatchSizes
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_files import write_shard
@@ -30,7 +31,7 @@ from vae_batch.run.stages.pictures import pictures_of_checkpoint, pictures_of_re
 from vae_batch.run.stopping import uninterrupted
 from vae_batch.run.stores import storage_fault
 from vae_batch.run.watchdog import Watchdog
-from vae_batch.storage import DamagedFileError
+from vae_batch.storage import DamagedFileError, file_path, read_receipt
 from vae_batch.storage.retry import StoreError
 
 Status = Literal["done", "checkpoint_failed", "bad_input", "damaged", "error"]
@@ -84,7 +85,13 @@ class ShardWorker:
     waits for the disk. A shard that was in flight when a process died has the worker for itself.
     """
 
-    def __init__(self, recipe: Recipe, ledger: AttemptLedger | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        ledger: AttemptLedger | None = None,
+        *,
+        may_be_asked_again: bool = False,
+    ) -> None:
         """Keep the recipe; nothing is loaded yet, so a broken model costs a shard, not a worker.
 
         Args:
@@ -92,8 +99,10 @@ class ShardWorker:
           ledger: Shared by all workers, where somebody replaces a worker that went down; this
             one then ends itself when a shard is stuck. None where nobody does: then there is no
             such protection, and the ledger is this worker's own.
+          may_be_asked_again: Whether shards may be finished that nobody has heard of; it then
+            looks at their receipts first.
         """
-        self._recipe = recipe
+        self._recipe, self._may_be_asked_again = recipe, may_be_asked_again
         self._ledger: AttemptLedger = ledger or Attempts()
         self._watchdog = Watchdog(recipe.spec.shard_timeout, ledger.stuck) if ledger else None
         self._device, self._writing = threading.Lock(), threading.Lock()
@@ -103,8 +112,15 @@ class ShardWorker:
 
     def run(self, unit: Unit, shard: Shard) -> ShardOutcome:
         """Compute a shard and write its file and receipt; never raises for bad data."""
+        return self.run_taken(lambda: (unit, shard, self._ledger.begin(shard, unit.checkpoint)))
+
+    def run_taken(self, take: Callable[[], Taken]) -> ShardOutcome:
+        """The same for a shard that is only named, and begun, when its turn to compute has come."""
         with self._device:
-            permit = self._ledger.begin(shard, unit.checkpoint)
+            unit, shard, permit = take()
+            if self._may_be_asked_again and self._is_finished(unit, shard):
+                self._ledger.end(shard)
+                return ShardOutcome(unit.path, shard, "done")
             if permit.alone:
                 with self._writing:  # the other thread has written, and cannot begin
                     return self._run_alone(unit, shard)
@@ -118,6 +134,11 @@ class ShardWorker:
             return self._write(unit, shard, computed)
         finally:
             self._writing.release()
+
+    def _is_finished(self, unit: Unit, shard: Shard) -> bool:
+        store = self._recipe.stores.holding(unit)
+        receipt = read_receipt(store, unit, shard.name)
+        return receipt is not None and store.exists(file_path(unit, shard.name))
 
     def _run_alone(self, unit: Unit, shard: Shard) -> ShardOutcome:
         permit = self._ledger.begin(shard, unit.checkpoint, alone=True)

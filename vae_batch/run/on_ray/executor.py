@@ -8,6 +8,7 @@ own files, so a retried shard writes the same bytes again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any, Self
 
 import ray
 
-from vae_batch.plan import EvaluationSpec, Shard, Unit
+from vae_batch.plan import EvaluationSpec, Shard
 from vae_batch.run.activity import Activity
 from vae_batch.run.executor import Handle, Task
 from vae_batch.run.on_ray.cluster import connect, is_joined
@@ -30,7 +31,6 @@ from vae_batch.run.plan import RunPlan
 from vae_batch.run.recipe import Recipe
 from vae_batch.run.shard_worker import ShardOutcome, ShardWorker
 from vae_batch.run.stopping import take_signals
-from vae_batch.storage import file_path, read_receipt
 
 #: One shard computes while the one before is written.
 _THREADS_A_WORKER = 2
@@ -120,13 +120,14 @@ class RayExecutor:
         if not tasks:
             return
         pool = self._pool
-        self._ledger = ledger = start_ledger()
+        self._ledger = ledger = start_ledger(tasks)
         _configure_ray_data()
         # All at once, as waiting actors are what the autoscaler counts; Ray Data ends those that
         # find no work. A pool that may grow would wait for nodes that nobody has asked for.
         size = min(pool.size, len(tasks))
-        rows = [{"task": _task_text(task)} for task in tasks]
-        # One row is one block is one task: a retry redoes one shard, and order is kept.
+        # Tickets: the ledger says for which shard when a worker is free, and which one it has
+        # loaded. One row is one block is one task, so a retry redoes one shard.
+        rows = [{"ticket": number} for number in range(len(tasks))]
         queue = ray.data.from_items(rows, override_num_blocks=len(rows))
         outcomes = queue.map_batches(
             _ShardActor,
@@ -175,36 +176,21 @@ class _ShardActor:
     """A worker inside Ray Data's pool; its constructor stays light, since its failure is fatal."""
 
     def __init__(self, recipe: Recipe, ledger: Any, files: DriverFiles) -> None:  # noqa: ANN401
-        self._worker = ShardWorker(recipe, LedgerClient(ledger))
-        self._stores, self._files = recipe.stores, files
+        self._ledger, self._files = LedgerClient(ledger), files
         # Where its node was lost, Ray asks again for what nobody has heard of, finished or not.
-        self._asked_again = ray.get_runtime_context().was_current_actor_reconstructed
+        again = ray.get_runtime_context().was_current_actor_reconstructed
+        self._worker = ShardWorker(recipe, self._ledger, may_be_asked_again=again)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        outcomes = [self._run(*_read_task(text)) for text in batch["task"]]
+        outcomes = [self._run(int(ticket)) for ticket in batch["ticket"]]
         return {"outcome": [json.dumps(dataclasses.asdict(outcome)) for outcome in outcomes]}
 
-    def _run(self, unit: Unit, shard: Shard) -> ShardOutcome:
+    def _run(self, ticket: int) -> ShardOutcome:
         if refusal := refusal_here(self._files, extracts=True):
+            unit, shard, _ = self._ledger.take(ticket)
+            self._ledger.end(shard)
             return ShardOutcome(unit.path, shard, "bad_input", refusal)
-        if self._asked_again and self._is_finished(unit, shard):
-            return ShardOutcome(unit.path, shard, "done")
-        return self._worker.run(unit, shard)
-
-    def _is_finished(self, unit: Unit, shard: Shard) -> bool:
-        store = self._stores.holding(unit)
-        receipt = read_receipt(store, unit, shard.name)
-        return receipt is not None and store.exists(file_path(unit, shard.name))
-
-
-def _task_text(task: Task) -> str:
-    """A task as text, which Arrow blocks carry without pickling."""
-    return json.dumps([dataclasses.asdict(part) for part in task])
-
-
-def _read_task(text: str) -> Task:
-    unit, shard = json.loads(text)
-    return Unit(**unit), Shard(**shard)
+        return self._worker.run_taken(functools.partial(self._ledger.take, ticket))
 
 
 def _read_outcome(text: str) -> ShardOutcome:

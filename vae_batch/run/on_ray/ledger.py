@@ -1,31 +1,55 @@
-"""The attempt ledger as an actor, which outlives the workers; Ray alone would retry for ever."""
+"""The attempt ledger as an actor, which outlives the workers, and gives them their shards.
+
+Ray alone would retry for ever, and hand out shards in the order of the list, whoever has which
+checkpoint loaded.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vae_batch.plan import Shard
-from vae_batch.run.attempts import Attempts, Permit, Place
+from vae_batch.run.assignment import Task, assignments_of
+from vae_batch.run.attempts import Attempts, Permit, Place, Taken
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Ledger(Attempts):
     """Lives beside the driver: where workers run, machines may go."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__(_node_is_dead)
+        self._tasks = tasks
+        self._assignments = assignments_of(tasks)
+        self._of_ticket: dict[int, int] = {}
+
+    def take(self, ticket: int, place: Place) -> Taken:
+        """The shard of a ticket, begun; it keeps its shard when its worker is lost.
+
+        Args:
+          ticket: One of as many as there are tasks.
+          place: Of the worker that has it.
+        """
+        if ticket not in self._of_ticket:
+            number = self._assignments.next(place.worker, place.process)
+            if number is None:
+                raise ValueError(f"ticket {ticket}: all {len(self._tasks)} shards have one")
+            self._of_ticket[ticket] = number
+        unit, shard = self._tasks[self._of_ticket[ticket]]
+        return unit, shard, self.begin(shard, unit.checkpoint, place=place)
 
 
-def start_ledger() -> Any:  # noqa: ANN401
-    """A new ledger on the driver's node."""
+def start_ledger(tasks: Sequence[Task]) -> Any:  # noqa: ANN401
+    """A new ledger on the driver's node, of the shards to compute."""
     here = ray.get_runtime_context().get_node_id()
     beside = NodeAffinitySchedulingStrategy(here, soft=True)
-    return Ledger.options(scheduling_strategy=beside).remote()  # type: ignore[attr-defined]
+    return Ledger.options(scheduling_strategy=beside).remote(tasks)  # type: ignore[attr-defined]
 
 
 class LedgerClient:
@@ -36,6 +60,11 @@ class LedgerClient:
         here = ray.get_runtime_context()
         process = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._place = Place(here.get_node_id(), here.get_actor_id() or process, process)
+
+    def take(self, ticket: int) -> Taken:
+        """See ``Ledger.take``."""
+        taken: Taken = ray.get(self._actor.take.remote(ticket, self._place))
+        return taken
 
     def begin(self, shard: Shard, checkpoint: str | None, *, alone: bool = False) -> Permit:
         """See ``AttemptLedger.begin``."""
