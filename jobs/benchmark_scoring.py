@@ -30,7 +30,7 @@ from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import Shard, Unit, make_spec
 from vae_batch.plan.metric_groups import DEFAULT_GROUPS
-from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import scores_of
 from vae_batch.run.scoring.stored import RowParts

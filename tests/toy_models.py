@@ -48,14 +48,14 @@ def save_single(path: Path, seed: int) -> None:
     keras.Model(images, decoder(encoder(images)[2]), name="vae").save(path)
 
 
-def save_classifier(path: Path, last: str = "softmax") -> None:
+def save_classifier(path: Path, last: str = "softmax", seed: int = 7) -> None:
     import keras
 
     images = keras.Input((8, 8, 3))
     scaled = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
     features = keras.layers.Dense(16, "relu", name="features")(scaled)
     model = keras.Model(images, keras.layers.Dense(10, last)(features))
-    _seeded(model, 7).save(path)
+    _seeded(model, seed).save(path)
 
 
 def _seeded(model: Any, seed: int) -> Any:

@@ -16,7 +16,8 @@ from vae_batch.run.plan import PlannedRow, RunPlan, make_plan
 from vae_batch.run.preparing import rows_to_score, share_files
 from vae_batch.run.progress import ProgressDisplay
 from vae_batch.run.record import require_own_output
-from vae_batch.run.reference_images import ReferenceFacts, describe_references
+from vae_batch.run.reference_facts import ReferenceFacts
+from vae_batch.run.reference_images import describe_references
 from vae_batch.run.stores import RunStores, storage_faults
 from vae_batch.run.worklist import Worklist
 from vae_batch.storage import finished_shards, is_activations, is_reduced

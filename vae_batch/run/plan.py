@@ -11,7 +11,7 @@ from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.extractors import identify_extractor
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
-from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.run.stores import RunStores
 from vae_batch.run.subject import SCORING_FIELDS, Subject
 from vae_batch.run.units import reference_unit, units_of_row

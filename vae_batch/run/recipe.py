@@ -7,7 +7,7 @@ from typing import Self
 
 from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit
-from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.run.stores import RunStores
 from vae_batch.run.subject import Subject
 

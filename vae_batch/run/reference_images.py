@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.references import SPLITS, ReferenceImages, open_reference
-from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint
+from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.run.image_digests import store_digests
+from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.storage import (
     DamagedFileError,
     Store,
@@ -24,57 +25,6 @@ from vae_batch.storage import (
 
 #: Classes are counted one by one; more than this are no classes but numbers of something.
 _MOST_CLASSES = 100_000
-
-
-@dataclass(frozen=True)
-class ReferenceFacts:
-    """The reference set as a run knows it.
-
-    Attributes:
-      name: As the user named it.
-      split: Split that was read.
-      sha256: Of shape and pixels, in order.
-      count: Number of images.
-      shape: (H, W, C) of one image.
-      label_counts: Images of class 0, 1, ...; empty where the set has no labels.
-      labels_sha256: Of the labels, in order; None where there are none.
-      shard_size: Images a stored file.
-      notes: Sentences for the user, such as an inferred value range.
-    """
-
-    name: str
-    split: str
-    sha256: str
-    count: int
-    shape: tuple[int, int, int]
-    label_counts: tuple[int, ...]
-    labels_sha256: str | None
-    shard_size: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def folder(self) -> str:
-        """Folder of this content in the reference store."""
-        return image_folder(self.sha256)
-
-    @property
-    def unit(self) -> Unit:
-        """The stored images."""
-        mark = fingerprint(
-            kind="images", sha256=self.sha256, labels=self.labels_sha256, size=self.shard_size
-        )
-        return Unit(
-            path=f"{self.folder}/uint8-{self.shard_size}-{mark[:8]}",
-            kind="images",
-            fingerprint=mark,
-            samples=self.count,
-            shard_size=self.shard_size,
-        )
-
-
-def image_folder(sha256: str) -> str:
-    """Folder, in the reference store, of the images with this digest."""
-    return f"images-{sha256[:16]}"
 
 
 def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
@@ -170,6 +120,7 @@ def _store_images(images: ReferenceImages, shard_size: int, store: Store) -> Ref
             if images.labels is not None:
                 columns["label"] = images.labels[shard.start : shard.stop]
             write_with_receipt(store, unit, shard.name, encode_columns(columns), rows=len(shard))
+    store_digests(images, store, facts)
     if len(done) < len(unit.shards()):
         gather_receipts(store, unit)
     return facts

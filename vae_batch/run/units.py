@@ -10,7 +10,7 @@ from vae_batch.models.inception.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint
 from vae_batch.plan.metric_groups import MetricGroup
 from vae_batch.plan.shards import Kind
-from vae_batch.run.reference_images import ReferenceFacts
+from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.run.subject import Subject
 
 #: Fields of the spec that move a decoded image or a loss.

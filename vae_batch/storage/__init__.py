@@ -14,6 +14,7 @@ from vae_batch.storage.comparison_file import (
 )
 from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
 from vae_batch.storage.receipts import (
+    DIGESTS,
     INFLUENCES,
     REDUCTION,
     SHOWN,
@@ -48,6 +49,7 @@ from vae_batch.storage.unit_progress import (
 
 __all__ = [
     "COMPARISON_COLUMNS",
+    "DIGESTS",
     "FLAGS_APART",
     "GATHERED",
     "INFLUENCES",

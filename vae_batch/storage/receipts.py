@@ -17,6 +17,9 @@ REDUCTION = "reduction"
 #: Name of a unit's file of influences, in the place of a shard's range.
 INFLUENCES = "influences"
 
+#: Name of the file of a unit of images with a digest of each, in the place of a shard's range.
+DIGESTS = "digests"
+
 #: Name of a unit's file of what the report shows of it, in the place of a shard's range.
 SHOWN = "shown"
 
@@ -55,7 +58,7 @@ class Receipt:
       rows: Samples in the file.
       size: Bytes of the file.
       sha256: Digest of the file.
-      seconds: Time the shard took on its worker.
+      seconds: Time the shard took on its worker; 0 where other files had its numbers.
       device: Kind of device that computed it, such as ``cpu`` or a GPU's name.
       batch_size: Of the batches it was computed in; 0 where none were run.
       check: Digest of the other fields, set where it is made by :meth:`checked`. Receipts of
@@ -103,7 +106,7 @@ class Receipt:
 
 def file_path(unit: Unit, name: str) -> str:
     """Path of the file of a shard (by its name) or of the unit's reduction."""
-    is_npz = name in (REDUCTION, INFLUENCES, SHOWN) or name.endswith(_PICTURES)
+    is_npz = name in (REDUCTION, INFLUENCES, SHOWN, DIGESTS) or name.endswith(_PICTURES)
     suffix = "npz" if is_npz else _SUFFIXES.get(unit.kind, "parquet")
     return f"{unit.path}/part-{name}.{suffix}"
 

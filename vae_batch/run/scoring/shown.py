@@ -17,7 +17,7 @@ from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE, LatentUsage
 from vae_batch.metrics.samples.closest_pairs import closest_pairs
 from vae_batch.models.gallery import SAMPLES
 from vae_batch.plan import Unit
-from vae_batch.run.reference_images import image_folder
+from vae_batch.run.reference_facts import image_folder
 from vae_batch.run.scoring.defined import Array
 from vae_batch.run.scoring.stored import Columns, RowParts
 from vae_batch.run.stages.worst import worst_first

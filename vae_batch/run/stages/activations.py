@@ -12,7 +12,8 @@ from vae_batch.models.extractors import Extractor
 from vae_batch.models.image_range import to_three_channels
 from vae_batch.plan import InputError, Shard
 from vae_batch.run.recipe import Recipe
-from vae_batch.run.reference_images import ReferenceFacts, read_reference
+from vae_batch.run.reference_facts import ReferenceFacts
+from vae_batch.run.reference_images import read_reference
 from vae_batch.run.stages.inputs import (
     Array,
     Arrays,

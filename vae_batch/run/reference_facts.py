@@ -1,0 +1,58 @@
+"""What a run knows of a set of reference images, and where its store keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vae_batch.plan import Unit, fingerprint
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """The reference set as a run knows it.
+
+    Attributes:
+      name: As the user named it.
+      split: Split that was read.
+      sha256: Of shape and pixels, in order.
+      count: Number of images.
+      shape: (H, W, C) of one image.
+      label_counts: Images of class 0, 1, ...; empty where the set has no labels.
+      labels_sha256: Of the labels, in order; None where there are none.
+      shard_size: Images a stored file.
+      notes: Sentences for the user, such as an inferred value range.
+    """
+
+    name: str
+    split: str
+    sha256: str
+    count: int
+    shape: tuple[int, int, int]
+    label_counts: tuple[int, ...]
+    labels_sha256: str | None
+    shard_size: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Folder of this content in the reference store."""
+        return image_folder(self.sha256)
+
+    @property
+    def unit(self) -> Unit:
+        """The stored images."""
+        mark = fingerprint(
+            kind="images", sha256=self.sha256, labels=self.labels_sha256, size=self.shard_size
+        )
+        return Unit(
+            path=f"{self.folder}/uint8-{self.shard_size}-{mark[:8]}",
+            kind="images",
+            fingerprint=mark,
+            samples=self.count,
+            shard_size=self.shard_size,
+        )
+
+
+def image_folder(sha256: str) -> str:
+    """Folder, in the reference store, of the images with this digest."""
+    return f"images-{sha256[:16]}"
