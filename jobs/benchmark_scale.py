@@ -1,17 +1,19 @@
-"""What a run costs its driver beside the models, against the number of checkpoints.
+"""What a run costs its driver, and its workers, against the size of the work.
 
     python jobs/benchmark_scale.py --checkpoints 100,300,1000 --shards 50 --json scale.json
+    python jobs/benchmark_scale.py --checkpoints "" --real-samples 256,512,1024 \
+        --real-checkpoints 1,2,4 --workers 1,2,4
 
 Planning, driving, comparing, reporting and resuming are the job's own code, on small files with
 real receipts. Only the workers are a stub, which writes contents made beforehand instead of
 decoding images; what it spends itself, scores among it (on a cluster they run elsewhere), is taken
-off the driver's time, and arguments are pickled as for a cluster. A cost that grows like N^p has
-the exponent p, fitted to CPU seconds by least squares of logarithms.
+off the driver's time, and arguments are pickled as for a cluster. What workers cost is told by real
+runs (``growth.py``). A cost that grows like N^p has the exponent p, fitted to seconds (a driver's:
+of CPU) by least squares of logarithms.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import multiprocessing
@@ -24,9 +26,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
+from growth import Growth, Sizes, growth
+from measuring import machine
 from stub_workers import Size, StubExecutor, make_files
 
 from vae_batch.plan import EvaluationSpec
@@ -159,46 +164,90 @@ def _lost(spec: EvaluationSpec) -> None:
     Store.open(spec.out).delete("scores.parquet")
 
 
-def exponents(costs: Sequence[Cost]) -> dict[str, float]:
-    """Slope of log CPU seconds over log checkpoints of each phase; of one size there is none."""
+def exponents(points: Sequence[tuple[str, int, float]]) -> dict[str, float]:
+    """Slope of log seconds over log size of each name; of one size there is none.
+
+    Args:
+      points: Name, size and seconds.
+    """
     found = {}
-    for phase in dict.fromkeys(cost.phase for cost in costs):
-        points = [(c.checkpoints, max(c.cpu_seconds, 1e-6)) for c in costs if c.phase == phase]
-        if len({count for count, _ in points}) > 1:
-            x, y = (np.log([point[axis] for point in points]) for axis in (0, 1))
-            found[phase] = float(np.polyfit(x, y, 1)[0])
+    for name in dict.fromkeys(name for name, _, _ in points):
+        own = [(size, max(seconds, 1e-6)) for other, size, seconds in points if other == name]
+        if len({size for size, _ in own}) > 1:
+            x, y = (np.log([point[axis] for point in own]) for axis in (0, 1))
+            found[name] = float(np.polyfit(x, y, 1)[0])
     return found
 
 
-def main() -> None:
-    """Print the table and write it as JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--checkpoints", default="30,60,120", help="numbers of checkpoints")
-    parser.add_argument("--shards", type=int, default=10, help="of generated samples a checkpoint")
-    parser.add_argument("--shard-size", type=int, default=20, help="samples a shard")
-    parser.add_argument("--references", type=int, default=100, help="reference images")
-    parser.add_argument("--features", type=int, default=4, help="of the stub extractor")
-    parser.add_argument("--folder", type=Path, help="where files are made (default: temporary)")
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
-    options = parser.parse_args()
-    size = Size(options.shards, options.shard_size, options.references, options.features)
+def stubbed(counts: Sequence[int], size: Size, folder: Path | None) -> list[Cost]:
+    """Costs of all phases at all numbers of checkpoints, printed as they are found."""
     costs: list[Cost] = []
     print(f"{'checkpoints':>11s} {'phase':24s} {'seconds':>9s} {'of CPU':>9s} {'peak GiB':>9s}")
-    for count in map(int, options.checkpoints.split(",")):
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            for cost in measure(Path(folder), count, size):
+    for count in counts:
+        with tempfile.TemporaryDirectory(dir=folder) as made:
+            for cost in measure(Path(made), count, size):
                 costs.append(cost)
                 times = f"{cost.seconds:9.2f} {cost.cpu_seconds:9.2f}"
                 print(
                     f"{count:11d} {cost.phase:24s} {times} {cost.peak_memory_gib:9.2f}", flush=True
                 )
-    fitted = exponents(costs)
-    for phase, exponent in fitted.items():
-        print(f"{phase:24s} grows like N^{exponent:.2f}" if math.isfinite(exponent) else phase)
-    if options.json:
-        table = {"size": asdict(size), "rows": [asdict(c) for c in costs], "exponents": fitted}
-        options.json.write_text(json.dumps(table, indent=1) + "\n")
+    return costs
+
+
+def grown(sizes: Sizes, folder: Path | None) -> list[Growth]:
+    """Real runs, printed as they end."""
+    found: list[Growth] = []
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        for one in growth(Path(made), sizes):
+            found.append(one)
+            print(f"{one.size:11d} {one.against:12s} {one.what:20s} {one.seconds:9.2f}", flush=True)
+    return found
+
+
+def main(
+    checkpoints: Annotated[str, typer.Option(help="Numbers of them, with a stub.")] = "30,60,120",
+    shards: Annotated[int, typer.Option(help="Of generated samples a checkpoint.")] = 10,
+    shard_size: Annotated[int, typer.Option(help="Samples a shard.")] = 20,
+    references: Annotated[int, typer.Option(help="Reference images.")] = 100,
+    features: Annotated[int, typer.Option(help="Of the stub extractor.")] = 4,
+    real_samples: Annotated[str, typer.Option(help="Numbers of them, in real runs.")] = "",
+    real_checkpoints: Annotated[str, typer.Option(help="The same.")] = "",
+    workers: Annotated[str, typer.Option(help="The same, on decoders that wait.")] = "",
+    samples_each: Annotated[int, typer.Option(help="Of real runs, where not varied.")] = 128,
+    extractor: Annotated[str, typer.Option(help="Of real runs.")] = "inception-random",
+    delay: Annotated[float, typer.Option(help="Seconds that a decoder waits a batch.")] = 0.5,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where files are made (default: temporary).")
+    ] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Also write the table to this file.")
+    ] = None,
+) -> None:
+    """Print the tables, with what each part grows like."""
+    size = Size(shards, shard_size, references, features)
+    costs = stubbed(_numbers(checkpoints), size, folder)
+    sizes = Sizes(
+        *(extractor, _numbers(real_samples), _numbers(real_checkpoints), _numbers(workers)),
+        samples_each=samples_each,
+        references=references,
+        delay=delay,
+    )
+    found = grown(sizes, folder)
+    fitted = exponents(
+        [(cost.phase, cost.checkpoints, cost.cpu_seconds) for cost in costs]
+        + [(f"{one.what}, by {one.against}", one.size, one.seconds) for one in found]
+    )
+    for name, exponent in fitted.items():
+        print(f"{name:36s} grows like N^{exponent:.2f}" if math.isfinite(exponent) else name)
+    if json_path:
+        rows = {"rows": [asdict(cost) for cost in costs], "real": [asdict(one) for one in found]}
+        table = {"machine": machine(), "size": asdict(size), **rows, "exponents": fitted}
+        json_path.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

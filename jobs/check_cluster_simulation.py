@@ -13,14 +13,9 @@ wait instead of computing, as those of a GPU do: then a machine that is not quie
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,19 +23,12 @@ from typing import Annotated, Any
 import typer
 from cluster_calibration import Calibration, calibrate, workload_of
 from cluster_prediction import Prediction, machine_cluster, predict, without_contention
+from real_runs import last_cost, make_checkpoints, score
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from vae_batch.run.cost_file import RunCost, read_costs
 from vae_batch.run.devices import available_cores
-from vae_batch.storage import Store
-
-_JOBS = Path(__file__).parent
-
-#: Variables by which a serial run is held to one thread an operation; batches overlap all the same,
-#: so that one core is all it is given.
-_ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -74,55 +62,6 @@ class Checked:
         return self.predicted_work / self.work - 1
 
 
-def score(settings: dict[str, Any], out: Path, *, one_core: bool = False) -> float:
-    """Seconds of ``vae-batch score`` with some settings into a folder."""
-    spec = out.with_suffix(".toml")
-    given = {**settings, "out": str(out)}
-    spec.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in given.items()))
-    command = [sys.executable, "-m", "vae_batch.cli", "score", str(spec)]
-    began = time.perf_counter()
-    with _held_to_one_core() if one_core else nullcontext():
-        environment = {**_with_jobs(), **(_ONE_THREAD if one_core else {})}
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    return time.perf_counter() - began
-
-
-@contextmanager
-def _held_to_one_core() -> Iterator[None]:
-    """Processes that are started inside inherit it, where the system knows of such a thing."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _with_jobs() -> dict[str, str]:
-    """The environment with this folder among Python's."""
-    paths = [str(_JOBS), str(_JOBS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def make_checkpoints(folder: Path, count: int, delay: float | None) -> dict[str, Any]:
-    """Small VAEs, an epoch apart, or some that wait; and the settings by which they are scored."""
-    settings: dict[str, Any] = {"checkpoints": [str(folder / "runs")]}
-    if delay is None:
-        epochs = [word for number in range(count) for word in ("--epochs", str(number + 1))]
-        words = ["--reference", "digits", "--out", str(folder / "runs"), "--limit", "512", *epochs]
-        command = [sys.executable, str(_JOBS / "train_vae.py"), *words]
-    else:
-        words = [str(folder), str(count), str(delay)]
-        command = [sys.executable, str(_JOBS / "delayed_decoder.py"), *words]
-        settings |= {"extractors": [str(folder / "classifier.keras")], "trust": True}
-        settings |= {"custom_objects": ["delayed_decoder"]}
-    subprocess.run(command, check=True, env=_with_jobs(), capture_output=True)
-    return settings
-
-
 def parallel_share(calibration: Calibration, one_core: Calibration) -> float:
     """Share of a shard that more threads shorten, by the same shards on one core.
 
@@ -136,11 +75,6 @@ def parallel_share(calibration: Calibration, one_core: Calibration) -> float:
     if threads < 2 or not many:
         return 1.0
     return min(1.0, max(0.0, (one / many - 1) / (threads - 1)))
-
-
-def last_cost(out: Path) -> RunCost:
-    """Of the run that has just ended."""
-    return read_costs(Store.open(str(out)))[-1]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,10 @@ from cluster_simulation import simulate
 #: Seconds of the driver for each shard that Ray Data hands out, measured on one machine.
 DISPATCH = 0.006
 
+#: What planning, comparing and drawing take more for each checkpoint more: 2 + 6 + 41 s of CPU at a
+#: thousand (``benchmark_scale.py``).
+FURTHER_CHECKPOINT = 0.05
+
 #: Rounds in which the contention of the measured run is taken out of its seconds.
 _ROUNDS = 6
 
@@ -65,8 +69,9 @@ def predict(
 ) -> Prediction:
     """What a run on a cluster that loses nobody takes."""
     found = simulate(workload, dataclasses.replace(cluster, losses_an_hour=0.0))
-    share = checkpoints / len(calibration.checkpoints)
-    around = calibration.starting + share * (calibration.planning + calibration.after)
+    more = max(0, checkpoints - len(calibration.checkpoints))
+    around = calibration.starting + calibration.planning + calibration.after
+    around += more * FURTHER_CHECKPOINT
     time = min(cluster.workers, len(workload.tasks)) * found.shards_end
     return Prediction(
         workers=cluster.workers,

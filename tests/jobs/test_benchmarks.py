@@ -62,3 +62,23 @@ def test_scale(tmp_path: Path) -> None:
     ]
     assert set(table["exponents"]) == set(phases)
     assert all(0.05 < row["peak_memory_gib"] < 1 for row in table["rows"])
+
+
+@pytest.mark.slow
+def test_growth_of_real_runs(tmp_path: Path) -> None:
+    """Four shards of two batches, each of which waits 0.2 s, end after the reference."""
+    words = ["--checkpoints", "", "--references", "32", "--samples-each", "256", "--delay", "0.2"]
+    table = run("benchmark_scale.py", tmp_path / "table.json", *words, "--workers", "1")
+    (row,) = table["real"]
+    assert (row["against"], row["size"]) == ("workers", 1)
+    assert 4 * 0.2 < row["seconds"] < 60
+    assert table["rows"] == []
+
+
+def test_exponents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(JOBS)
+    from benchmark_scale import exponents
+
+    points = [("square", n, 3.0 * n**2) for n in (1, 2, 5)] + [("flat", n, 7.0) for n in (1, 9)]
+    found = exponents([*points, ("alone", 4, 1.0)])
+    assert found == {"square": pytest.approx(2), "flat": pytest.approx(0)}

@@ -24,6 +24,7 @@ sys.path.insert(0, str(JOBS))
 from cluster_calibration import Calibration, calibration_of, split_first, workload_of  # noqa: E402
 from cluster_model import REFERENCE, Cluster, SimulatedTask, Workload  # noqa: E402
 from cluster_prediction import (  # noqa: E402
+    FURTHER_CHECKPOINT,
     Spread,
     machine_cluster,
     predict,
@@ -108,7 +109,8 @@ def test_the_measured_run_is_predicted_from_itself() -> None:
     twice = simulate(workload_of(bare, 6), Cluster(1))
     assert twice.seconds - found.seconds == pytest.approx(3 * (2 + 1.5 + 1 + 1))
     prediction = predict(bare, workload, Cluster(1), 6)
-    assert prediction.makespan == pytest.approx(bare.measured_busy + 5 + 2 * (3 + 3))
+    around = 5 + 3 + 3 + 3 * FURTHER_CHECKPOINT
+    assert prediction.makespan == pytest.approx(bare.measured_busy + around)
 
 
 def test_shards_are_listed_checkpoint_by_checkpoint() -> None:
