@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.references import ReferenceImages
 from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.storage import (
     DIGESTS,
@@ -20,10 +19,9 @@ from vae_batch.storage import (
     write_with_receipt,
 )
 
-_BYTES = 16
+Digests = npt.NDArray[np.uint8]
 
-#: Images read at a time.
-_CHUNK = 512
+_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,16 @@ class ImageSet:
     """
 
     facts: ReferenceFacts
-    digests: npt.NDArray[np.uint8]
+    digests: Digests
 
 
-def store_digests(images: ReferenceImages, store: Store, facts: ReferenceFacts) -> None:
+def store_digests(digests: Digests, store: Store, facts: ReferenceFacts) -> None:
     """Write the digests of a set, unless they are there."""
     unit = facts.unit
     if read_receipt(store, unit, DIGESTS) is not None:
         return
     arrays = {
-        "digests": np.concatenate(list(_digests(images))),
+        "digests": digests,
         "sha256": np.array(facts.sha256),
         "labels_sha256": np.array(facts.labels_sha256 or ""),
         "shape": np.array(facts.shape),
@@ -54,11 +52,10 @@ def store_digests(images: ReferenceImages, store: Store, facts: ReferenceFacts) 
     write_with_receipt(store, unit, DIGESTS, encode_arrays(arrays), rows=facts.count)
 
 
-def _digests(images: ReferenceImages) -> Iterator[npt.NDArray[np.uint8]]:
-    for start in range(0, len(images), _CHUNK):
-        rows = images.read(start, min(start + _CHUNK, len(images)))
-        made = [hashlib.blake2b(row.tobytes(), digest_size=_BYTES).digest() for row in rows]
-        yield np.frombuffer(b"".join(made), np.uint8).reshape(len(rows), _BYTES)
+def digests_of(images: npt.NDArray[np.uint8]) -> Digests:
+    """(n, 16) uint8, a digest of each of some images (n, H, W, C)."""
+    made = [hashlib.blake2b(image.tobytes(), digest_size=_BYTES).digest() for image in images]
+    return np.frombuffer(b"".join(made), np.uint8).reshape(len(images), _BYTES)
 
 
 def stored_sets(store: Store) -> Iterator[ImageSet]:
@@ -95,14 +92,14 @@ def _read(store: Store, path: str) -> ImageSet | None:
 class DigestIndex:
     """Finds images of one set by their digests."""
 
-    def __init__(self, digests: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, digests: Digests) -> None:
         """Sort them."""
         self._digests = digests
         keys = _keys(digests)
         self._order = np.argsort(keys, kind="stable")
         self._sorted = keys[self._order]
 
-    def positions(self, digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp] | None:
+    def positions(self, digests: Digests) -> npt.NDArray[np.intp] | None:
         """(n,) where images with these digests stand in the set; None unless all do."""
         places = np.searchsorted(self._sorted, _keys(digests))
         if not len(self._sorted) or (places == len(self._sorted)).any():
@@ -111,6 +108,6 @@ class DigestIndex:
         return positions if np.array_equal(self._digests[positions], digests) else None
 
 
-def _keys(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def _keys(digests: Digests) -> npt.NDArray[np.uint64]:
     """The first half of each digest as a number: the whole is compared afterwards."""
     return np.ascontiguousarray(digests[:, : _BYTES // 2]).view(np.uint64)[:, 0]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vae_batch.models.references import SPLITS, ReferenceImages, open_reference
 from vae_batch.plan import EvaluationSpec, InputError
-from vae_batch.run.image_digests import store_digests
+from vae_batch.run.image_digests import Digests, digests_of, store_digests
 from vae_batch.run.reference_facts import ReferenceFacts
 from vae_batch.storage import (
     DamagedFileError,
@@ -54,8 +54,8 @@ def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, Reference
     """
     training = _open_training(spec)
     return (
-        _describe(_open_reference(spec), spec.shard_size),
-        None if training is None else _describe(training, spec.shard_size),
+        _describe(_open_reference(spec), spec.shard_size)[0],
+        None if training is None else _describe(training, spec.shard_size)[0],
     )
 
 
@@ -111,7 +111,7 @@ def _enough(images: ReferenceImages, source: str) -> ReferenceImages:
 
 
 def _store_images(images: ReferenceImages, shard_size: int, store: Store) -> ReferenceFacts:
-    facts = _describe(images, shard_size)
+    facts, digests = _describe(images, shard_size)
     unit = facts.unit
     done = set(finished_shards(store, unit))
     for shard in unit.shards():
@@ -120,7 +120,7 @@ def _store_images(images: ReferenceImages, shard_size: int, store: Store) -> Ref
             if images.labels is not None:
                 columns["label"] = images.labels[shard.start : shard.stop]
             write_with_receipt(store, unit, shard.name, encode_columns(columns), rows=len(shard))
-    store_digests(images, store, facts)
+    store_digests(digests, store, facts)
     if len(done) < len(unit.shards()):
         gather_receipts(store, unit)
     return facts
@@ -164,10 +164,14 @@ def _read_column(
     return np.concatenate(parts)
 
 
-def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
+def _describe(images: ReferenceImages, shard_size: int) -> tuple[ReferenceFacts, Digests]:
+    """What a run knows of a set, and a digest of each image; all of it is read once."""
     digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
+    of_images = []
     for start in range(0, len(images), shard_size):
-        digest.update(images.read(start, min(start + shard_size, len(images))).tobytes())
+        pixels = images.read(start, min(start + shard_size, len(images)))
+        digest.update(pixels.tobytes())
+        of_images.append(digests_of(pixels))
     notes = []
     if images.range_inferred:
         low, high = images.source_range
@@ -175,7 +179,7 @@ def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
             f"reference {images.name}: value range {low:g}..{high:g} inferred and checked; "
             "declare it with --reference-range"
         )
-    return ReferenceFacts(
+    facts = ReferenceFacts(
         images.name,
         images.split,
         digest.hexdigest(),
@@ -185,6 +189,7 @@ def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
         shard_size,
         tuple(notes),
     )
+    return facts, np.concatenate(of_images)
 
 
 def _label_facts(images: ReferenceImages) -> tuple[tuple[int, ...], str | None]:
