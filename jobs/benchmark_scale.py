@@ -32,6 +32,7 @@ import numpy as np
 import typer
 from growth import Growth, Sizes, growth
 from measuring import machine
+from real_runs import write_toml
 from stub_workers import Size, StubExecutor, make_files
 
 from vae_batch.plan import EvaluationSpec
@@ -60,12 +61,6 @@ class Cost:
     seconds: float
     cpu_seconds: float
     peak_memory_gib: float
-
-
-def write_toml(spec: EvaluationSpec, path: Path) -> None:
-    """The spec's own settings as the command takes them."""
-    settings = spec.model_dump(mode="json", exclude_unset=True)
-    path.write_text("".join(f"{name} = {json.dumps(v)}\n" for name, v in settings.items()))
 
 
 def drive(spec: EvaluationSpec, features: int, answers: Any) -> None:  # noqa: ANN401
@@ -146,7 +141,7 @@ def measure(folder: Path, checkpoints: int, size: Size) -> Iterator[Cost]:
     """Costs of all phases at one number of checkpoints."""
     spec = make_files(folder, checkpoints, size)
     toml = folder / "spec.toml"
-    write_toml(spec, toml)
+    write_toml(spec.model_dump(mode="json", exclude_unset=True), toml)
     phases: list[Callable[[], Iterator[Any]]] = [
         lambda: _in_fresh_process(drive, spec, size.features),
         lambda: iter([_command("score, first repeat", "score", str(toml))]),

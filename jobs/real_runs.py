@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,15 @@ def make_checkpoints(folder: Path, count: int, delay: float | None = None) -> di
     return settings
 
 
+def write_toml(settings: Mapping[str, Any], path: Path) -> None:
+    """Settings as the command takes them."""
+    path.write_text("".join(f"{name} = {json.dumps(v)}\n" for name, v in settings.items()))
+
+
 def score(settings: dict[str, Any], out: Path, *, one_core: bool = False) -> float:
     """Seconds of ``vae-batch score`` with some settings into a folder."""
     spec = out.with_suffix(".toml")
-    given = {**settings, "out": str(out)}
-    spec.write_text("\n".join(f"{name} = {json.dumps(value)}" for name, value in given.items()))
+    write_toml({**settings, "out": str(out)}, spec)
     command = [sys.executable, "-m", "vae_batch.cli", "score", str(spec)]
     began = time.perf_counter()
     with _held_to_one_core() if one_core else nullcontext():

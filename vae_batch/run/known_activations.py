@@ -96,7 +96,8 @@ class KnownActivations:
         shards = unit.shards()
         made = set()
         columns: dict[str, Array] = {}
-        for number in np.unique(positions // unit.shard_size):
+        numbers = positions // unit.shard_size
+        for number in np.unique(numbers):
             shard = shards[number]
             receipt = read_receipt(self._store, unit, shard.name)
             if receipt is None:
@@ -108,7 +109,7 @@ class KnownActivations:
                 content = decode_columns(read_verified(self._store, unit, shard.name))
             except DamagedFileError:
                 return None
-            rows = np.flatnonzero(positions // unit.shard_size == number)
+            rows = np.flatnonzero(numbers == number)
             for name in ("features", "probabilities"):
                 values = content[name]
                 if name not in columns:
