@@ -50,7 +50,7 @@ from measuring import finish, machine
 from rich.console import Console
 from rich.table import Table
 
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 
 _TRAINING_IMAGES = 5000
 

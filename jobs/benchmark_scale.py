@@ -37,10 +37,10 @@ from stub_workers import Size, StubExecutor, make_files
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.progress import Silent
-from vae_batch.run.selecting import select_best, write_selection
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.selection import select_best, write_selection
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store
 
 

@@ -27,17 +27,17 @@ from threadpoolctl import threadpool_limits
 from vae_batch.metrics import METRICS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
 from vae_batch.plan import Shard, Unit, make_spec
 from vae_batch.plan.metric_groups import DEFAULT_GROUPS
-from vae_batch.run.reference_facts import ReferenceFacts
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.planning.checkpoint_job import CheckpointJob
+from vae_batch.run.planning.units import units_of_row
+from vae_batch.run.reference.facts import ReferenceFacts
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import scores_of
 from vae_batch.run.scoring.stored import RowParts
-from vae_batch.run.stages.pictures import picture_statistics
-from vae_batch.run.stores import RunStores
-from vae_batch.run.subject import Subject
-from vae_batch.run.units import units_of_row
+from vae_batch.run.stages.pixel_statistics import picture_statistics
 from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -101,9 +101,9 @@ def make_parts(out: str, size: Size, groups: tuple[str, ...]) -> list[RowParts]:
     parts = []
     for step in range(_CHECKPOINTS):
         checkpoint = Checkpoint(f"step-{step}", step, (), f"{step:064d}")
-        subject = Subject(checkpoint, spec.reading_of(checkpoint.label), ())
-        units = units_of_row(spec, reference, subject, extractor)
-        parts.append(RowParts(RunStores.of(spec), units, spec, subject.reading, None))
+        job = CheckpointJob(checkpoint, spec.reading_of(checkpoint.label), ())
+        units = units_of_row(spec, reference, job, extractor)
+        parts.append(RowParts(RunStores.of(spec), units, spec, job.reading, None))
     return parts
 
 

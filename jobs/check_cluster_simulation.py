@@ -28,7 +28,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from vae_batch.run.devices import available_cores
+from vae_batch.run.planning.devices import available_cores
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from cluster_model import REFERENCE, SimulatedTask, Workload
 
 from vae_batch.plan import InputError, Unit
-from vae_batch.run.assignment import Task
-from vae_batch.run.cost_file import RunCost, read_costs
-from vae_batch.run.record import RecordedRow
-from vae_batch.run.recorded import open_record
-from vae_batch.run.stores import RunStores
+from vae_batch.run.cost.cost_file import RunCost, read_costs
+from vae_batch.run.execute.scheduling import Task
+from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import RecordedRow
+from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import is_activations, read_receipt
 
 #: Where the run has noted no light tasks: of a row at 10,000 samples and 64 features.

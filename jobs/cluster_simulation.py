@@ -21,7 +21,7 @@ from collections import OrderedDict, deque
 from cluster_model import REFERENCE, Cluster, SimulatedRun, SimulatedTask, Workload
 from shared_cores import Parts, SharedCores
 
-from vae_batch.run.assignment import Assignments
+from vae_batch.run.execute.scheduling import Assignments
 
 #: As in the engine: tickets in a worker's hand, and checkpoints that it keeps.
 IN_HAND, KEPT_CHECKPOINTS = 3, 2
@@ -152,8 +152,8 @@ class _Simulation:
         for worker in self._workers:
             self._boot(worker, 0.0)
         while self._left or self._light.waiting or self._light.running:
-            self._now, _, what, subject = heapq.heappop(self._heap)
-            getattr(self, f"_on_{what}")(*subject)
+            self._now, _, what, job = heapq.heappop(self._heap)
+            getattr(self, f"_on_{what}")(*job)
         span = len(self._workers) * self._shards_end
         return SimulatedRun(
             seconds=self._now,
@@ -166,9 +166,9 @@ class _Simulation:
             idle_share=max(0.0, 1 - self._busy / span) if span else 0.0,
         )
 
-    def _at(self, time: float, what: str, *subject: int) -> None:
+    def _at(self, time: float, what: str, *job: int) -> None:
         self._count += 1
-        heapq.heappush(self._heap, (time, self._count, what, subject))
+        heapq.heappush(self._heap, (time, self._count, what, job))
 
     def _begin(self, key: int, life: int, parts: Parts) -> None:
         """Something takes its time: a worker (by its number), or a light task (below 0)."""

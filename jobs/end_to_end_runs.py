@@ -273,10 +273,13 @@ def our_fid_as_pytorch_fid(task: Task) -> float:
 def _fid_of_folders(folders: Sequence[Path], weights: Path) -> float:
     from vae_batch.metrics import frechet_distance
     from vae_batch.models.batching import map_batches
+    from vae_batch.models.extractors.inception.extractor import (
+        InceptionExtractor,
+        identify_inception,
+    )
     from vae_batch.models.image_range import to_three_channels
-    from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
     from vae_batch.models.quiet_import import import_tensorflow
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
 
     os.environ |= untouched_environment(TF_ENABLE_ONEDNN_OPTS="1")
     import_tensorflow()

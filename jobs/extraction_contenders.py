@@ -26,7 +26,10 @@ Extract = Callable[[np.ndarray], np.ndarray]
 def ours(batch: int, weights: str) -> Extract:
     """``InceptionExtractor`` as workers call it: features and probabilities, resize included."""
     from vae_batch.models.batching import map_batches
-    from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
+    from vae_batch.models.extractors.inception.extractor import (
+        InceptionExtractor,
+        identify_inception,
+    )
 
     name = "inception-2015" if weights else "inception-random"
     given = [weights] if weights else []

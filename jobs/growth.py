@@ -15,7 +15,7 @@ from typing import Any
 
 from real_runs import last_cost, make_checkpoints, score
 
-from vae_batch.run.cost_file import RunCost
+from vae_batch.run.cost.cost_file import RunCost
 
 _REFERENCE = ("reference", "reference_pictures")
 

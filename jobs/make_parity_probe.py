@@ -20,7 +20,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import typer
 
 from vae_batch import __version__
-from vae_batch.models.inception.parity_probe import STORED, write_stored_probe
+from vae_batch.models.extractors.inception.parity_probe import STORED, write_stored_probe
 
 
 def main(

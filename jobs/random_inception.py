@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.inception.folded_weights import random_weights
-from vae_batch.models.inception.layout import BATCH_NORM_EPSILON, KERAS_ORDER
+from vae_batch.models.extractors.inception.folded_weights import random_weights
+from vae_batch.models.extractors.inception.layout import BATCH_NORM_EPSILON, KERAS_ORDER
 
 KERAS_FILE = "inception.weights.h5"
 STATE_DICT_ARRAYS = "state-dict.npz"

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from vae_batch.run.cost_file import RunCost, read_costs
+from vae_batch.run.cost.cost_file import RunCost, read_costs
 from vae_batch.storage import Store
 
 _JOBS = Path(__file__).parent

@@ -34,9 +34,9 @@ from vae_batch.metrics import (
     level_with_best,
     race_counts,
 )
-from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
+from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.race.scores import Raced, raced_frechet, raced_kernel
 from vae_batch.run.scoring.losses import losses_per_image
-from vae_batch.run.scoring.raced import Raced, raced_frechet, raced_kernel
 from vae_batch.run.scoring.samples import reference_features
 
 Indices = npt.NDArray[np.intp]

@@ -18,9 +18,9 @@ import numpy as np
 
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import EvaluationSpec, Shard, Unit, make_spec
-from vae_batch.run.executor import Handle, SerialExecutor, Task
-from vae_batch.run.recipe import Recipe
-from vae_batch.run.shard_worker import ShardOutcome
+from vae_batch.run.execute.executor import Handle, SerialExecutor, Task
+from vae_batch.run.execute.worker import ShardOutcome
+from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
 
 _VARIANTS = 16
@@ -57,18 +57,18 @@ class StubExecutor(SerialExecutor):
         self.seconds = self.cpu_seconds = 0.0
         self.shards = 0
 
-    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
+    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
         """See ``Executor.run_shards``."""
         for unit, shard in tasks:
-            yield self._apart(self._write, recipe, unit, shard)
+            yield self._apart(self._write, config, unit, shard)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """See ``Executor.submit``; the arguments travel, as on a cluster, at the driver's cost."""
         function, arguments = pickle.loads(pickle.dumps((function, arguments)))
         return self._apart(super().submit, function, *arguments)
 
-    def _write(self, recipe: Recipe, unit: Unit, shard: Shard) -> ShardOutcome:
-        store = recipe.stores.holding(unit)
+    def _write(self, config: WorkerConfig, unit: Unit, shard: Shard) -> ShardOutcome:
+        store = config.stores.holding(unit)
         variant = sum((unit.checkpoint or "").encode()) % _VARIANTS
         content = _content(unit.kind, holds_arrays(unit), len(shard), variant, self._features)
         write_with_receipt(store, unit, shard.name, content, rows=len(shard), device="cpu")

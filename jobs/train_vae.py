@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.models.training.vae import train_vae
 from vae_batch.plan.errors import InputError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vae_batch.run.worker_environment import thread_environment
+from vae_batch.run.execute.worker_environment import thread_environment
 
 os.environ.update(thread_environment(threads=0) | {"CUDA_VISIBLE_DEVICES": ""})
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -23,7 +23,7 @@ os.environ.pop("RAY_ADDRESS", None)
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three checkpoints (two pairs, one single file) and a classifier for 8x8 digits."""
-    from toy_models import save_classifier, save_pair, save_single
+    from support.models.toy_models import save_classifier, save_pair, save_single
 
     folder = tmp_path_factory.mktemp("toys")
     save_pair(folder / "runs/step-0001", seed=1)

@@ -56,7 +56,7 @@ def test_only_one_room_imports_ray() -> None:
         for path in MODULES
         if any(name.split(".")[0] == "ray" for name in imported_modules(path))
     ]
-    assert set(importers) == {"run/on_ray"}
+    assert set(importers) == {"run/execute/on_ray"}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_metrics_need_numpy_and_scipy_only() -> None:
 
 
 def test_the_driver_does_not_load_tensorflow() -> None:
-    statement = "import vae_batch.run.driver, vae_batch.report.bundle, vae_batch.cli"
+    statement = "import vae_batch.run.execute.driver, vae_batch.report.bundle, vae_batch.cli"
     assert not loaded_by(statement) & {"ray", "tensorflow", "keras"}
 
 

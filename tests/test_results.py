@@ -18,7 +18,7 @@ from PIL import Image
 import vae_batch
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 from vae_batch.results import Results
-from vae_batch.run.progress import Silent
+from vae_batch.run.progress.display import Silent
 
 BAD = "step-0009<b>bad.keras"
 

@@ -28,7 +28,7 @@ from vae_batch.commands.weights import weights
 from vae_batch.plan import EvaluationSpec
 
 if TYPE_CHECKING:
-    from vae_batch.run.selecting import Selection
+    from vae_batch.run.compare.selection import Selection
 
 app = typer.Typer(
     help="Score every checkpoint of a variational autoencoder, and say which one is better.",

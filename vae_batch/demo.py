@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vae_batch.plan import EvaluationSpec, make_spec
-from vae_batch.run.executor import Executor
-from vae_batch.run.progress import ProgressDisplay
+from vae_batch.run.execute.executor import Executor
+from vae_batch.run.progress.display import ProgressDisplay
 
 EPOCHS = (2, 8, 32, 128)
 SAMPLES = 2000
@@ -56,7 +56,7 @@ def classifier_path(out: str) -> str:
 
 
 def _train_vae(out: str) -> str:
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
     from vae_batch.models.training.vae import train_vae
 
     folder = Path(out) / "checkpoints"
@@ -69,7 +69,7 @@ def _train_vae(out: str) -> str:
 
 
 def _train_classifier(out: str) -> str:
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
     from vae_batch.models.training.classifier import train_classifier
 
     path = classifier_path(out)

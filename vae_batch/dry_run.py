@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vae_batch.plan import EvaluationSpec, Unit
-from vae_batch.run.batch_size import CPU_BATCH_SIZE, with_recorded_batch_size
-from vae_batch.run.cost import Devices, Estimate, Work, estimate, work_of
-from vae_batch.run.cost_file import RunCost, read_costs
-from vae_batch.run.cost_table import light_work
-from vae_batch.run.devices import devices_of, local_devices
-from vae_batch.run.measured_rates import known_rates, terms_of
-from vae_batch.run.meter import joins_cluster
-from vae_batch.run.plan import PlannedRow, RunPlan, make_plan
-from vae_batch.run.preparing import rows_to_score, share_files
-from vae_batch.run.progress import ProgressDisplay
-from vae_batch.run.record import require_own_output
-from vae_batch.run.reference_facts import ReferenceFacts
-from vae_batch.run.reference_images import describe_references
-from vae_batch.run.stores import RunStores, storage_faults
-from vae_batch.run.worklist import Worklist
+from vae_batch.run.cost.cost_file import RunCost, read_costs
+from vae_batch.run.cost.default_rates import light_work
+from vae_batch.run.cost.estimate import Devices, Estimate, Work, estimate, work_of
+from vae_batch.run.cost.measured_rates import known_rates, terms_of
+from vae_batch.run.cost.meter import joins_cluster
+from vae_batch.run.output.run_record import require_own_output
+from vae_batch.run.output.stores import RunStores, storage_faults
+from vae_batch.run.planning.batch_size import CPU_BATCH_SIZE, with_recorded_batch_size
+from vae_batch.run.planning.devices import devices_of, local_devices
+from vae_batch.run.planning.prepare import rows_to_score, share_files
+from vae_batch.run.planning.run_plan import PlannedRow, RunPlan, make_plan
+from vae_batch.run.planning.work_queue import WorkQueue
+from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.reference.facts import ReferenceFacts
+from vae_batch.run.reference.images import describe_references
 from vae_batch.storage import finished_shards, is_activations, is_reduced
 
 
@@ -83,9 +83,9 @@ def found_devices(spec: EvaluationSpec) -> Devices:
 
 def _cost_of(plan: RunPlan, devices: Devices, is_race: bool) -> DryRun:
     rows = rows_to_score(plan)
-    worklist = Worklist(plan.stores, rows)
-    tasks, terms = worklist.missing(), terms_of(plan)
-    _, done = worklist.count()
+    queue = WorkQueue(plan.stores, rows)
+    tasks, terms = queue.missing(), terms_of(plan)
+    _, done = queue.count()
     missing_parts = {unit.path for unit, _ in tasks}
     reductions = [unit for unit in _activations(rows) if _is_open(plan, unit, missing_parts)]
     scored = [(plan.spec.samples, row.units["reference"].extractor or "") for row in rows]

@@ -8,19 +8,8 @@ from vae_batch.metrics import METRICS
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
 from vae_batch.report.drawn import is_drawn
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.driver import run
-from vae_batch.run.executor import Executor, SerialExecutor
-from vae_batch.run.lease import Lease, output_lease
-from vae_batch.run.meter import Meter
-from vae_batch.run.plan import RunPlan
-from vae_batch.run.preparing import claim, plan_of, prepare, rows_to_score
-from vae_batch.run.progress import ProgressDisplay
-from vae_batch.run.pruning import prune
-from vae_batch.run.pulse import Pulse
-from vae_batch.run.race_record import RaceOutcome
-from vae_batch.run.racing import is_over, run_race
-from vae_batch.run.selecting import (
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.selection import (
     CONFIRMATION,
     CONFIRMATION_SEED,
     Selection,
@@ -28,9 +17,20 @@ from vae_batch.run.selecting import (
     select_best,
     write_selection,
 )
-from vae_batch.run.stopping import stoppable, uninterrupted
-from vae_batch.run.stores import storage_faults
-from vae_batch.run.summary import RunSummary
+from vae_batch.run.cost.meter import Meter
+from vae_batch.run.execute.driver import run
+from vae_batch.run.execute.executor import Executor, SerialExecutor
+from vae_batch.run.execute.signals import stoppable, uninterrupted
+from vae_batch.run.output.lease import Lease, output_lease
+from vae_batch.run.output.prune import prune
+from vae_batch.run.output.stores import storage_faults
+from vae_batch.run.output.summary import RunSummary
+from vae_batch.run.planning.prepare import claim, plan_of, prepare, rows_to_score
+from vae_batch.run.planning.run_plan import RunPlan
+from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.thread import Pulse
+from vae_batch.run.race.race import is_over, run_race
+from vae_batch.run.race.record import RaceOutcome
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,14 @@ def _retain(spec: EvaluationSpec, selection: Selection | None, progress: Progres
 def make_executor(spec: EvaluationSpec) -> Executor:
     """Serial for ``workers = 0``, else Ray."""
     if spec.workers == 0:
-        from vae_batch.run.worker_environment import set_for_this_process
+        from vae_batch.run.execute.worker_environment import set_for_this_process
 
         set_for_this_process()
         return SerialExecutor()
-    from vae_batch.run.worker_environment import set_ray_authentication
+    from vae_batch.run.execute.worker_environment import set_ray_authentication
 
     set_ray_authentication(spec.address)
-    from vae_batch.run.on_ray.executor import RayExecutor
+    from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     return RayExecutor(spec)
 

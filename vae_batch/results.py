@@ -19,9 +19,9 @@ from vae_batch.report.bundle import FIGURES, PAGE
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
-from vae_batch.run.progress import ProgressDisplay
-from vae_batch.run.race_record import RaceOutcome, read_race
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
+from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store, read_score_rows
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
 from vae_batch.storage.score_table import SCHEMA as SCORES
@@ -49,8 +49,8 @@ def score(
 
     Args:
       spec: An ``EvaluationSpec``, its keys in a mapping, or the path of a TOML spec.
-      progress: Told what happens, as ``vae_batch.run.progress.Silent`` is; default lines or a bar
-        on stderr.
+      progress: Told what happens, see
+        ``vae_batch.run.progress.display.ProgressDisplay``; default lines or a bar on stderr.
       settings: Keys of the spec.
 
     Raises:

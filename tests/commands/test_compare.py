@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serial_runs import score, settings_of
-from toy_models import save_pair
+from support.models.toy_models import save_pair
+from support.runs.serial_runs import score, settings_of
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
-from vae_batch.run.cost_file import COST_FILE, read_costs
+from vae_batch.run.cost.cost_file import COST_FILE, read_costs
 from vae_batch.storage import Store
 from vae_batch.terminal.cost_view import size_words
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import vae_batch
 from vae_batch.commands.export import export
-from vae_batch.run.progress import Silent
+from vae_batch.run.progress.display import Silent
 
 
 def call(*words: str) -> Result:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from models.autoencoder.saved_vaes import save_vae
 from models.formats.saved_kinds import saved_kinds
-from serial_runs import Row, rows_of, score, settings_of
+from support.runs.serial_runs import Row, rows_of, score, settings_of
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
@@ -26,7 +26,7 @@ HEADING = "# as lines of a spec (TOML):"
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     path = tmp_path_factory.mktemp("pasted") / "extractor.keras"
     save_classifier(path)
@@ -101,7 +101,7 @@ def test_weights_without_a_builder(classifier: Path, pair: Row, tmp_path: Path) 
     path = saved_kinds()["weights"].path
     lines = refused(path)
     assert "trust = true" in lines
-    lines = lines.replace("package.module:function", "toy_builders:keras_vae")
+    lines = lines.replace("package.module:function", "support.models.toy_builders:keras_vae")
     row = scored(lines, [path], classifier, tmp_path)
     np.testing.assert_allclose(row["elbo"], pair["elbo"], rtol=1e-6)
 
@@ -109,9 +109,9 @@ def test_weights_without_a_builder(classifier: Path, pair: Row, tmp_path: Path) 
 def test_a_builder_without_trust(tmp_path: Path) -> None:
     """What was given by a flag stands beside what was missing."""
     path = saved_kinds()["weights"].path
-    lines = tomllib.loads(refused(path, "--builder", "toy_builders:keras_vae"))
+    lines = tomllib.loads(refused(path, "--builder", "support.models.toy_builders:keras_vae"))
     assert lines["trust"] is True
-    assert lines["per_checkpoint"][path] == {"builder": "toy_builders:keras_vae"}
+    assert lines["per_checkpoint"][path] == {"builder": "support.models.toy_builders:keras_vae"}
 
 
 def test_a_lambda_without_trust(classifier: Path, pair: Row, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_class_of_the_users(
 def save_with_own_class(folder: Path) -> None:
     """The pair, its decoder behind a layer that Keras does not know."""
     import keras
-    from toy_models import make_decoder, make_encoder
+    from support.models.toy_models import make_decoder, make_encoder
 
     body = (
         "import keras\n\nclass Shift(keras.layers.Layer):\n    def call(self, x): return x + 0.0\n"

@@ -10,10 +10,10 @@ from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
 from vae_batch.commands import status
-from vae_batch.run import run_state
-from vae_batch.run.lease import Holder
-from vae_batch.run.run_state import RunState
-from vae_batch.run.status import RowStatus
+from vae_batch.run.output.lease import Holder
+from vae_batch.run.progress import run_state
+from vae_batch.run.progress.run_state import RunState
+from vae_batch.run.progress.status import RowStatus
 
 HOLDER = Holder("t", "host", 1, "ann", "nightly", "2027-01-15T03:00:00+00:00", 100.0, 15.0)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import typer
-from serial_runs import score
+from support.runs.serial_runs import score
 from typer.testing import CliRunner, Result
 
 from vae_batch.commands.verify import verify

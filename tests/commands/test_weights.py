@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
-from vae_batch.models.weights import listing as weight_files
-from vae_batch.models.weights.listing import VerifiedWeights
-from vae_batch.models.weights.registry import PUBLISHED
+from vae_batch.models.extractors.weights import listing as weight_files
+from vae_batch.models.extractors.weights.listing import VerifiedWeights
+from vae_batch.models.extractors.weights.registry import PUBLISHED
 
 
 def call(*words: str) -> Result:
@@ -117,7 +117,7 @@ def test_fetch_of_an_unknown_name() -> None:
 
 def test_fetch_without_a_network(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
-    monkeypatch.setattr("vae_batch.models.weights.download._PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("vae_batch.models.extractors.weights.download._PAUSE_SECONDS", 0.0)
     result = call("fetch", "inception-2015")
     assert result.exit_code == 2
     assert result.stderr.count("error: ") == 1

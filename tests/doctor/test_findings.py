@@ -25,12 +25,12 @@ from vae_batch.doctor.findings import (
 )
 from vae_batch.doctor.published_numbers import PUBLISHED
 from vae_batch.doctor.reference_numbers import number_finding, published_number_findings
-from vae_batch.models.inception import parity_probe as parity_probe
-from vae_batch.models.inception.parity_probe import Parity, read_stored_probe
-from vae_batch.models.weights.listing import VerifiedWeights
-from vae_batch.models.weights.registry import PUBLISHED as PUBLISHED_WEIGHTS
+from vae_batch.models.extractors.inception import parity_probe as parity_probe
+from vae_batch.models.extractors.inception.parity_probe import Parity, read_stored_probe
+from vae_batch.models.extractors.weights.listing import VerifiedWeights
+from vae_batch.models.extractors.weights.registry import PUBLISHED as PUBLISHED_WEIGHTS
 from vae_batch.plan import InputError
-from vae_batch.run.executor import SerialExecutor
+from vae_batch.run.execute.executor import SerialExecutor
 
 
 def call(*words: str) -> Result:
@@ -155,7 +155,7 @@ def test_every_node_runs_the_probe() -> None:
 def test_verdicts_on_a_device(changes: dict[str, Any], expected: list[str], words: str) -> None:
     findings = list(report_findings("GPU 0 of node a", report(**changes)))
     assert [finding.verdict for finding in findings] == expected
-    assert all(finding.subject.endswith("GPU 0 of node a") for finding in findings)
+    assert all(finding.job.endswith("GPU 0 of node a") for finding in findings)
     assert words in " ".join(finding.found for finding in findings)
 
 
@@ -183,7 +183,7 @@ def test_missing_and_foreign_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dict.fromkeys(doctor.PACKAGES, "9999.0") | {"scipy": "missing"}
     monkeypatch.setattr(doctor, "installed_versions", lambda: found)
     monkeypatch.setattr(doctor, "_requirements", lambda: {"ray": _only("2.60")})
-    by_subject = {finding.subject: finding for finding in environment_findings()}
+    by_subject = {finding.job: finding for finding in environment_findings()}
     assert by_subject["scipy"].verdict == "failed"
     assert by_subject["ray"] == Finding(
         "ray", "9999.0, but vae-batch was made for ~=2.60.0", "warning"

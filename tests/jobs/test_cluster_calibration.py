@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serial_runs import settings_of
+from support.runs.serial_runs import settings_of
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import Unit, make_spec
-from vae_batch.run.cost_file import LightCost, RunCost, ShardCost
-from vae_batch.run.progress import Silent
-from vae_batch.run.record import RecordedRow
+from vae_batch.run.cost.cost_file import LightCost, RunCost, ShardCost
+from vae_batch.run.output.run_record import RecordedRow
+from vae_batch.run.progress.display import Silent
 
 JOBS = Path(__file__).parents[2] / "jobs"
 sys.path.insert(0, str(JOBS))

@@ -17,7 +17,7 @@ import pytest
 from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec
-from vae_batch.run.progress import Silent
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store
 
 JOB = Path(__file__).parents[2] / "jobs" / "nightly.py"

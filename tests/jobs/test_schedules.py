@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kuberay_fields import RayCluster, RayCronJob
 from pydantic import ValidationError
+from support.clusters.kuberay_fields import RayCluster, RayCronJob
 
 ROOT = Path(__file__).parents[2]
 SCHEDULES = ROOT / "jobs" / "schedules"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_runs import score, settings_of
+from support.runs.serial_runs import score, settings_of
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

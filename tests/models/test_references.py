@@ -15,7 +15,7 @@ from vae_batch.models.image_range import (
     to_three_channels,
     to_uint8,
 )
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.plan.errors import InputError
 
 GREY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5) * 6  # 0, 6, ..., 234
@@ -168,7 +168,7 @@ def test_a_failed_download_says_what_to_do_offline(monkeypatch):
 
 def test_a_driver_opens_a_set_without_tensorflow():
     code = (
-        "import sys; import vae_batch.models.references as r\n"
+        "import sys; import vae_batch.models.references.reference as r\n"
         "heavy = {'tensorflow', 'keras', 'sklearn', 'PIL'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert len(r.open_reference('digits')) == 797\n"

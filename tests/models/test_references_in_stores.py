@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faulty_s3 import FaultyS3, local_s3, make_bucket, start
 from PIL import Image
+from support.stores.faulty_s3 import FaultyS3, local_s3, make_bucket, start
 
-from vae_batch.models.references import open_reference
-from vae_batch.models.weights.search import find_weights, locate_identified
+from vae_batch.models.extractors.weights.search import find_weights, locate_identified
+from vae_batch.models.references.reference import open_reference
 from vae_batch.plan import InputError
 
 DRAWN = np.random.default_rng(2).integers(0, 256, (6, 5, 4, 3), np.uint8)

@@ -11,7 +11,7 @@ import pytest
 MODELS = Path(__file__).parents[2] / "vae_batch/models"
 
 #: From the lowest; each may import those before it.
-ROOMS = ("files", "formats", "checkpoints")
+ROOMS = ("inputs", "formats", "checkpoints")
 
 
 def imported_rooms(path: Path) -> Iterator[str]:
@@ -31,7 +31,7 @@ def imported_rooms(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_those_below_it(room: str) -> None:
     above = set(ROOMS[ROOMS.index(room) + 1 :])
-    files = sorted((MODELS / room).glob("*.py"))
+    files = sorted((MODELS / room).rglob("*.py"))
     assert len(files) > 3
     wrong = {path.name: above & set(imported_rooms(path)) for path in files}
     assert {name: rooms for name, rooms in wrong.items() if rooms} == {}

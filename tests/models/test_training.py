@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.models.training.classifier import train_classifier
 from vae_batch.models.training.vae import build_vae, elbo_terms, train_vae
 from vae_batch.plan.errors import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from nightly_rows import MONDAY, TUESDAY, WEDNESDAY, entry
+from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY, entry
 
 from vae_batch.nightly.comparisons import Comparison, Entry, compare_new, latest_of, newest_of
 

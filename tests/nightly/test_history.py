@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from nightly_rows import MONDAY, TUESDAY, night_row, score_fields
+from support.runs.nightly_rows import MONDAY, TUESDAY, night_row, score_fields
 
 from vae_batch.nightly.history import (
     content_of,

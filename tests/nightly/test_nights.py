@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nightly_rows import MONDAY, TUESDAY, WEDNESDAY
-from serial_runs import files_of
+from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY
+from support.runs.serial_runs import files_of
 
 from vae_batch.nightly import night as night_module
 from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import Night, run_night
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.lease import output_lease
-from vae_batch.run.progress import Silent
+from vae_batch.run.output.lease import output_lease
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store, read_score_rows
 
 

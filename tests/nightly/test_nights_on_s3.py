@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nightly_rows import MONDAY, TUESDAY
 from pyarrow import fs
+from support.runs.nightly_rows import MONDAY, TUESDAY
 
 from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec
-from vae_batch.run.progress import Silent
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store
 
 pytestmark = pytest.mark.slow

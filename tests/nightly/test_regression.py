@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from nightly_rows import MONDAY, TUESDAY, entry, score_fields
+from support.runs.nightly_rows import MONDAY, TUESDAY, entry, score_fields
 
 from vae_batch.nightly.comparisons import Entry, compare_new
 from vae_batch.nightly.regression import Judgement, judge, newest_of_each, require_tolerances

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.models.files.uri import Uri
+from vae_batch.models.inputs.uri import Uri
 from vae_batch.nightly.stable_checkpoints import FileState, file_state, find_unfinished
 
 

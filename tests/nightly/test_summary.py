@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nightly_rows import MONDAY, TUESDAY, entry
+from support.runs.nightly_rows import MONDAY, TUESDAY, entry
 
 from vae_batch.nightly.comparisons import Entry, compare_new
 from vae_batch.nightly.regression import judge, newest_of_each

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nightly_rows import MONDAY, TUESDAY, WEDNESDAY, score_fields
+from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY, score_fields
 
 from vae_batch.nightly.history import ADOPTED, Row, history_row
-from vae_batch.nightly.news import adopted_rows, by_key, new_rows, refreshed_rows, rows_before
-from vae_batch.nightly.tonight import NIGHTS_TO_FAIL, Tonight, choose_rows
+from vae_batch.nightly.new_rows import adopted_rows, by_key, new_rows, refreshed_rows, rows_before
+from vae_batch.nightly.night_plan import NIGHTS_TO_FAIL, Tonight, choose_rows
 from vae_batch.plan import make_spec
-from vae_batch.run.plan import PlannedRow, RunPlan
-from vae_batch.run.preparing import plan_of
-from vae_batch.run.progress import Silent
+from vae_batch.run.planning.prepare import plan_of
+from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import upsert_scores
 
 

@@ -33,7 +33,7 @@ from vae_batch.report.figures.chosen import MOST_CHECKPOINTS, choose_checkpoints
 from vae_batch.report.figures.printing import plain
 from vae_batch.report.figures.replacing import files_of_index
 from vae_batch.report.score_rows import read_rows
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 from vae_batch.storage import Store
 
 Files = dict[str, bytes]

@@ -25,7 +25,7 @@ from report.page_elements import Elements
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.page import render_page
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from report.browser import DESKTOP, PHONE, OpenPage, headless_browser, opened
-from serial_runs import score, settings_of
+from support.runs.serial_runs import score, settings_of
 
 from vae_batch.metrics import METRICS
 from vae_batch.plan import make_spec
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.page import render_page
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.selecting import select_best
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.selection import select_best
 from vae_batch.storage import Store, read_comparisons, read_scores
 
 pytestmark = pytest.mark.slow  # a run of its own, and a browser

@@ -20,7 +20,7 @@ from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.sinks.mlflow_store import Logged, write_mlflow
 from vae_batch.report.sinks.scored_checkpoints import lines_of, pictures, scored_checkpoints
 from vae_batch.report.sinks.tensorboard import write_tensorboard
-from vae_batch.run.record import RunRecord
+from vae_batch.run.output.run_record import RunRecord
 from vae_batch.storage import Store
 
 

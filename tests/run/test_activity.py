@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vae_batch.plan import Shard
-from vae_batch.run.activity import Activity
-from vae_batch.run.attempts import Attempts, Place
+from vae_batch.run.execute.retry_ledger import Attempts, Place
+from vae_batch.run.progress.activity import Activity
 
 FIRST, SECOND = Shard("a", 0, 10), Shard("a", 10, 20)
 ONE, OTHER = Place("node", "1"), Place("node", "2")
@@ -27,7 +27,7 @@ def test_workers_with_a_shard_in_hand_and_shards_begun_again() -> None:
 def test_the_ledger_of_a_cluster_tells_the_same(ray_cluster: None) -> None:
     import ray
 
-    from vae_batch.run.on_ray.ledger import start_ledger
+    from vae_batch.run.execute.on_ray.ledger import start_ledger
 
     ledger = start_ledger([])
     ray.get(ledger.begin.remote(FIRST, "c", place=ONE))

@@ -16,11 +16,11 @@ from models.autoencoder.saved_vaes import (
 )
 from models.formats.same_vae import KINDS, exact_heads, exact_logits
 from models.formats.saved_kinds import saved_kinds
-from serial_runs import Row, rows_of, score, settings_of
-from toy_models import save_classifier
+from support.models.toy_models import save_classifier
+from support.runs.serial_runs import Row, rows_of, score, settings_of
 
 from vae_batch.metrics import bernoulli_nll, gaussian_kl
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.models.sampling import standard_normals
 
 LOSSES = ("reconstruction_nll", "kl", "elbo", "bits_per_dim", "reconstruction_nll_at_mean")

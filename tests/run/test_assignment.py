@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vae_batch.plan import Unit
 from vae_batch.plan.shards import Kind
-from vae_batch.run.assignment import Assignments, Task, assignments_of
+from vae_batch.run.execute.scheduling import Assignments, Task, assignments_of
 
 
 def tasks(checkpoint: str | None, kind: Kind, count: int) -> list[Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vae_batch.plan import Shard
-from vae_batch.run.attempts import MAX_ATTEMPTS, MAX_MACHINES, Attempts, Permit, Place
+from vae_batch.run.execute.retry_ledger import MAX_ATTEMPTS, MAX_MACHINES, Attempts, Permit, Place
 
 GO, ALONE = Permit(), Permit(alone=True)
 

@@ -13,13 +13,13 @@ from models.autoencoder.saved_vaes import save_vae
 from models.checkpoints.no_models import NO_MODELS
 from models.formats import hostile_files
 from models.formats.saved_kinds import saved_kinds
-from serial_runs import TimedExecutor, rows_of, score, settings_of
+from support.runs.serial_runs import TimedExecutor, rows_of, score, settings_of
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
 from vae_batch.plan import make_spec
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.progress import Silent
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.progress.display import Silent
 
 #: Hostile files by name, with what their reasons say.
 HOSTILE = {
@@ -31,7 +31,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     path = tmp_path_factory.mktemp("bad") / "extractor.keras"
     save_classifier(path)
@@ -133,7 +133,7 @@ def test_hostile_files_cost_seconds_and_one_row_each(classifier: Path, tmp_path:
 @pytest.mark.usefixtures("ray_cluster")
 def test_hostile_files_through_ray(classifier: Path, tmp_path: Path) -> None:
     """Workers stay alive: the healthy checkpoint beside them is scored."""
-    from vae_batch.run.on_ray.executor import RayExecutor
+    from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     folder, marker = tmp_path / "runs", tmp_path / "ran"
     folder.mkdir()

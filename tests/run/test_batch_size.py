@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.batch_size import best_size, choose_batch_size, measure_rates
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.progress import Silent
-from vae_batch.run.record import read_record
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.output.run_record import read_record
+from vae_batch.run.planning.batch_size import best_size, choose_batch_size, measure_rates
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store
 
 
@@ -63,7 +63,7 @@ def test_the_chosen_size_is_recorded_and_kept(toy_settings: dict[str, Any]) -> N
 
 
 def test_rates_are_measured_for_every_size_that_fits(toy_settings: dict[str, Any]) -> None:
-    from vae_batch.models.extractors import identify_extractor
+    from vae_batch.models.extractors.registry import identify_extractor
 
     spec = make_spec(toy_settings)
     rates = measure_rates(identify_extractor(spec.extractors[0], spec), (8, 8, 1))

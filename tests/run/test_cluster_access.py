@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray_head import free_ports
-from ray_nodes import ROOT, ray_nodes
+from support.clusters.ray_head import free_ports
+from support.clusters.ray_nodes import ROOT, ray_nodes
 
 LOCAL = """
 from vae_batch.evaluation import make_executor
@@ -22,7 +22,7 @@ with make_executor(make_spec({"checkpoints": ["none"], "reference": "digits"})) 
 JOIN = """
 import sys
 from vae_batch.plan import InputError
-from vae_batch.run.on_ray.cluster import connect
+from vae_batch.run.execute.on_ray.cluster import connect
 try:
     connect(sys.argv[1])
 except InputError as error:

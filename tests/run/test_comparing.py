@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import t as student
-from toy_models import save_pair
+from support.models.toy_models import save_pair
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.drawn import is_drawn
-from vae_batch.run.comparing import compare_run, compare_runs
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.progress import Silent
-from vae_batch.run.recorded import open_record, scored_rows
-from vae_batch.run.rescoring import rescore
-from vae_batch.run.selecting import confirmed, read_selection, select_best
+from vae_batch.run.compare.pairwise import compare_run, compare_runs
+from vae_batch.run.compare.rescore import rescore
+from vae_batch.run.compare.selection import confirmed, read_selection, select_best
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.output.recorded_rows import open_record, scored_rows
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store, read_comparisons, read_score_rows, upsert_scores
 
 GROUPS = "losses,reconstruction,fid,kid,inception_score"

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import InputError, Shard, Unit
-from vae_batch.run.cost import (
+from vae_batch.run.cost.cost_file import COST_FILE, RunCost, ShardCost, add_cost, read_costs
+from vae_batch.run.cost.default_rates import (
+    Extracted,
+    Terms,
+    core_seconds,
+    light_work,
+    reduction_bytes,
+    row_bytes,
+    score_seconds,
+)
+from vae_batch.run.cost.estimate import (
     Devices,
     Rate,
     Work,
@@ -20,23 +30,13 @@ from vae_batch.run.cost import (
     table_rate,
     work_of,
 )
-from vae_batch.run.cost_file import COST_FILE, RunCost, ShardCost, add_cost, read_costs
-from vae_batch.run.cost_table import (
-    Extracted,
-    Terms,
-    core_seconds,
-    light_work,
-    reduction_bytes,
-    row_bytes,
-    score_seconds,
-)
-from vae_batch.run.devices import gpu_names, local_devices
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.measured_rates import cores_a_worker_then, rates_of, spread
-from vae_batch.run.meter import Meter
-from vae_batch.run.metering import MeteredExecutor
-from vae_batch.run.shard_worker import ShardOutcome
-from vae_batch.run.stores import RunStores
+from vae_batch.run.cost.measured_rates import cores_a_worker_then, rates_of, spread
+from vae_batch.run.cost.meter import Meter
+from vae_batch.run.cost.metered_executor import MeteredExecutor
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.worker import ShardOutcome
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.planning.devices import gpu_names, local_devices
 from vae_batch.storage import Store, write_with_receipt
 
 TERMS = Terms(784, 16, 64, 10, extractors={"inception": Extracted(2048, 1008)})
@@ -211,7 +211,7 @@ def test_costs_are_kept_run_after_run(tmp_path: Path) -> None:
 class Paced(SerialExecutor):
     """Says that shards took as long as they have samples."""
 
-    def run_shards(self, tasks: Sequence[Any], recipe: Any) -> Iterator[ShardOutcome]:
+    def run_shards(self, tasks: Sequence[Any], config: Any) -> Iterator[ShardOutcome]:
         for one, shard in tasks:
             if one.checkpoint == "bad":
                 yield ShardOutcome(one.path, shard, "checkpoint_failed", "no")
@@ -232,8 +232,8 @@ def test_an_executor_is_metered() -> None:
     known = {("losses", None): Rate(2.0, 9.0, "receipts")}
     metered = MeteredExecutor(Paced(), TERMS, lambda: known)
     tasks = tasks_of(unit("losses", 25), unit("losses", 10, name="bad"))
-    recipe: Any = None
-    outcomes = list(metered.run_shards(tasks, recipe))
+    config: Any = None
+    outcomes = list(metered.run_shards(tasks, config))
     assert len(outcomes) == 4, "what failed is passed on"
     assert [metered.submit(_double, n).result() for n in (1, 2)] == [2, 4]
     refused = metered.submit(_refuse)

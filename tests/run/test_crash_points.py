@@ -6,12 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stub_runs import drive_and_compare, make_run, numbers, stub_executor, without_fsync
+from support.runs.stub_runs import (
+    drive_and_compare,
+    make_run,
+    numbers,
+    stub_executor,
+    without_fsync,
+)
 
 from vae_batch.plan import EvaluationSpec
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.progress import Silent
-from vae_batch.run.status import run_status
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.status import run_status
 from vae_batch.storage import GATHERED, Store, read_comparisons, read_score_rows
 
 

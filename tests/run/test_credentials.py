@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faulty_s3 import local_s3, make_bucket, s3_uri
 from pyarrow import fs as arrow_fs
+from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
-from vae_batch.models.files.uri import Uri
+from vae_batch.models.inputs.uri import Uri
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.credentials import lend_credentials, without_credentials
 from vae_batch.results import Results
-from vae_batch.run.recorded import open_record
+from vae_batch.run.output.recorded_rows import open_record
 from vae_batch.storage import Store
 
 SECRET = "wJalrXUtnFEMI+K7MDENG"

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from models.autoencoder.saved_vaes import SavedVae, save_vae
-from serial_runs import Row, files_of, rows_of, score, settings_of
+from support.runs.serial_runs import Row, files_of, rows_of, score, settings_of
 
 from vae_batch.commands.spec_flags import spec_of
 from vae_batch.plan import InputError
-from vae_batch.run.status import run_status
+from vae_batch.run.progress.status import run_status
 
 UNCLEAR = ("unclear_head", "unclear_likelihood")
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SavedVae]:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     folder = tmp_path_factory.mktemp("declared")
     save_classifier(folder / "classifier.keras")

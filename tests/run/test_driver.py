@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_models import make_decoder, make_encoder, save_pair
+from support.models.toy_models import make_decoder, make_encoder, save_pair
 
 from vae_batch.metrics import bits_per_dim, frechet_distance, inception_score
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.driver import RunSummary, prepare, run
-from vae_batch.run.executor import SerialExecutor, Task
-from vae_batch.run.progress import Silent
-from vae_batch.run.recipe import Recipe
-from vae_batch.run.shard_worker import ShardOutcome
-from vae_batch.run.status import run_status
+from vae_batch.run.execute.driver import RunSummary, prepare, run
+from vae_batch.run.execute.executor import SerialExecutor, Task
+from vae_batch.run.execute.worker import ShardOutcome
+from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.status import run_status
 from vae_batch.storage import Store, decode_columns
 
 
@@ -38,8 +38,8 @@ class CountingExecutor(SerialExecutor):
         self.computed: list[str] = []
         self.dies_after = dies_after
 
-    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
-        for outcome in super().run_shards(tasks, recipe):
+    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
+        for outcome in super().run_shards(tasks, config):
             self.computed.append(f"{outcome.unit}/{outcome.shard.name}")
             if len(self.computed) == self.dies_after:
                 raise KeyboardInterrupt
@@ -83,7 +83,7 @@ def test_losses_are_those_of_the_plain_model(toy_settings: dict[str, Any]) -> No
     from scipy.special import ndtri
     from sklearn.datasets import load_digits
 
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
 
     summary = score(toy_settings | {"checkpoints": [toy_settings["checkpoints"][0] + "/step-0001"]})
     images = open_reference("digits", "test").read(0, 100).astype(np.float64) / 255
@@ -313,7 +313,7 @@ def test_gaussian_likelihood(toy_settings: dict[str, Any]) -> None:
 
 
 def test_two_extractors_give_two_rows(toy_settings: dict[str, Any], toy_folder: Path) -> None:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     other = toy_folder / "logits.keras"
     save_classifier(other, last="linear")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plain_scores
 import pytest
+import support.runs.plain_scores as plain_scores
 from numpy.typing import NDArray
-from serial_runs import Row, score
-from stored_rows import assert_value_or_reason, folders_of, stored
-from toy_models import make_decoder, make_encoder, save_classifier
+from support.models.toy_models import make_decoder, make_encoder, save_classifier
+from support.runs.serial_runs import Row, score
+from support.stores.stored_rows import assert_value_or_reason, folders_of, stored
 
 from vae_batch.metrics import METRICS
 from vae_batch.plan import InputError
@@ -199,7 +199,7 @@ def test_an_extractor_without_numbers_stops_the_run(
             features[3:, 2] = np.inf
             return features, np.ones((len(images), 1), np.float32)
 
-    monkeypatch.setattr("vae_batch.run.shard_worker.load_extractor", lambda *_: Broken())
+    monkeypatch.setattr("vae_batch.run.execute.worker.load_extractor", lambda *_: Broken())
     with pytest.raises(InputError, match=r"infinite activations of image 3 .* are broken"):
         score_one()
 

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serial_runs import Row, files_of, rows_of, score, settings_of
-from toy_models import save_classifier, save_pair
+from support.models.toy_models import save_classifier, save_pair
+from support.runs.serial_runs import Row, files_of, rows_of, score, settings_of
 
 from vae_batch.plan import make_spec
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.preparing import plan_of, prepare
-from vae_batch.run.progress import Silent
-from vae_batch.run.pruning import prune
-from vae_batch.run.racing import run_race
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.output.prune import prune
+from vae_batch.run.output.verify import verify_output
+from vae_batch.run.planning.prepare import plan_of, prepare
+from vae_batch.run.progress.display import Silent
+from vae_batch.run.race.race import run_race
 
 _OF_THE_NAME = ("checkpoint", "step", "fingerprint", "scored_at")
 
@@ -72,7 +72,7 @@ def test_another_reading_of_the_same_bytes_is_another_checkpoint(
 ) -> None:
     declared = {"*best*": {"second_head": "log_std"}}
     plan = plan_of(make_spec(both(settings, tmp_path) | {"per_checkpoint": declared}), Silent())
-    assert len({row.subject.identifier for row in plan.rows}) == 2
+    assert len({row.job.identifier for row in plan.rows}) == 2
 
 
 def test_both_fail_with_one_reason(settings: dict[str, Any], tmp_path: Path) -> None:

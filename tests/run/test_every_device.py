@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import make_spec
-from vae_batch.run.executor import SerialExecutor
+from vae_batch.run.execute.executor import SerialExecutor
 
 
 def test_serial_calls_here_and_returns_errors() -> None:
@@ -22,7 +22,7 @@ def test_serial_calls_here_and_returns_errors() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_node_without_gpus_is_one_device() -> None:
-    from vae_batch.run.on_ray.executor import RayExecutor
+    from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     with RayExecutor(make_spec({"checkpoints": ["none"], "reference": "digits"})) as executor:
         ((place, value),) = executor.on_every_device(os.getenv, "CUDA_VISIBLE_DEVICES")
@@ -35,8 +35,8 @@ def test_a_node_without_gpus_is_one_device() -> None:
 
 
 def claims(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]], **pool: int) -> list[Any]:
-    from vae_batch.run.on_ray import machines
-    from vae_batch.run.on_ray.pool import Pool, device_claims
+    from vae_batch.run.execute.on_ray import machines
+    from vae_batch.run.execute.on_ray.pool import Pool, device_claims
 
     monkeypatch.setattr(machines.ray, "nodes", lambda: nodes)
     return [

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_head import connected, ray_head
+from support.clusters.ray_head import connected, ray_head
 
 from vae_batch.storage import Store, read_score_rows
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_s3 import FaultyS3, local_s3, make_bucket, start
-from serial_runs import score, settings_of
+from support.runs.serial_runs import score, settings_of
+from support.stores.faulty_s3 import FaultyS3, local_s3, make_bucket, start
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.driver import RunSummary, prepare, run
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.progress import Silent
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.execute.driver import RunSummary, prepare, run
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.output.verify import verify_output
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store, read_score_rows, upsert_scores
 from vae_batch.storage.retry import Retries
 
@@ -108,8 +108,8 @@ class Breaking(SerialExecutor):
     def __init__(self, faulty: FaultyS3, rates: dict[str, float]) -> None:
         self._faulty, self._rates = faulty, rates
 
-    def run_shards(self, tasks: Any, recipe: Any) -> Iterator[Any]:
-        for number, outcome in enumerate(super().run_shards(tasks, recipe), 1):
+    def run_shards(self, tasks: Any, config: Any) -> Iterator[Any]:
+        for number, outcome in enumerate(super().run_shards(tasks, config), 1):
             if number == 3:
                 self._faulty.set_rates(self._rates)
             yield outcome

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver_processes import numbers, receipts, write_spec
+from support.runs.driver_processes import numbers, receipts, write_spec
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.output.verify import verify_output
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_runs import Row, score, settings_of
-from toy_models import save_classifier, save_pair
+from support.models.toy_models import save_classifier, save_pair
+from support.runs.serial_runs import Row, score, settings_of
 
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.plan import Shard, make_spec
-from vae_batch.run import shard_worker
-from vae_batch.run.image_digests import DigestIndex, stored_sets
-from vae_batch.run.stores import RunStores
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.execute import worker as shard_worker
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.output.verify import verify_output
+from vae_batch.run.reference.image_digests import DigestIndex, stored_sets
 from vae_batch.storage import Store
 
 _OF_THE_RUN = ("reference", "reference_split", "fingerprint", "scored_at", "shard_size")
@@ -30,9 +30,9 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> Extracted:
     shards = Extracted()
     stage = shard_worker.activations_of_reference
 
-    def noted(recipe: Any, facts: Any, extractor: Any, shard: Shard) -> Any:
+    def noted(config: Any, facts: Any, extractor: Any, shard: Shard) -> Any:
         shards.append(shard)
-        return stage(recipe, facts, extractor, shard)
+        return stage(config, facts, extractor, shard)
 
     monkeypatch.setattr(shard_worker, "activations_of_reference", noted)
     return shards

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_runs import score
-from toy_models import LATENT, SHAPE, make_encoder
+from support.models.toy_models import LATENT, SHAPE, make_encoder
+from support.runs.serial_runs import score
 
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.models.sampling import standard_normals
 
 

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import InputError
-from vae_batch.run import lease as lease_module
-from vae_batch.run.lease import LEASE_FILE, Lease, output_lease
+from vae_batch.run.output import lease as lease_module
+from vae_batch.run.output.lease import LEASE_FILE, Lease, output_lease
 from vae_batch.storage import Store
 
 #: Holds a lease until it is killed.
 HOLDER = """
 import socket, sys, time
 socket.gethostname = lambda: sys.argv[2]
-from vae_batch.run.lease import output_lease
+from vae_batch.run.output.lease import output_lease
 from vae_batch.storage import Store
 with output_lease(Store.open(sys.argv[1]), run="first", period_s=0.2):
     print("held", flush=True)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import Unit
-from vae_batch.run.assignment import Task
-from vae_batch.run.attempts import Place
+from vae_batch.run.execute.retry_ledger import Place
+from vae_batch.run.execute.scheduling import Task
 
 FIRST, SECOND = Place("node", "1", "a"), Place("node", "2", "b")
 
@@ -28,7 +28,7 @@ def ask(ledger: Any, method: str, *arguments: Any, **named: Any) -> Any:
 
 @pytest.fixture
 def ledger() -> Any:
-    from vae_batch.run.on_ray.ledger import start_ledger
+    from vae_batch.run.execute.on_ray.ledger import start_ledger
 
     return start_ledger(listed())
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from linear_gaussian_files import (
+from metrics.linear_gaussian_vae import LinearGaussianVae
+from support.models.linear_gaussian_files import (
     COUNT,
     LATENTS,
     PIXELS,
@@ -23,9 +24,8 @@ from linear_gaussian_files import (
     save,
     settings_in,
 )
-from metrics.linear_gaussian_vae import LinearGaussianVae
-from serial_runs import Row, score
-from stored_rows import folders_of, stored
+from support.runs.serial_runs import Row, score
+from support.stores.stored_rows import folders_of, stored
 
 
 @pytest.fixture(scope="module")

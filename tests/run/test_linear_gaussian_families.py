@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from linear_gaussian_files import (
+from metrics.linear_gaussian_vae import LinearGaussianVae
+from scipy.special import expit
+from support.models.linear_gaussian_files import (
     PIXELS,
     ROUNDING,
     VAE,
@@ -21,9 +23,7 @@ from linear_gaussian_files import (
     save,
     settings_in,
 )
-from metrics.linear_gaussian_vae import LinearGaussianVae
-from scipy.special import expit
-from serial_runs import score
+from support.runs.serial_runs import score
 
 
 @pytest.fixture(scope="module")

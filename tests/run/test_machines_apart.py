@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver_processes import JOBS, PATIENCE, numbers, write_spec
-from machines_apart import Machine, Network, why_impossible
-from ray_nodes import marked_environment, short_folder
-from serial_runs import score
+from support.clusters.machines_apart import Machine, Network, why_impossible
+from support.clusters.ray_nodes import marked_environment, short_folder
+from support.runs.driver_processes import JOBS, PATIENCE, numbers, write_spec
+from support.runs.serial_runs import score
 
 pytestmark = pytest.mark.slow
 
-faulty_s3 = pytest.importorskip("faulty_s3")
+faulty_s3 = pytest.importorskip("support.stores.faulty_s3")
 
 PORT = 6390
 
 #: The job where the worker's machine joins too late to be asked before the run.
 LATE = """
 import sys
-from vae_batch.run.on_ray import visibility
+from vae_batch.run.execute.on_ray import visibility
 visibility._ask_every_node = lambda *_: None
 from vae_batch.cli import app
 app(["score", sys.argv[1]])

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import seen_environment
-from driver_processes import JOBS, PATIENCE, numbers, write_spec
-from ray_nodes import ROOT, Nodes, ray_nodes, run_and_see
-from serial_runs import score
+import support.clusters.seen_environment as seen_environment
+from support.clusters.ray_nodes import ROOT, Nodes, ray_nodes, run_and_see
+from support.runs.driver_processes import JOBS, PATIENCE, numbers, write_spec
+from support.runs.serial_runs import score
 
 pytestmark = pytest.mark.slow
 
-faulty_s3 = pytest.importorskip("faulty_s3")
+faulty_s3 = pytest.importorskip("support.stores.faulty_s3")
 
 
 @pytest.fixture(scope="module")

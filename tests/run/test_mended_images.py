@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from serial_runs import Row, files_of, score
+from support.runs.serial_runs import Row, files_of, score
 
 
 def numbers(rows: tuple[Row, ...]) -> list[Row]:

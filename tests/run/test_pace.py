@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from planned_rows import Clock
+from support.runs.planned_rows import Clock
 
-from vae_batch.run.pace import Pace
+from vae_batch.run.progress.pace import Pace
 
 
 def test_nothing_can_be_told_before_a_shard_has_ended() -> None:

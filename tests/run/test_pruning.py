@@ -8,19 +8,19 @@ from typing import Any, get_args
 
 import pytest
 import typer
-from serial_runs import files_of, score
-from toy_models import save_pair
+from support.models.toy_models import save_pair
+from support.runs.serial_runs import files_of, score
 from typer.testing import CliRunner
 
 from vae_batch.commands.prune import Kept
 from vae_batch.commands.prune import prune as prune_command
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.pruning import Keep, prune, pruned_reason
-from vae_batch.run.recorded import open_record
-from vae_batch.run.rescoring import rescore
-from vae_batch.run.selecting import Selection, read_selection, select_best, write_selection
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.rescore import rescore
+from vae_batch.run.compare.selection import Selection, read_selection, select_best, write_selection
+from vae_batch.run.output.prune import Keep, prune, pruned_reason
+from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.verify import verify_output
 from vae_batch.storage import Store, read_comparisons, read_score_rows
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 

@@ -6,16 +6,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from planned_rows import new_tally, planned_row
+from support.runs.planned_rows import new_tally, planned_row
 
 from vae_batch.plan import InputError
-from vae_batch.run import pulse
-from vae_batch.run.activity import Activity
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.progress import Silent
-from vae_batch.run.progress_file import PROGRESS_FILE, read_progress, write_progress
-from vae_batch.run.pulse import Pulse
-from vae_batch.run.tally import Tally
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.progress import thread as pulse
+from vae_batch.run.progress.activity import Activity
+from vae_batch.run.progress.counters import Tally
+from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.progress_file import PROGRESS_FILE, read_progress, write_progress
+from vae_batch.run.progress.thread import Pulse
 from vae_batch.storage import Store
 
 _PATIENCE = 30

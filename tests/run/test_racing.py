@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serial_runs import Row
-from toy_models import save_pair
+from support.models.toy_models import save_pair
+from support.runs.serial_runs import Row
 
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.race_settings import RaceSettings
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.driver import RunSummary, prepare, run
-from vae_batch.run.executor import SerialExecutor, Task
-from vae_batch.run.progress import Silent
-from vae_batch.run.race_record import RaceOutcome, read_race
-from vae_batch.run.racing import is_over, run_race
-from vae_batch.run.recipe import Recipe
-from vae_batch.run.selecting import select_best
-from vae_batch.run.shard_worker import ShardOutcome
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.selection import select_best
+from vae_batch.run.execute.driver import RunSummary, prepare, run
+from vae_batch.run.execute.executor import SerialExecutor, Task
+from vae_batch.run.execute.worker import ShardOutcome
+from vae_batch.run.output.verify import verify_output
+from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.progress.display import Silent
+from vae_batch.run.race.race import is_over, run_race
+from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store
 
 _OF_THE_RUN = ("scored_at", "fingerprint", "left_race_at")
@@ -34,8 +34,8 @@ class Counting(SerialExecutor):
         self.shards: list[tuple[str, int]] = []
         self._most = most
 
-    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
-        for (_, shard), outcome in zip(tasks, super().run_shards(tasks, recipe), strict=True):
+    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
+        for (_, shard), outcome in zip(tasks, super().run_shards(tasks, config), strict=True):
             if len(self.shards) == self._most:
                 raise KeyboardInterrupt
             self.shards.append((outcome.unit, shard.start))
@@ -169,7 +169,7 @@ def test_full_rows_stay_when_a_race_follows(settings: dict[str, Any]) -> None:
 def test_who_fails_leaves_with_its_reason_and_is_tried_again(
     settings: dict[str, Any], toy_folder: Path, tmp_path: Path
 ) -> None:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     broken = tmp_path / "broken"
     save_pair(broken / "step-0009", seed=9)
@@ -198,7 +198,7 @@ def test_who_fails_leaves_with_its_reason_and_is_tried_again(
 def test_who_has_no_score_does_not_race_and_is_scored_in_full(
     settings: dict[str, Any], toy_folder: Path, tmp_path: Path
 ) -> None:
-    from toy_models import make_decoder
+    from support.models.toy_models import make_decoder
 
     (tmp_path / "more").mkdir()
     make_decoder(5).save(tmp_path / "more/decoder.keras")

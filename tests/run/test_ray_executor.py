@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deadly import IN_DRIVER, DeadlyCheckpoint, DeadlyStore, StuckCheckpoint
+from support.models.deadly import IN_DRIVER, DeadlyCheckpoint, DeadlyStore, StuckCheckpoint
 
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.plan import make_spec
-from vae_batch.run.driver import RunSummary, prepare, run
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.plan import RunPlan
-from vae_batch.run.progress import Silent
+from vae_batch.run.execute.driver import RunSummary, prepare, run
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.planning.run_plan import RunPlan
+from vae_batch.run.progress.display import Silent
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def score(settings: dict[str, Any]) -> RunSummary:
-    from vae_batch.run.on_ray.executor import RayExecutor
+    from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     spec = make_spec(settings)
     plan = prepare(spec, Silent())
@@ -51,7 +51,7 @@ def test_bad_checkpoints_cost_one_row(toy_settings: dict[str, Any], tmp_path: Pa
 
 
 def score_with(plan: RunPlan) -> RunSummary:
-    from vae_batch.run.on_ray.executor import RayExecutor
+    from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     with RayExecutor(plan.spec) as executor:
         return run(plan, executor, Silent())
@@ -61,8 +61,8 @@ def replaced(plan: RunPlan, kind: type[Checkpoint]) -> RunPlan:
     """The plan with its first checkpoint as another kind."""
     first, *others = plan.rows
     checkpoint = kind(**vars(first.checkpoint))
-    subject = dataclasses.replace(first.subject, checkpoint=checkpoint)
-    return dataclasses.replace(plan, rows=(dataclasses.replace(first, subject=subject), *others))
+    job = dataclasses.replace(first.job, checkpoint=checkpoint)
+    return dataclasses.replace(plan, rows=(dataclasses.replace(first, job=job), *others))
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serial_runs import files_of
-from toy_models import save_pair
+from support.models.toy_models import save_pair
+from support.runs.serial_runs import files_of
 
 from vae_batch.evaluation import Evaluation, evaluate
 from vae_batch.plan import make_spec
-from vae_batch.run.progress import Silent
-from vae_batch.run.selecting import read_selection
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.compare.selection import read_selection
+from vae_batch.run.output.verify import verify_output
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store
 
 #: Shards of activations kept of 3 checkpoints (3 generated each) and of the reference (2).

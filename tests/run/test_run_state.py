@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planned_rows import new_tally, planned_row
-from serial_runs import score
-from toy_models import save_classifier, save_pair
+from support.models.toy_models import save_classifier, save_pair
+from support.runs.planned_rows import new_tally, planned_row
+from support.runs.serial_runs import score
 
 from vae_batch.plan import InputError
-from vae_batch.run.lease import LEASE_FILE, Holder, holder_of
-from vae_batch.run.progress_file import PROGRESS_FILE, write_progress
-from vae_batch.run.run_state import RunState, run_state
+from vae_batch.run.output.lease import LEASE_FILE, Holder, holder_of
+from vae_batch.run.progress.progress_file import PROGRESS_FILE, write_progress
+from vae_batch.run.progress.run_state import RunState, run_state
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import encode_checked
 

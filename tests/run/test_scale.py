@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stub_runs import (
+from support.runs.stub_runs import (
     count_requests,
     drive,
     drive_and_compare,
@@ -18,10 +18,10 @@ from stub_runs import (
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.drawn import note_drawn, sources_digest
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.progress import Silent
-from vae_batch.run.status import run_status
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.status import run_status
 from vae_batch.storage import Store, read_score_rows, upsert_scores
 
 SHARDS = 6
@@ -62,15 +62,15 @@ def test_resuming_reads_two_answers_a_unit(
     finished: tuple[EvaluationSpec, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards of a complete unit are not asked for one by one: a listing, and what was gathered."""
-    from vae_batch.run.worklist import Worklist
+    from vae_batch.run.planning.work_queue import WorkQueue
 
     spec, checkpoints = finished
     lose_table(spec)
     plan = prepare(spec, Silent())
     asked = count_requests(monkeypatch)
-    worklist = Worklist(plan.stores, plan.rows)
+    queue = WorkQueue(plan.stores, plan.rows)
     units = OWN_UNITS * checkpoints + 1  # and the reference
-    assert worklist.count()[0] == worklist.count()[1]
+    assert queue.count()[0] == queue.count()[1]
     assert asked["sizes"] == units
     # Of each unit one file: what was gathered, or the one receipt of a unit of one shard.
     assert asked["read"] == units

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plain_scores
 import pytest
+import support.runs.plain_scores as plain_scores
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from serial_runs import Row, files_of, rows_of, score
-from stored_rows import assert_value_or_reason, folders_of, shards, stored
+from support.runs.serial_runs import Row, files_of, rows_of, score
+from support.stores.stored_rows import assert_value_or_reason, folders_of, shards, stored
 
 from vae_batch.metrics import METRICS, pareto_k
 
@@ -201,9 +201,9 @@ def test_workers_move_no_bit_of_any_group(
     settings: dict[str, Any], finished: tuple[Path, dict[str, Row]], tmp_path: Path
 ) -> None:
     from vae_batch.plan import make_spec
-    from vae_batch.run.driver import prepare, run
-    from vae_batch.run.on_ray.executor import RayExecutor
-    from vae_batch.run.progress import Silent
+    from vae_batch.run.execute.driver import prepare, run
+    from vae_batch.run.execute.on_ray.executor import RayExecutor
+    from vae_batch.run.progress.display import Silent
 
     spec = make_spec(settings | {"workers": 2, "out": str(tmp_path)})
     plan = prepare(spec, Silent())

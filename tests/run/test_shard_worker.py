@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_runs import rows_of, score
+from support.runs.serial_runs import rows_of, score
 
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
-from vae_batch.run import shard_worker
-from vae_batch.run.assignment import Task
-from vae_batch.run.attempts import Attempts, Place
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.recipe import Recipe
-from vae_batch.run.shard_worker import ShardOutcome, ShardWorker
-from vae_batch.run.stores import RunStores
+from vae_batch.run.execute import worker as shard_worker
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.retry_ledger import Attempts, Place
+from vae_batch.run.execute.scheduling import Task
+from vae_batch.run.execute.worker import ShardOutcome, ShardWorker
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.storage import Store
 
 _WAIT = 20.0
@@ -28,9 +28,9 @@ _WAIT = 20.0
 class TwoWorkers(SerialExecutor):
     """Two workers take turns; they share a ledger as those of a cluster do."""
 
-    def run_shards(self, tasks: Sequence[Task], recipe: Recipe) -> Iterator[ShardOutcome]:
+    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
         ledger = Attempts()
-        workers = [ShardWorker(recipe, ledger), ShardWorker(recipe, ledger)]
+        workers = [ShardWorker(config, ledger), ShardWorker(config, ledger)]
         for turn, (unit, shard) in enumerate(tasks):
             yield workers[turn % 2].run(unit, shard)
 
@@ -39,13 +39,13 @@ class TwoWorkers(SerialExecutor):
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Labels of checkpoints, once for each time that one is loaded."""
     counted: list[str] = []
-    load = shard_worker.load_subject
+    load = shard_worker.load_job
 
-    def counting(recipe: Any, subject: Any) -> Any:
-        counted.append(Path(subject.checkpoint.label).name)
-        return load(recipe, subject)
+    def counting(config: Any, job: Any) -> Any:
+        counted.append(Path(job.checkpoint.label).name)
+        return load(config, job)
 
-    monkeypatch.setattr(shard_worker, "load_subject", counting)
+    monkeypatch.setattr(shard_worker, "load_job", counting)
     return counted
 
 
@@ -75,7 +75,7 @@ def test_an_unforeseen_error_is_not_met_again_either(
 ) -> None:
     tried = []
 
-    def fails(recipe: Any, vae: Any, reading: Any, shard: Shard) -> Any:
+    def fails(config: Any, vae: Any, reading: Any, shard: Shard) -> Any:
         tried.append(shard)
         raise TypeError("unforeseen")
 
@@ -95,8 +95,8 @@ class Stage:
         self.ledger = Attempts()
         stores = RunStores(Store.open(str(root)), Store.open(str(root)))
         spec = SimpleNamespace(shard_timeout=600.0, settled_batch_size=16)
-        recipe: Any = SimpleNamespace(spec=spec, stores=stores)
-        self.worker = ShardWorker(recipe, self.ledger)
+        config: Any = SimpleNamespace(spec=spec, stores=stores)
+        self.worker = ShardWorker(config, self.ledger)
         monkeypatch.setattr(ShardWorker, "_compute", self._compute)
         monkeypatch.setattr(shard_worker, "write_shard", self._write)
         monkeypatch.setattr(shard_worker, "device_name", lambda: "cpu")

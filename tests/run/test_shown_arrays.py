@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from serial_runs import score
-from stored_rows import folders_of, stored
-from toy_models import make_decoder, make_encoder
+from support.models.toy_models import make_decoder, make_encoder
+from support.runs.serial_runs import score
+from support.stores.stored_rows import folders_of, stored
 
 from vae_batch.metrics import radial_power_spectrum
-from vae_batch.models.references import open_reference
+from vae_batch.models.references.reference import open_reference
 from vae_batch.models.sampling import standard_normals
-from vae_batch.run.recorded import open_record
-from vae_batch.run.rescoring import rescore
-from vae_batch.run.scoring.shown import read_shown
+from vae_batch.run.compare.rescore import rescore
+from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.scoring.report_arrays import read_shown
 from vae_batch.storage import Store, decode_arrays
 
 Array = NDArray[Any]

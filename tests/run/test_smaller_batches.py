@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_runs import rows_of, score, settings_of
+from support.runs.serial_runs import rows_of, score, settings_of
 
 from vae_batch.models.autoencoder.network_runs import BatchMemoryError
 from vae_batch.models.batching import map_batches
 from vae_batch.plan import CheckpointError, InputError, Unit
-from vae_batch.run import shard_worker
-from vae_batch.run.batch_memory import BatchSizes, is_out_of_memory
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.execute import worker as shard_worker
+from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
+from vae_batch.run.output.verify import verify_output
 
 UNIT = Unit("activations/a", "generated", "print", samples=10, shard_size=5)
 
@@ -93,7 +93,7 @@ class SmallDevice:
     largest = 99
 
     def __init__(self, identity: Any, batch_size: int) -> None:
-        from vae_batch.models.classifier_extractor import ClassifierExtractor
+        from vae_batch.models.extractors.classifier import ClassifierExtractor
 
         self._extractor = ClassifierExtractor(identity)
         self.loaded.append(batch_size)

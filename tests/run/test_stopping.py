@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver_processes import finish, numbers, receipts, start, wait_for_receipts, write_spec
+from support.runs.driver_processes import (
+    finish,
+    numbers,
+    receipts,
+    start,
+    wait_for_receipts,
+    write_spec,
+)
 
-from vae_batch.run.stopping import SENTENCE, raise_if_stopped, stoppable, uninterrupted
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.execute.signals import SENTENCE, raise_if_stopped, stoppable, uninterrupted
+from vae_batch.run.output.verify import verify_output
 
 
 def interrupt() -> None:
@@ -99,7 +106,7 @@ def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 HANGS = """
 import os, signal, time
 from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.run import stopping
+from vae_batch.run.execute import signals as stopping
 stopping.GRACE = 0.5
 with exit_codes(), stopping.uninterrupted():
     os.kill(os.getpid(), signal.SIGTERM)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plain_scores
 import pytest
+import support.runs.plain_scores as plain_scores
 from numpy.typing import NDArray
 from scipy.special import expit, logsumexp, ndtri
 from scipy.stats import norm
-from serial_runs import Row, score
-from stored_rows import folders_of, stored
-from toy_models import LATENT, make_decoder, make_encoder
+from support.models.toy_models import LATENT, make_decoder, make_encoder
+from support.runs.serial_runs import Row, score
+from support.stores.stored_rows import folders_of, stored
 
 Array = NDArray[Any]
 
@@ -50,7 +50,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def images() -> Array:
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
 
     return open_reference("digits", "test").read(0, COUNT)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vae_batch.metrics import PairedScore, comparison_table
-from vae_batch.run.streamed_comparison import Compared, ScoreReader, compare_streamed
+from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
 
 N = 40
 

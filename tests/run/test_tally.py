@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from planned_rows import REFERENCE, Clock, new_tally, planned_row
+from support.runs.planned_rows import REFERENCE, Clock, new_tally, planned_row
 
-from vae_batch.run.activity import Activity, faults_in_words
-from vae_batch.run.tally import Part, Tally
+from vae_batch.run.progress.activity import Activity, faults_in_words
+from vae_batch.run.progress.counters import Part, Tally
 
 
 def test_a_checkpoint_from_waiting_to_scored() -> None:

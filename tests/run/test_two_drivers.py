@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver_processes import finish, numbers, receipts, start, write_spec
+from support.runs.driver_processes import finish, numbers, receipts, start, write_spec
 
-from vae_batch.run.recorded import open_record
+from vae_batch.run.output.recorded_rows import open_record
 
 pytestmark = pytest.mark.slow
 

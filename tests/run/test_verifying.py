@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serial_runs import files_of, score
+from support.runs.serial_runs import files_of, score
 
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.comparing import compare_run
-from vae_batch.run.mending import DAMAGED_RECORD, mend
-from vae_batch.run.selecting import select_best, write_selection
-from vae_batch.run.verifying import verify_output
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.selection import select_best, write_selection
+from vae_batch.run.output.repair import DAMAGED_RECORD, mend
+from vae_batch.run.output.verify import verify_output
 from vae_batch.storage import Receipt, Store, read_score_rows
 
 #: A file of each kind that holds shards, and how many shards are computed again to mend it.

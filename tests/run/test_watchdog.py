@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from vae_batch.plan import Shard
-from vae_batch.run.watchdog import STUCK, Watchdog
+from vae_batch.run.execute.timeout import STUCK, Watchdog
 
 SHARD = Shard("losses/checkpoint=a", 0, 64)
 
 PROGRAM = """
 import ctypes, sys, threading, time
 from vae_batch.plan import Shard
-from vae_batch.run import watchdog
+from vae_batch.run.execute import timeout as watchdog
 watchdog._MARGIN = 0.5
 
 def note(shard, seconds):

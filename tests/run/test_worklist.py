@@ -1,4 +1,4 @@
-"""The worklist against one that looks at everything each time, through random runs."""
+"""The queue against one that looks at everything each time, through random runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import Shard, Unit
-from vae_batch.run.stores import RunStores
-from vae_batch.run.worklist import Worklist
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.planning.work_queue import WorkQueue
 from vae_batch.storage import REDUCTION, Store, is_activations, write_with_receipt
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a worklist asks of a planned row."""
+    """What a queue asks of a planned row."""
 
     checkpoint: str
     extractor: str
@@ -29,7 +29,7 @@ class Row:
         return self.checkpoint, self.extractor
 
     @property
-    def subject(self) -> Any:
+    def job(self) -> Any:
         return SimpleNamespace(identifier=self.checkpoint)
 
 
@@ -52,7 +52,7 @@ def make_rows(checkpoints: int) -> list[Row]:
     ]
 
 
-class PlainWorklist:
+class PlainQueue:
     """The same rules, told by looking at all units and rows whenever something is asked."""
 
     def __init__(self, rows: list[Row]) -> None:
@@ -97,7 +97,7 @@ class PlainWorklist:
 def test_random_runs_give_what_looking_at_everything_gives(tmp_path: Path, seed: int) -> None:
     rows, draw = make_rows(4), random.Random(seed)
     stores = RunStores(Store.open(str(tmp_path / "out")), Store.open(str(tmp_path / "reference")))
-    real, plain = Worklist(stores, rows), PlainWorklist(rows)
+    real, plain = WorkQueue(stores, rows), PlainQueue(rows)
     assert real.count() == (4 * (3 + 2 * 2) + 2 * 2, 0)
     reducing: list[Unit] = []
     scoring: list[Row] = []
@@ -132,8 +132,8 @@ def test_random_runs_give_what_looking_at_everything_gives(tmp_path: Path, seed:
 def step(
     what: str,
     draw: random.Random,
-    real: Worklist,
-    plain: PlainWorklist,
+    real: WorkQueue,
+    plain: PlainQueue,
     reducing: list[Unit],
     scoring: list[Row],
 ) -> None:
@@ -180,28 +180,28 @@ def test_what_is_stored_is_done(tmp_path: Path) -> None:
                 stores.holding(unit), unit, shard.name, b"x" * len(shard), rows=len(shard)
             )
     write_with_receipt(stores.out, first, REDUCTION, b"moments", rows=first.samples)
-    worklist = Worklist(stores, rows)
-    assert worklist.count()[1] == 2 + 3 + 2
-    assert [unit.kind for unit in worklist.take_reducible()] == ["reference"]
-    assert worklist.take_scorable() == []
-    worklist.reduced(rows[0].units["reference"])
-    assert worklist.take_scorable() == [rows[0]]
-    assert all(unit.path != first.path for unit, _ in worklist.missing())
+    queue = WorkQueue(stores, rows)
+    assert queue.count()[1] == 2 + 3 + 2
+    assert [unit.kind for unit in queue.take_reducible()] == ["reference"]
+    assert queue.take_scorable() == []
+    queue.reduced(rows[0].units["reference"])
+    assert queue.take_scorable() == [rows[0]]
+    assert all(unit.path != first.path for unit, _ in queue.missing())
 
 
 def test_a_late_reduction_of_a_damaged_unit_completes_nothing(tmp_path: Path) -> None:
     """A shard was found damaged while its unit was being reduced: the row waits for the shard."""
     (row, _) = make_rows(1)
     stores = RunStores(Store.open(str(tmp_path / "out")), Store.open(str(tmp_path / "reference")))
-    worklist = Worklist(stores, [row])
-    for unit, shard in worklist.missing():
-        worklist.finish(unit, shard)
-    assert len(worklist.take_reducible()) == 2
-    worklist.reduced(row.units["reference"])
+    queue = WorkQueue(stores, [row])
+    for unit, shard in queue.missing():
+        queue.finish(unit, shard)
+    assert len(queue.take_reducible()) == 2
+    queue.reduced(row.units["reference"])
     generated = row.units["generated"]
     shard = generated.shards()[0]
-    worklist.forget(generated, shard.name)
-    worklist.reduced(generated)
-    assert worklist.take_scorable() == []
-    worklist.finish(generated, Shard(generated.path, shard.start, shard.stop))
-    assert worklist.take_scorable() == [row]
+    queue.forget(generated, shard.name)
+    queue.reduced(generated)
+    assert queue.take_scorable() == []
+    queue.finish(generated, Shard(generated.path, shard.start, shard.stop))
+    assert queue.take_scorable() == [row]

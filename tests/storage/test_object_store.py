@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from faulty_s3 import local_s3, make_bucket, s3_uri, start
+from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri, start
 
 from vae_batch.plan import Unit, make_spec
-from vae_batch.run.driver import prepare, run
-from vae_batch.run.executor import SerialExecutor
-from vae_batch.run.progress import Silent
+from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store, finished_shards, read_verified, write_with_receipt
 
 pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from faulty_s3 import FaultyS3, local_s3, make_bucket, start
+from support.stores.faulty_s3 import FaultyS3, local_s3, make_bucket, start
 
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials

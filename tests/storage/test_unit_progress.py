@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from stub_runs import count_requests
+from support.runs.stub_runs import count_requests
 
 from vae_batch.plan import Unit
 from vae_batch.storage import (

@@ -9,11 +9,11 @@ import pty
 from typing import Any
 
 import pytest
-from planned_rows import Clock, new_tally, planned_row
 from rich.console import Console
+from support.runs.planned_rows import Clock, new_tally, planned_row
 
-from vae_batch.run.activity import Activity
-from vae_batch.run.tally import Standing, Tally
+from vae_batch.run.progress.activity import Activity
+from vae_batch.run.progress.counters import Standing, Tally
 from vae_batch.terminal.progress import TerminalProgress, drawn, moves
 from vae_batch.terminal.words import duration, one_line, rate
 

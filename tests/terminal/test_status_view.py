@@ -6,14 +6,14 @@ import io
 import json
 from typing import Any
 
-from planned_rows import new_tally, planned_row
 from rich.console import Console
+from support.runs.planned_rows import new_tally, planned_row
 
-from vae_batch.run.activity import Activity
-from vae_batch.run.lease import Holder
-from vae_batch.run.progress_file import LastProgress, State
-from vae_batch.run.run_state import RunState
-from vae_batch.run.status import RowStatus
+from vae_batch.run.output.lease import Holder
+from vae_batch.run.progress.activity import Activity
+from vae_batch.run.progress.progress_file import LastProgress, State
+from vae_batch.run.progress.run_state import RunState
+from vae_batch.run.progress.status import RowStatus
 from vae_batch.terminal.status_view import status_json, status_view
 
 NOW = 1_800_000_000.0

@@ -59,7 +59,7 @@ def _compared(out_a: str, out_b: str) -> list[dict[str, Any]]:
     Raises:
       InputError: They are one, or may not be compared.
     """
-    from vae_batch.run.comparing import compare_runs
+    from vae_batch.run.compare.pairwise import compare_runs
     from vae_batch.storage import Store
 
     if Store.open(out_a).root == Store.open(out_b).root:

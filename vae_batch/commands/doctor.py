@@ -86,6 +86,6 @@ def _examine(
 
 
 def _line(finding: Finding) -> Text:
-    """Subject, what was found, and the verdict at the end."""
-    line = Text(f"{finding.subject:<22} {finding.found}  ")
+    """CheckpointJob, what was found, and the verdict at the end."""
+    line = Text(f"{finding.job:<22} {finding.found}  ")
     return line.append(finding.verdict, style=_COLOURS[finding.verdict])

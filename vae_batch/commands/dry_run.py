@@ -10,7 +10,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from vae_batch.plan import EvaluationSpec
-    from vae_batch.run.progress import ProgressDisplay
+    from vae_batch.run.progress.display import ProgressDisplay
 
 
 def print_dry_run(spec: EvaluationSpec, progress: ProgressDisplay, *, as_json: bool) -> None:

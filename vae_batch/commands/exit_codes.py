@@ -15,7 +15,7 @@ from rich.console import Console
 
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
-from vae_batch.run.stopping import SENTENCE, stoppable
+from vae_batch.run.execute.signals import SENTENCE, stoppable
 
 SCORED, BAD_INPUT, SOME_FAILED, REGRESSED = 0, 2, 3, 4
 

@@ -72,7 +72,7 @@ def _inspections(spec: EvaluationSpec) -> Iterator[Inspection]:
 
 def _probe(spec: EvaluationSpec) -> ProbeImages:
     from vae_batch.models.inspection import ProbeImages
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
 
     images = open_reference(
         spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples

@@ -11,7 +11,7 @@ from vae_batch.commands.exit_codes import exit_codes, stderr_console
 
 
 class Kept(StrEnum):
-    """Words of ``--keep``: those of ``vae_batch.run.pruning.Keep``, which is costly to import."""
+    """Values of ``--keep``; as ``vae_batch.run.output.prune.Keep``, imported late."""
 
     ALL = "all"
     REFERENCE = "reference"
@@ -30,9 +30,9 @@ def prune(
     ],
 ) -> None:
     """Delete activations of scored rows; they are reported, compared and resumed as before."""
-    from vae_batch.run.lease import output_lease
-    from vae_batch.run.pruning import prune as prune_run
-    from vae_batch.run.recorded import open_record
+    from vae_batch.run.output.lease import output_lease
+    from vae_batch.run.output.prune import prune as prune_run
+    from vae_batch.run.output.recorded_rows import open_record
     from vae_batch.storage import Store
 
     with exit_codes():

@@ -22,8 +22,8 @@ def rescore(
     """Add metrics to a finished run from its stored activations; no model is loaded."""
     from vae_batch.report.bundle import write_report
     from vae_batch.report.table import terminal_table
-    from vae_batch.run.comparing import compare_run
-    from vae_batch.run.rescoring import rescore as rescore_rows
+    from vae_batch.run.compare.pairwise import compare_run
+    from vae_batch.run.compare.rescore import rescore as rescore_rows
     from vae_batch.storage import Store, read_scores
 
     with exit_codes():

@@ -15,7 +15,7 @@ from rich.text import Text
 from vae_batch.commands.exit_codes import exit_codes
 
 if TYPE_CHECKING:
-    from vae_batch.run.run_state import RunState
+    from vae_batch.run.progress.run_state import RunState
 
 
 def status(
@@ -54,7 +54,7 @@ def status(
 
 def _states(out: str, watch: float | None) -> Iterator[RunState]:
     """The state now, and then every so many seconds while a run is alive."""
-    from vae_batch.run.run_state import run_state
+    from vae_batch.run.progress.run_state import run_state
 
     while True:
         state = run_state(out)

@@ -19,8 +19,8 @@ def verify(
     ] = False,
 ) -> None:
     """Read every stored file again and name each that is damaged; exit code 3 if there is one."""
-    from vae_batch.run.mending import mend as take_out
-    from vae_batch.run.verifying import verify_output
+    from vae_batch.run.output.repair import mend as take_out
+    from vae_batch.run.output.verify import verify_output
 
     with exit_codes():
         found = verify_output(out)

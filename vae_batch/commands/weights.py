@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.commands.exit_codes import BAD_INPUT, exit_codes, say_error
-from vae_batch.run.worker_environment import set_for_this_process
+from vae_batch.run.execute.worker_environment import set_for_this_process
 
 if TYPE_CHECKING:
-    from vae_batch.models.weights.listing import ListedWeights, VerifiedWeights
+    from vae_batch.models.extractors.weights.listing import ListedWeights, VerifiedWeights
 
 weights = typer.Typer(
     help="Find, check and download the published Inception weights.", no_args_is_help=True
@@ -32,7 +32,7 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on std
 @weights.command("list")
 def list_command(as_json: _AsJson = False) -> None:
     """List the published files, and where a file of that name lies here (not verified)."""
-    from vae_batch.models.weights.listing import list_weights
+    from vae_batch.models.extractors.weights.listing import list_weights
 
     with exit_codes():
         rows = list_weights()
@@ -45,7 +45,7 @@ def verify(
     as_json: _AsJson = False,
 ) -> None:
     """Say what files are; exit code 2 where one is not a published, readable one."""
-    from vae_batch.models.weights.listing import verify_weights
+    from vae_batch.models.extractors.weights.listing import verify_weights
 
     set_for_this_process()
     with exit_codes():
@@ -64,7 +64,7 @@ def fetch(
     as_json: _AsJson = False,
 ) -> None:
     """Download published files into the cache folder, or verify those that are there."""
-    from vae_batch.models.weights.listing import fetch_weights
+    from vae_batch.models.extractors.weights.listing import fetch_weights
 
     set_for_this_process()
     with exit_codes():

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from vae_batch import __version__
 from vae_batch.doctor.findings import Finding, installed_versions
-from vae_batch.run.devices import available_cores
+from vae_batch.run.planning.devices import available_cores
 
 if TYPE_CHECKING:
-    from vae_batch.models.inception.parity_probe import Parity
-    from vae_batch.run.executor import Executor
+    from vae_batch.models.extractors.inception.parity_probe import Parity
+    from vae_batch.run.execute.executor import Executor
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def device_findings(executor: Executor) -> Iterator[Finding]:
 
 def examine_device() -> DeviceReport:
     """Run the parity probe on this process's device."""
-    from vae_batch.models.inception.parity_probe import measure_parity
-    from vae_batch.run.shard_worker import device_name
+    from vae_batch.models.extractors.inception.parity_probe import measure_parity
+    from vae_batch.run.execute.worker import device_name
 
     began = time.perf_counter()
     parity = measure_parity()
@@ -74,7 +74,7 @@ def report_findings(place: str, report: DeviceReport) -> Iterator[Finding]:
 
 
 def _parity_finding(place: str, report: DeviceReport) -> Finding:
-    from vae_batch.models.inception.parity_probe import TOLERANCE
+    from vae_batch.models.extractors.inception.parity_probe import TOLERANCE
 
     deviation = report.parity.float32
     measured = f"features {deviation:.1e} of their scale from float64, allowed {TOLERANCE:.0e}"
@@ -88,7 +88,7 @@ def _parity_finding(place: str, report: DeviceReport) -> Finding:
 
 
 def _tf32_finding(place: str, deviation: float) -> Finding:
-    from vae_batch.models.inception.parity_probe import TF32_TOLERANCE, TOLERANCE
+    from vae_batch.models.extractors.inception.parity_probe import TF32_TOLERANCE, TOLERANCE
 
     measured = f"with TF32 convolutions, as workers compute: {deviation:.1e} from float64"
     subject = f"parity: {place}"

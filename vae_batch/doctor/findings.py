@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vae_batch import __version__
-from vae_batch.run.devices import available_cores
+from vae_batch.run.planning.devices import available_cores
 
 if TYPE_CHECKING:
-    from vae_batch.models.weights.listing import VerifiedWeights
+    from vae_batch.models.extractors.weights.listing import VerifiedWeights
 
 #: ``warning``: to be known before a run. ``failed``: a run would stop here, or its scores are not
 #: to be trusted.
@@ -113,14 +113,14 @@ def find_weights_files(given: Sequence[str]) -> list[VerifiedWeights]:
     Raises:
       InputError: A given file does not exist, or ``VAE_BATCH_WEIGHTS`` names no folder.
     """
-    from vae_batch.models.weights.formats import hash_content, sniff_format
-    from vae_batch.models.weights.listing import verify_weights
-    from vae_batch.models.weights.registry import (
+    from vae_batch.models.extractors.weights.formats import hash_content, sniff_format
+    from vae_batch.models.extractors.weights.listing import verify_weights
+    from vae_batch.models.extractors.weights.registry import (
         FORMAT_EXTRACTORS,
         published_by_hash,
         published_by_name,
     )
-    from vae_batch.models.weights.search import search_folders
+    from vae_batch.models.extractors.weights.search import search_folders
 
     def is_ours(path: Path) -> bool:
         if published_by_name(path.name):

@@ -12,8 +12,8 @@ from vae_batch.doctor.published_numbers import PUBLISHED, Activations, Images, r
 from vae_batch.plan import InputError
 
 if TYPE_CHECKING:
-    from vae_batch.models.references import ReferenceImages
-    from vae_batch.models.weights.listing import VerifiedWeights
+    from vae_batch.models.extractors.weights.listing import VerifiedWeights
+    from vae_batch.models.references.reference import ReferenceImages
 
 _CIFAR10_COUNTS = {"train": 50000, "test": 10000}
 
@@ -56,7 +56,10 @@ def _load(weights: str) -> Callable[[Images], Activations]:
     """The extraction of ``inception-2015`` in float32, in which the numbers were published."""
     import tensorflow as tf
 
-    from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
+    from vae_batch.models.extractors.inception.extractor import (
+        InceptionExtractor,
+        identify_inception,
+    )
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     return InceptionExtractor(identify_inception("inception-2015", [weights]), _BATCH_SIZE).extract
@@ -71,7 +74,7 @@ def number_finding(name: str, value: float) -> Finding:
 
 
 def _open_cifar10(source: str) -> dict[str, ReferenceImages]:
-    from vae_batch.models.references import open_reference
+    from vae_batch.models.references.reference import open_reference
 
     splits = {split: open_reference(source, split) for split in _CIFAR10_COUNTS}
     for split, count in _CIFAR10_COUNTS.items():

@@ -3,7 +3,7 @@
 A sample's numbers do not depend on the other rows of its batch either, so a batch of another size
 gives the same numbers up to the order in which a device's kernels sum for that shape: bit for bit
 on some, in the last digits on others. So the size asked for belongs to a run's identity, and a
-shard that memory forced into smaller batches (``vae_batch.run.batch_memory``) says so.
+shard that memory forced into smaller batches (``vae_batch.run.execute.oom_backoff``) says so.
 """
 
 from __future__ import annotations

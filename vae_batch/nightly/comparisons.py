@@ -17,8 +17,8 @@ import numpy as np
 from vae_batch.metrics import METRICS, PairedScore
 from vae_batch.metrics.comparison.paired_difference import holm_adjusted, paired_difference
 from vae_batch.nightly.history import Row
-from vae_batch.run.comparing import conditions_of_metric, paired_scores
-from vae_batch.run.recorded import ScoredRow
+from vae_batch.run.compare.pairwise import conditions_of_metric, paired_scores
+from vae_batch.run.output.recorded_rows import ScoredRow
 
 #: Columns of the score table that are compared every night, where both sides have them.
 COLUMNS = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vae_batch.nightly.comparisons import Entry, compare_new
 from vae_batch.nightly.history import Row, has_history, read_history, upsert_history
-from vae_batch.nightly.news import (
+from vae_batch.nightly.new_rows import (
     adopted_rows,
     by_key,
     is_of,
@@ -18,20 +18,20 @@ from vae_batch.nightly.news import (
     refreshed_rows,
     rows_before,
 )
+from vae_batch.nightly.night_plan import Tonight, choose_rows
 from vae_batch.nightly.regression import judge, newest_of_each, require_tolerances
 from vae_batch.nightly.summary import FOLDER, NightSummary, read_summary, write_summary
 from vae_batch.nightly.summary_page import markdown_summary
-from vae_batch.nightly.tonight import Tonight, choose_rows
 from vae_batch.nightly.verdicts import exit_code_of, judged_by, with_verdicts
 from vae_batch.plan import EvaluationSpec, InputError
-from vae_batch.run.lease import output_lease
-from vae_batch.run.preparing import plan_of
-from vae_batch.run.progress import ProgressDisplay
-from vae_batch.run.record import read_record
-from vae_batch.run.recorded import ScoredRow, open_record, scored_rows
+from vae_batch.run.compare.selection import read_selection
+from vae_batch.run.execute.signals import stoppable, uninterrupted
+from vae_batch.run.output.lease import output_lease
+from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.output.run_record import read_record
+from vae_batch.run.planning.prepare import plan_of
+from vae_batch.run.progress.display import ProgressDisplay
 from vae_batch.run.scoring.row import now
-from vae_batch.run.selecting import read_selection
-from vae_batch.run.stopping import stoppable, uninterrupted
 from vae_batch.storage import Store, read_score_rows
 
 if TYPE_CHECKING:

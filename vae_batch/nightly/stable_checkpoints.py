@@ -12,7 +12,7 @@ from pathlib import Path
 from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.files.uri import Uri, is_uri
+from vae_batch.models.inputs.uri import Uri, is_uri
 from vae_batch.storage.retry import retrying
 
 #: Seconds between the two looks at files: one that grows without a new time is still written to.

@@ -10,7 +10,7 @@ from vae_batch.metrics import METRICS
 from vae_batch.nightly.comparisons import Comparison, Entry
 from vae_batch.nightly.history import Row
 from vae_batch.nightly.regression import Judgement
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 
 #: Columns by which checkpoints are judged where nothing was selected, or that has no value.
 _USUAL = ("fid_corrected", "kid", "elbo", "reconstruction_nll", "mse")

@@ -7,9 +7,9 @@ from vae_batch.report.drawn import NOTE, note_drawn, sources_digest
 from vae_batch.report.figures import replace_figures
 from vae_batch.report.page import render_page
 from vae_batch.report.stored_galleries import StoredGalleries
-from vae_batch.run.race_record import read_race
-from vae_batch.run.record import read_record
-from vae_batch.run.selecting import read_selection
+from vae_batch.run.compare.selection import read_selection
+from vae_batch.run.output.run_record import read_record
+from vae_batch.run.race.record import read_race
 from vae_batch.storage import Store, read_comparisons, read_scores
 
 PAGE = "report.html"

@@ -19,7 +19,7 @@ from vae_batch.report.score_rows import (
     read_rows,
 )
 from vae_batch.report.score_text import ARROWS, Footnotes, text_rows
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 
 _WORDS = ("checkpoint", "step", "extractor", "n")
 _SCROLLED = "max-height:26em;overflow:auto;margin:.5em 0"

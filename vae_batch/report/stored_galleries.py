@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from vae_batch.metrics.samples.closest_pairs import closest_pairs
 from vae_batch.report.gallery import Gallery, Images
-from vae_batch.run.record import RecordedRow, RunRecord
-from vae_batch.run.scoring.shown import PAIRS, read_shown
+from vae_batch.run.output.run_record import RecordedRow, RunRecord
+from vae_batch.run.scoring.report_arrays import PAIRS, read_shown
 from vae_batch.storage import DamagedFileError, Store, decode_arrays, read_verified
 
 #: Bytes of galleries that are kept in memory.

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from vae_batch.dry_run import DryRun
 from vae_batch.report.labels import elide, printable
-from vae_batch.run.cost import Estimate, Line
-from vae_batch.run.cost_file import RunCost
-from vae_batch.run.cost_table import TABLE_DEVICE
+from vae_batch.run.cost.cost_file import RunCost
+from vae_batch.run.cost.default_rates import TABLE_DEVICE
+from vae_batch.run.cost.estimate import Estimate, Line
 from vae_batch.terminal.words import duration
 
 _KINDS = {

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.report.labels import elide, printable
-from vae_batch.run.tally import Part, Standing, Tally
+from vae_batch.run.progress.counters import Part, Standing, Tally
 from vae_batch.terminal import words
 
 #: Seconds between plain lines.

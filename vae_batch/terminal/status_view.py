@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.report.labels import printable, without_shared_folder
-from vae_batch.run.lease import Holder
-from vae_batch.run.run_state import RunState
-from vae_batch.run.status import RowStatus
+from vae_batch.run.output.lease import Holder
+from vae_batch.run.progress.run_state import RunState
+from vae_batch.run.progress.status import RowStatus
 from vae_batch.terminal import words
 
 #: Rows that are listed where not all are asked for.

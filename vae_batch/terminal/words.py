@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vae_batch.run.activity import Activity, faults_in_words
-from vae_batch.run.tally import Part, Standing
+from vae_batch.run.progress.activity import Activity, faults_in_words
+from vae_batch.run.progress.counters import Part, Standing
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 

@@ -116,5 +116,5 @@ def images_like(count: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 
 def decisions(vae: Autoencoder) -> dict[str, str]:
-    """Subject to verdict."""
-    return {decision.subject: decision.verdict for decision in vae.description.decisions}
+    """CheckpointJob to verdict."""
+    return {decision.job: decision.verdict for decision in vae.description.decisions}

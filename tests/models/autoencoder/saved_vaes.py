@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from models.formats.same_vae import exact_logits
-from toy_models import LATENT, SHAPE, make_decoder, make_encoder
+from support.models.toy_models import LATENT, SHAPE, make_decoder, make_encoder
 
 SEED = 5
 CLASSES = 10

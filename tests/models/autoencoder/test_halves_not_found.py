@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from models.formats.same_vae import tf_keras_models
-from toy_builders import whole_of
-from toy_models import SHAPE
+from support.models.toy_builders import whole_of
+from support.models.toy_models import SHAPE
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder

@@ -24,13 +24,13 @@ def torch_file(path: Path) -> None:
 
 
 def classifier(path: Path) -> None:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     save_classifier(path)
 
 
 def truncated(path: Path) -> None:
-    from toy_models import save_single
+    from support.models.toy_models import save_single
 
     save_single(path, seed=1)
     content = path.read_bytes()
@@ -38,7 +38,7 @@ def truncated(path: Path) -> None:
 
 
 def truncated_hdf5(path: Path) -> None:
-    from toy_models import make_decoder
+    from support.models.toy_models import make_decoder
 
     make_decoder(1).save(path)
     content = path.read_bytes()
@@ -47,7 +47,7 @@ def truncated_hdf5(path: Path) -> None:
 
 def diverged(path: Path) -> None:
     import numpy as np
-    from toy_models import make_decoder
+    from support.models.toy_models import make_decoder
 
     decoder = make_decoder(1)
     decoder.set_weights([np.full_like(weight, np.nan) for weight in decoder.get_weights()])

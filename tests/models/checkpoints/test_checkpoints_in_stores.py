@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from models.formats.same_vae import SavedVae
 from models.formats.saved_kinds import saved_kinds
-from serial_runs import rows_of, score, settings_of
+from support.runs.serial_runs import rows_of, score, settings_of
 
 #: Kinds, and the name of each in a store.
 STORED = {"keras_single": "vae.keras", "h5_pair": "pair", "saved_model": "graph"}
@@ -18,7 +18,7 @@ STORED = {"keras_single": "vae.keras", "h5_pair": "pair", "saved_model": "graph"
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from toy_models import save_classifier
+    from support.models.toy_models import save_classifier
 
     path = tmp_path_factory.mktemp("stores") / "extractor.keras"
     save_classifier(path)

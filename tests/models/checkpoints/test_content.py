@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_batch.models.files.content import why_unreadable
-from vae_batch.models.files.file_access import read_head
-from vae_batch.models.files.file_kind import hdf5_size, kind_of
-from vae_batch.models.files.zip_contents import read_zip_contents
+from vae_batch.models.inputs.content import why_unreadable
+from vae_batch.models.inputs.file_access import read_head
+from vae_batch.models.inputs.file_kind import hdf5_size, kind_of
+from vae_batch.models.inputs.zip_contents import read_zip_contents
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345678\n"
 

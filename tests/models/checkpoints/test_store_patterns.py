@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from vae_batch.models.checkpoints import find_checkpoints
-from vae_batch.models.files.file_access import fetch, is_folder, read_file, read_head
-from vae_batch.models.files.uri import Uri
+from vae_batch.models.inputs.file_access import fetch, is_folder, read_file, read_head
+from vae_batch.models.inputs.uri import Uri
 from vae_batch.plan import InputError
 
 FILES = (

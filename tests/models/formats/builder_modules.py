@@ -33,7 +33,7 @@ def write_module(
 
     def write(body: str) -> str:
         name = f"builders_{abs(hash((request.node.name, body)))}"
-        lines = "import numpy as np\nfrom toy_builders import *\n"
+        lines = "import numpy as np\nfrom support.models.toy_builders import *\n"
         (folder / f"{name}.py").write_text(lines + body)
         return name
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 from models.formats.edited_files import age_hdf5, age_zip
-from toy_builders import SHAPE, decoder_of, encoder_of, subclassed_of, whole_of
-from toy_models import make_decoder, make_encoder
+from support.models.toy_builders import SHAPE, decoder_of, encoder_of, subclassed_of, whole_of
+from support.models.toy_models import make_decoder, make_encoder
 
 from vae_batch.models.formats.network import Networks
 from vae_batch.plan.reading import Reading
@@ -248,7 +248,7 @@ def _weights_into_halves(kind: str, folder: Path, seed: int) -> SavedVae:
 def _weights_pair(kind: str, folder: Path, seed: int) -> SavedVae:
     for model in keras_models(seed):
         model.save_weights(folder / f"{model.name}.weights.h5")
-    reading = Reading(builder="toy_builders:keras_halves")
+    reading = Reading(builder="support.models.toy_builders:keras_halves")
     return pair(kind, folder, ".weights.h5", "weights+builder", reading=reading, trust=True)
 
 
@@ -277,7 +277,7 @@ def _subclassed_weights(kind: str, folder: Path, seed: int) -> SavedVae:
 
 
 def _built(kind: str, path: Path, builder: str) -> SavedVae:
-    reading = Reading(builder=f"toy_builders:{builder}")
+    reading = Reading(builder=f"support.models.toy_builders:{builder}")
     return single(kind, path, "weights+builder", reading=reading, trust=True)
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from builder_modules import Write, load, write_module
 from same_vae import KINDS, SavedVae, check_same, keras_models, save
-from toy_builders import whole_of
+from support.models.toy_builders import whole_of
 
-from vae_batch.models.formats.built_weights import BuiltWeights
 from vae_batch.models.formats.network import Networks
+from vae_batch.models.formats.weights_only.built_weights import BuiltWeights
 from vae_batch.plan.errors import CheckpointError
+
+BUILDERS = "support.models.toy_builders"
 
 FORMAT = BuiltWeights()
 
@@ -40,7 +42,7 @@ def test_weights_become_the_same_vae(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("builder", ["tf_keras_vae", "tf_keras_halves"])
 def test_the_files_of_keras_3_fit_tf_keras_models_too(builder: str, tmp_path: Path) -> None:
     pytest.importorskip("tf_keras", reason="builds with tf_keras")
-    check_same(load(save("weights", tmp_path).files, f"toy_builders:{builder}"))
+    check_same(load(save("weights", tmp_path).files, f"{BUILDERS}:{builder}"))
 
 
 def test_the_files_of_tf_keras_2_13_fit_both_libraries(tmp_path: Path) -> None:
@@ -50,12 +52,12 @@ def test_the_files_of_tf_keras_2_13_fit_both_libraries(tmp_path: Path) -> None:
     path = tmp_path / "vae.weights.h5"
     whole_of(tf_keras, *tf_keras_models()).save_weights(path)
     for builder in ("keras_vae", "keras_halves", "tf_keras_vae", "tf_keras_halves"):
-        check_same(load({"model": str(path)}, f"toy_builders:{builder}"))
+        check_same(load({"model": str(path)}, f"{BUILDERS}:{builder}"))
 
 
 def test_one_half_of_a_whole_builder(tmp_path: Path) -> None:
     saved = save("weights_pair", tmp_path)
-    networks = load({"decoder": saved.files["decoder"]}, "toy_builders:keras_vae")
+    networks = load({"decoder": saved.files["decoder"]}, f"{BUILDERS}:keras_vae")
     assert networks.encoder is None
     assert networks.decoder is not None
     assert networks.decoder.activation == "sigmoid"
@@ -170,13 +172,13 @@ def test_an_unbuilt_model_is_to_be_called_once(tmp_path: Path, module: Write) ->
 
 
 def test_functional_and_subclassed_models_of_the_same_halves_share_files(tmp_path: Path) -> None:
-    check_same(load(save("weights", tmp_path).files, "toy_builders:keras_subclassed"))
-    check_same(load(save("subclassed_weights", tmp_path).files, "toy_builders:keras_vae"))
+    check_same(load(save("weights", tmp_path).files, f"{BUILDERS}:keras_subclassed"))
+    check_same(load(save("subclassed_weights", tmp_path).files, f"{BUILDERS}:keras_vae"))
 
 
 def test_content_tells_the_layout_and_not_the_name(tmp_path: Path) -> None:
     path = Path(save("weights", tmp_path).path).rename(tmp_path / "latest.h5")
-    check_same(load({"model": str(path)}, "toy_builders:keras_vae"))
+    check_same(load({"model": str(path)}, f"{BUILDERS}:keras_vae"))
 
 
 def test_names_as_older_keras_wrote_them(tmp_path: Path) -> None:
@@ -240,4 +242,4 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cut = tmp_path / "cut.weights.h5"
     cut.write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=r"cut\.weights\.h5"):
-        load({"model": str(cut)}, "toy_builders:keras_vae")
+        load({"model": str(cut)}, f"{BUILDERS}:keras_vae")

@@ -14,7 +14,7 @@ from edited_files import age_hdf5, rewrite_config
 from same_vae import check_same, save
 
 from vae_batch.models.formats.format import LoadingTerms
-from vae_batch.models.formats.hdf5_file import Hdf5File
+from vae_batch.models.formats.keras.hdf5_file import Hdf5File
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.formats.network import Networks
 from vae_batch.plan.errors import CheckpointError

@@ -11,10 +11,10 @@ from typing import Any
 import hostile_files
 import numpy as np
 import pytest
-from toy_models import LATENT, SHAPE, make_decoder, make_encoder, save_single
+from support.models.toy_models import LATENT, SHAPE, make_decoder, make_encoder, save_single
 
 from vae_batch.models.formats.format import LoadingTerms
-from vae_batch.models.formats.keras_file import KerasFile
+from vae_batch.models.formats.keras.keras_file import KerasFile
 from vae_batch.models.formats.network import Networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading

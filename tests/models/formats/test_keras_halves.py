@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_batch.models.formats.keras_network import networks_of
+from vae_batch.models.formats.keras.network import networks_of
 
 
 @pytest.fixture(scope="module", params=["keras", "tf_keras"])

@@ -10,7 +10,7 @@ from typing import Any
 import hostile_files
 import numpy as np
 import pytest
-from toy_models import LATENT, make_decoder, make_encoder, save_pair
+from support.models.toy_models import LATENT, make_decoder, make_encoder, save_pair
 
 from vae_batch.models.formats import load as load_module
 from vae_batch.models.formats import registry

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vae_batch.models.formats import memory
+from vae_batch.models.formats import limits as memory
 from vae_batch.models.formats.network import Network
 from vae_batch.plan.errors import CheckpointError
 
@@ -34,7 +34,7 @@ def in_a_process_with_cap(body: str, before: str = "") -> subprocess.CompletedPr
     """Runs lines under a memory cap of 256 MiB, in a process that may die of it."""
     code = "\n".join(
         [
-            "from vae_batch.models.formats.memory import memory_cap",
+            "from vae_batch.models.formats.limits import memory_cap",
             "import numpy as np",
             before,
             "with memory_cap(256 << 20) as missing:",
@@ -68,7 +68,7 @@ def test_tensorflow_raises_too() -> None:
         "except Exception as error:\n"
         "    print('refused', ran_out_of_memory(error))\n",
         before="import tensorflow as tf; tf.constant(0)\n"
-        "from vae_batch.models.formats.memory import ran_out_of_memory",
+        "from vae_batch.models.formats.limits import ran_out_of_memory",
     )
     assert (done.returncode, done.stdout) == (0, "refused True\nalive\n"), done.stderr[-500:]
 

@@ -14,8 +14,8 @@ from same_vae import KINDS, check_same, save
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.formats.network import Networks
-from vae_batch.models.formats.tensorflow_functions import is_harmless
-from vae_batch.models.formats.tf_keras_file import TfKerasFile
+from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
+from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 

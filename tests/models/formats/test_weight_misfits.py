@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from builder_modules import Write, load, write_module
 from same_vae import keras_models, save
-from toy_builders import decoder_of, encoder_of, whole_of
+from support.models.toy_builders import decoder_of, encoder_of, whole_of
 
 from vae_batch.plan.errors import CheckpointError
+
+BUILDERS = "support.models.toy_builders"
 
 module = pytest.fixture(write_module)
 
@@ -74,7 +76,7 @@ def test_a_layer_more_in_the_file_is_an_error(tmp_path: Path, module: Write) -> 
         group = file.create_group("layers/functional_1/layers/dense_2/vars")
         group["0"], group["1"] = np.asarray(last.kernel), np.asarray(last.bias)
     with pytest.raises(CheckpointError, match=r"holds 2 weights, such as .*dense_2/vars/0 \(12"):
-        load({"model": str(path)}, "toy_builders:keras_vae")
+        load({"model": str(path)}, f"{BUILDERS}:keras_vae")
 
 
 SWAPPED = """
@@ -120,7 +122,10 @@ def test_weights_that_match_nothing_are_an_error(tmp_path: Path) -> None:
     other.save_weights(tmp_path / "other.weights.h5")
     for builder in ("keras_vae", "keras_subclassed", "keras_halves"):
         with pytest.raises(CheckpointError, match=r"other\.weights\.h5"):
-            load({"model": str(tmp_path / "other.weights.h5")}, f"toy_builders:{builder}")
+            load(
+                {"model": str(tmp_path / "other.weights.h5")},
+                f"{BUILDERS}:{builder}",
+            )
 
 
 def test_a_legacy_file_of_other_parts_is_answered_with_both_lists(tmp_path: Path) -> None:
@@ -128,8 +133,8 @@ def test_a_legacy_file_of_other_parts_is_answered_with_both_lists(tmp_path: Path
     encoder_of(tf_keras).save_weights(tmp_path / "encoder.h5")
     message = r"3 layers \(dense\w*, mean, logvar\), but .* 2 layers \(encoder, decoder\)"
     with pytest.raises(CheckpointError, match=message):
-        load({"model": str(tmp_path / "encoder.h5")}, "toy_builders:keras_halves")
-    encoder = load({"encoder": str(tmp_path / "encoder.h5")}, "toy_builders:keras_halves").encoder
+        load({"model": str(tmp_path / "encoder.h5")}, f"{BUILDERS}:keras_halves")
+    encoder = load({"encoder": str(tmp_path / "encoder.h5")}, f"{BUILDERS}:keras_halves").encoder
     assert encoder is not None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
+from vae_batch.models.extractors.inception.extractor import InceptionExtractor, identify_inception
 
 if __name__ == "__main__":
     weights, images_path, out_path, *resizes = sys.argv[1:]

@@ -19,10 +19,10 @@ from published_layouts import (
     write_legacy_state_dict,
 )
 
-from vae_batch.models.weights import listing as weight_files
-from vae_batch.models.weights import registry as weight_registry
-from vae_batch.models.weights import search as weight_search
-from vae_batch.models.weights.registry import PUBLISHED, PublishedWeights
+from vae_batch.models.extractors.weights import listing as weight_files
+from vae_batch.models.extractors.weights import registry as weight_registry
+from vae_batch.models.extractors.weights import search as weight_search
+from vae_batch.models.extractors.weights.registry import PUBLISHED, PublishedWeights
 
 
 @pytest.fixture(scope="session")

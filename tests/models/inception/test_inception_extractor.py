@@ -18,7 +18,7 @@ from published_layouts import (
     write_legacy_state_dict,
 )
 
-from vae_batch.models.inception.extractor import (
+from vae_batch.models.extractors.inception.extractor import (
     INCEPTION_EXTRACTORS,
     InceptionExtractor,
     identify_inception,
@@ -59,7 +59,8 @@ def test_another_resize_is_another_protocol() -> None:
 
 def test_identities_import_neither_tensorflow_nor_keras(keras_file: Path) -> None:
     script = (
-        "import sys; from vae_batch.models.inception.extractor import identify_inception as f; "
+        "import sys; "
+        "from vae_batch.models.extractors.inception.extractor import identify_inception as f; "
         "f('inception-random'); f('inception-keras', [sys.argv[1]], allow_unverified=True); "
         "print({'tensorflow', 'keras', 'torch', 'jax', 'ray'} & set(sys.modules))"
     )

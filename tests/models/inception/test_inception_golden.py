@@ -10,7 +10,7 @@ import pytest
 from published_layouts import sample_images, write_keras_h5
 from write_golden import GOLDEN, GOLDEN_IMAGES, RawInception
 
-from vae_batch.models.inception.extractor import (
+from vae_batch.models.extractors.inception.extractor import (
     ExtractorIdentity,
     InceptionExtractor,
     identify_inception,

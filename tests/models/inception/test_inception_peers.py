@@ -16,9 +16,9 @@ from published_layouts import sample_images
 from write_golden import GOLDEN_IMAGES, peer_outputs
 
 from vae_batch.metrics import frechet_distance, inception_score
-from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
-from vae_batch.models.inception.resize import RESIZES
-from vae_batch.models.weights.state_dict import read_state_dict
+from vae_batch.models.extractors.inception.extractor import InceptionExtractor, identify_inception
+from vae_batch.models.extractors.inception.resize import RESIZES
+from vae_batch.models.extractors.weights.state_dict import read_state_dict
 
 PYTHON = os.environ.get("VAE_BATCH_PEERS_PYTHON", "")
 

@@ -10,9 +10,9 @@ import pytest
 from published_layouts import RawInception, sample_images
 from write_golden import keras_application
 
-from vae_batch.models.inception.extractor import InceptionExtractor, identify_inception
-from vae_batch.models.weights.formats import inspect_weight_file
-from vae_batch.models.weights.readers import read_weights
+from vae_batch.models.extractors.inception.extractor import InceptionExtractor, identify_inception
+from vae_batch.models.extractors.weights.formats import inspect_weight_file
+from vae_batch.models.extractors.weights.readers import read_weights
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_batch.models.inception.layout import BLOCKS, KERAS_ORDER, UNITS
+from vae_batch.models.extractors.inception.layout import BLOCKS, KERAS_ORDER, UNITS
 
 
 def test_counts_of_the_published_network() -> None:

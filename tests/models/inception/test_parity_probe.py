@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_batch.models.inception import parity_probe as parity_probe
-from vae_batch.models.inception.folded_weights import random_weights
-from vae_batch.models.inception.layout import IMAGE_SIZE, KERAS_ORDER
-from vae_batch.models.inception.parity_probe import (
+from vae_batch.models.extractors.inception import parity_probe as parity_probe
+from vae_batch.models.extractors.inception.folded_weights import random_weights
+from vae_batch.models.extractors.inception.layout import IMAGE_SIZE, KERAS_ORDER
+from vae_batch.models.extractors.inception.parity_probe import (
     STORED,
     features_in_float64,
     measure_parity,
@@ -20,7 +20,7 @@ from vae_batch.models.inception.parity_probe import (
     read_stored_probe,
     relative_deviation,
 )
-from vae_batch.models.inception.resize import NUMPY_OPS, normalise, resize
+from vae_batch.models.extractors.inception.resize import NUMPY_OPS, normalise, resize
 from vae_batch.plan import InputError
 
 

@@ -7,14 +7,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from vae_batch.models.inception.folded_weights import (
+from vae_batch.models.extractors.inception.folded_weights import (
     BatchNorm,
     WeightChecks,
     fold,
     random_weights,
     random_weights_description,
 )
-from vae_batch.models.inception.layout import UNITS
+from vae_batch.models.extractors.inception.layout import UNITS
 from vae_batch.plan.errors import InputError
 
 # Of every kernel of the default seed, in the order of UNITS, then of the classifier. A change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.models.inception.resize import (
+from vae_batch.models.extractors.inception.resize import (
     NORMALISATIONS,
     NUMPY_OPS,
     RESIZES,

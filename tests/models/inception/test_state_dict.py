@@ -16,8 +16,8 @@ from published_layouts import (
     write_zip_state_dict,
 )
 
-from vae_batch.models.weights.formats import sniff_format
-from vae_batch.models.weights.state_dict import _Storage, _Tensor, read_state_dict
+from vae_batch.models.extractors.weights.formats import sniff_format
+from vae_batch.models.extractors.weights.state_dict import _Storage, _Tensor, read_state_dict
 from vae_batch.plan.errors import InputError
 
 ARRAYS = {

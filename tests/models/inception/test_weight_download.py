@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from published_layouts import Publish
 
-from vae_batch.models.weights import download as weight_download
-from vae_batch.models.weights.download import Progress, download_weights
-from vae_batch.models.weights.listing import fetch_weights, list_weights, verify_weights
-from vae_batch.models.weights.search import cache_folder, find_weights
+from vae_batch.models.extractors.weights import download as weight_download
+from vae_batch.models.extractors.weights.download import Progress, download_weights
+from vae_batch.models.extractors.weights.listing import fetch_weights, list_weights, verify_weights
+from vae_batch.models.extractors.weights.search import cache_folder, find_weights
 from vae_batch.plan.errors import InputError
 
 NAME = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from published_layouts import Publish, write_zip_state_dict
 
-from vae_batch.models.weights import search as weight_search
-from vae_batch.models.weights.formats import inspect_weight_file, sniff_format
-from vae_batch.models.weights.registry import FORMAT_EXTRACTORS, PUBLISHED
-from vae_batch.models.weights.search import find_weights, locate_identified, search_folders
+from vae_batch.models.extractors.weights import search as weight_search
+from vae_batch.models.extractors.weights.formats import inspect_weight_file, sniff_format
+from vae_batch.models.extractors.weights.registry import FORMAT_EXTRACTORS, PUBLISHED
+from vae_batch.models.extractors.weights.search import (
+    find_weights,
+    locate_identified,
+    search_folders,
+)
 from vae_batch.plan.errors import InputError
 
 PTH = "pt_inception-2015-12-05-6726825d.pth"
@@ -37,7 +41,7 @@ def offline(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(entry: object, folder: object) -> None:
         raise InputError("the test is offline.")
 
-    monkeypatch.setattr("vae_batch.models.weights.download.download_weights", refuse)
+    monkeypatch.setattr("vae_batch.models.extractors.weights.download.download_weights", refuse)
 
 
 def test_registry_is_consistent() -> None:

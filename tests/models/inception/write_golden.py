@@ -45,7 +45,7 @@ def keras_application(raw: RawInception) -> object:
     """keras.applications.InceptionV3 holding the numbers, with features beside probabilities."""
     import keras
 
-    from vae_batch.models.inception.layout import KERAS_ORDER
+    from vae_batch.models.extractors.inception.layout import KERAS_ORDER
 
     model = keras.applications.InceptionV3(weights=None)
     kernels = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]

@@ -31,8 +31,8 @@ from vae_batch.models.autoencoder.network_runs import Trial, require_finite_weig
 from vae_batch.models.autoencoder.parts import Parts, find_parts, how_to_save_halves
 from vae_batch.models.autoencoder.plug_in import networks_of_arrays
 from vae_batch.models.autoencoder.probe import probe
+from vae_batch.models.autoencoder.reading_context import Findings, Terms, noise_images
 from vae_batch.models.autoencoder.size_and_range import read_size_and_range
-from vae_batch.models.autoencoder.terms import Findings, Terms, noise_images
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.formats.format import ArrayVae
 from vae_batch.models.formats.network import Network, Networks

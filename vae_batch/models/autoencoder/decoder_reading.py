@@ -17,7 +17,7 @@ from vae_batch.models.autoencoder.labels import (
     split_inputs,
 )
 from vae_batch.models.autoencoder.network_runs import Trial
-from vae_batch.models.autoencoder.terms import Terms
+from vae_batch.models.autoencoder.reading_context import Terms
 from vae_batch.models.formats.network import Network, Port
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan.errors import CheckpointError

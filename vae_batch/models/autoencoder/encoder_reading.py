@@ -26,8 +26,8 @@ from vae_batch.models.autoencoder.network_runs import (
     in_batches,
     require_finite,
 )
+from vae_batch.models.autoencoder.reading_context import PROBE_IMAGES, Findings, Terms
 from vae_batch.models.autoencoder.second_head import DRAWS, HeadValues, decide_kind, row_to_draw
-from vae_batch.models.autoencoder.terms import PROBE_IMAGES, Findings, Terms
 from vae_batch.models.autoencoder.value_range import encoder_range
 from vae_batch.models.formats.network import Network
 from vae_batch.plan.errors import CheckpointError

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.batching import map_batches
-from vae_batch.models.formats.memory import ran_out_of_memory
+from vae_batch.models.formats.limits import ran_out_of_memory
 from vae_batch.models.formats.network import Network, as_float32
 from vae_batch.plan.errors import CheckpointError
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_batch.models.autoencoder.decoder_reading import trial_latents
 from vae_batch.models.autoencoder.halves import ImageInput
-from vae_batch.models.autoencoder.terms import Floats, Terms
+from vae_batch.models.autoencoder.reading_context import Floats, Terms
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.autoencoder.value_range import check_value_range
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vae_batch.models.autoencoder.decoder_output import DecoderOutput
 from vae_batch.models.autoencoder.halves import ImageInput
 from vae_batch.models.autoencoder.images import ImageFit
-from vae_batch.models.autoencoder.terms import Findings, Terms
+from vae_batch.models.autoencoder.reading_context import Findings, Terms
 from vae_batch.models.autoencoder.value_range import read_value_range
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import ValueRange

@@ -21,8 +21,8 @@ from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.pair_pattern import find_halves
 from vae_batch.models.checkpoints.same_files import RealPaths, merge_candidates, merge_files
 from vae_batch.models.checkpoints.steps import read_step
-from vae_batch.models.files.file_access import content_sha256, sha256_of_roles
-from vae_batch.models.files.uri import Uri, is_uri
+from vae_batch.models.inputs.file_access import content_sha256, sha256_of_roles
+from vae_batch.models.inputs.uri import Uri, is_uri
 from vae_batch.plan.errors import InputError
 from vae_batch.storage.retry import OutageError
 

@@ -12,9 +12,9 @@ from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints.suffixes import has_known_suffix, known_suffixes
 from vae_batch.models.checkpoints.wildcards import NO_MATCH, Match, Wildcards, compile_pattern
-from vae_batch.models.files.file_access import is_hidden
-from vae_batch.models.files.file_kind import SAVED_MODEL
-from vae_batch.models.files.uri import Uri, is_uri
+from vae_batch.models.inputs.file_access import is_hidden
+from vae_batch.models.inputs.file_kind import SAVED_MODEL
+from vae_batch.models.inputs.uri import Uri, is_uri
 from vae_batch.plan.errors import InputError
 
 

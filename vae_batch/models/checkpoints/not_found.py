@@ -9,10 +9,10 @@ from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints.suffixes import known_suffixes
 from vae_batch.models.checkpoints.wildcards import compile_pattern
-from vae_batch.models.files.content import why_unreadable
-from vae_batch.models.files.file_access import is_hidden, read_head
-from vae_batch.models.files.file_kind import kind_of
-from vae_batch.models.files.uri import Uri, is_uri
+from vae_batch.models.inputs.content import why_unreadable
+from vae_batch.models.inputs.file_access import is_hidden, read_head
+from vae_batch.models.inputs.file_kind import kind_of
+from vae_batch.models.inputs.uri import Uri, is_uri
 
 _SHOWN = 8
 _LOOKED_AT = 50

@@ -6,7 +6,7 @@ from vae_batch.models.checkpoints.halves import Candidate, Role, halves
 from vae_batch.models.checkpoints.listing import FoundFile, find_files
 from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.wildcards import Wildcards, compile_pattern
-from vae_batch.models.files.uri import Uri, is_uri
+from vae_batch.models.inputs.uri import Uri, is_uri
 from vae_batch.plan.errors import InputError
 
 _Key = tuple[tuple[str, ...], int]

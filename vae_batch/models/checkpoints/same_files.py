@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from vae_batch.models.checkpoints.halves import Candidate, shared_length
 from vae_batch.models.checkpoints.listing import FoundFile
-from vae_batch.models.files.uri import Uri, is_uri
+from vae_batch.models.inputs.uri import Uri, is_uri
 
 
 class RealPaths:

@@ -7,10 +7,10 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vae_batch.models.formats import sampling_layers
-from vae_batch.models.formats.config_nodes import Json, Node, nodes
 from vae_batch.models.formats.format import LoadingTerms
-from vae_batch.models.formats.tensorflow_functions import is_harmless
+from vae_batch.models.formats.keras import sampling_layers
+from vae_batch.models.formats.keras.config_nodes import Json, Node, nodes
+from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
 from vae_batch.models.formats.user_module import import_user_module
 from vae_batch.plan.errors import CheckpointError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.formats.keras_graph import (
+from vae_batch.models.formats.keras.graph import (
     Graph,
     Step,
     Value,

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vae_batch.models.files.content import why_unreadable
-from vae_batch.models.files.file_access import content_sha256, fetch, read_head, sha256_of_roles
-from vae_batch.models.files.uri import Uri, is_uri
-from vae_batch.models.formats import memory, registry
+from vae_batch.models.formats import limits as memory
+from vae_batch.models.formats import registry
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
-from vae_batch.models.formats.keras_file import require_keras
+from vae_batch.models.formats.keras.keras_file import require_keras
 from vae_batch.models.formats.network import Network, Networks
+from vae_batch.models.inputs.content import why_unreadable
+from vae_batch.models.inputs.file_access import content_sha256, fetch, read_head, sha256_of_roles
+from vae_batch.models.inputs.uri import Uri, is_uri
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.storage.retry import OutageError
 

@@ -9,13 +9,13 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from vae_batch.models.formats.built_weights import BuiltWeights
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
-from vae_batch.models.formats.hdf5_file import Hdf5File
-from vae_batch.models.formats.keras_file import KerasFile
+from vae_batch.models.formats.keras.hdf5_file import Hdf5File
+from vae_batch.models.formats.keras.keras_file import KerasFile
 from vae_batch.models.formats.network import Networks
-from vae_batch.models.formats.saved_model import SavedModelFolder
-from vae_batch.models.formats.tf_keras_file import TfKerasFile
+from vae_batch.models.formats.saved_model.saved_model import SavedModelFolder
+from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
+from vae_batch.models.formats.weights_only.built_weights import BuiltWeights
 from vae_batch.plan.errors import CheckpointError
 
 ENTRY_POINTS = "vae_batch.checkpoints"

@@ -9,7 +9,7 @@ from typing import Any
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.score_rows import ScoreRow
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 
 MOST_CHECKPOINTS = 8
 """That have plates of their own."""

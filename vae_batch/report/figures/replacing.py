@@ -11,7 +11,7 @@ import pandas as pd
 
 from vae_batch.report.figures.writing import INDEX, write_figures
 from vae_batch.report.gallery import Gallery
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 from vae_batch.storage import Store
 
 _WRITERS = 4  # files on their way at a time: a disk syncs each, an object store answers slowly

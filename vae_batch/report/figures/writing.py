@@ -20,7 +20,7 @@ from vae_batch.report.figures.spectra import spectra_figure, spectrum_figure
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
 from vae_batch.report.score_rows import ScoreRow, read_rows
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 
 Write = Callable[[str, bytes], None]
 

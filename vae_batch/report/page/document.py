@@ -33,8 +33,8 @@ from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.page.verdict import verdict_of
 from vae_batch.report.score_rows import details_in, headlines_in, read_rows
 from vae_batch.report.score_text import ARROWS
-from vae_batch.run.race_record import RaceOutcome
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
+from vae_batch.run.race.record import RaceOutcome
 
 _DIRECTIONS = {
     "lower": "lower is better",

@@ -9,7 +9,7 @@ from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.comparison_view import compared_title
 from vae_batch.report.labels import count, p_value, printable, significant
 from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.run.race_record import Leaving, RaceOutcome
+from vae_batch.run.race.record import Leaving, RaceOutcome
 
 
 @dataclass(frozen=True)

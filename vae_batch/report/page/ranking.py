@@ -12,7 +12,7 @@ from vae_batch.report.labels import p_value, significant, with_interval
 from vae_batch.report.page.charts import Scale, spanning
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.report.score_rows import ScoreRow
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
 
 _MOST_SHOWN = 12
 

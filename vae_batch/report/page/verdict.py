@@ -11,8 +11,8 @@ from vae_batch.report.labels import printable, significant
 from vae_batch.report.notices import flags, titled
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.report.score_rows import ScoreRow
-from vae_batch.run.race_record import RaceOutcome
-from vae_batch.run.selecting import Selection
+from vae_batch.run.compare.selection import Selection
+from vae_batch.run.race.record import RaceOutcome
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from vae_batch.metrics import (
 )
 from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE
 from vae_batch.models.sampling import standard_normals
-from vae_batch.run.scoring.defined import Row, ScoreSheet
-from vae_batch.run.scoring.shown import posterior_histograms, posterior_summary
+from vae_batch.run.scoring.report_arrays import posterior_histograms, posterior_summary
+from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts
 
 #: Images whose posteriors make the mixture; its cost grows with their square.

@@ -18,7 +18,7 @@ from vae_batch.metrics.likelihood.importance import (
 )
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.image_range import bounds_of
-from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
 from vae_batch.run.scoring.stored import Columns, RowParts
 
 #: Of an 8-bit image: what a density's bits per dimension refer to.

@@ -19,9 +19,9 @@ from vae_batch.metrics import (
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE
 from vae_batch.plan import Unit
-from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.report_arrays import alike_samples
 from vae_batch.run.scoring.samples import Rows, reference_features
-from vae_batch.run.scoring.shown import alike_samples
+from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import Store
 

@@ -11,9 +11,9 @@ from vae_batch.metrics import (
     training_distance_ratio,
 )
 from vae_batch.plan import Unit
-from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.report_arrays import nearest_training
 from vae_batch.run.scoring.samples import reference_features
-from vae_batch.run.scoring.shown import nearest_training
+from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import Store
 

@@ -9,18 +9,18 @@ from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
 from vae_batch.plan import Reading
-from vae_batch.run.plan import PlannedRow, RunPlan
+from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.batches import batch_warnings
-from vae_batch.run.scoring.defined import ScoreSheet, undefined_metrics
 from vae_batch.run.scoring.influences import write_influences
 from vae_batch.run.scoring.latents import add_latents
 from vae_batch.run.scoring.losses import add_importance, add_losses, sigma_in_force
 from vae_batch.run.scoring.manifolds import add_manifold_scores, near_duplicate_warnings
 from vae_batch.run.scoring.memorisation import add_memorisation
-from vae_batch.run.scoring.pixels import add_pixel_diagnostics
+from vae_batch.run.scoring.pixel_diagnostics import add_pixel_diagnostics
 from vae_batch.run.scoring.reconstruction import add_reconstruction
+from vae_batch.run.scoring.report_arrays import write_shown
 from vae_batch.run.scoring.samples import add_sample_scores
-from vae_batch.run.scoring.shown import write_shown
+from vae_batch.run.scoring.score_sheet import ScoreSheet, undefined_metrics
 from vae_batch.run.scoring.stored import Damaged, RowParts
 from vae_batch.storage import FLAGS_APART, DamagedFileError, gather_receipts, is_activations
 
@@ -56,7 +56,7 @@ def failed_row(plan: RunPlan, row: PlannedRow, reason: str) -> dict[str, Any]:
 
 def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
     """What every number of a row depends on."""
-    spec, reading = plan.spec, row.subject.reading
+    spec, reading = plan.spec, row.job.reading
     return {
         "checkpoint": row.checkpoint.label,
         "step": row.checkpoint.step,
@@ -105,7 +105,7 @@ def parts_of(plan: RunPlan, row: PlannedRow) -> RowParts:
         plan.stores,
         row.units,
         plan.spec,
-        row.subject.reading,
+        row.job.reading,
         row.extractor.inception_score_reason,
         plan.reference.sha256,
     )

@@ -26,7 +26,7 @@ from vae_batch.metrics import (
 )
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.plan import Unit
-from vae_batch.run.scoring.defined import Row, ScoreSheet
+from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts, read_all, read_reduction
 from vae_batch.storage import Store
 

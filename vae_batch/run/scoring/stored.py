@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import EvaluationSpec, Reading, Unit
-from vae_batch.run.stores import RunStores
+from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import (
     REDUCTION,
     Reduction,

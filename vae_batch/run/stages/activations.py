@@ -8,12 +8,12 @@ import numpy as np
 
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.batching import map_batches
-from vae_batch.models.extractors import Extractor
+from vae_batch.models.extractors.registry import Extractor
 from vae_batch.models.image_range import to_three_channels
 from vae_batch.plan import InputError, Shard
-from vae_batch.run.recipe import Recipe
-from vae_batch.run.reference_facts import ReferenceFacts
-from vae_batch.run.reference_images import read_reference
+from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.reference.facts import ReferenceFacts
+from vae_batch.run.reference.images import read_reference
 from vae_batch.run.stages.inputs import (
     Array,
     Arrays,
@@ -27,15 +27,15 @@ from vae_batch.run.stages.inputs import (
 
 
 def activations_of_reference(
-    recipe: Recipe, facts: ReferenceFacts, extractor: Extractor, shard: Shard
+    config: WorkerConfig, facts: ReferenceFacts, extractor: Extractor, shard: Shard
 ) -> Arrays:
     """The extractor's output on reference or training images."""
-    images = read_reference(recipe.stores.reference, facts, shard.start, shard.stop)
-    return _activations(recipe, shard, extractor, extractor.extract, to_three_channels(images))
+    images = read_reference(config.stores.reference, facts, shard.start, shard.stop)
+    return _activations(config, shard, extractor, extractor.extract, to_three_channels(images))
 
 
 def activations_of_generated(
-    recipe: Recipe, vae: Autoencoder, extractor: Extractor, shard: Shard
+    config: WorkerConfig, vae: Autoencoder, extractor: Extractor, shard: Shard
 ) -> Arrays:
     """The extractor's output on decoded latent samples, rounded to 8 bits.
 
@@ -50,12 +50,12 @@ def activations_of_generated(
         images = vae.to_pictures(vae.decode(latents, labels))
         return extractor.extract(to_three_channels(images))
 
-    inputs = generated_inputs(recipe, vae, shard)
-    return _activations(recipe, shard, extractor, decode_and_extract, *inputs)
+    inputs = generated_inputs(config, vae, shard)
+    return _activations(config, shard, extractor, decode_and_extract, *inputs)
 
 
 def activations_of_reconstructed(
-    recipe: Recipe, vae: Autoencoder, extractor: Extractor, shard: Shard
+    config: WorkerConfig, vae: Autoencoder, extractor: Extractor, shard: Shard
 ) -> Arrays:
     """The extractor's output on reconstructions, at the posterior mean, of reference images."""
     if {"encoder", "decoder"} & set(vae.description.missing):
@@ -68,11 +68,11 @@ def activations_of_reconstructed(
         images = vae.to_pictures(vae.decode(mean, labels))
         return extractor.extract(to_three_channels(images))
 
-    pixels, labels = reference_rows(recipe, shard.start, shard.stop)
+    pixels, labels = reference_rows(config, shard.start, shard.stop)
     inputs: list[Array] = [pixels]
     if labels is not None:
         inputs.append(labels)
-    return _activations(recipe, shard, extractor, reconstruct_and_extract, *inputs)
+    return _activations(config, shard, extractor, reconstruct_and_extract, *inputs)
 
 
 def _none(shard: Shard) -> Arrays:
@@ -82,7 +82,7 @@ def _none(shard: Shard) -> Arrays:
 
 
 def _activations(
-    recipe: Recipe,
+    config: WorkerConfig,
     shard: Shard,
     extractor: Extractor,
     extract: Callable[..., tuple[Floats, Floats]],
@@ -90,7 +90,7 @@ def _activations(
 ) -> Arrays:
     features, probabilities = map_batches(
         extract,
-        recipe.spec.settled_batch_size,
+        config.spec.settled_batch_size,
         *inputs,
         concurrency=extractor.concurrent_batches,
     )

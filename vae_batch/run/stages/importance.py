@@ -8,7 +8,7 @@ from vae_batch.metrics.likelihood.importance import log_gaussian_posterior, log_
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import Reading, Shard, sample_ranges
-from vae_batch.run.recipe import Recipe
+from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.stages.inputs import Array, Arrays, reference_rows
 from vae_batch.run.stages.observation import observed
 
@@ -17,7 +17,7 @@ _PIXELS_AT_ONCE = 2**22
 
 
 def importance_of_checkpoint(
-    recipe: Recipe, vae: Autoencoder, reading: Reading, shard: Shard
+    config: WorkerConfig, vae: Autoencoder, reading: Reading, shard: Shard
 ) -> Arrays:
     """Parts of the log weights log p(x|z) + log p(z) - log q(z|x) of K draws an image.
 
@@ -31,24 +31,26 @@ def importance_of_checkpoint(
     if {"encoder", "decoder", "posterior"} & set(vae.description.missing):
         return {"index": index}
     pixels_a_draw = int(np.prod(vae.description.image_shape))
-    images_at_once = max(1, _PIXELS_AT_ONCE // (pixels_a_draw * recipe.spec.iwae_draws))
+    images_at_once = max(1, _PIXELS_AT_ONCE // (pixels_a_draw * config.spec.iwae_draws))
     parts = [
-        _weights(recipe, vae, reading, shard.start + start, shard.start + stop)
+        _weights(config, vae, reading, shard.start + start, shard.start + stop)
         for start, stop in sample_ranges(len(shard), images_at_once)
     ]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {"index": index, **joined}
 
 
-def _weights(recipe: Recipe, vae: Autoencoder, reading: Reading, start: int, stop: int) -> Arrays:
-    draws = recipe.spec.iwae_draws
-    pixels, labels = reference_rows(recipe, start, stop)
+def _weights(
+    config: WorkerConfig, vae: Autoencoder, reading: Reading, start: int, stop: int
+) -> Arrays:
+    draws = config.spec.iwae_draws
+    pixels, labels = reference_rows(config, start, stop)
     images = vae.to_model(pixels)
     mean, logvar = vae.encode(images, labels)
     if logvar is None:
         raise ValueError("importance weights need a posterior")
     shape = (draws, *mean.shape[1:])
-    noise = standard_normals(recipe.spec.seed, "importance", start, stop, shape)
+    noise = standard_normals(config.spec.seed, "importance", start, stop, shape)
     spread = np.exp(0.5 * logvar.astype(np.float64))[:, None]
     latents = mean[:, None].astype(np.float64) + spread * noise
     decoded = vae.decode_with_scale(

@@ -11,9 +11,9 @@ from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.sampling import draw_labels, standard_normals
 from vae_batch.plan import Shard
-from vae_batch.run.recipe import Recipe
-from vae_batch.run.reference_images import read_labels, read_reference
-from vae_batch.run.subject import Subject
+from vae_batch.run.planning.checkpoint_job import CheckpointJob
+from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.reference.images import read_labels, read_reference
 
 Array = npt.NDArray[np.generic]
 Arrays = dict[str, Array]
@@ -27,20 +27,20 @@ _PROBE_IMAGES = 256
 _GIB = 2**30
 
 
-def load_subject(recipe: Recipe, subject: Subject) -> Autoencoder:
+def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
     """A checkpoint as arrays in and arrays out, its roles decided and probed.
 
     Raises:
       CheckpointError: Says what the checkpoint lacks and what to add.
     """
-    spec, facts = recipe.spec, recipe.reference
-    terms = LoadingTerms(subject.reading, spec.trust, int(spec.memory_cap * _GIB))
-    checkpoint = subject.checkpoint
+    spec, facts = config.spec, config.reference
+    terms = LoadingTerms(job.reading, spec.trust, int(spec.memory_cap * _GIB))
+    checkpoint = job.checkpoint
     networks = load_networks(dict(checkpoint.files), terms, checkpoint.sha256)
-    pixels, labels = reference_rows(recipe, 0, min(_PROBE_IMAGES, facts.count))
+    pixels, labels = reference_rows(config, 0, min(_PROBE_IMAGES, facts.count))
     return assemble(
         networks,
-        subject.reading,
+        job.reading,
         facts.shape,
         len(facts.label_counts) or None,
         spec.settled_batch_size,
@@ -49,9 +49,9 @@ def load_subject(recipe: Recipe, subject: Subject) -> Autoencoder:
     )
 
 
-def reference_rows(recipe: Recipe, start: int, stop: int) -> tuple[Pixels, Labels | None]:
+def reference_rows(config: WorkerConfig, start: int, stop: int) -> tuple[Pixels, Labels | None]:
     """Reference images [start, stop) and their labels, where the set has them."""
-    store, facts = recipe.stores.reference, recipe.reference
+    store, facts = config.stores.reference, config.reference
     return read_reference(store, facts, start, stop), read_labels(store, facts, start, stop)
 
 
@@ -60,10 +60,10 @@ def can_generate(vae: Autoencoder) -> bool:
     return not {"decoder", "prior"} & set(vae.description.missing)
 
 
-def generated_inputs(recipe: Recipe, vae: Autoencoder, shard: Shard) -> list[Array]:
+def generated_inputs(config: WorkerConfig, vae: Autoencoder, shard: Shard) -> list[Array]:
     """Latents of generated samples, and labels where the checkpoint takes them."""
-    seed, start, stop = recipe.spec.seed, shard.start, shard.stop
+    seed, start, stop = config.spec.seed, shard.start, shard.stop
     inputs: list[Array] = [standard_normals(seed, "latents", start, stop, vae.latent_shape)]
     if vae.takes_labels:
-        inputs.append(draw_labels(seed, start, stop, recipe.reference.label_counts))
+        inputs.append(draw_labels(seed, start, stop, config.reference.label_counts))
     return inputs

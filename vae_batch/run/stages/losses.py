@@ -20,17 +20,17 @@ from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.image_range import bounds_of
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import CheckpointError, Reading, Shard
-from vae_batch.run.recipe import Recipe
+from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.stages.inputs import Arrays, Floats, Pixels, reference_rows
 from vae_batch.run.stages.observation import observed
-from vae_batch.run.stages.worst import worst_pictures
+from vae_batch.run.stages.worst_reconstructions import worst_pictures
 
 #: Images whose side is shorter have no Laplacian.
 _SHARPNESS_SIDE = 3
 
 
 def losses_of_checkpoint(
-    recipe: Recipe, vae: Autoencoder, reading: Reading, shard: Shard
+    config: WorkerConfig, vae: Autoencoder, reading: Reading, shard: Shard
 ) -> Arrays:
     """Losses (nats), reconstruction errors and posteriors of one shard.
 
@@ -41,13 +41,13 @@ def losses_of_checkpoint(
     columns: Arrays = {"index": np.arange(start, stop)}
     if "encoder" in missing:
         return columns
-    pixels, labels = reference_rows(recipe, start, stop)
+    pixels, labels = reference_rows(config, start, stop)
     images = vae.to_model(pixels)
     mean, logvar = vae.encode(images, labels)
     columns["mean"] = latents = mean
     if logvar is not None:
         columns |= {"logvar": logvar, "kl": _kl(mean, logvar, start)}
-        latents = _drawn(recipe.spec.seed, mean, logvar, start)
+        latents = _drawn(config.spec.seed, mean, logvar, start)
     if "decoder" in missing:
         return columns
     at_mean = vae.decode_with_scale(mean, labels)
@@ -56,7 +56,7 @@ def losses_of_checkpoint(
     columns |= observed(vae, reading, at_mean, images, "_at_mean")
     pictures = vae.to_pictures(at_mean.images)
     errors = _reconstruction_errors(vae, at_mean.images, images, pictures)
-    if "reconstruction" in recipe.spec.metrics:
+    if "reconstruction" in config.spec.metrics:
         errors |= worst_pictures(errors["mse"], pictures, start)
     return {**columns, **errors}
 

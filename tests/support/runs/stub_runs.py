@@ -1,0 +1,67 @@
+"""Runs whose workers compute nothing, and counts of what is asked of the store."""
+
+from __future__ import annotations
+
+import runpy
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vae_batch.plan import EvaluationSpec
+from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.execute.driver import RunSummary, prepare, run
+from vae_batch.run.progress.display import Silent
+from vae_batch.storage import Store, read_score_rows
+
+_STUB = runpy.run_path(str(Path(__file__).parents[3] / "jobs/stub_workers.py"))
+
+FEATURES = 3
+
+
+def make_run(folder: Path, checkpoints: int, shards: int, references: int = 12) -> EvaluationSpec:
+    """A spec of stub checkpoints with shards of 3 samples."""
+    size = _STUB["Size"](shards, shard_size=3, references=references, features=FEATURES)
+    return _STUB["make_files"](folder, checkpoints, size)
+
+
+def stub_executor() -> Any:
+    """Counts its shards."""
+    return _STUB["StubExecutor"](FEATURES)
+
+
+def drive(spec: EvaluationSpec, executor: Any = None) -> RunSummary:
+    return run(prepare(spec, Silent()), executor or stub_executor(), Silent())
+
+
+def drive_and_compare(spec: EvaluationSpec) -> list[dict[str, Any]]:
+    drive(spec)
+    return compare_run(spec.out)
+
+
+def numbers(out: str) -> list[dict[str, Any]]:
+    """The score table but for its times."""
+    rows = read_score_rows(Store.open(out))
+    return [{k: v for k, v in row.items() if k != "scored_at"} for row in rows]
+
+
+def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of a thousand small writes need no disk that turns."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+def count_requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What is asked of stores from now on, by method."""
+    asked: Counter[str] = Counter()
+
+    def counting(name: str, method: Any) -> Any:
+        def call(store: Store, *arguments: Any) -> Any:
+            asked[name] += 1
+            return method(store, *arguments)
+
+        return call
+
+    for name in ("read", "write", "exists", "sizes", "folders", "delete"):
+        monkeypatch.setattr(Store, name, counting(name, getattr(Store, name)))
+    return asked

@@ -1,0 +1,1 @@
+"""Feature extractors: the Inception networks and users' own classifiers."""

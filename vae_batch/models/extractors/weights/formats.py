@@ -1,0 +1,192 @@
+"""What a weights file is, told by its content: format, size and hashes. No TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from vae_batch.models.extractors.weights.registry import (
+    FORMAT_EXTRACTORS,
+    GRAPHDEF_MEMBER,
+    PublishedWeights,
+    published_by_hash,
+)
+from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.errors import InputError
+
+_CHUNK = 1 << 20
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+# Pickle protocol 2 of torch.save's magic number 0x1950a86a20f9469cfc6c.
+TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+# Formats that are recognised only to say why they are refused.
+_FOREIGN_WORDS = {
+    "torchscript": "a TorchScript archive (it holds code), not a state dict",
+    "keras-archive": "a .keras archive, not a weights file",
+    "zip": "a zip archive without a PyTorch state dict",
+    "zip-damaged": "a zip archive whose end is missing: it is truncated",
+    "gzip": f"a gzip archive that cannot be read or has no {GRAPHDEF_MEMBER}",
+    "pickle": "a pickle that is no PyTorch state dict; pickles can run code, so it is not opened",
+    "html": "a web page, probably of an error or a login",
+    "git-lfs": "a Git LFS pointer, not the file it points to",
+    "empty": "empty",
+    "unknown": "of no known weights format",
+}
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file and what it holds.
+
+    Attributes:
+        path: Where it is.
+        format: A key of ``FORMAT_EXTRACTORS``, or of the foreign formats.
+        bytes: Size of the file.
+        sha256: Of the file; of the GraphDef inside for a ``graphdef-tgz``.
+        published: The published file with this hash, or None.
+        class_count: Classes of the classifier, as far as the format or the file tells.
+        source: The URI that ``path`` is a copy of; empty where it is none.
+    """
+
+    path: Path
+    format: str
+    bytes: int
+    sha256: str
+    published: PublishedWeights | None
+    class_count: int
+    source: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Where it is, as messages call it."""
+        return without_credentials(self.source) or str(self.path)
+
+    @property
+    def extractor(self) -> str | None:
+        """The extractor that reads this format, or None."""
+        return FORMAT_EXTRACTORS.get(self.format)
+
+    @property
+    def foreign_words(self) -> str | None:
+        """What the file is where it is no weights file, else None."""
+        return _FOREIGN_WORDS.get(self.format)
+
+
+def _looks_like_graphdef(head: bytes) -> bool:
+    """A GraphDef opens with a node (field 1), which opens with its name (field 1)."""
+    if head[:1] != b"\x0a":
+        return False
+    name = 1
+    while name < len(head) and head[name] & 0x80:
+        name += 1
+    name += 1
+    return head[name : name + 1] == b"\x0a" and head[name + 2 : name + 4].isascii()
+
+
+def _zip_format(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return "zip-damaged"
+    if any("/code/" in name for name in names):
+        return "torchscript"
+    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
+        return "torch-state-dict"
+    return "keras-archive" if "model.weights.h5" in names else "zip"
+
+
+def sniff_format(path: Path) -> str:
+    """Format of a file by its content; its name plays no part."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if head.startswith(_HDF5_MAGIC):
+        return "keras-h5"
+    if head.startswith(b"PK"):
+        return _zip_format(path)
+    if head.startswith(TORCH_LEGACY_MAGIC):
+        return "torch-state-dict"
+    if head.startswith(b"\x1f\x8b"):
+        return "graphdef-tgz" if _graphdef_bytes(path) is not None else "gzip"
+    if head.startswith(b"version https://git-lfs"):
+        return "git-lfs"
+    if head[:1] == b"\x80":
+        return "pickle"
+    if head.lstrip()[:1] == b"<":
+        return "html"
+    if _looks_like_graphdef(head):
+        return "graphdef"
+    return "unknown" if head else "empty"
+
+
+def _graphdef_bytes(path: Path) -> bytes | None:
+    """Content of the GraphDef inside the published archive, or None."""
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                if Path(member.name).name == GRAPHDEF_MEMBER and member.isfile():
+                    stream = archive.extractfile(member)
+                    return None if stream is None else stream.read()
+    except (tarfile.TarError, EOFError, OSError, ValueError):
+        return None
+    return None
+
+
+@contextmanager
+def open_content(path: Path, format: str) -> Iterator[BinaryIO]:
+    """Open the bytes that hold the weights: the file, or the GraphDef inside the archive."""
+    if format == "graphdef-tgz":
+        content = _graphdef_bytes(path)
+        if content is None:
+            raise InputError(f"{path}: the archive cannot be read; download it again.")
+        yield io.BytesIO(content)
+        return
+    with path.open("rb") as stream:
+        yield stream
+
+
+def hash_content(path: Path, format: str) -> tuple[str, str]:
+    """Hex sha256 and md5 of the bytes that ``open_content`` gives."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with open_content(path, format) as stream:
+        while chunk := stream.read(_CHUNK):
+            sha256.update(chunk)
+            md5.update(chunk)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def _class_count(path: Path, format: str, published: PublishedWeights | None) -> int:
+    if published is not None:
+        return published.class_count
+    if format == "keras-h5":
+        from vae_batch.models.extractors.weights.keras_h5 import keras_class_count
+
+        return keras_class_count(path)
+    return 1008 if format in FORMAT_EXTRACTORS else 0
+
+
+def inspect_weight_file(path: Path) -> WeightFile:
+    """Read format, size and hashes of a file.
+
+    Raises:
+        InputError: The file does not exist or cannot be read.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise InputError(f"weights: expected a file at {path}, found {found}.")
+    try:
+        format = sniff_format(path)
+        sha256, md5 = hash_content(path, format)
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"weights: {path} cannot be read: {error}.") from error
+    published = published_by_hash(sha256, md5, format)
+    classes = _class_count(path, format, published)
+    return WeightFile(path, format, size, sha256, published, classes)

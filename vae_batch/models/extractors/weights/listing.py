@@ -1,0 +1,127 @@
+"""What ``vae-batch weights list | fetch | verify`` shows: plain values, no TensorFlow to list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vae_batch.models.extractors.weights.formats import WeightFile, inspect_weight_file
+from vae_batch.models.extractors.weights.registry import (
+    PUBLISHED,
+    PublishedWeights,
+    published_by_name,
+    published_for,
+)
+from vae_batch.models.extractors.weights.search import cache_folder, refusal, search_folders
+from vae_batch.plan.errors import InputError
+
+
+@dataclass(frozen=True)
+class ListedWeights:
+    """One published file and where it was found here.
+
+    Attributes:
+        name: Published file name.
+        extractor: The extractor it is for.
+        publisher: Who offers it.
+        url: Official address.
+        bytes: Size, where known.
+        path: A file of that name in a searched folder, or None.
+    """
+
+    name: str
+    extractor: str
+    publisher: str
+    url: str
+    bytes: int | None
+    path: str | None
+
+
+@dataclass(frozen=True)
+class VerifiedWeights:
+    """What one file is.
+
+    Attributes:
+        path: The file.
+        format: Format by content.
+        bytes: Size.
+        sha256: Of the file; of the GraphDef inside for an archive.
+        published: Name of the published file with this hash, or None.
+        extractor: The extractor that could read it, or None.
+        verified: True where the hash is that of a published file.
+        readable: True where every array is there, of the right shape, and finite.
+        problem: Why it would be refused, or None.
+    """
+
+    path: str
+    format: str
+    bytes: int
+    sha256: str
+    published: str | None
+    extractor: str | None
+    verified: bool
+    readable: bool
+    problem: str | None
+
+
+def _listed(entry: PublishedWeights) -> ListedWeights:
+    places = [folder / entry.name for folder in search_folders()]
+    found = next((str(path) for path in places if path.is_file()), None)
+    return ListedWeights(
+        entry.name, entry.extractor, entry.publisher, entry.url, entry.bytes, found
+    )
+
+
+def list_weights() -> tuple[ListedWeights, ...]:
+    """Every published file, with the place where a file of its name lies (not yet verified)."""
+    return tuple(_listed(entry) for entry in PUBLISHED)
+
+
+def fetch_weights(name: str) -> VerifiedWeights:
+    """Download a published file into our cache folder, or verify the one that is there.
+
+    Args:
+        name: A published file name, or an extractor for its preferred file.
+
+    Raises:
+        InputError: Unknown name, or the download failed.
+    """
+    from vae_batch.models.extractors.weights.download import download_weights
+
+    preferred = published_for(name)
+    entry = preferred[0] if preferred else published_by_name(name)
+    if entry is None:
+        choices = ", ".join(["inception-2015", "inception-keras", *(e.name for e in PUBLISHED)])
+        raise InputError(f"weights {name!r} are unknown; expected one of {choices}.")
+    return _verified(download_weights(entry, cache_folder()))
+
+
+def verify_weights(path: str | Path) -> VerifiedWeights:
+    """Say what a file is and whether it would be accepted; reads all of it.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    return _verified(inspect_weight_file(Path(path).expanduser()))
+
+
+def _verified(file: WeightFile) -> VerifiedWeights:
+    from vae_batch.models.extractors.weights.readers import read_weights
+
+    problem = refusal(file, file.extractor or "inception-2015", allow_unverified=False)
+    readable = True
+    try:
+        read_weights(file)
+    except InputError as error:
+        readable, problem = False, str(error)
+    return VerifiedWeights(
+        path=str(file.path),
+        format=file.format,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        published=file.published.name if file.published else None,
+        extractor=file.extractor,
+        verified=file.published is not None,
+        readable=readable,
+        problem=problem,
+    )

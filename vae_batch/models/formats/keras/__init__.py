@@ -1,0 +1,1 @@
+"""Keras 3 model files: the ``.keras`` archive and HDF5."""

@@ -1,0 +1,116 @@
+"""Encoder and decoder inside one Keras model: by name, or cut apart where z is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vae_batch.models.formats.keras import graph as keras_graph
+from vae_batch.models.formats.keras.sampling_layers import SHIM, named_as_draw
+
+_NAMES = {
+    "encoder": ("encoder", "inference_net", "inference_network", "recognition_model"),
+    "decoder": ("decoder", "generative_net", "generative_network", "generator"),
+}
+
+
+@dataclass(frozen=True)
+class Half:
+    """A half of a model.
+
+    Attributes:
+      model: The half.
+      place: Where it was found, in words.
+    """
+
+    model: Any
+    place: str
+
+
+def find_halves(model: Any) -> dict[str, Half]:  # noqa: ANN401
+    """Role to half; empty where there is none.
+
+    Halves are nested models, or layers of the user's own class, that are layers or attributes
+    named encoder or decoder. A functional model without such is cut where two tensors of one
+    shape become z, when what is made of z is an output.
+    """
+    named = {role: half for role in _NAMES if (half := _named(model, role)) is not None}
+    if not named and keras_graph.is_graph(model):
+        return _cut(model)
+    return named
+
+
+def _named(model: Any, role: str) -> Half | None:  # noqa: ANN401
+    for name in _NAMES[role]:
+        pattern = re.compile(rf"(.*_)?{name}(_\d+)?$", re.IGNORECASE)
+        layers = [layer for layer in getattr(model, "layers", []) if _is_composite(layer)]
+        exact = [layer for layer in layers if layer.name.lower() == name]
+        near = exact or [layer for layer in layers if pattern.match(layer.name)]
+        if len(near) == 1:
+            return Half(near[0], f"layer {near[0].name!r}")
+        attribute = getattr(model, name, None)
+        if attribute is not None and _is_composite(attribute):
+            return Half(attribute, f"attribute {name!r}")
+    return None
+
+
+def _is_composite(layer: Any) -> bool:  # noqa: ANN401
+    """A nested model, or a layer that a user wrote; a Dense named ``encoder`` is no half."""
+    try:
+        library = keras_graph.library_of(layer)
+    except TypeError:
+        return False
+    return isinstance(layer, library.Model) or not keras_graph.is_own_class(layer)
+
+
+def _cut(model: Any) -> dict[str, Half]:  # noqa: ANN401
+    draws = [node for node in keras_graph.all_nodes(model) if _draws(node)]
+    if len(draws) != 1:
+        return {}
+    (z,) = keras_graph.node_outputs(draws[0])
+    heads = keras_graph.node_inputs(draws[0])[:2]
+    z_key = keras_graph.key_of(z)
+    made = [
+        tensor
+        for tensor in model.outputs
+        if keras_graph.key_of(tensor) != z_key and z_key in map(keras_graph.key_of, _before(tensor))
+    ]
+    if not made:
+        return {}
+    ends = {keras_graph.key_of(tensor) for tensor in model.inputs} | {z_key}
+    needed = {keras_graph.key_of(t) for tensor in made for t in _before(tensor, frozenset(ends))}
+    labels = [tensor for tensor in model.inputs if keras_graph.key_of(tensor) in needed]
+    layer = keras_graph.operation_of(draws[0]).name
+    library = keras_graph.library_of(model)
+    if len(labels) == len(model.inputs):
+        return {}  # a way around z, such as a skip connection
+    return {
+        "encoder": Half(library.Model(model.inputs, heads), f"the inputs of layer {layer!r}"),
+        "decoder": Half(library.Model([z, *labels], made), f"what follows layer {layer!r}"),
+    }
+
+
+def _draws(node: Any) -> bool:  # noqa: ANN401
+    operation, inputs = keras_graph.operation_of(node), keras_graph.node_inputs(node)
+    outputs = keras_graph.node_outputs(node)
+    if len(inputs) < 2 or len(outputs) != 1:
+        return False
+    if tuple(inputs[0].shape) != tuple(inputs[1].shape):
+        return False
+    kind = type(operation).__name__
+    return kind == SHIM or named_as_draw(kind, operation.name)
+
+
+def _before(tensor: Any, ends: frozenset[Any] = frozenset()) -> Iterator[Any]:  # noqa: ANN401
+    """A tensor and all that it is made of, back to the given ends."""
+    seen, todo = set(), [tensor]
+    while todo:
+        current = todo.pop()
+        key = keras_graph.key_of(current)
+        if key not in seen:
+            seen.add(key)
+            yield current
+            if key not in ends:
+                todo += keras_graph.made_from(current)

@@ -1,0 +1,134 @@
+"""HDF5 files as untrusted data: opened with checks, sizes read without reading values."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_batch.models.inputs.file_kind import kind_of
+from vae_batch.plan.errors import CheckpointError
+
+
+def is_hdf5(path: str, head: bytes) -> bool:
+    """Whether a file is HDF5 of the size that it says, by its first bytes."""
+    return bool(head) and kind_of(path, head) == "hdf5"
+
+
+def has_attribute(path: str, head: bytes, name: str) -> bool:
+    """Whether a file is sound HDF5 with an attribute of that name."""
+    if not is_hdf5(path, head):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return name in file.attrs
+    except OSError:  # damaged
+        return False
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str) -> Iterator[Any]:
+    """The file, opened to be read.
+
+    Raises:
+      CheckpointError: It is damaged, or a part of it lies in another file.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} is a damaged HDF5 file ({os.path.getsize(path)} bytes: {error}); it may be "
+            "truncated: copy or save it again"
+        ) from error
+    with file:
+        _refuse_other_files(file, path)
+        yield file
+
+
+def datasets(group: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Path below a group and dataset, in the order of the names."""
+    found: list[tuple[str, Any]] = []
+    group.visititems(lambda name, item: found.append((name, item)))  # None: go on
+    return ((name, item) for name, item in found if hasattr(item, "dtype"))
+
+
+def logical_bytes(file: Any) -> int:  # noqa: ANN401
+    """Bytes of all datasets once they are in memory; the file may store far fewer."""
+    return sum(math.prod(item.shape or (1,)) * item.dtype.itemsize for _, item in datasets(file))
+
+
+def text_attribute(group: Any, name: str) -> str | None:  # noqa: ANN401
+    """An attribute that Keras wrote as bytes or text; None where there is none."""
+    value = group.attrs.get(name)
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def name_attribute(group: Any, name: str) -> list[str] | None:  # noqa: ANN401
+    """A list of names, which Keras splits into ``name0``, ``name1``, ... where it is long."""
+    if name in group.attrs:
+        pieces = [group.attrs[name]]
+    else:
+        pieces = []
+        while f"{name}{len(pieces)}" in group.attrs:
+            pieces.append(group.attrs[f"{name}{len(pieces)}"])
+        if not pieces:
+            return None
+    values = (value for piece in pieces for value in np.atleast_1d(piece))
+    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def json_attribute(file: Any, name: str, path: str) -> dict[str, Any]:  # noqa: ANN401
+    """A JSON object in an attribute.
+
+    Raises:
+      CheckpointError: It is no JSON object.
+    """
+    try:
+        value = json.loads(text_attribute(file, name) or "")
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its {name} is no readable JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: its {name} is no JSON object; save the model again")
+    return value
+
+
+@contextlib.contextmanager
+def under_suffix(path: str, suffix: str) -> Iterator[str]:
+    """The file under a name with the suffix by which Keras tells how to read it."""
+    if path.endswith(suffix):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"checkpoint{suffix}"
+        link.symlink_to(Path(path).absolute())
+        yield str(link)
+
+
+def _refuse_other_files(file: Any, path: str) -> None:  # noqa: ANN401
+    """HDF5 can borrow groups and values from any file that its reader may open."""
+    import h5py
+
+    def visit(name: str, item: Any) -> str | None:  # noqa: ANN401  a found one ends the visit
+        if isinstance(item, h5py.Group):
+            links = ((key, item.get(key, getlink=True)) for key in item)
+            borrowed = [key for key, link in links if isinstance(link, h5py.ExternalLink)]
+            return f"{name}/{borrowed[0]}".lstrip("/") if borrowed else None
+        return name if item.is_virtual or item.external else None
+
+    found = visit("", file) or file.visititems(visit)
+    if found:
+        raise CheckpointError(
+            f"{path}: {found!r} lies in another file, which is not opened for a checkpoint; save "
+            "the model again as one file"
+        )

@@ -1,0 +1,1 @@
+"""Model files that only tf.keras 2 can read."""

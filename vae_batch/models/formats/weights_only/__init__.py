@@ -1,0 +1,1 @@
+"""Weight files without an architecture."""

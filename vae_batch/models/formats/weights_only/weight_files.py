@@ -1,0 +1,182 @@
+"""Keras' HDF5 weight files put into a model, with a proof that each weight went where it belongs.
+
+There are two layouts. Keras 3 and tf.keras from 2.12 write ``.weights.h5``: groups follow the
+model's attributes and each layer's weights are numbered in a group ``vars``. Older versions, and
+``save_weights("x.h5")`` of tf.keras, write one group a layer, listed in ``layer_names``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vae_batch.models.formats.keras.hdf5_contents import (
+    datasets,
+    name_attribute,
+    open_hdf5,
+    text_attribute,
+    under_suffix,
+)
+from vae_batch.models.formats.weights_only import weight_check
+from vae_batch.models.formats.weights_only.weight_check import StoredWeight
+from vae_batch.plan.errors import CheckpointError
+
+_SUFFIX = ".weights.h5"
+_KERAS_SHAPES = re.compile(
+    r"variable\.shape=(?P<model>\([^)]*\)), Received: value\.shape=(?P<file>\([^)]*\))\. "
+    r"Target variable: <Variable path=(?P<name>[^,]+),"
+)
+_TF_KERAS_SHAPES = re.compile(
+    r"variable '\s*(?P<name>[^']+)': Shape mismatch\.\s*The variable shape (?P<model>\([^)]*\)), "
+    r"and the assigned value shape (?P<file>\([^)]*\))"
+)
+
+
+def holds_weights(file: Any) -> bool:  # noqa: ANN401
+    """Whether an open HDF5 file has one of the two layouts."""
+    return _is_legacy(file) or any(_is_numbered(name) for name, _ in datasets(file))
+
+
+def layer_names(file: Any) -> list[str]:  # noqa: ANN401
+    """Names, or at least places, of the layers with weights."""
+    names = (weight.layer or weight.place for weight in _stored(file))
+    return list(dict.fromkeys(names))
+
+
+def assign(path: str, target: Any, builder: str) -> None:  # noqa: ANN401
+    """Put a file's weights into a built model.
+
+    Args:
+      path: The weight file.
+      target: A model, or a model for each half (``encoder``, ``decoder``) that the file holds.
+      builder: Who built it, for messages.
+
+    Raises:
+      CheckpointError: Shapes differ, a weight of the model is not in the file, a weight of the
+        file has no place in the model, or one went into another layer of the same shape.
+    """
+    with open_hdf5(path) as file:
+        if _is_legacy(file):
+            weight_check.assign_by_order(_stored_legacy(file), _parts(target), path, builder)
+            return
+        sections = _sections(file, path) if isinstance(target, Mapping) else {}
+    if not isinstance(target, Mapping):
+        _load(path, path, target, builder, list(_stored_of(path)))
+        return
+    for role, model in target.items():
+        with _section(path, sections[role]) as part:
+            _load(part, path, model, builder, list(_stored_of(part)))
+
+
+def _load(
+    file: str,
+    path: str,
+    model: Any,  # noqa: ANN401
+    builder: str,
+    stored: list[StoredWeight],
+) -> None:
+    """Let the model's own library read the numbered layout, then check what it did."""
+    try:
+        with under_suffix(file, _SUFFIX) as readable, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it skips; checked below
+            model.load_weights(readable)
+    except Exception as error:  # Keras raises many types; each means: does not fit
+        raise CheckpointError(
+            f"{path} does not fit the model that builder {builder!r} returns: "
+            f"{_why_unfit(str(error))}"
+        ) from error
+    weight_check.require_assigned(stored, model, path, builder)
+
+
+def _why_unfit(message: str) -> str:
+    match = _KERAS_SHAPES.search(message) or _TF_KERAS_SHAPES.search(message)
+    if match is None:
+        return " ".join(message.split())[:300]
+    return (
+        f"weight {match['name'].removesuffix(':0')} has shape {match['file']} in the file and "
+        f"{match['model']} in the model; build it with the sizes it was trained with"
+    )
+
+
+def _parts(target: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+    """Layers with weights, by name, in the order of the older layout."""
+    if isinstance(target, Mapping):
+        return list(target.items())
+    return [(layer.name, layer) for layer in target.layers if layer.weights]
+
+
+def _is_legacy(file: Any) -> bool:  # noqa: ANN401
+    return name_attribute(file, "layer_names") is not None
+
+
+def _is_numbered(name: str) -> bool:
+    return re.search(r"(^|/)vars/\d+$", name) is not None
+
+
+def _stored(file: Any) -> Iterator[StoredWeight]:  # noqa: ANN401
+    return _stored_legacy(file) if _is_legacy(file) else _stored_numbered(file)
+
+
+def _stored_of(path: str) -> Iterator[StoredWeight]:
+    with open_hdf5(path) as file:
+        yield from _stored_numbered(file, values=True)
+
+
+def _stored_numbered(file: Any, *, values: bool = False) -> Iterator[StoredWeight]:  # noqa: ANN401
+    for name, item in datasets(file):
+        if _is_numbered(name) and not name.startswith(("optimizer/", "_optimizer/")):
+            layer = text_attribute(item.parent, "name")
+            yield StoredWeight(
+                name.rpartition("/vars/")[0], layer, name, item.shape, item[()] if values else None
+            )
+
+
+def _stored_legacy(file: Any) -> Iterator[StoredWeight]:  # noqa: ANN401
+    for part in [*(name_attribute(file, "layer_names") or ()), "top_level_model_weights"]:
+        group = file.get(part)
+        names = (name_attribute(group, "weight_names") or []) if group is not None else []
+        for name in names:
+            item = group[name]
+            pieces = name.split("/")
+            layer = pieces[-2] if len(pieces) > 1 else part
+            yield StoredWeight(part, layer, name, item.shape, item[()])
+
+
+def _sections(file: Any, path: str) -> dict[str, str]:  # noqa: ANN401
+    """Group of each half in a file of the numbered layout.
+
+    Raises:
+      CheckpointError: No two groups are named so, or stand in the place of nested models.
+    """
+    halves = ("encoder", "decoder")
+    if all(half in file for half in halves):
+        return {half: half for half in halves}
+    layers = file.get("layers") or {}
+    nested = [name for name in layers if "layers" in layers[name]]
+    named = {text_attribute(layers[name]["vars"], "name"): f"layers/{name}" for name in nested}
+    if all(half in named for half in halves):
+        return {half: named[half] for half in halves}
+    if len(nested) == 2:  # tf.keras writes no names; the encoder comes first
+        return {half: f"layers/{name}" for half, name in zip(halves, sorted(nested), strict=True)}
+    raise CheckpointError(
+        f"{path} holds no parts named encoder and decoder (it has {', '.join(sorted(file))}); "
+        "return the model whose save_weights wrote the file, in place of (encoder, decoder)"
+    )
+
+
+@contextlib.contextmanager
+def _section(path: str, group: str) -> Iterator[str]:
+    """A group as a weight file of its own."""
+    import h5py
+
+    with tempfile.TemporaryDirectory() as folder:
+        part = str(Path(folder) / f"part{_SUFFIX}")
+        with open_hdf5(path) as file, h5py.File(part, "w") as copy:
+            for name in file[group]:
+                file.copy(f"{group}/{name}", copy, name)
+        yield part

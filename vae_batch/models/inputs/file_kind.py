@@ -1,0 +1,140 @@
+"""What a file is, told by its first bytes.
+
+Nothing is unpickled or unpacked: of an archive the table of contents is read, of an HDF5 file the
+first 64 bytes, of other files the head.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from vae_batch.models.inputs.file_access import HEAD_BYTES
+from vae_batch.models.inputs.zip_contents import read_zip_contents
+
+FileKind = Literal[
+    "keras",  # zip with config.json
+    "zip",
+    "truncated_zip",
+    "hdf5",
+    "truncated_hdf5",
+    "saved_model",
+    "folder",
+    "pickle",  # also PyTorch's zip of a pickle
+    "tf_checkpoint",
+    "npz",
+    "npy",
+    "safetensors",
+    "lfs_pointer",
+    "html",
+    "json",
+    "text",
+    "empty",
+    "missing",
+    "unknown",
+]
+
+SAVED_MODEL = "saved_model.pb"  # a folder that holds it is one model
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5_STARTS = (0, 512, 1024, 2048)  # after a user block
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends a TensorFlow checkpoint's .index
+_TF_NAME = re.compile(r"\.(?:index|data-[0-9]{5}-of-[0-9]{5})$")
+_LFS = b"version https://git-lfs"
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
+_ANNEX = re.compile(rb"^/?(?:\.git/)?annex/objects/")
+
+
+def kind_of(path: str, head: bytes) -> FileKind:
+    """Kind of a local file or folder.
+
+    Args:
+      path: Where it lies; its name decides for raw tensors only, which nothing else tells.
+      head: Its first 4096 bytes, or all of a shorter file; ``b""`` of a folder.
+    """
+    if os.path.isdir(path):
+        return "saved_model" if Path(path, SAVED_MODEL).exists() else "folder"
+    if not head:
+        return "empty" if os.path.exists(path) else "missing"
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _zip_kind(path)
+    if _hdf5_start(head) is not None:
+        return "truncated_hdf5" if hdf5_size(head) > os.path.getsize(path) else "hdf5"
+    return _kind_of_bytes(head) or _kind_by_end(path) or _kind_of_text(head)
+
+
+def _zip_kind(path: str) -> FileKind:
+    contents = read_zip_contents(path)
+    if contents.problem is not None:
+        return "truncated_zip" if contents.problem == "truncated" else "zip"
+    names = contents.names
+    if any(name.rpartition("/")[2] == "data.pkl" for name in names):
+        return "pickle"
+    if "config.json" in names:
+        return "keras"
+    return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+
+
+def _hdf5_start(head: bytes) -> int | None:
+    return next((start for start in _HDF5_STARTS if head.startswith(_HDF5, start)), None)
+
+
+def hdf5_size(head: bytes) -> int:
+    """Bytes that an HDF5 file says it has, or 0 where it does not say.
+
+    From the superblock: https://docs.hdfgroup.org/archive/support/HDF5/doc/H5.format.html
+    """
+    block = head[_hdf5_start(head) or 0 :]
+    version = block[8] if len(block) > 8 else 255
+    if version > 3:
+        return 0
+    at, width = (12, block[9]) if version >= 2 else (24 + 4 * version, block[13])
+    end = block[at + 2 * width : at + 3 * width]
+    undefined = len(end) < width or end == b"\xff" * width
+    return 0 if undefined else int.from_bytes(end, "little")
+
+
+def _kind_of_bytes(head: bytes) -> FileKind | None:
+    if head.startswith(_LFS) or _ANNEX.match(head):
+        return "lfs_pointer"
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "pickle"
+    if head[8:10] == b'{"' and 2 <= int.from_bytes(head[:8], "little") < 1 << 30:
+        return "safetensors"
+    if _HTML.match(head):
+        return "html"
+    return "tf_checkpoint" if head.startswith(b"model_checkpoint_path:") else None
+
+
+def _kind_by_end(path: str) -> FileKind | None:
+    """Kinds that the head does not tell: by the last bytes, or by the name."""
+    if _TF_NAME.search(path) or _last_bytes(path, len(_TABLE_MAGIC)) == _TABLE_MAGIC:
+        return "tf_checkpoint"
+    return "pickle" if path.endswith((".pkl", ".pickle")) else None
+
+
+def _last_bytes(path: str, count: int) -> bytes:
+    with open(path, "rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - count))
+        return stream.read()
+
+
+def _kind_of_text(head: bytes) -> FileKind:
+    text = text_of(head)
+    if text is None or any(ord(letter) < 32 and letter not in "\t\n\r\f" for letter in text):
+        return "unknown"
+    return "json" if text.lstrip()[:1] in ("{", "[") else "text"
+
+
+def text_of(head: bytes) -> str | None:
+    """The head as UTF-8 text, or None; its last letter may be cut off."""
+    try:
+        return head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if len(head) < HEAD_BYTES or error.start < len(head) - 3:
+            return None
+        return head[: error.start].decode("utf-8-sig")

@@ -1,0 +1,1 @@
+"""Reference sets: named sets, folders, arrays and Parquet files of real images."""

@@ -1,0 +1,282 @@
+"""Reference sets: the real images that generated ones are compared with, in a fixed order.
+
+Opening a set checks all that can be checked without decoding every image; reading returns uint8
+NHWC. This module needs numpy and pyarrow: scikit-learn, Pillow and Keras are imported by the
+sources that use them, so that a driver process can open a set without TensorFlow. Workers never
+open it: they read the images that the driver has stored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vae_batch.models.image_range import VALUE_RANGES, bounds_of
+from vae_batch.models.inputs.local_copy import LocalCopy
+from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.references.array_images import (
+    ArrayPixels,
+    array_pixels,
+    npy_pixels,
+    npz_pixels,
+    split_of,
+)
+from vae_batch.models.references.encoded_images import (
+    IMAGE_SUFFIXES,
+    EncodedPixels,
+    folder_pixels,
+    parquet_pixels,
+)
+from vae_batch.plan.errors import InputError
+
+SPLITS = ("train", "test", "all")
+_PATH_KINDS = (
+    "a folder of png/jpg/jpeg/bmp/webp images, a .npz, a .npy or a .parquet file; also as URI"
+)
+_DIGITS_TRAIN = 1000
+
+Pixels = ArrayPixels | EncodedPixels
+
+
+@dataclass(frozen=True)
+class ReferenceImages:
+    """A set of real images in a fixed order.
+
+    Attributes:
+      name: The named set, the path as it was given, or a URI without query and credentials.
+      split: train, test or all; a source without splits is ``all``.
+      source_range: (black, white) of the values as they are stored.
+      range_inferred: True when the range was inferred from float values, not declared.
+      shape: (H, W, C) of one image; C is 1 or 3.
+      labels: (n,) int64 classes where the source has them, else None.
+      classes: Number of classes of the whole split (its largest label and one), or None.
+    """
+
+    name: str
+    split: str
+    source_range: tuple[float, float]
+    range_inferred: bool
+    shape: tuple[int, int, int]
+    labels: np.ndarray | None
+    classes: int | None
+    _pixels: Pixels
+    _count: int
+    _copy: LocalCopy | None = None  # holds files that pixels are read from
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Images [start, stop) as (stop - start, H, W, C) uint8 in [0, 255].
+
+        Raises:
+          IndexError: The range does not lie within the set.
+          InputError: An image file cannot be decoded; the message names it.
+        """
+        if not 0 <= start <= stop <= self._count:
+            raise IndexError(f"images [{start}, {stop}) of {self.name}, which has {self._count}")
+        if start == stop:
+            return np.empty((0, *self.shape), np.uint8)
+        return self._pixels.read(start, stop)
+
+
+def open_reference(
+    source: str,
+    split: str = "test",
+    value_range: str | None = None,
+    limit: int | None = None,
+) -> ReferenceImages:
+    """Open a reference set by name or path.
+
+    Args:
+      source: ``digits`` (scikit-learn's bundled 8x8 digits), ``mnist``, ``fashion_mnist``,
+        ``cifar10``, or the path of a folder of images (sorted by relative path, subfolders
+        included), a ``.npz`` (x_train/x_test, or one array named images, arr_0 or x), a ``.npy``
+        or a ``.parquet`` file with a column of encoded images; or a URI of one of these, which is
+        brought to this machine's temporary folder as long as the set is open.
+      split: train, test or all (train, then test); ignored by sources without splits.
+      value_range: Range of the stored values, one of VALUE_RANGES; None takes integers as 0..255
+        and infers the range of floats. Checked over the whole set before ``limit``.
+      limit: Use only the first ``limit`` images.
+
+    Returns:
+      The set; nothing is decoded yet where images are stored encoded.
+
+    Raises:
+      InputError: The source is unknown, unreadable, empty, of mixed sizes, outside its range, or
+        smaller than ``limit``.
+    """
+    if split not in SPLITS:
+        raise InputError(f"reference split {split!r} is not known; it may be {', '.join(SPLITS)}")
+    if value_range is not None:
+        bounds_of(value_range)
+    copy = _brought(source) if is_uri(source) else None
+    name = Uri.parse(source).label if copy else source
+    try:
+        pixels, labels, actual_split = _open(str(copy.path) if copy else source, split, value_range)
+    except InputError as error:
+        raise InputError(_named(str(error), copy, name)) from None
+    if copy and isinstance(pixels, EncodedPixels):
+        pixels = replace(pixels, names=[_named(image, copy, name) for image in pixels.names])
+    count = len(pixels)
+    if labels is not None and labels.shape != (count,):
+        raise InputError(f"{name}: {count} images but labels of shape {labels.shape}")
+    if limit is not None:
+        if not 1 <= limit <= count:
+            raise InputError(
+                f"{name}: {limit} reference images were asked for, but split {actual_split!r} "
+                f"has {count}; ask for 1 to {count}"
+            )
+        count = limit
+    return ReferenceImages(
+        name=name,
+        split=actual_split,
+        source_range=pixels.source_range,
+        range_inferred=pixels.range_inferred,
+        shape=pixels.shape,
+        labels=None if labels is None else labels[:count],
+        classes=None if labels is None else int(labels.max()) + 1,
+        _pixels=pixels,
+        _count=count,
+        _copy=copy,
+    )
+
+
+def _brought(uri: str) -> LocalCopy:
+    """What a URI names, on this machine; of a folder the images alone."""
+    label = Uri.parse(uri).label
+    try:
+        return LocalCopy(uri, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
+    except FileNotFoundError:
+        raise InputError(
+            f"reference {label!r} does not exist; expected {_PATH_KINDS}, or a named set: "
+            f"{', '.join(NAMED_SETS)}"
+        ) from None
+    except OSError as error:
+        raise InputError(f"reference {label!r} cannot be read: {error}") from None
+
+
+def _named(message: str, copy: LocalCopy | None, source: str) -> str:
+    """A message that calls a copy by the name of what it was copied from."""
+    return message if copy is None else message.replace(str(copy.path), source)
+
+
+def _open(
+    source: str, split: str, value_range: str | None
+) -> tuple[Pixels, np.ndarray | None, str]:
+    """Pixels, labels and the split they are of."""
+    if source in _NAMED:
+        images, labels, stored_range = _NAMED[source](split)
+        return _named_pixels(source, images, value_range, stored_range), labels, split
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _encoded(*folder_pixels(path), value_range, source)
+    if not path.is_file():
+        raise InputError(_unknown(source))
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return npz_pixels(path, split, value_range)
+    if suffix == ".npy":
+        return npy_pixels(path, value_range), None, "all"
+    if suffix == ".parquet":
+        return _encoded(*parquet_pixels(path), value_range, source)
+    raise InputError(
+        f"reference {source!r}: a {suffix or 'nameless'} file is not a set; expected {_PATH_KINDS}"
+    )
+
+
+def _encoded(
+    pixels: Pixels, labels: np.ndarray | None, value_range: str | None, source: str
+) -> tuple[Pixels, np.ndarray | None, str]:
+    if value_range not in (None, "0..255"):
+        raise InputError(
+            f"{source}: image files hold 0..255, but value_range {value_range!r} was declared; "
+            "leave it out"
+        )
+    return pixels, labels, "all"
+
+
+def _named_pixels(
+    source: str, images: np.ndarray, value_range: str | None, stored: tuple[float, float]
+) -> Pixels:
+    if value_range is not None and VALUE_RANGES[value_range] != stored:
+        raise InputError(
+            f"{source}: this set is stored in {stored[0]:g}..{stored[1]:g}, but value_range "
+            f"{value_range!r} was declared; leave it out"
+        )
+    if images.dtype == np.uint8:
+        return array_pixels(images, value_range, source)
+    return ArrayPixels(images, stored, range_inferred=False)
+
+
+_Loaded = tuple[np.ndarray, np.ndarray | None, tuple[float, float]]
+
+
+def _digits(split: str) -> _Loaded:
+    """The bundled 8x8 digits, values 0..16; train is 1000 of a fixed shuffle, test the other 797.
+
+    RandomState, because NumPy promises that its stream never changes.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.RandomState(0).permutation(len(digits.target))
+    chosen = {"train": order[:_DIGITS_TRAIN], "test": order[_DIGITS_TRAIN:], "all": order}[split]
+    labels = digits.target[chosen].astype(np.int64)
+    return digits.images[chosen][..., None], labels, (0.0, 16.0)
+
+
+def _mnist(split: str) -> _Loaded:
+    """MNIST from the Keras cache without importing Keras where it is there."""
+    cached = _keras_home() / "datasets" / "mnist.npz"
+    if not cached.is_file():
+        return _from_keras("mnist", split)
+    pixels, labels, _ = npz_pixels(cached, split, None)
+    if labels is None or pixels.shape != (28, 28, 1):
+        raise InputError(f"{cached} is not Keras' mnist.npz; remove it and fetch it again")
+    return pixels.images, labels, (0.0, 255.0)
+
+
+def _keras_home() -> Path:
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
+
+
+def _from_keras(name: str, split: str) -> _Loaded:
+    """A set through keras.datasets, which imports TensorFlow and may use the network."""
+    import keras
+
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise InputError(
+            f"reference {name!r} is not in Keras' cache and could not be fetched "
+            f"({type(error).__name__}: {error}). Without a network: copy the folder "
+            f"{_keras_home() / 'datasets'} from a machine where keras.datasets.{name}.load_data() "
+            "has run, or save the images as .npz (x_train, y_train, x_test, y_test) and give that "
+            "path as the reference"
+        ) from error
+    images, labels = split_of({"train": (x_train, y_train), "test": (x_test, y_test)}, split)
+    return (images if images.ndim == 4 else images[..., None]), labels, (0.0, 255.0)
+
+
+_NAMED: dict[str, Callable[[str], _Loaded]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion_mnist": lambda split: _from_keras("fashion_mnist", split),
+    "cifar10": lambda split: _from_keras("cifar10", split),
+}
+NAMED_SETS = tuple(_NAMED)
+
+
+def _unknown(source: str) -> str:
+    nearest = difflib.get_close_matches(source, NAMED_SETS, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    return (
+        f"reference {source!r} is neither a named set nor an existing path{hint} "
+        f"Named sets: {', '.join(NAMED_SETS)}. Paths: {_PATH_KINDS}."
+    )

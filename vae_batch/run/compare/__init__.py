@@ -1,0 +1,1 @@
+"""Compares scored rows pairwise and selects the best checkpoint."""

@@ -1,0 +1,274 @@
+"""Which checkpoint is better: paired differences between the rows of one output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from vae_batch import __version__
+from vae_batch.metrics import METRICS, ComparisonRow, PairedDifference, PairedScore
+from vae_batch.metrics.comparison.ranking import require_same_conditions
+from vae_batch.plan import InputError
+from vae_batch.plan.credentials import without_credentials
+from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
+from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.scoring.influences import read_influences
+from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
+from vae_batch.storage import (
+    COMPARISON_COLUMNS,
+    DamagedFileError,
+    Store,
+    comparison_inputs,
+    read_comparisons,
+    write_comparisons,
+)
+
+Row = dict[str, Any]
+Scores = dict[str, PairedScore]
+
+#: Losses that are compared image by image, the same under every extractor.
+_LOSSES = ("elbo", "reconstruction_nll", "iwae", "mse", "ssim")
+
+#: Scores that are compared sample by sample through their influences.
+_DISTANCES = ("fid", "kid", "inception_score")
+
+#: What two rows must share before their difference means anything.
+_SAME_IMAGES = ("reference_sha256", "n_reference", "seed")
+_SAME_PIXELS = (*_SAME_IMAGES, "model_range", "input_fit")
+_SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma")
+_SAME_PROTOCOL = (*_SAME_IMAGES, "extractor", "weights_sha256", "protocol", "n_generated")
+
+
+def compare_run(location: str) -> list[Row]:
+    """Compare all scored rows of an output folder and write ``comparisons.parquet``.
+
+    Rows are compared only with rows of the same conditions. A Fréchet distance is compared only
+    where its bias does not dominate it; there the kernel distance decides. Rows that left a race
+    are not compared. Where the rows are
+    those that were compared last time, nothing is read but that table.
+
+    Raises:
+      InputError: No run has begun there.
+    """
+    rows = _in_full(scored_rows(location, open_record(location)))
+    if not rows:
+        return []
+    out, inputs = rows[0].parts.stores.out, _inputs(rows)
+    known = _known(out, inputs)
+    if known is not None:
+        return known
+    reader = _Reading()
+    compared = _compare(rows, reader)
+    write_comparisons(out, compared, None if reader.lacks_files else inputs)
+    return compared
+
+
+def _in_full(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
+    """Without those that left a race: it has compared them, over the samples that they have."""
+    return [row for row in rows if row.fields["left_race_at"] is None]
+
+
+def _inputs(rows: Sequence[ScoredRow]) -> str:
+    """Digest of all that comparisons are made of: a row that is scored again has another time."""
+    made_of = [[dict(row.fields), _condition(row, "sigma")] for row in rows]
+    text = json.dumps([__version__, made_of], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _known(out: Store, inputs: str) -> list[Row] | None:
+    """The comparisons of the same rows, where they have been written and are intact."""
+    try:
+        same = comparison_inputs(out) == inputs
+        return read_comparisons(out) if same and out.exists("comparisons.csv") else None
+    except OSError:  # damaged, and so written anew
+        return None
+
+
+def compare_runs(location_a: str, location_b: str) -> list[Row]:
+    """Compare the rows of two output folders with each other; nothing is written.
+
+    A checkpoint that both have is told apart by its folder.
+
+    Raises:
+      InputError: A folder holds no scored row, or no extractor of the one was used for the other
+        under the same conditions; names what differs.
+    """
+    places = (location_a, location_b)
+    runs = {name: _in_full(scored_rows(name, open_record(name))) for name in places}
+    for name, rows in runs.items():
+        if not rows:
+            raise InputError(f"{name} holds no scored rows; run `vae-batch score` first")
+    _require_common_conditions(*runs.values())
+    labels = [{row.fields["checkpoint"] for row in rows} for rows in runs.values()]
+    both = set.intersection(*labels) if len(labels) > 1 else set()
+    named = [_named(row, name, both) for name, rows in runs.items() for row in rows]
+    return compare_rows(named)
+
+
+def compare_rows(rows: Sequence[ScoredRow]) -> list[Row]:
+    """Comparisons of rows, each with those of the same conditions."""
+    return _compare(rows, _Reading())
+
+
+def paired_scores(row: ScoredRow) -> Scores:
+    """Scores of a row that can be compared sample by sample, by metric.
+
+    ``fid`` is the bias-corrected distance, and is left out where its bias dominates it.
+    """
+    reading = _Reading()
+    return {**reading.losses(row), **reading.distances(row)}
+
+
+def conditions_of_metric(metric: str) -> tuple[str, ...]:
+    """Columns of the score table that two rows must share before a metric compares them."""
+    if METRICS[metric].per_extractor:
+        return _SAME_PROTOCOL
+    return _SAME_LIKELIHOOD if METRICS[metric].within_likelihood else _SAME_PIXELS
+
+
+def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -> None:
+    """Refuse two runs that share the conditions of no extractor."""
+    refusal: ValueError | None = None
+    for left in _conditions_in(a):
+        for right in _conditions_in(b):
+            try:
+                require_same_conditions(left, right)
+            except ValueError as error:
+                same_extractor = left["extractor"] == right["extractor"]
+                refusal = error if refusal is None or same_extractor else refusal
+            else:
+                return
+    raise InputError(str(refusal))
+
+
+def _conditions_in(rows: Sequence[ScoredRow]) -> list[Row]:
+    """The conditions of some rows, each once."""
+    found = {tuple(row.fields[name] for name in _SAME_PROTOCOL) for row in rows}
+    return [dict(zip(_SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
+
+
+def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
+    return list({row.fields["checkpoint"]: row for row in rows}.values())
+
+
+def _named(row: ScoredRow, folder: str, both: Collection[str]) -> ScoredRow:
+    """The row under a label that no row of the other run has."""
+    label = row.fields["checkpoint"]
+    if label in both:
+        label = f"{without_credentials(folder)}: {label}"
+    return replace(row, fields={**row.fields, "checkpoint": label})
+
+
+class _Reading:
+    """Reads the scores of rows, and notes whether files were missing or damaged."""
+
+    def __init__(self) -> None:
+        self.lacks_files = False
+
+    def losses(self, row: ScoredRow) -> Scores:
+        return self._read(_losses_of, row)
+
+    def distances(self, row: ScoredRow) -> Scores:
+        return self._read(_distances_of, row)
+
+    def _read(self, read: Callable[[ScoredRow], Scores], row: ScoredRow) -> Scores:
+        try:
+            return read(row)
+        except DamagedFileError:
+            self.lacks_files = True
+            return {}
+
+
+def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Row]:
+    """Losses are compared once a checkpoint, distances once an extractor, too."""
+    nothing = dict.fromkeys(COMPARISON_COLUMNS)
+    found: list[Row] = []
+    for some, metrics, read in (
+        (_one_each(rows), _LOSSES, reading.losses),
+        (rows, _DISTANCES, reading.distances),
+    ):
+        for metric, table in compare_streamed(some, metrics, _group_of, ScoreReader(read)):
+            found += [{**nothing, **_line(metric, compared)} for compared in table]
+    return found
+
+
+def _group_of(row: ScoredRow, metric: str) -> tuple[Any, ...]:
+    return tuple(_condition(row, name) for name in conditions_of_metric(metric))
+
+
+def _condition(row: ScoredRow, name: str) -> object:
+    """A condition as declared: each checkpoint's own best sigma is one setting, not many."""
+    return row.parts.reading.sigma if name == "sigma" else row.fields[name]
+
+
+def _line(metric: str, compared: Compared) -> Row:
+    """A checkpoint against the best of all, and against the one before it in its folder."""
+    line, fields = compared.line, compared.row.fields
+    return {
+        "metric": metric,
+        "extractor": fields["extractor"] if METRICS[metric].per_extractor else None,
+        "checkpoint": line.checkpoint,
+        "step": fields["step"],
+        "value": line.value,
+        "n": compared.count,
+        "is_best": line.is_best,
+        "level_with_best": line.level_with_best,
+        "best": compared.best,
+        **_against_best(line),
+        **_against_previous(line, compared.previous),
+    }
+
+
+def _against_best(line: ComparisonRow) -> Row:
+    found = line.against_best
+    if found is None:
+        return {}
+    unpaired = {"from_best_unpaired_se": found.unpaired_standard_error}
+    return {**_difference("from_best", found, line.best_p), **unpaired}
+
+
+def _against_previous(line: ComparisonRow, previous: str | None) -> Row:
+    if line.against_previous is None:
+        return {}
+    difference = _difference("from_previous", line.against_previous, line.previous_p)
+    return {"previous": previous, **difference, "verdict": line.verdict}
+
+
+def _difference(name: str, found: PairedDifference, p: float) -> Row:
+    return {
+        name: found.difference,
+        f"{name}_se": found.standard_error,
+        f"{name}_low": found.low,
+        f"{name}_high": found.high,
+        f"{name}_p": p,
+    }
+
+
+def _losses_of(row: ScoredRow) -> Scores:
+    """Losses with one value an image, as far as the row has them."""
+    parts = row.parts
+    description = parts.description()
+    values = dict(losses_per_image(parts, description))
+    values |= parts.columns("losses", ["mse", "ssim"])
+    if "importance" in parts.units and row.fields["iwae"] is not None:
+        values |= importance_per_image(parts, description)
+    wanted = {name: values[name] for name in _LOSSES if name in values}
+    return {
+        name: PairedScore.from_values(found)
+        for name, found in wanted.items()
+        if row.fields[name] is not None
+    }
+
+
+def _distances_of(row: ScoredRow) -> Scores:
+    """Distances with the influence of each sample, but for a Fréchet distance that is all bias."""
+    generated = row.parts.units.get("generated")
+    if generated is None:
+        return {}
+    scores = read_influences(row.parts.stores.out, generated)
+    if row.fields["fid_warning"]:
+        scores.pop("fid", None)
+    return {name: score for name, score in scores.items() if row.fields[name] is not None}

@@ -1,0 +1,1 @@
+"""Estimated and measured cost of a run."""

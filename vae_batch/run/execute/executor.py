@@ -1,0 +1,169 @@
+"""What runs shards and light tasks: the contract, and the serial twin of the Ray executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import Any, Protocol, Self
+
+from vae_batch.run.execute.scheduling import Task
+from vae_batch.run.execute.worker import ShardOutcome, ShardWorker, device_name
+from vae_batch.run.planning.run_plan import RunPlan
+from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.progress.activity import Activity
+
+
+class Handle(Protocol):
+    """A light task under way."""
+
+    def is_ready(self) -> bool:
+        """Whether its result can be had without waiting."""
+        ...
+
+    def result(self) -> Any:  # noqa: ANN401
+        """The task's return value; waits for it, raises what it raised."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs shards on workers and light tasks beside them."""
+
+    @property
+    def description(self) -> str:
+        """Workers and devices in words."""
+        ...
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether workers compute on GPUs."""
+        ...
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """Faults of workers that its runs have survived so far, counted by their kind."""
+        ...
+
+    def activity(self) -> Activity:
+        """What its workers are at now; may be asked from another thread, and may then raise."""
+        ...
+
+    def require_visible(self, plan: RunPlan) -> None:
+        """Refuse a run whose files some machine of the workers does not see.
+
+        Raises:
+          InputError: Names the machine, the path and what to do; nothing was computed.
+        """
+        ...
+
+    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
+        """Compute every task once; one outcome each, as they end.
+
+        Checkpoint by checkpoint, as they are given; several workers have several under way.
+        """
+        ...
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
+        """Start a light task (reduction, score, training) that needs no worker."""
+        ...
+
+    def on_every_device(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+    ) -> list[tuple[str, Any]]:
+        """Call a function once on every device that workers may get; waits until each is free.
+
+        Returns:
+          For each device its place in words, and the value returned there; an exception
+          (``Exception`` instance) stands for the value of a device where the call failed.
+        """
+        ...
+
+    def __enter__(self) -> Self:
+        """Start what is needed."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release it."""
+        ...
+
+
+class SerialExecutor:
+    """Everything in this process, one thing after another; no Ray.
+
+    Nobody watches over it: a shard that hangs or crashes takes the run with it, which the same
+    command then goes on with.
+    """
+
+    description = "this process"
+    faults: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether TensorFlow finds one here."""
+        return device_name() != "cpu"
+
+    def activity(self) -> Activity:
+        """See ``Executor.activity``."""
+        return Activity(workers=1, at_work=1)
+
+    def require_visible(self, plan: RunPlan) -> None:
+        """See ``Executor.require_visible``: here is where all is seen."""
+
+    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
+        """See ``Executor.run_shards``."""
+        if tasks:
+            device_name()  # imports TensorFlow without its chatter, which a display cannot bear
+        worker = ShardWorker(config)
+        for unit, shard in tasks:
+            yield worker.run(unit, shard)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
+        """See ``Executor.submit``; runs at once."""
+        try:
+            return _Done(function(*arguments))
+        except Exception as error:  # raised where the result is taken, as on a cluster
+            return _Done(error=error)
+
+    def on_every_device(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+    ) -> list[tuple[str, Any]]:
+        """See ``Executor.on_every_device``: this process alone."""
+        try:
+            return [(self.description, function(*arguments))]
+        except Exception as error:
+            return [(self.description, error)]
+
+    def __enter__(self) -> Self:
+        """Nothing to start."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to release."""
+
+
+class _Done:
+    """The handle of a task that has ended."""
+
+    def __init__(self, value: Any = None, error: Exception | None = None) -> None:  # noqa: ANN401
+        self._value, self._error = value, error
+
+    def is_ready(self) -> bool:
+        return True
+
+    def result(self) -> Any:  # noqa: ANN401
+        if self._error is not None:
+            raise self._error
+        return self._value

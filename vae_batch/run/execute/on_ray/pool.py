@@ -1,0 +1,140 @@
+"""The pool: how many workers, what each holds, and what they leave to light tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from vae_batch.plan import InputError
+from vae_batch.run.execute.on_ray.machines import Machine, alive_nodes, place_of
+from vae_batch.run.execute.worker_environment import NO_GPU, thread_environment
+
+#: Bytes that a light task reserves: a row of 10,000 x 2,048 activations peaks at 1 GiB.
+_LIGHT_MEMORY = 2 << 30
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers and light tasks as the cluster is asked for them.
+
+    Attributes:
+      size: Workers, of those that the cluster has now and those it may grow to.
+      threads: Of each worker's computations.
+      cpus: Cores that each worker claims. Beside CPU workers every node keeps one for a light
+        task; beside GPU workers all but one a worker.
+      gpus: GPUs that each worker holds: one TensorFlow, one GPU.
+      light_cpus: Cores that a light task claims.
+      light_memory: Bytes that it claims; 0 where a node's memory is not known.
+    """
+
+    size: int
+    threads: int
+    cpus: float
+    gpus: int
+    light_cpus: float = 1
+    light_memory: int = 0
+
+
+def size_pool(workers: int | None, machines: Sequence[Machine]) -> Pool:
+    """GPU workers where there are or may be GPUs, else CPU workers that share each node's cores.
+
+    Args:
+      workers: How many were asked for; None for one a GPU, or one a node.
+      machines: That the cluster has or may grow to.
+
+    Raises:
+      InputError: They offer neither CPUs nor GPUs.
+    """
+    if any(machine.gpus for machine in machines):
+        return _gpu_pool(workers, machines)
+    if any(machine.cpus for machine in machines):
+        return _cpu_pool(workers, machines)
+    raise InputError(
+        "the Ray cluster offers neither CPUs nor GPUs, and no configuration on its head "
+        "(~/ray_bootstrap_config.yaml, which ray up writes) says what its autoscaler may add; "
+        "keep one worker node up, so that its kind can be seen (min_workers: 1, on Kubernetes "
+        "minReplicas: 1), and give --workers for more than are up"
+    )
+
+
+def _gpu_pool(workers: int | None, machines: Sequence[Machine]) -> Pool:
+    having = [machine for machine in machines if machine.gpus]
+    return Pool(
+        size=workers or sum(machine.gpus for machine in having),
+        threads=max(1, min(machine.cpus // machine.gpus for machine in having)),
+        cpus=1 if all(machine.cpus > machine.gpus for machine in having) else 0,
+        gpus=1,
+        light_memory=_light_memory(machines),
+    )
+
+
+def _cpu_pool(workers: int | None, machines: Sequence[Machine]) -> Pool:
+    cores = [machine.cpus for machine in machines if machine.cpus]
+    count = workers or len(cores)
+    a_node = -(-count // len(cores))
+    light = 1 if min(cores) > 1 else 0.5
+    claim = (min(cores) - light) / a_node
+    return Pool(
+        size=count,
+        threads=max(1, min(cores) // a_node),
+        cpus=math.floor(claim) if claim >= 1 else math.floor(claim * 1e4) / 1e4,
+        gpus=0,
+        light_cpus=light,
+        light_memory=_light_memory(machines),
+    )
+
+
+def _light_memory(machines: Sequence[Machine]) -> int:
+    """What fits on every node that light tasks may run on."""
+    return min([_LIGHT_MEMORY, *(machine.memory for machine in machines if machine.cpus)])
+
+
+def worker_environment(pool: Pool) -> dict[str, str]:
+    """Environment variables of a pool's workers; those without a GPU see none."""
+    return thread_environment(pool.threads) | ({} if pool.gpus else NO_GPU)
+
+
+def light_environment() -> dict[str, str]:
+    """Environment variables of light tasks: one thread, and no GPU where there are some."""
+    return thread_environment(threads=1) | NO_GPU
+
+
+def light_slots(pool: Pool, machines: Sequence[Machine]) -> int:
+    """Light tasks that nodes have room for beside GPU workers.
+
+    More of them would make the autoscaler add nodes; one must be under way even where there is no
+    node, so that there will be.
+
+    Args:
+      pool: Its workers.
+      machines: That are there.
+    """
+    free = sum(machine.cpus - machine.gpus * pool.cpus * pool.gpus for machine in machines)
+    return max(1, int(free / pool.light_cpus))
+
+
+def device_claims(pool: Pool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Node in words and actor options, for each device that a worker of the pool may get.
+
+    Where no node has any yet, one that the autoscaler is then to add.
+    """
+    found = False
+    for node in alive_nodes():
+        resources = node["Resources"]
+        cores = int(resources.get("CPU", 0))
+        count = int(resources.get("GPU", 0)) if pool.gpus else min(1, cores)
+        pinned = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        claim = {
+            "num_cpus": min(pool.cpus, cores),
+            "num_gpus": pool.gpus,
+            "scheduling_strategy": pinned,
+        }
+        for _ in range(count):
+            found = True
+            yield place_of(node), claim
+    if not found:
+        yield "an added node", {"num_cpus": pool.cpus, "num_gpus": pool.gpus}

@@ -1,0 +1,1 @@
+"""The files of an output folder: layout, record, lease, verification and pruning."""

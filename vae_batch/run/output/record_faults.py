@@ -1,0 +1,71 @@
+"""What is wrong with the files of an output folder that have no receipt: tables and records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vae_batch.plan import fingerprint, identity_of
+from vae_batch.run.compare.selection import SELECTION, read_selection, select_best
+from vae_batch.run.cost.cost_file import COST_FILE
+from vae_batch.run.output.prune import PRUNED
+from vae_batch.run.output.run_record import RUN_FILE, RunRecord
+from vae_batch.run.progress.progress_file import PROGRESS_FILE
+from vae_batch.run.race.record import RACE
+from vae_batch.storage import Store, read_comparisons
+from vae_batch.storage.checked_json import decode_checked, is_as_written
+from vae_batch.storage.tables import table_faults
+
+TABLES = ("scores", "comparisons")
+
+
+def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]:
+    """Name and fault, or None, of each; those that are not there are left out.
+
+    Args:
+      out: The output folder.
+      record: None where it cannot be read.
+    """
+    faults: dict[str, str | None] = {RUN_FILE: _record_fault(out, record)}
+    for name in TABLES:
+        faults |= table_faults(out, name)
+    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE, COST_FILE):
+        content = out.find(name)
+        if content is not None:
+            faults[name] = _json_fault(content)
+    # What cannot be read is of no use to judge others by.
+    if record is not None and SELECTION in faults and not any(faults.values()):
+        faults[SELECTION] = _selection_fault(out, record)
+    return faults
+
+
+def _json_fault(content: bytes) -> str | None:
+    try:
+        decode_checked(content)
+    except ValueError as error:
+        return f"cannot be read ({error})"
+    return None if is_as_written(content) else "is not as it was written"
+
+
+def _record_fault(out: Store, record: RunRecord | None) -> str | None:
+    fault = _json_fault(out.read(RUN_FILE))
+    if fault is not None or record is None:
+        return fault or "cannot be read as a run's record"
+    named = {k: v for k, v in record.identity.items() if k != "fingerprint"}
+    if record.identity.get("fingerprint") != fingerprint(**named):
+        return "has an identity that is not its fingerprint's"
+    of_spec = identity_of(record.spec)
+    # A spec may leave open what the run settled, such as the batch size.
+    differing = [k for k, v in of_spec.items() if v is not None and named.get(k) != v]
+    return f"has a spec of another {', '.join(differing)}" if differing else None
+
+
+def _selection_fault(out: Store, record: RunRecord) -> str | None:
+    try:
+        found = read_selection(out)
+        expected = select_best(read_comparisons(out), record.spec)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"cannot be read or compared ({type(error).__name__})"
+    if found is None or expected is None:
+        return None if found == expected else "is a selection from no comparisons"
+    same = replace(expected, confirmation=found.confirmation) == found
+    return None if same else "differs from what the comparisons give"

@@ -1,0 +1,79 @@
+"""Bad files taken out of use, so that the next run of the same settings redoes them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from vae_batch.run.compare.selection import SELECTION
+from vae_batch.run.output.record_faults import TABLES
+from vae_batch.run.output.run_record import RUN_FILE, RunRecord
+from vae_batch.run.output.verify import Verification, runs_in
+from vae_batch.storage import (
+    Store,
+    forget,
+    read_comparisons,
+    read_score_rows,
+    upsert_scores,
+    write_comparisons,
+)
+from vae_batch.storage.comparison_file import comparison_inputs
+from vae_batch.storage.receipts import shard_of_pictures
+
+#: A damaged ``run.json`` is kept under this name.
+DAMAGED_RECORD = "run.damaged.json"
+
+
+def mend(location: str, verification: Verification) -> None:
+    """Take bad files out of use.
+
+    Receipts of bad files are removed, and rows made of them lose their fingerprint, so that they
+    are scored again; of a row whose activations were pruned, those are computed again, too.
+    Damaged tables and records are removed, or a CSV written anew. A damaged ``run.json`` is set
+    aside: the next run writes its own, and goes on from all that is stored; rows of checkpoints
+    that it is not asked for stay in the table, and are compared no more.
+    """
+    units = {bad.unit.path for bad in verification.bad if bad.unit is not None}
+    for out, record in runs_in(location):
+        names = {b.name for b in verification.bad if b.unit is None and b.store.root == out.root}
+        _remove_tables(out, names)
+        if record is not None:
+            _reopen_rows(out, record, units)
+        _write_csv(out, names)
+        if RUN_FILE in names:
+            out.write(DAMAGED_RECORD, out.read(RUN_FILE))
+            out.delete(RUN_FILE)
+    for bad in verification.bad:
+        if bad.unit is not None:
+            forget(bad.store, bad.unit, shard_of_pictures(bad.name))
+            forget(bad.store, bad.unit, bad.name)
+        elif bad.name != RUN_FILE and not bad.name.endswith((".csv", ".parquet")):
+            bad.store.delete(bad.name)
+
+
+def _remove_tables(out: Store, names: Collection[str]) -> None:
+    """Tables whose Parquet is damaged: the CSV is a copy for eyes."""
+    for table in TABLES:
+        if f"{table}.parquet" in names:
+            out.delete(f"{table}.parquet")
+            out.delete(f"{table}.csv")
+    if "comparisons.parquet" in names:  # what it was made of
+        out.delete(SELECTION)
+
+
+def _reopen_rows(out: Store, record: RunRecord, units: Collection[str]) -> None:
+    touched = {
+        (row.checkpoint, row.extractor)
+        for row in record.rows
+        if any(unit.path in units for unit in row.units.values())
+    }
+    rows = [r for r in read_score_rows(out) if (r["checkpoint"], r["extractor"]) in touched]
+    if rows:
+        upsert_scores(out, [{**row, "fingerprint": None} for row in rows])
+
+
+def _write_csv(out: Store, names: Collection[str]) -> None:
+    """Write tables anew of which the CSV alone is damaged."""
+    if "scores.csv" in names and "scores.parquet" not in names:
+        upsert_scores(out, [])
+    if "comparisons.csv" in names and "comparisons.parquet" not in names:
+        write_comparisons(out, read_comparisons(out), comparison_inputs(out))

@@ -1,0 +1,141 @@
+"""``run.json``: what an output folder belongs to, and which units its rows are made of.
+
+The spec is stored without credentials (``vae_batch.plan.credentials``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from typing import Any
+
+from vae_batch.plan import EvaluationSpec, InputError, Unit
+from vae_batch.plan.credentials import values_without_credentials
+from vae_batch.plan.fingerprint import differing_keys
+from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.storage import Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
+
+RUN_FILE = "run.json"
+
+#: Libraries whose versions may move a number's last digits, or what can be read.
+_LIBRARIES = ("tensorflow", "keras", "numpy", "scipy", "ray", "pyarrow")
+
+
+class DamagedRecordError(InputError):
+    """``run.json`` is there and cannot be used."""
+
+
+@dataclass(frozen=True)
+class RecordedRow:
+    """A row that a run of this folder planned."""
+
+    checkpoint: str
+    extractor: str
+    fingerprint: str
+    units: dict[str, Unit]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The record of all runs of an output folder.
+
+    Attributes:
+      identity: What the folder belongs to.
+      spec: Of the latest run.
+      rows: Of all runs.
+      versions: Of Python and libraries in the latest run's driver; workers must have the same.
+    """
+
+    identity: dict[str, Any]
+    spec: EvaluationSpec
+    rows: tuple[RecordedRow, ...]
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def read_record(out: Store) -> RunRecord | None:
+    """The record of an output folder; None where no run has begun.
+
+    Raises:
+      DamagedRecordError: The file is damaged or not a run's.
+    """
+    found = out.find(RUN_FILE)
+    if found is None:
+        return None
+    try:
+        content = decode_checked(found)
+        rows = tuple(
+            RecordedRow(**{**row, "units": {k: Unit(**u) for k, u in row["units"].items()}})
+            for row in content["rows"]
+        )
+        versions = dict(content.get("versions", {}))
+        return RunRecord(content["identity"], EvaluationSpec(**content["spec"]), rows, versions)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedRecordError(
+            f"{out.shown}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
+            "a run's: `vae-batch verify --mend` takes it away, and the same `vae-batch score` "
+            "then writes it anew and goes on from what is stored; or use another --out"
+        ) from None
+
+
+def claim_output(plan: RunPlan) -> None:
+    """Write the plan into the record, or refuse a folder of another identity.
+
+    Rows of earlier runs stay, so that a night's new checkpoints join the old ones.
+
+    Raises:
+      InputError: Names each setting that differs.
+    """
+    found = _own_record(plan)
+    rows = {(row.checkpoint, row.extractor): row for row in (found.rows if found else ())}
+    rows |= {row.key: _recorded(row) for row in plan.rows}
+    content = {
+        "identity": plan.identity,
+        "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
+        "rows": [dataclasses.asdict(row) for row in rows.values()],
+        "versions": _versions(),
+    }
+    plan.stores.out.write(RUN_FILE, encode_checked(content))
+
+
+def require_own_output(plan: RunPlan) -> None:
+    """Refuse a folder of another identity, as `claim_output` does; nothing is written.
+
+    Raises:
+      InputError: Names each setting that differs.
+    """
+    _own_record(plan)
+
+
+def _own_record(plan: RunPlan) -> RunRecord | None:
+    """The record of a plan's folder, of the plan's identity."""
+    out = plan.stores.out
+    found = read_record(out)
+    if found is not None and found.identity != plan.identity:
+        settings, wanted = (
+            {name: value for name, value in identity.items() if name != "fingerprint"}
+            for identity in (found.identity, plan.identity)
+        )
+        raise InputError(
+            f"output folder {out.shown} belongs to another run (fingerprint "
+            f"{found.identity.get('fingerprint')}): "
+            f"{'; '.join(differing_keys(settings, wanted))}. Use another --out, or the same "
+            "settings to go on with that run"
+        )
+    return found
+
+
+def _recorded(row: PlannedRow) -> RecordedRow:
+    units = dict(row.units)
+    return RecordedRow(row.checkpoint.label, row.extractor.name, row.fingerprint, units)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

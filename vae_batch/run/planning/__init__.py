@@ -1,0 +1,1 @@
+"""From a specification to the units of work of one run."""

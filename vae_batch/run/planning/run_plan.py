@@ -1,0 +1,182 @@
+"""From a spec to the units of one run: what must exist before each row can be scored."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
+from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.registry import identify_extractor
+from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.planning.checkpoint_job import SCORING_FIELDS, CheckpointJob
+from vae_batch.run.planning.units import reference_unit, units_of_row
+from vae_batch.run.reference.facts import ReferenceFacts
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row of the score table to be, and the units it is made of.
+
+    Attributes:
+      job: Its checkpoint.
+      extractor: Its activations are of.
+      units: By their kind.
+      fingerprint: Of everything that moves a number of it.
+      left_race_at: Samples after which its checkpoint left a race; None where it is scored in full.
+    """
+
+    job: CheckpointJob
+    extractor: ExtractorIdentity
+    units: Mapping[str, Unit]
+    fingerprint: str
+    left_race_at: int | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The row's checkpoint."""
+        return self.job.checkpoint
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(checkpoint, extractor), the key of the score table."""
+        return self.checkpoint.label, self.extractor.name
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything a run will do; the same on any number of workers."""
+
+    spec: EvaluationSpec
+    stores: RunStores
+    reference: ReferenceFacts
+    training: ReferenceFacts | None
+    rows: tuple[PlannedRow, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an output folder belongs to: numbers of two identities never share a folder."""
+        return {
+            **identity_of(self.spec),
+            "reference_sha256": self.reference.sha256,
+            "fingerprint": fingerprint(
+                **identity_of(self.spec), reference_sha256=self.reference.sha256
+            ),
+        }
+
+
+def make_plan(
+    spec: EvaluationSpec,
+    stores: RunStores,
+    reference: ReferenceFacts,
+    training: ReferenceFacts | None = None,
+) -> RunPlan:
+    """Find the checkpoints, identify the extractors and name every unit.
+
+    Raises:
+      InputError: A checkpoint pattern matches nothing, or an extractor cannot be had.
+    """
+    extractors = [identify_extractor(name, spec) for name in spec.extractors]
+    found = find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder)
+    _require_matches(spec, [checkpoint.label for checkpoint in found])
+    jobs = [CheckpointJob.of(checkpoint, spec) for checkpoint in found]
+    rows = [
+        _plan_row(spec, reference, training, job, extractor)
+        for job in jobs
+        for extractor in extractors
+    ]
+    return RunPlan(spec, stores, reference, training, tuple(rows))
+
+
+def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:
+    """Refuse a declaration for some checkpoints that is for none: a misspelt glob.
+
+    Raises:
+      InputError: Names the glob and what there is.
+    """
+    for pattern in spec.per_checkpoint:
+        if not any(fnmatch.fnmatchcase(label, pattern) for label in labels):
+            shown = ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")
+            raise InputError(
+                f"per_checkpoint {pattern!r} matches no checkpoint; it is a glob of their whole "
+                f"paths, such as '*/step-3*', and there are {shown}"
+            )
+
+
+def with_batch_size(plan: RunPlan, size: int) -> RunPlan:
+    """The plan of another batch size; checkpoints and weights are not hashed again."""
+    settled = replace(plan, spec=plan.spec.model_copy(update={"batch_size": size}))
+    rows = [_row_of(settled, row.job, row.extractor) for row in plan.rows]
+    return replace(settled, rows=tuple(rows))
+
+
+def with_shared_files(plan: RunPlan, recorded: Iterable[Mapping[str, Unit]] = ()) -> RunPlan:
+    """The plan in which a checkpoint that was saved twice is computed once.
+
+    Checkpoints of equal content that are read in the same way share one set of files: a copy such
+    as ``best.keras`` costs nothing, on the same night or on a later one.
+
+    Args:
+      plan: Of `make_plan`.
+      recorded: Units, by their kind, of rows that earlier runs of the output folder planned.
+    """
+    owners: dict[str, str] = {}
+    for units in recorded:
+        described = units.get("description")
+        if described is not None and described.checkpoint is not None:
+            owners.setdefault(described.fingerprint, described.checkpoint)
+    rows = []
+    for row in plan.rows:
+        own = row.job.identifier
+        owner = owners.setdefault(row.units["description"].fingerprint, own)
+        job = replace(row.job, stored_as=owner)
+        rows.append(row if owner == own else _row_of(plan, job, row.extractor))
+    return replace(plan, rows=tuple(rows))
+
+
+def _row_of(plan: RunPlan, job: CheckpointJob, extractor: ExtractorIdentity) -> PlannedRow:
+    return _plan_row(plan.spec, plan.reference, plan.training, job, extractor)
+
+
+def shortened(row: PlannedRow, count: int) -> PlannedRow:
+    """The row of a checkpoint that left a race after so many samples: of no more than those.
+
+    Its files are the first ones of the whole row's.
+    """
+    units = {kind: shortened_unit(unit, count) for kind, unit in row.units.items()}
+    mark = fingerprint(row=row.fingerprint, left_race_at=count)
+    return replace(row, units=units, fingerprint=mark, left_race_at=count)
+
+
+def shortened_unit(unit: Unit, count: int) -> Unit:
+    """The first shards of a checkpoint's unit, as many as hold ``count`` samples.
+
+    Of the reference all is needed.
+    """
+    if unit.checkpoint is None:
+        return unit
+    shards = -(-count // unit.shard_size)
+    return replace(unit, samples=min(unit.samples, shards * unit.shard_size))
+
+
+def _plan_row(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    training: ReferenceFacts | None,
+    job: CheckpointJob,
+    extractor: ExtractorIdentity,
+) -> PlannedRow:
+    units = units_of_row(spec, reference, job, extractor)
+    if training is not None:
+        units["training"] = reference_unit(spec, training, extractor)
+    mark = fingerprint(
+        row=[unit.fingerprint for unit in units.values()],
+        label=job.checkpoint.label,
+        extractor=extractor.name,
+        scoring={name: getattr(job.reading, name) for name in SCORING_FIELDS},
+        metrics=spec.metrics,
+    )
+    return PlannedRow(job, extractor, units, mark)

@@ -1,0 +1,186 @@
+"""The units of one row: which files it is made of, and what each file depends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.registry import extractor_folder
+from vae_batch.plan import EvaluationSpec, Unit, fingerprint
+from vae_batch.plan.metric_groups import MetricGroup
+from vae_batch.plan.shards import Kind
+from vae_batch.run.planning.checkpoint_job import CheckpointJob
+from vae_batch.run.reference.facts import ReferenceFacts
+
+#: Fields of the spec that move a decoded image or a loss.
+_MODEL_FIELDS = ("seed", "batch_size", "shard_size")
+
+#: Groups of metrics that read a unit. Those of no group are always computed: the report needs them.
+_READERS: dict[Kind, set[MetricGroup]] = {
+    "losses": {"losses", "latents", "iwae", "reconstruction", "diagnostics"},
+    "importance": {"iwae"},
+    "generated": {
+        *("fid", "fid_infinity", "inception_score", "kid", "precision"),
+        *("diagnostics", "memorisation"),
+    },
+    "reference": {
+        *("fid", "fid_infinity", "reconstruction_fid", "kid", "precision"),
+        *("diagnostics", "memorisation"),
+    },
+    "reference_pictures": {"diagnostics"},
+    "pictures": {"diagnostics"},
+    "reconstructed": {"reconstruction_fid"},
+}
+
+#: Images of an importance-weighted shard are decoded once for each of many draws.
+_IMPORTANCE_SHARE = 8
+
+
+def units_of_row(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    job: CheckpointJob,
+    extractor: ExtractorIdentity,
+) -> dict[str, Unit]:
+    """Units by their kind, in the order in which they are best computed; by metrics asked for."""
+
+    def own(kind: Kind, samples: int, **more: Any) -> Unit:  # noqa: ANN401
+        return _job_unit(spec, reference, job, kind, samples, **more)
+
+    counts = {"label_counts": reference.label_counts}
+    units: dict[Kind, Unit] = {
+        "reference": reference_unit(spec, reference, extractor),
+        "description": own("description", 1),
+        "losses": own("losses", reference.count, **job.scale),
+        "gallery": own("gallery", 1),
+        "importance": own("importance", **_importance_parts(spec, reference, job)),
+        "reference_pictures": _reference_pictures_unit(reference),
+        "pictures": own("pictures", spec.samples, **counts),
+        "generated": _activations_unit(
+            *(spec, reference, job, extractor, "generated"),
+            spec.samples,
+            splits=spec.splits,
+            **counts,
+        ),
+        "reconstructed": _activations_unit(
+            *(spec, reference, job, extractor, "reconstructed"),
+            reference.count,
+            images=reference.sha256,
+            labels=reference.labels_sha256,
+        ),
+    }
+    return {kind: unit for kind, unit in units.items() if _is_read(kind, spec)}
+
+
+def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:
+    """Whether a group that was asked for reads a unit; what no metric reads is for the report."""
+    readers = _READERS.get(kind)
+    return readers is None or not readers.isdisjoint(spec.metrics)
+
+
+def reference_unit(
+    spec: EvaluationSpec, reference: ReferenceFacts, extractor: ExtractorIdentity
+) -> Unit:
+    """Activations of the reference images; its path carries all that it depends on."""
+    mark = fingerprint(
+        kind="reference",
+        images=reference.sha256,
+        extractor=_extractor_parts(extractor),
+        batch_size=spec.batch_size,
+        shard_size=spec.shard_size,
+    )
+    return Unit(
+        path=f"{reference.folder}/activations/{extractor_folder(extractor)}-{mark[:8]}",
+        kind="reference",
+        fingerprint=mark,
+        samples=reference.count,
+        shard_size=spec.shard_size,
+        extractor=extractor_folder(extractor),
+    )
+
+
+def _reference_pictures_unit(reference: ReferenceFacts) -> Unit:
+    images = reference.unit
+    return Unit(
+        path=f"{reference.folder}/pictures-{images.shard_size}",
+        kind="reference_pictures",
+        fingerprint=fingerprint(kind="reference_pictures", images=images.fingerprint),
+        samples=images.samples,
+        shard_size=images.shard_size,
+    )
+
+
+def _activations_unit(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    job: CheckpointJob,
+    extractor: ExtractorIdentity,
+    kind: Literal["generated", "reconstructed"],
+    samples: int,
+    **more: Any,  # noqa: ANN401
+) -> Unit:
+    identifier, folder = job.identifier, extractor_folder(extractor)
+    split = "" if kind == "generated" else f"/{kind}"
+    return Unit(
+        path=f"activations/checkpoint={identifier}/extractor={folder}{split}",
+        kind=kind,
+        fingerprint=fingerprint(
+            kind=kind,
+            extractor=_extractor_parts(extractor),
+            image_shape=reference.shape,
+            **more,
+            **_model_parts(spec, job),
+        ),
+        samples=samples,
+        shard_size=spec.shard_size,
+        checkpoint=identifier,
+        extractor=folder,
+    )
+
+
+def _job_unit(
+    spec: EvaluationSpec,
+    reference: ReferenceFacts,
+    job: CheckpointJob,
+    kind: Kind,
+    samples: int,
+    shard_size: int | None = None,
+    **more: Any,  # noqa: ANN401
+) -> Unit:
+    """A unit that needs no extractor: it depends on the reference's images and labels."""
+    return Unit(
+        path=f"{kind}/checkpoint={job.identifier}",
+        kind=kind,
+        fingerprint=fingerprint(
+            kind=kind,
+            images=reference.sha256,
+            labels=reference.labels_sha256,
+            **_model_parts(spec, job),
+            **more,
+        ),
+        samples=samples,
+        shard_size=min(shard_size or spec.shard_size, samples),
+        checkpoint=job.identifier,
+    )
+
+
+def _importance_parts(
+    spec: EvaluationSpec, reference: ReferenceFacts, job: CheckpointJob
+) -> dict[str, Any]:
+    return {
+        "samples": min(spec.iwae_images, reference.count),
+        "shard_size": max(1, spec.shard_size // _IMPORTANCE_SHARE),
+        "draws": spec.iwae_draws,
+        **job.scale,
+    }
+
+
+def _model_parts(spec: EvaluationSpec, job: CheckpointJob) -> dict[str, Any]:
+    return {**{name: getattr(spec, name) for name in _MODEL_FIELDS}, **job.parts()}
+
+
+def _extractor_parts(extractor: ExtractorIdentity) -> dict[str, Any]:
+    """What moves an activation: not where the weights lie."""
+    parts = asdict(extractor)
+    return {name: parts[name] for name in ("weights_sha256", "protocol")}

@@ -1,0 +1,36 @@
+"""What a worker is told: all it needs to compute any shard of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.plan import EvaluationSpec, Unit
+from vae_batch.run.output.stores import RunStores
+from vae_batch.run.planning.checkpoint_job import CheckpointJob
+from vae_batch.run.reference.facts import ReferenceFacts
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """All a worker needs to compute any shard of a run; small and picklable."""
+
+    spec: EvaluationSpec
+    stores: RunStores
+    reference: ReferenceFacts
+    training: ReferenceFacts | None
+    jobs: dict[str, CheckpointJob]
+    extractors: dict[str, ExtractorIdentity]
+
+    def in_batches_of(self, size: int) -> Self:
+        """The same work in batches of another size."""
+        if size == self.spec.batch_size:
+            return self
+        return replace(self, spec=self.spec.model_copy(update={"batch_size": size}))
+
+    def images_of(self, unit: Unit) -> ReferenceFacts:
+        """The images that a unit of the reference store was made from."""
+        if self.training is not None and unit.path.startswith(f"{self.training.folder}/"):
+            return self.training
+        return self.reference

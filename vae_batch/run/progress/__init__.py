@@ -1,0 +1,1 @@
+"""How far a run is: counters, displays and the status of finished or remote runs."""

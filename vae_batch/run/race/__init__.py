@@ -1,0 +1,1 @@
+"""Early elimination: checkpoints that are significantly worse are dropped."""

@@ -1,0 +1,137 @@
+"""``race.json``: how a race went, and of what it was run, so that it is not run twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vae_batch.plan import InputError
+from vae_batch.run.compare.selection import level_in_words, title_of
+from vae_batch.storage import Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
+
+RACE = "race.json"
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A checkpoint that left.
+
+    Attributes:
+      checkpoint: Its label.
+      count: Samples after which it left.
+      leader: Label of the best then.
+      difference: Of its score from the leader's over those samples, in the metric's unit.
+      standard_error: Of the difference, paired.
+      p: One-sided, of being no worse than the leader, for that look and rival alone.
+    """
+
+    checkpoint: str
+    count: int
+    leader: str
+    difference: float
+    standard_error: float
+    p: float
+
+
+@dataclass(frozen=True)
+class RaceOutcome:
+    """How a race went.
+
+    Attributes:
+      metric: Column of the score table that checkpoints were compared by.
+      extractor: Under which it was measured; None for losses.
+      alpha: Probability that the truly best checkpoint left, at most.
+      level: Of each single test.
+      looks: Samples at each look.
+      left: Those that left, in the order in which they did.
+      best: The best of those that stayed, by the last look.
+      members: All that stayed and cannot be told from it there, itself among them.
+      stayed: All that stayed; they are scored in full.
+      outside: Those that did not race, by label, and why; they are scored in full, too.
+      failed: Those that failed on the way.
+      images: Samples that the checkpoints of the race are scored by.
+      images_in_full: Samples of their full evaluation.
+      run_of: Digest of what the race was run of.
+    """
+
+    metric: str
+    extractor: str | None
+    alpha: float
+    level: float
+    looks: tuple[int, ...]
+    left: tuple[Leaving, ...]
+    best: str | None
+    members: tuple[str, ...]
+    stayed: tuple[str, ...]
+    outside: dict[str, str]
+    failed: tuple[str, ...]
+    images: int
+    images_in_full: int
+    run_of: str
+
+    @property
+    def left_at(self) -> dict[str, int]:
+        """Samples after which each label left."""
+        return {leaving.checkpoint: leaving.count for leaving in self.left}
+
+    @property
+    def sentence(self) -> str:
+        """The outcome for a person."""
+        title = title_of(self.metric, self.extractor)
+        entered = len(self.left) + len(self.stayed) + len(self.failed)
+        share = self.images / self.images_in_full if self.images_in_full else 1.0
+        said = [f"race of {entered} by {title}: {self._ending()}"]
+        said += [f"{len(self.left)} left ({_counts(self.left)})"] if self.left else ["none left"]
+        said += [f"{len(self.failed)} failed"] if self.failed else []
+        said += [f"{len(self.outside)} did not race"] if self.outside else []
+        said += [f"{self.images:,} of {self.images_in_full:,} images ({share:.1%})"]
+        said += [f"the best of all has left with a probability of at most {self.alpha:g}"]
+        return "; ".join(said)
+
+    def _ending(self) -> str:
+        if self.best is None:
+            return "no checkpoint could be compared"
+        if len(self.stayed) == 1:
+            return f"won by {self.best}"
+        rivals = [name for name in self.members if name != self.best]
+        if not rivals:
+            return f"won by {self.best} at the last look"
+        return f"{self.best} leads; {level_in_words(rivals)}"
+
+
+def write_race(out: Store, outcome: RaceOutcome) -> None:
+    """Write ``race.json``."""
+    out.write(RACE, encode_checked({**asdict(outcome), "sentence": outcome.sentence}))
+
+
+def read_race(out: Store) -> RaceOutcome | None:
+    """The last race of an output folder; None where there was none.
+
+    Raises:
+      InputError: The file is damaged.
+    """
+    found = out.find(RACE)
+    if found is None:
+        return None
+    try:
+        return _outcome(decode_checked(found))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{out.shown}/{RACE} is damaged ({error}); `vae-batch verify --mend` takes it away, "
+            "and `vae-batch score` runs the race again from what is stored"
+        ) from None
+
+
+def _outcome(fields: Mapping[str, Any]) -> RaceOutcome:
+    values = {name: value for name, value in fields.items() if name != "sentence"}
+    lists = {name: tuple(values[name]) for name in ("looks", "members", "stayed", "failed")}
+    left = tuple(Leaving(**leaving) for leaving in values["left"])
+    return RaceOutcome(**{**values, **lists, "left": left})
+
+
+def _counts(left: Iterable[Leaving]) -> str:
+    counts = sorted(Counter(leaving.count for leaving in left).items())
+    return ", ".join(f"{number} at {count:,}" for count, number in counts)

@@ -1,0 +1,122 @@
+"""What a race compares: a checkpoint's score over the samples so far, with their influences."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from threadpoolctl import threadpool_limits
+
+from vae_batch.metrics import (
+    CorrectedFrechetDistance,
+    FrechetReference,
+    KernelReference,
+    bias_dominated,
+    frechet_influence,
+    kernel_influence,
+)
+from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.samples.frechet_uncertainty import RESIDUAL_BIAS
+from vae_batch.plan import Unit
+from vae_batch.plan.race_settings import RaceMetric
+from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
+from vae_batch.run.scoring.row import parts_of
+from vae_batch.run.scoring.samples import Rows, reference_factor, reference_features
+from vae_batch.run.scoring.stored import Damaged, RowParts
+from vae_batch.storage import DamagedFileError, Store
+
+
+@dataclass(frozen=True)
+class Raced:
+    """A score over the samples so far.
+
+    Attributes:
+      score: With the influence of each sample; None where the checkpoint has none by this metric.
+      bias_bound: By how much its value may be off beside its standard error, in its unit.
+      is_biased: Whether bias dominates it at so few samples, so that it must not be judged by.
+    """
+
+    score: PairedScore | None
+    bias_bound: float = 0.0
+    is_biased: bool = False
+
+
+def race_score(plan: RunPlan, row: PlannedRow) -> Raced | Damaged:
+    """The score of a row by the race's metric.
+
+    Args:
+      plan: Of the run, with ``race`` in its spec.
+      row: Of which only the units that the metric needs are looked at.
+
+    Returns:
+      The score, or what is damaged.
+
+    Raises:
+      OSError: A file could not be read.
+      ValueError: The files give no number.
+    """
+    if plan.spec.race is None:
+        raise ValueError("the spec has no race")
+    try:
+        with threadpool_limits(1):
+            return _SCORES[plan.spec.race.metric](parts_of(plan, row))
+    except DamagedFileError as damage:
+        return Damaged(damage.unit, damage.name)
+
+
+def _frechet_score(parts: RowParts) -> Raced:
+    """The distance freed of its bias; by the first samples alone."""
+    features = parts.columns("generated", ["features"])["features"]
+    reference = parts.units["reference"]
+    if not features.shape[1]:
+        return Raced(None)
+    found = raced_frechet(features, reference_factor(parts.stores.reference, reference))
+    is_biased = bias_dominated(len(features), reference.samples, features.shape[1])
+    return replace(found, is_biased=is_biased)
+
+
+def raced_frechet(features: Rows, real: FrechetReference) -> Raced:
+    """The distance of (n, d) activations freed of its bias, and how far that may be off."""
+    corrected = CorrectedFrechetDistance.from_activations(features, real)
+    score = PairedScore(corrected.value, frechet_influence(features, real))
+    return Raced(score, RESIDUAL_BIAS * abs(corrected.plug_in - corrected.value))
+
+
+def _kernel_score(parts: RowParts) -> Raced:
+    features = parts.columns("generated", ["features"])["features"]
+    if not features.shape[1]:
+        return Raced(None)
+    real = _kernel_reference(parts.stores.reference, parts.units["reference"])
+    return raced_kernel(features, real)
+
+
+def raced_kernel(features: Rows, real: KernelReference) -> Raced:
+    """The kernel distance of (n, d) activations."""
+    found = kernel_influence(features, real)
+    return Raced(PairedScore(found.distance.value, found.influence))
+
+
+@functools.lru_cache(maxsize=1)
+def _kernel_reference(store: Store, unit: Unit) -> KernelReference:
+    """The reference's own sums, computed once a process; races need no subsets."""
+    return KernelReference.from_activations(reference_features(store, unit))
+
+
+def _bound(parts: RowParts) -> Raced:
+    values = losses_per_image(parts, parts.description()).get("elbo")
+    return Raced(None if values is None else PairedScore.from_values(values))
+
+
+def _importance_bound(parts: RowParts) -> Raced:
+    values = importance_per_image(parts, parts.description()).get("iwae")
+    return Raced(None if values is None else PairedScore.from_values(values))
+
+
+_SCORES: dict[RaceMetric, Callable[[RowParts], Raced]] = {
+    "fid": _frechet_score,
+    "kid": _kernel_score,
+    "elbo": _bound,
+    "iwae": _importance_bound,
+}

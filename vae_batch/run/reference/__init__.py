@@ -1,0 +1,1 @@
+"""The reference images of a run: stored once, identified by content, shared between runs."""

@@ -1,0 +1,119 @@
+"""Activations of images that another set of the reference store has, too: nothing to compute.
+
+A reference that is a part of another one, or has it as a part, is told by its images. What an
+extractor gives for an image depends on neither its neighbours nor its place in a batch, so rows of
+another set's files are what would be computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.plan import EvaluationSpec, Shard, Unit
+from vae_batch.run.planning.units import reference_unit
+from vae_batch.run.reference.facts import ReferenceFacts
+from vae_batch.run.reference.image_digests import DigestIndex, ImageSet, stored_sets
+from vae_batch.storage import DamagedFileError, Store, decode_columns, read_receipt, read_verified
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class KnownShard:
+    """A shard's columns, and how they were computed.
+
+    Attributes:
+      columns: As the stage of activations makes them.
+      device: Kind of device.
+      batch_size: Of the batches.
+    """
+
+    columns: dict[str, Array]
+    device: str
+    batch_size: int
+
+
+class KnownActivations:
+    """What the reference store knows; looked at when it is first asked."""
+
+    def __init__(self, spec: EvaluationSpec, store: Store) -> None:
+        """Read nothing yet.
+
+        Args:
+          spec: Of the run, with its batch size.
+          store: Of references.
+        """
+        self._spec, self._store = spec, store
+        self._sets: list[ImageSet] | None = None
+        self._indices: dict[str, DigestIndex] = {}
+
+    def of(
+        self, facts: ReferenceFacts, extractor: ExtractorIdentity, shard: Shard
+    ) -> KnownShard | None:
+        """A shard of a reference's activations; None unless one other set has all of its images.
+
+        Args:
+          facts: Of the reference.
+          extractor: Whose activations are asked for.
+          shard: Of the reference's unit.
+        """
+        if self._sets is None:
+            self._sets = list(stored_sets(self._store))
+        own = next((s for s in self._sets if s.facts.unit.path == facts.unit.path), None)
+        if own is None:
+            return None
+        wanted = own.digests[shard.start : shard.stop]
+        for other in self._sets:
+            unit = self._unit(other.facts, extractor)
+            if unit.path == shard.unit or other.facts.shape != own.facts.shape:
+                continue
+            positions = self._index(other).positions(wanted)
+            found = None if positions is None else self._read(unit, positions)
+            if found is not None:
+                index = np.arange(shard.start, shard.stop)
+                return KnownShard({"index": index, **found.columns}, found.device, found.batch_size)
+        return None
+
+    def _unit(self, facts: ReferenceFacts, extractor: ExtractorIdentity) -> Unit:
+        size = {"shard_size": facts.shard_size}
+        return reference_unit(self._spec.model_copy(update=size), facts, extractor)
+
+    def _index(self, images: ImageSet) -> DigestIndex:
+        path = images.facts.unit.path
+        if path not in self._indices:
+            self._indices[path] = DigestIndex(images.digests)
+        return self._indices[path]
+
+    def _read(self, unit: Unit, positions: npt.NDArray[np.intp]) -> KnownShard | None:
+        """Rows of a unit; None where it misses one of them.
+
+        All must have been computed alike: on one kind of device, in batches of the run's size.
+        """
+        shards = unit.shards()
+        made = set()
+        columns: dict[str, Array] = {}
+        numbers = positions // unit.shard_size
+        for number in np.unique(numbers):
+            shard = shards[number]
+            receipt = read_receipt(self._store, unit, shard.name)
+            if receipt is None:
+                return None
+            made.add((receipt.device, receipt.batch_size))
+            if len(made) > 1 or receipt.batch_size != self._spec.settled_batch_size:
+                return None
+            try:
+                content = decode_columns(read_verified(self._store, unit, shard.name))
+            except DamagedFileError:
+                return None
+            rows = np.flatnonzero(numbers == number)
+            for name in ("features", "probabilities"):
+                values = content[name]
+                if name not in columns:
+                    columns[name] = np.empty((len(positions), *values.shape[1:]), values.dtype)
+                columns[name][rows] = values[positions[rows] - shard.start]
+        device, batch_size = made.pop()
+        return KnownShard(columns, device, batch_size)

@@ -1,0 +1,113 @@
+"""A digest of every stored reference image, by which images are known again in other sets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vae_batch.run.reference.facts import ReferenceFacts
+from vae_batch.storage import (
+    DIGESTS,
+    Store,
+    decode_arrays,
+    encode_arrays,
+    read_receipt,
+    write_with_receipt,
+)
+
+Digests = npt.NDArray[np.uint8]
+
+_BYTES = 16
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A stored set and its images' digests.
+
+    Attributes:
+      facts: Of the set; its name and labels' counts are not known.
+      digests: (n, 16) uint8.
+    """
+
+    facts: ReferenceFacts
+    digests: Digests
+
+
+def store_digests(digests: Digests, store: Store, facts: ReferenceFacts) -> None:
+    """Write the digests of a set, unless they are there."""
+    unit = facts.unit
+    if read_receipt(store, unit, DIGESTS) is not None:
+        return
+    arrays = {
+        "digests": digests,
+        "sha256": np.array(facts.sha256),
+        "labels_sha256": np.array(facts.labels_sha256 or ""),
+        "shape": np.array(facts.shape),
+        "shard_size": np.array(facts.shard_size),
+    }
+    write_with_receipt(store, unit, DIGESTS, encode_arrays(arrays), rows=facts.count)
+
+
+def digests_of(images: npt.NDArray[np.uint8]) -> Digests:
+    """(n, 16) uint8, a digest of each of some images (n, H, W, C)."""
+    made = [hashlib.blake2b(image.tobytes(), digest_size=_BYTES).digest() for image in images]
+    return np.frombuffer(b"".join(made), np.uint8).reshape(len(images), _BYTES)
+
+
+def stored_sets(store: Store) -> Iterator[ImageSet]:
+    """The sets of a reference store that have digests; those that cannot be read are left out."""
+    for folder in store.folders():
+        if not folder.startswith("images-"):
+            continue
+        for name in store.folders(folder):
+            found = _read(store, f"{folder}/{name}") if name.startswith("uint8-") else None
+            if found is not None:
+                yield found
+
+
+def _read(store: Store, path: str) -> ImageSet | None:
+    try:
+        arrays = decode_arrays(store.read(f"{path}/part-{DIGESTS}.npz"))
+        height, width, channels = (int(size) for size in arrays["shape"])
+        facts = ReferenceFacts(
+            name="",
+            split="",
+            sha256=str(arrays["sha256"]),
+            count=len(arrays["digests"]),
+            shape=(height, width, channels),
+            label_counts=(),
+            labels_sha256=str(arrays["labels_sha256"]) or None,
+            shard_size=int(arrays["shard_size"]),
+        )
+    except Exception:  # absent, damaged or of another version: then nothing is known by it
+        return None
+    is_whole = facts.unit.path == path and arrays["digests"].shape[1:] == (_BYTES,)
+    return ImageSet(facts, arrays["digests"]) if is_whole else None
+
+
+class DigestIndex:
+    """Finds images of one set by their digests."""
+
+    def __init__(self, digests: Digests) -> None:
+        """Sort them."""
+        self._digests = digests
+        keys = _keys(digests)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+
+    def positions(self, digests: Digests) -> npt.NDArray[np.intp] | None:
+        """(n,) where images with these digests stand in the set; None unless all do."""
+        places = np.searchsorted(self._sorted, _keys(digests))
+        if not len(self._sorted) or (places == len(self._sorted)).any():
+            return None
+        positions = self._order[places]
+        return positions if np.array_equal(self._digests[positions], digests) else None
+
+
+def _keys(digests: Digests) -> npt.NDArray[np.uint64]:
+    """The first half of each digest as a number: the whole is compared afterwards."""
+    return np.ascontiguousarray(digests[:, : _BYTES // 2]).view(np.uint64)[:, 0]
