@@ -16,7 +16,7 @@ from vae_batch.run.execute import worker as shard_worker
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.reference.image_digests import DigestIndex, stored_sets
-from vae_batch.storage import Store
+from vae_batch.storage import Receipt, Store
 
 _OF_THE_RUN = ("reference", "reference_split", "fingerprint", "scored_at", "shard_size")
 
@@ -161,7 +161,7 @@ def test_what_is_damaged_or_gone_is_extracted(
     assert rows == alone(part, tmp_path)
 
 
-def test_the_receipt_of_a_known_shard_tells_no_rate(
+def test_a_receipt_says_whether_its_activations_were_computed_or_cached(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     score(settings)
@@ -171,9 +171,9 @@ def test_the_receipt_of_a_known_shard_tells_no_rate(
     found = []
     for images in stored_sets(store):
         for path in (tmp_path / "cache" / images.facts.folder / "activations").iterdir():
-            text = next(path.glob("part-00000000-00000064.receipt.json")).read_text()
-            found.append((images.facts.count, '"seconds": 0.0' in text))
-    assert sorted(found) == [(64, True), (200, False)]
+            receipt = next(path.glob("part-00000000-00000064.receipt.json"))
+            found.append((images.facts.count, Receipt.from_json(receipt.read_bytes()).source))
+    assert sorted(found) == [(64, "cache"), (200, "computed")]
 
 
 def test_an_index_finds_images_by_their_whole_digest() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
 
@@ -8,11 +10,13 @@ from vae_batch.plan import InputError, Unit
 from vae_batch.storage import (
     REDUCTION,
     DamagedFileError,
+    Receipt,
     Store,
     file_path,
     finished_shards,
     forget,
     is_reduced,
+    read_receipt,
     read_verified,
     write_with_receipt,
 )
@@ -99,3 +103,36 @@ def test_uri_and_path_are_one_place(tmp_path) -> None:
 def test_unknown_scheme_is_refused() -> None:
     with pytest.raises(InputError, match="expected a local path or a URI"):
         Store.open("nowhere://bucket/x")
+
+
+def test_a_receipt_names_the_source_of_its_content(store: Store) -> None:
+    name = UNIT.shards()[0].name
+    write_with_receipt(store, UNIT, name, b"xx", rows=2, source="cache")
+    receipt = read_receipt(store, UNIT, name)
+    assert receipt is not None
+    assert (receipt.source, receipt.is_computed) == ("cache", False)
+    write_with_receipt(store, UNIT, name, b"xx", rows=2, seconds=1e-9)
+    receipt = read_receipt(store, UNIT, name)
+    assert receipt is not None
+    assert (receipt.source, receipt.seconds, receipt.is_computed) == ("computed", 0.0, True)
+
+
+@pytest.mark.parametrize(("seconds", "is_computed"), [(0.25, True), (0.0, False)])
+def test_receipts_of_version_0_1_name_no_source(seconds: float, is_computed: bool) -> None:
+    """The bytes of such a receipt are kept, and its check is the one it was written with."""
+    fields = {
+        "fingerprint": "print",
+        "rows": 2,
+        "size": 2,
+        "sha256": "ab" * 32,
+        "seconds": seconds,
+        "device": "cpu",
+        "batch_size": 16,
+    }
+    check = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
+    content = json.dumps({**fields, "check": check}, indent=1).encode()
+    receipt = Receipt.from_json(content)
+    assert (receipt.source, receipt.is_computed) == (None, is_computed)
+    assert receipt.to_json() == content
+    with pytest.raises(ValueError, match="check"):
+        Receipt.from_json(content.replace(b'"rows": 2', b'"rows": 3'))

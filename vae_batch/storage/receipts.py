@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 from vae_batch.plan.shards import Shard, Unit
 from vae_batch.storage.retry import looks
@@ -22,6 +23,9 @@ DIGESTS = "digests"
 
 #: Name of a unit's file of what the report shows of it, in the place of a shard's range.
 SHOWN = "shown"
+
+#: Where the content of a file came from: from a stage, or from a file that was there before.
+Source = Literal["computed", "cache"]
 
 #: Ends the name of pictures that lie beside a shard's columns.
 _PICTURES = "-pictures"
@@ -58,11 +62,12 @@ class Receipt:
       rows: Samples in the file.
       size: Bytes of the file.
       sha256: Digest of the file.
-      seconds: Time the shard took on its worker; 0 where other files had its numbers.
+      seconds: Time the shard took on its worker; 0 where nothing was computed.
       device: Kind of device that computed it, such as ``cpu`` or a GPU's name.
       batch_size: Of the batches it was computed in; 0 where none were run.
       check: Digest of the other fields, set where it is made by :meth:`checked`. Receipts of
         older versions have none and are believed.
+      source: Where the content came from; None in receipts of older versions.
     """
 
     fingerprint: str
@@ -73,6 +78,15 @@ class Receipt:
     device: str
     batch_size: int = 0
     check: str = ""
+    source: Source | None = None
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether ``seconds`` is the time of a computation.
+
+        Receipts of older versions name no source; in those of cached content ``seconds`` is 0.
+        """
+        return self.seconds > 0 if self.source is None else self.source == "computed"
 
     def checked(self) -> Receipt:
         """The same receipt with its check."""
@@ -80,7 +94,7 @@ class Receipt:
 
     def to_json(self) -> bytes:
         """The receipt's file."""
-        fields = dataclasses.asdict(self)
+        fields = self._fields()
         if not self.check:  # of an older version
             del fields["batch_size"], fields["check"]
         return json.dumps(fields, indent=1).encode()
@@ -98,8 +112,15 @@ class Receipt:
             raise ValueError("the receipt's check is not that of its fields")
         return receipt
 
-    def _digest(self) -> str:
+    def _fields(self) -> dict[str, str | int | float]:
+        """The fields that the receipt's version has."""
         fields = dataclasses.asdict(self)
+        if self.source is None:
+            del fields["source"]
+        return fields
+
+    def _digest(self) -> str:
+        fields = self._fields()
         del fields["check"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -141,11 +162,12 @@ def write_with_receipt(
     seconds: float = 0.0,
     device: str = "",
     batch_size: int = 0,
+    source: Source = "computed",
 ) -> Receipt:
     """Write the file, then its receipt; a crash in between leaves the shard undone."""
     digest, spent = hashlib.sha256(content).hexdigest(), round(seconds, 4)
     receipt = Receipt(
-        unit.fingerprint, rows, len(content), digest, spent, device, batch_size
+        unit.fingerprint, rows, len(content), digest, spent, device, batch_size, source=source
     ).checked()
     store.write(file_path(unit, name), content)
     store.write(receipt_path(unit, name), receipt.to_json())

@@ -115,7 +115,7 @@ def _receipt(stores: RunStores, task: tuple[Unit, Shard]) -> Receipt | None:
 def _rate(
     kind: Kind, receipts: Sequence[Receipt], devices: Devices, then: float | None
 ) -> Rate | None:
-    fitting = [r for r in receipts if r.seconds > 0 and (r.device != "cpu") == bool(devices.gpu)]
+    fitting = [r for r in receipts if r.is_computed and (r.device != "cpu") == bool(devices.gpu)]
     images = sum(receipt.rows for receipt in fitting)
     if not images:
         return None

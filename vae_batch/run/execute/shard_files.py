@@ -6,6 +6,7 @@ from vae_batch.plan import Shard, Unit
 from vae_batch.run.stages.inputs import Arrays
 from vae_batch.run.stages.worst_reconstructions import split_pictures
 from vae_batch.storage import (
+    Source,
     Store,
     encode_arrays,
     encode_columns,
@@ -24,6 +25,7 @@ def write_shard(
     seconds: float = 0.0,
     device: str = "",
     batch_size: int = 0,
+    source: Source = "computed",
 ) -> int:
     """Write pictures, then the file and its receipt: a finished shard has its pictures.
 
@@ -35,6 +37,7 @@ def write_shard(
       seconds: Time it took to compute.
       device: Kind of device it was computed on.
       batch_size: Of its batches; 0 where it ran none.
+      source: Whether a stage computed it, or another file had it.
 
     Returns:
       Bytes of file and pictures.
@@ -56,6 +59,7 @@ def write_shard(
         seconds=seconds,
         device=device,
         batch_size=batch_size,
+        source=source,
     )
     return len(beside) + len(encoded)
 

@@ -32,7 +32,7 @@ from vae_batch.run.stages.importance import importance_of_checkpoint
 from vae_batch.run.stages.inputs import Arrays, load_job
 from vae_batch.run.stages.losses import losses_of_checkpoint
 from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictures_of_reference
-from vae_batch.storage import DamagedFileError, file_path, read_receipt
+from vae_batch.storage import DamagedFileError, Source, file_path, read_receipt
 from vae_batch.storage.retry import StoreError
 
 Status = Literal["done", "checkpoint_failed", "bad_input", "damaged", "error"]
@@ -77,6 +77,7 @@ class _Computed:
     seconds: float
     device: str
     batch_size: int
+    source: Source = "computed"
 
 
 class ShardWorker:
@@ -187,12 +188,12 @@ class ShardWorker:
         return ShardOutcome(unit.path, shard, status, reason)
 
     def _known_content(self, unit: Unit, shard: Shard) -> _Computed | None:
-        """Activations that another set of images has; in no seconds, so that no rate is told."""
+        """Activations that another set of images has."""
         if unit.kind != "reference":
             return None
         identity = self._config.extractors[str(unit.extractor)]
         known = self._known.of(self._config.images_of(unit), identity, shard)
-        return known and _Computed(known.columns, 0.0, known.device, known.batch_size)
+        return known and _Computed(known.columns, 0.0, known.device, known.batch_size, "cache")
 
     def _write(self, unit: Unit, shard: Shard, computed: _Computed) -> ShardOutcome:
         store = self._config.stores.holding(unit)
@@ -204,6 +205,7 @@ class ShardWorker:
                     seconds=seconds,
                     device=device,
                     batch_size=computed.batch_size,
+                    source=computed.source,
                 )
         except OSError as error:
             return ShardOutcome(unit.path, shard, "bad_input", storage_fault(store, error))
