@@ -155,7 +155,7 @@ def test_a_job_on_the_new_cluster_knows_how_far_it_may_grow(config):
 
 def test_mounted_parts_of_the_project_exist(config):
     local = [path for path in config["file_mounts"].values() if not path.startswith("~")]
-    assert {"pyproject.toml", "vae_batch"} <= set(local)
+    assert {"pyproject.toml", "LICENSE", "vae_batch"} <= set(local)
     assert [path for path in local if not (ROOT / path).exists()] == []
 
 
