@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from vae_batch.metrics import METRICS
 from vae_batch.plan import EvaluationSpec
+from vae_batch.plan.location import Location
 from vae_batch.report.bundle import write_report
 from vae_batch.report.drawn import is_drawn
 from vae_batch.run.compare.pairwise import compare_run
@@ -153,10 +154,11 @@ def _confirmation(
     fresh = spec.model_copy(
         update={
             "seed": (spec.seed + CONFIRMATION_SEED) % 2**63,
-            "out": _below(spec.out, CONFIRMATION),
+            "out": (Location.parse(spec.out) / CONFIRMATION).address,
             "metrics": (METRICS[selection.metric].group,),
             "race": None,
-            "reference_cache": spec.reference_cache or _below(spec.out, "reference"),
+            "reference_cache": spec.reference_cache
+            or (Location.parse(spec.out) / "reference").address,
         }
     )
     plan = prepare(fresh, progress)
@@ -169,8 +171,3 @@ def _confirmation(
         with uninterrupted():
             prune(fresh.out, "none")
     return said
-
-
-def _below(location: str, name: str) -> str:
-    path, mark, query = location.partition("?")
-    return f"{path.rstrip('/')}/{name}{mark}{query}"

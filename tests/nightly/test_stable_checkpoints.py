@@ -11,7 +11,6 @@ import pytest
 from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.models.inputs.uri import Uri
 from vae_batch.nightly.stable_checkpoints import FileState, file_state, find_unfinished
 
 
@@ -116,7 +115,9 @@ def test_no_checkpoints_cost_no_wait() -> None:
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that s3:// URIs lead to."""
     store = arrow_fs.SubTreeFileSystem(str(tmp_path), arrow_fs.LocalFileSystem())
-    monkeypatch.setattr(Uri, "open", lambda uri: (store, uri.path))
+    monkeypatch.setattr(
+        "vae_batch.nightly.stable_checkpoints.open_filesystem", lambda uri: (store, uri.path)
+    )
     return tmp_path
 
 

@@ -18,9 +18,9 @@ from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
-from vae_batch.models.inputs.uri import Uri
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.credentials import lend_credentials, without_credentials
+from vae_batch.plan.location import Location
 from vae_batch.results import Results
 from vae_batch.run.output.recorded_rows import open_record
 from vae_batch.storage import Store
@@ -189,7 +189,7 @@ def test_whatever_a_uri_holds_is_not_shown(text: str) -> None:
         without_credentials(text),
         without_credentials(f"first s3://a/b, then '{text}': no"),
         str(InputError(f"at {text}")),
-        Uri.parse(text).label,
+        Location.parse(text).label,
         Store(text).shown,
     ):
         assert not any(part in shown for part in ("SEC", "RET")), shown
@@ -202,7 +202,7 @@ def test_whatever_a_uri_holds_is_not_shown(text: str) -> None:
 )
 def test_labels_of_what_holds_no_credentials_stay(text: str) -> None:
     if "://" in text and "?" not in text:
-        assert Uri.parse(text).label == text
+        assert Location.parse(text).label == text
     if "?" not in text or "://" not in text:
         assert without_credentials(text) == text
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.plan.location import Location
+from vae_batch.storage.filesystems import open_filesystem
 from vae_batch.storage.retry import retrying
 
 #: Seconds between the two looks at files: one that grows without a new time is still written to.
@@ -119,14 +120,11 @@ def file_state(checkpoint: Checkpoint) -> FileState:
 
 def _entries(path: str) -> Iterator[tuple[float | None, int]]:
     """Time and size of each file at a path: of itself, or of all files below a folder."""
-    if not is_uri(path):
-        yield from _local_entries(Path(path).expanduser())
-        return
-    uri = Uri.parse(path)
+    uri = Location.parse(path)
     if uri.local_path is not None:
-        yield from _local_entries(Path(uri.local_path))
+        yield from _local_entries(uri.local_path)
         return
-    filesystem, inner = uri.open()
+    filesystem, inner = open_filesystem(uri)
     found = retrying(lambda: filesystem.get_file_info(inner), f"looking for {uri.label}")
     entries = [found]
     if found.type == arrow_fs.FileType.Directory:

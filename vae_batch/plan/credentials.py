@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-#: ``key:secret@``; where a secret's / or ? was not written as %2F or %3F, up to the last @.
-_USER = re.compile(r"(?<=://)[^\s/?#:]*:(?:[^\s/?#]*|(?:(?!://)\S)*)@")
+from vae_batch.plan.location import Location, without_user
 
 #: Parameters of a URI that hold no secret; the values of all others are not shown.
 _OPEN = (
@@ -22,7 +21,6 @@ _OPEN = (
 )
 _SECRET = re.compile(rf"([?&](?!(?:{_OPEN})=)[A-Za-z_.-]+=)[^&\s'\"]*")
 
-_PARTS = re.compile(r"(s3://)(?:([^/?@]*:[^/?@]*)@)?([^?]*)(?:\?(.*))?", re.DOTALL)
 _ENDPOINT = re.compile(r"(?:^|&)endpoint_override=([^&]*)")
 
 
@@ -31,11 +29,6 @@ def without_credentials(text: str) -> str:
     if "://" not in text:
         return text
     return _SECRET.sub(r"\1***", without_user(text))
-
-
-def without_user(text: str) -> str:
-    """A text whose URIs show no ``key:secret@``; ``?`` may be a wildcard in it."""
-    return _USER.sub("", text)
 
 
 def values_without_credentials(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -57,14 +50,12 @@ def lend_credentials(location: str, uri: str) -> str:
     One service is one ``endpoint_override``, or none on both sides; a key is never sent to
     another. A URI that has credentials keeps its own.
     """
-    giver, taker = _PARTS.fullmatch(location), _PARTS.fullmatch(uri)
-    if giver is None or taker is None or giver[2] is None or taker[2] is not None:
+    giver, taker = Location.parse(location), Location.parse(uri)
+    if not giver.scheme == taker.scheme == "s3" or ":" not in giver.user or taker.user:
         return uri
-    if _endpoint(giver[4]) != _endpoint(taker[4]):
+    # A "?" that is no part of a query: the endpoint may be in it.
+    if any("?" in place.authority + place.written_path for place in (giver, taker)):
         return uri
-    query = "" if taker[4] is None else f"?{taker[4]}"
-    return f"{taker[1]}{giver[2]}@{taker[3]}{query}"
-
-
-def _endpoint(query: str | None) -> str:
-    return "".join(_ENDPOINT.findall(query or "")[:1])
+    if _ENDPOINT.findall(giver.query)[:1] != _ENDPOINT.findall(taker.query)[:1]:
+        return uri
+    return uri.replace("s3://", f"s3://{giver.user}@", 1)

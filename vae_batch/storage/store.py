@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyarrow import ArrowInvalid
 from pyarrow import fs as arrow_fs
 
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import Location, is_uri
+from vae_batch.storage.filesystems import open_filesystem
 from vae_batch.storage.retry import Result, StoreError, looks, retrying
 from vae_batch.storage.whole_reads import read_whole
 
@@ -54,16 +55,15 @@ class Store:
         Raises:
           InputError: The URI's scheme is not known to pyarrow.
         """
-        root = location if "://" in location else str(Path(location).expanduser().resolve())
-        path, mark, query = root.partition("?") if "://" in root else (root, "", "")
-        store = cls((path.rstrip("/") or "/") + mark + query)
+        parsed = Location.parse(location)
+        local = str(Path(location).expanduser().resolve())
+        store = cls(parsed.address if parsed.scheme else local)
         store._filesystem()
         return store
 
     def folder(self, path: str) -> Store:
         """The store of a sub-folder; a URI's query (``?endpoint_override=...``) is kept."""
-        root, mark, query = self.root.partition("?")
-        return Store(f"{root}/{path}{mark}{query}")
+        return Store((Location.parse(self.root) / path).address)
 
     @property
     def is_local(self) -> bool:
@@ -203,31 +203,10 @@ def _advice(said: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _resolve(root: str) -> tuple[arrow_fs.FileSystem, str]:
-    if "://" not in root:
-        return arrow_fs.LocalFileSystem(), root
-    if re.search(r"\s", root):  # which hides where credentials end
+    if is_uri(root) and re.search(r"\s", root):  # which hides where credentials end
         end = root.rpartition("@")[2]
         raise InputError(f"the URI that ends in {end!r} holds a space; write %20 for it")
-    try:
-        # Opening a bucket of no given region asks its service for it.
-        filesystem, path = retrying(
-            lambda: arrow_fs.FileSystem.from_uri(_in_one_request(root)), f"opening {root}"
-        )
-    except (ArrowInvalid, OSError) as error:
-        raise InputError(
-            without_credentials(
-                f"{root} cannot be opened: {error}; expected a local path or a URI such as "
-                "s3://bucket/folder, gs://bucket/folder or file:///folder"
-            )
-        ) from None
-    return filesystem, path
-
-
-def _in_one_request(root: str) -> str:
-    """The root, with small files written by one request: pyarrow's multipart upload takes three."""
-    if not root.startswith("s3://") or "allow_delayed_open" in root:
-        return root
-    return f"{root}{'&' if '?' in root else '?'}allow_delayed_open=true"
+    return open_filesystem(Location.parse(root))
 
 
 def _write_local(target: Path, content: bytes) -> None:

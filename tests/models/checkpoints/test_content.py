@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_batch.models.inputs.content import why_unreadable
-from vae_batch.models.inputs.file_access import read_head
-from vae_batch.models.inputs.file_kind import hdf5_size, kind_of
-from vae_batch.models.inputs.zip_contents import read_zip_contents
+from vae_batch.models.inputs.file_kind import hdf5_size, kind_of, read_zip_contents
+from vae_batch.models.inputs.files import read_head
+from vae_batch.models.inputs.unreadable import why_unreadable
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345678\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.models.inputs.file_access import read_file
+from vae_batch.models.inputs.files import read_file
 from vae_batch.plan import InputError
 
 

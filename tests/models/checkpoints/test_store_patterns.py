@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from vae_batch.models.checkpoints import find_checkpoints
-from vae_batch.models.inputs.file_access import fetch, is_folder, read_file, read_head
-from vae_batch.models.inputs.uri import Uri
+from vae_batch.models.inputs.files import fetch, is_folder, read_file, read_head
 from vae_batch.plan import InputError
+from vae_batch.plan.location import Location
 
 FILES = (
     "step-2/encoder.keras",
@@ -127,7 +127,7 @@ def test_a_missing_bucket_is_an_input_error(uri: str) -> None:
     ],
 )  # fmt: skip
 def test_a_query_is_told_from_a_wildcard(text: str, label: str, query: str) -> None:
-    uri = Uri.parse(text)
+    uri = Location.parse(text)
     assert (uri.label, uri.query) == (label, query)
 
 

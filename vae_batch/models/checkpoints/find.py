@@ -21,9 +21,9 @@ from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.pair_pattern import find_halves
 from vae_batch.models.checkpoints.same_files import RealPaths, merge_candidates, merge_files
 from vae_batch.models.checkpoints.steps import read_step
-from vae_batch.models.inputs.file_access import content_sha256, sha256_of_roles
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import content_sha256, sha256_of_roles
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import Location, is_uri
 from vae_batch.storage.retry import OutageError
 
 _HASHING_THREADS = 8  # hashing releases the interpreter, and object stores answer slowly
@@ -67,7 +67,9 @@ def _matches(pattern: str) -> list[FoundFile]:
 
 def _named_by_label(pattern: str) -> list[FoundFile]:
     """Files of the pairs beside a path that have it as label, such as ``runs/vae``."""
-    label = Uri.parse(pattern).label if is_uri(pattern) else Path(pattern).expanduser().as_posix()
+    label = (
+        Location.parse(pattern).label if is_uri(pattern) else Path(pattern).expanduser().as_posix()
+    )
     candidates = group_by_name(files_beside(pattern))
     return [file for c in candidates if label in (c.label, c.full_label) for _, file in c.files]
 

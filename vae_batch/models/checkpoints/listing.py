@@ -12,10 +12,10 @@ from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints.suffixes import has_known_suffix, known_suffixes
 from vae_batch.models.checkpoints.wildcards import NO_MATCH, Match, Wildcards, compile_pattern
-from vae_batch.models.inputs.file_access import is_hidden
 from vae_batch.models.inputs.file_kind import SAVED_MODEL
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import file_type, is_hidden, names_below
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import Location, is_uri
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def find_files(pattern: str) -> list[FoundFile]:
       InputError: The pattern cannot be understood, or the store cannot be reached.
     """
     if is_uri(pattern):
-        uri = Uri.parse(pattern)
+        uri = Location.parse(pattern)
         try:
             return _uri_files(uri)
         except OSError as error:
@@ -71,9 +71,9 @@ def files_beside(path: str) -> list[FoundFile]:
     Local SavedModel folders are found too; in a store, each would cost a request.
     """
     if is_uri(path):
-        uri = Uri.parse(path)
+        uri = Location.parse(path)
         folder = uri.path.rpartition("/")[0]
-        names = [name for name in _names_below(uri.at(folder), recursive=False)]
+        names = [name for name in names_below(uri.at(folder), recursive=False)]
         return [
             _in_uri(uri, f"{folder}/{name}".strip("/"), inner)
             for name, inner in checkpoint_names(names)
@@ -177,26 +177,25 @@ def _without_inner_files(files: list[FoundFile]) -> list[FoundFile]:
     return [file for file in files if not (folders and _is_below(file.label, folders))]
 
 
-def _uri_files(uri: Uri) -> list[FoundFile]:
+def _uri_files(uri: Location) -> list[FoundFile]:
     wildcards = compile_pattern(uri.path)
-    status = uri.ask(lambda filesystem, inner: filesystem.get_file_info(inner).type)
+    status = file_type(uri)
     if status == arrow_fs.FileType.File:
         if uri.path.rpartition("/")[2] == SAVED_MODEL:
-            uri = uri.at(uri.path.rpartition("/")[0])
-            return [FoundFile(uri.label, uri.address, folder=True)]
-        return [FoundFile(uri.label, uri.address)]
+            return [_in_uri(uri, uri.path.rpartition("/")[0], folder=True)]
+        return [_in_uri(uri, uri.path, folder=False)]
     if status == arrow_fs.FileType.Directory or wildcards.is_literal:
         return [
             _in_uri(uri, f"{uri.path}/{name}".strip("/"), folder)
-            for name, folder in checkpoint_names(_names_below(uri))
+            for name, folder in checkpoint_names(names_below(uri))
         ]
     return _matching_in_uri(uri, wildcards)
 
 
-def _matching_in_uri(uri: Uri, wildcards: Wildcards) -> list[FoundFile]:
+def _matching_in_uri(uri: Location, wildcards: Wildcards) -> list[FoundFile]:
     """Files that a pattern matches, and those below the folders that it matches."""
     root = wildcards.fixed_folder
-    names = [name for name in _names_below(uri.at(root)) if not is_hidden(name)]
+    names = [name for name in names_below(uri.at(root)) if not is_hidden(name)]
     scanned = set(checkpoint_names(names))
     any_name = {(name, False) for name in names if wildcards.names_a_suffix}
     found: list[FoundFile] = []
@@ -221,11 +220,6 @@ def _match_of_folder(name: str, wildcards: Wildcards) -> Match | None:
     return None
 
 
-def _names_below(uri: Uri, *, recursive: bool = True) -> list[str]:
-    """Relative paths of all files below a folder of a store."""
-    return uri.names_below(recursive=recursive)
-
-
-def _in_uri(uri: Uri, path: str, folder: bool) -> FoundFile:
+def _in_uri(uri: Location, path: str, folder: bool) -> FoundFile:
     inner = uri.at(path)
     return FoundFile(inner.label, inner.address, folder)

@@ -9,10 +9,11 @@ from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints.suffixes import known_suffixes
 from vae_batch.models.checkpoints.wildcards import compile_pattern
-from vae_batch.models.inputs.content import why_unreadable
-from vae_batch.models.inputs.file_access import is_hidden, read_head
 from vae_batch.models.inputs.file_kind import kind_of
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import file_type, is_hidden, read_head
+from vae_batch.models.inputs.unreadable import why_unreadable
+from vae_batch.plan.location import Location, is_uri
+from vae_batch.storage.filesystems import open_filesystem
 
 _SHOWN = 8
 _LOOKED_AT = 50
@@ -26,7 +27,7 @@ def nothing_found(pattern: str, what: str = "checkpoint") -> str:
       pattern: Path, glob or URI.
       what: What it should have matched.
     """
-    label = Uri.parse(pattern).label if is_uri(pattern) else pattern
+    label = Location.parse(pattern).label
     return (
         f"no {what} matches {label}; expected a file ({', '.join(known_suffixes())}, or any name "
         "given in full), a SavedModel folder, a folder or stem of encoder and decoder files, or a "
@@ -36,10 +37,9 @@ def nothing_found(pattern: str, what: str = "checkpoint") -> str:
 
 def _what_is_there(pattern: str) -> str:
     if is_uri(pattern):
-        uri = Uri.parse(pattern)
+        uri = Location.parse(pattern)
         place = uri.at(compile_pattern(f"{uri.path}/*").fixed_folder)
-        filesystem, root = place.open()
-        if filesystem.get_file_info(root).type != arrow_fs.FileType.Directory:
+        if file_type(place) != arrow_fs.FileType.Directory:
             place = uri.at(place.path.rpartition("/")[0])
         return _holds(place.label, _names_in_store(place))
     wanted = Path(compile_pattern(f"{Path(pattern).expanduser()}/*").fixed_folder or "/")
@@ -58,8 +58,8 @@ def _visible(folder: Path) -> list[str]:
         return []
 
 
-def _names_in_store(folder: Uri) -> list[str]:
-    filesystem, root = folder.open()
+def _names_in_store(folder: Location) -> list[str]:
+    filesystem, root = open_filesystem(folder)
     selector = arrow_fs.FileSelector(root, allow_not_found=True)
     return sorted(entry.base_name for entry in filesystem.get_file_info(selector))
 

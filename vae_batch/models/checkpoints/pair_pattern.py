@@ -6,8 +6,8 @@ from vae_batch.models.checkpoints.halves import Candidate, Role, halves
 from vae_batch.models.checkpoints.listing import FoundFile, find_files
 from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.wildcards import Wildcards, compile_pattern
-from vae_batch.models.inputs.uri import Uri, is_uri
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import Location
 
 _Key = tuple[tuple[str, ...], int]
 
@@ -54,7 +54,7 @@ def _wildcard_words(pattern: str) -> str:
 
 
 def _compiled(pattern: str) -> Wildcards:
-    return compile_pattern(Uri.parse(pattern).path if is_uri(pattern) else pattern)
+    return compile_pattern(Location.parse(pattern).path)
 
 
 def _by_wildcards(role: Role, pattern: str) -> dict[_Key, FoundFile]:

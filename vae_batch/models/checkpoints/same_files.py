@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from vae_batch.models.checkpoints.halves import Candidate, shared_length
 from vae_batch.models.checkpoints.listing import FoundFile
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.plan.location import Location
 
 
 class RealPaths:
@@ -54,7 +54,8 @@ class RealPaths:
 
 
 def _local_path(file: FoundFile) -> str | None:
-    return Uri.parse(file.path).local_path if is_uri(file.path) else file.path
+    local = Location.parse(file.path).local_path
+    return None if local is None else str(local)
 
 
 def merge_files(files: Sequence[FoundFile], real: RealPaths) -> list[FoundFile]:

@@ -17,10 +17,10 @@ from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
 from vae_batch.models.formats.format import LoadingTerms
 from vae_batch.models.formats.keras.keras_file import load_keras_zip
 from vae_batch.models.image_range import from_uint8
-from vae_batch.models.inputs.file_access import fetch, read_file
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import fetch, read_file
 from vae_batch.plan import Reading
 from vae_batch.plan.errors import CheckpointError, InputError
+from vae_batch.plan.location import Location
 
 if TYPE_CHECKING:
     import keras
@@ -49,7 +49,7 @@ def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
             "inception-random"
         ) from None
     return ExtractorIdentity(
-        name=f"{Path(Uri.parse(path).path if is_uri(path) else path).stem}@{digest[:8]}",
+        name=f"{Path(Location.parse(path).path).stem}@{digest[:8]}",
         weights_path=path,
         weights_sha256=digest,
         protocol=f"keras-classifier/tf2-bilinear/model-input/uint8/{value_range}",

@@ -13,10 +13,10 @@ from vae_batch.models.formats import registry
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
 from vae_batch.models.formats.keras.keras_file import require_keras
 from vae_batch.models.formats.network import Network, Networks
-from vae_batch.models.inputs.content import why_unreadable
-from vae_batch.models.inputs.file_access import content_sha256, fetch, read_head, sha256_of_roles
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha256_of_roles
+from vae_batch.models.inputs.unreadable import why_unreadable
 from vae_batch.plan.errors import CheckpointError
+from vae_batch.plan.location import Location
 from vae_batch.storage.retry import OutageError
 
 # Beside weights, the libraries take memory for threads and graphs; where that is refused, they may
@@ -55,7 +55,7 @@ def load_networks(
 
 def _shown(path: str) -> str:
     """What messages and stored descriptions call a file: a URI without query and credentials."""
-    return Uri.parse(path).label if is_uri(path) else path
+    return Location.parse(path).label
 
 
 def _brought(path: str, folder: Path) -> str:

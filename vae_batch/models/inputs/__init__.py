@@ -1,5 +1,4 @@
-"""Files as bytes, local or behind a URI: reached, hashed, brought here, and told apart.
+"""Files, local or remote: read, hashed, copied and identified by content.
 
-Nothing here knows what a checkpoint is or how one is loaded: formats and checkpoints both stand on
-this room.
+Nothing here knows what a checkpoint is: formats and checkpoints both build on this room.
 """

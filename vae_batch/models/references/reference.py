@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_batch.models.image_range import VALUE_RANGES, bounds_of
-from vae_batch.models.inputs.local_copy import LocalCopy
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import LocalCopy
 from vae_batch.models.references.array_images import (
     ArrayPixels,
     array_pixels,
@@ -33,6 +32,7 @@ from vae_batch.models.references.encoded_images import (
     parquet_pixels,
 )
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import Location, is_uri
 
 SPLITS = ("train", "test", "all")
 _PATH_KINDS = (
@@ -116,7 +116,7 @@ def open_reference(
     if value_range is not None:
         bounds_of(value_range)
     copy = _brought(source) if is_uri(source) else None
-    name = Uri.parse(source).label if copy else source
+    name = Location.parse(source).label if copy else source
     try:
         pixels, labels, actual_split = _open(str(copy.path) if copy else source, split, value_range)
     except InputError as error:
@@ -149,7 +149,7 @@ def open_reference(
 
 def _brought(uri: str) -> LocalCopy:
     """What a URI names, on this machine; of a folder the images alone."""
-    label = Uri.parse(uri).label
+    label = Location.parse(uri).label
     try:
         return LocalCopy(uri, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
     except FileNotFoundError:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vae_batch.models.extractors.weights.formats import WeightFile, inspect_weight_file
-from vae_batch.models.inputs.file_access import fetch
-from vae_batch.models.inputs.uri import Uri
+from vae_batch.models.inputs.files import fetch
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import Location
 
 
 def fetched_weights(uri: str, cache: Path, sha256: str | None = None) -> WeightFile:
@@ -26,9 +26,9 @@ def fetched_weights(uri: str, cache: Path, sha256: str | None = None) -> WeightF
     Raises:
       InputError: It cannot be read, or what is there is no weights file at all.
     """
-    parsed = Uri.parse(uri)
+    parsed = Location.parse(uri)
     if parsed.local_path is not None:
-        return replace(inspect_weight_file(Path(parsed.local_path)), source=uri)
+        return replace(inspect_weight_file(parsed.local_path), source=uri)
     name = Path(parsed.path).name
     place = cache / "fetched" / hashlib.sha256(parsed.label.encode()).hexdigest()[:16] / name
     if sha256 is not None and place.is_file():

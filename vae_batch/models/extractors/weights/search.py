@@ -17,8 +17,8 @@ from vae_batch.models.extractors.weights.registry import (
     published_for,
 )
 from vae_batch.models.extractors.weights.remote import fetched_weights
-from vae_batch.models.inputs.uri import is_uri
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import is_uri
 
 FOLDER_VARIABLE = "VAE_BATCH_WEIGHTS"
 

@@ -22,9 +22,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from vae_batch.models.inputs.file_access import folder_files
-from vae_batch.models.inputs.uri import Uri, is_uri
+from vae_batch.models.inputs.files import folder_files
 from vae_batch.plan import InputError
+from vae_batch.plan.location import Location
 from vae_batch.run.execute.on_ray.machines import alive_nodes, place_of
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.storage import Store
@@ -138,7 +138,7 @@ def refusal_here(files: DriverFiles, *, extracts: bool = False) -> str:
 def _local_files(named: Iterable[tuple[str, str]]) -> Iterator[InputFile]:
     """Those on local paths, as far as the driver can read them; what it cannot costs its row."""
     for word, path in named:
-        if _local_path(path) is not None:
+        if Location.parse(path).local_path is not None:
             with contextlib.suppress(OSError):
                 yield InputFile(word, path, _size(path))
 
@@ -227,7 +227,7 @@ def _problem_of_file(file: InputFile) -> str:
 
 def _shown(path: str) -> str:
     """A path with the folder that it is relative to."""
-    local = _local_path(path)
+    local = Location.parse(path).local_path
     return path if local is None or local.is_absolute() else f"{path} (in {os.getcwd()})"
 
 
@@ -237,15 +237,7 @@ def _size(path: str) -> int:
     Raises:
       OSError: It is not there.
     """
-    local = _local_path(path) or Path(path)
+    local = Location.parse(path).local_path or Path(path)
     if local.is_dir():
         return sum((local / name).stat().st_size for name in folder_files(str(local)))
     return local.stat().st_size
-
-
-def _local_path(path: str) -> Path | None:
-    """The path that a location stands for on this machine; None of an object store's."""
-    if not is_uri(path):
-        return Path(path).expanduser()
-    local = Uri.parse(path).local_path
-    return None if local is None else Path(local)

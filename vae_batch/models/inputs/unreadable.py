@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import re
 
-from vae_batch.models.inputs.file_access import is_hidden
-from vae_batch.models.inputs.file_kind import FileKind, hdf5_size, kind_of, text_of
-from vae_batch.models.inputs.zip_contents import read_zip_contents
+from vae_batch.models.inputs.file_kind import (
+    FileKind,
+    hdf5_size,
+    kind_of,
+    read_zip_contents,
+    text_of,
+)
+from vae_batch.models.inputs.files import is_hidden
 
 _COPY_AGAIN = "its writing, copy or download broke off: save or copy it again"
 _SAVE = "save the model with model.save('vae.keras')"

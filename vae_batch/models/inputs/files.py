@@ -1,0 +1,217 @@
+"""Content of files and folders, local or behind a URI: read, hashed, listed, or copied here."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pyarrow import fs as arrow_fs
+
+from vae_batch.plan.location import Location
+from vae_batch.storage.filesystems import open_filesystem
+from vae_batch.storage.retry import looks, retrying
+from vae_batch.storage.whole_reads import read_pieces, read_start, read_whole
+
+HEAD_BYTES = 4096
+_PIECE_BYTES = 4 << 20  # an object store answers one request per piece
+_READERS = 16  # files copied at the same time: object stores answer slowly
+
+_Result = TypeVar("_Result")
+
+
+def ask(location: Location, question: Callable[[Any, str], _Result]) -> _Result:
+    """Ask a location's file system, on object stores again after transient errors.
+
+    Args:
+        location: Local path or URI.
+        question: Takes the pyarrow file system and the path in it. Safe to repeat.
+
+    Returns:
+        What ``question`` returns.
+
+    Raises:
+        InputError: The file system cannot be opened.
+        OutageError: An object store failed every time.
+        OSError: As ``question`` raises it.
+    """
+    filesystem, path = open_filesystem(location)
+    if location.local_path is not None:
+        return question(filesystem, path)
+    return retrying(lambda: question(filesystem, path), f"asking for {location.label}")
+
+
+def _ask_of_file(location: Location, question: Callable[[Any, str], _Result]) -> _Result:
+    """As ``ask``, of a file that should exist: an object store must say twice that it does not."""
+    for _ in looks(again=location.local_path is None):
+        try:
+            return ask(location, question)
+        except OSError as error:
+            if not (isinstance(error, FileNotFoundError) or "NO_SUCH_KEY" in str(error)):
+                raise
+    raise FileNotFoundError(f"{location.label} does not exist")
+
+
+def read_file(path: str) -> bytes:
+    """Read the whole content of a local file or URI.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        OSError: It cannot be read; of object stores, also after retries.
+    """
+    location = Location.parse(path)
+    local = location.local_path
+    return _ask_of_file(location, read_whole) if local is None else local.read_bytes()
+
+
+def read_head(path: str) -> bytes:
+    """Read the first 4096 bytes of a local file or URI; ``b""`` of a folder."""
+    if is_folder(path):
+        return b""
+    location = Location.parse(path)
+    if location.local_path is None:
+        return _ask_of_file(location, functools.partial(read_start, size=HEAD_BYTES))
+    with location.local_path.open("rb") as stream:
+        return stream.read(HEAD_BYTES)
+
+
+def file_type(location: Location) -> arrow_fs.FileType:
+    """Whether a location is a file, a folder, something else, or missing."""
+    return ask(location, lambda filesystem, path: filesystem.get_file_info(path).type)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a local path or URI is a folder."""
+    location = Location.parse(path)
+    if location.local_path is not None:
+        return location.local_path.is_dir()
+    return bool(file_type(location) == arrow_fs.FileType.Directory)
+
+
+def names_below(folder: Location, *, recursive: bool = True) -> list[str]:
+    """Relative paths of all files below a folder; none where the folder is missing."""
+
+    def listed(filesystem: Any, root: str) -> list[str]:  # noqa: ANN401 - pyarrow has no types
+        selector = arrow_fs.FileSelector(root, recursive=recursive, allow_not_found=True)
+        found = filesystem.get_file_info(selector)
+        return [entry.path[len(root) :].strip("/") for entry in found if entry.is_file]
+
+    return ask(folder, listed)
+
+
+def folder_files(path: str) -> list[str]:
+    """Relative paths of all files in a folder, sorted, without hidden ones."""
+    location = Location.parse(path)
+    if (folder := location.local_path) is None:
+        names = names_below(location)
+    else:
+        names = [
+            (Path(inner) / file).relative_to(folder).as_posix()
+            for inner, _, files in os.walk(folder)
+            for file in files
+        ]
+    return sorted(name for name in names if not is_hidden(name))
+
+
+def is_hidden(relative: str) -> bool:
+    """Whether a file, or a folder on its path, is hidden."""
+    return relative.startswith(".") or "/." in relative
+
+
+def content_sha256(path: str, *, folder: bool | None = None) -> str:
+    """SHA-256 of a file's content, or of a folder's relative paths and contents.
+
+    Files are read in pieces of 4 MiB.
+
+    Args:
+        path: Local path or URI.
+        folder: Whether it is a folder; None looks it up, at the price of one request.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    location = Location.parse(path)
+    if not (is_folder(path) if folder is None else folder):
+        return _file_sha256(location)
+    digest = hashlib.sha256()
+    for name in folder_files(path):
+        digest.update(f"{name}:{_file_sha256(location / name)};".encode())
+    return digest.hexdigest()
+
+
+def sha256_of_roles(digests: Iterable[tuple[str | None, str]]) -> str:
+    """SHA-256 of a checkpoint: of its roles, in order, and the hashes of their files."""
+    text = "".join(f"{role}:{digest};" for role, digest in digests)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_sha256(location: Location) -> str:
+    if location.local_path is None:
+        return _ask_of_file(location, _pieces_sha256)
+    with location.local_path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _pieces_sha256(filesystem: Any, path: str) -> str:  # noqa: ANN401
+    digest = hashlib.sha256()
+    for piece in read_pieces(filesystem, path, _PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def fetch(path: str, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Path:
+    """Local path with the content of a file or folder, copied here if it is remote.
+
+    Args:
+        path: Local path or ``file:`` URI, returned as a path; or another URI, which is copied.
+        folder: Where the copy goes; the caller removes it.
+        wanted: Takes a relative path in a remote folder and tells whether to copy that file.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        OSError: It cannot be read.
+    """
+    location = Location.parse(path)
+    if location.local_path is not None:
+        return location.local_path
+    target = folder / (Path(location.path).name or "bucket")
+    if not is_folder(path):
+        _copy(location, target)
+        return target
+    target.mkdir(parents=True, exist_ok=True)
+    names = [name for name in folder_files(path) if wanted(name)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(lambda name: _copy(location / name, target / name), names))
+    return target
+
+
+def _copy(location: Location, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+    def copy(filesystem: Any, path: str) -> None:  # noqa: ANN401
+        with target.open("wb") as file:
+            for piece in read_pieces(filesystem, path, _PIECE_BYTES):
+                file.write(piece)
+
+    _ask_of_file(location, copy)
+
+
+class LocalCopy:
+    """A temporary local copy, as ``fetch`` makes it; removed with this object or the process.
+
+    Attributes:
+        path: The copy; the original where it is local.
+    """
+
+    def __init__(self, path: str, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Copy a file or folder; arguments and errors are those of ``fetch``."""
+        folder = Path(tempfile.mkdtemp(prefix="vae-batch-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.path = fetch(path, folder, wanted)

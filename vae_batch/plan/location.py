@@ -1,0 +1,106 @@
+"""Where something is stored: a local path, or a URI of a file system that pyarrow opens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+# "?" is a wildcard too: a query starts with key=value, has no wildcards (a host such as [::1] has
+# none) and does not end like a model file.
+_QUERY = re.compile(r"\?(?=[A-Za-z_]+=)(?:[^?*\[]|\[[0-9a-fA-F:.]+\])*$")
+_MODEL_FILE = re.compile(r"\.(?:keras|h5|hdf5)$", re.IGNORECASE)
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # RFC 3986: these stand for themselves in a path
+
+#: ``key:secret@``; where a secret's / or ? was not written as %2F or %3F, up to the last @.
+_USER = re.compile(r"(?<=://)[^\s/?#:]*:(?:[^\s/?#]*|(?:(?!://)\S)*)@")
+
+
+def is_uri(location: str) -> bool:
+    """Whether a location is a URI and not a local path."""
+    return "://" in location
+
+
+def without_user(text: str) -> str:
+    """A text whose URIs show no ``key:secret@``; ``?`` may be a wildcard in it."""
+    return _USER.sub("", text)
+
+
+@dataclass(frozen=True, repr=False)
+class Location:
+    """A local path, or a URI in its parts; ``location / "name"`` is a file below it.
+
+    Attributes:
+        scheme: Such as ``s3`` or ``file``; empty for a local path.
+        authority: Bucket or host, perhaps with ``key:secret@``; empty for a local path.
+        written_path: The path as it is written: of a URI, without its leading slash and perhaps
+            with ``%20``. It may hold wildcards.
+        query: Options such as ``endpoint_override=localhost:9000``, without ``?``.
+    """
+
+    scheme: str
+    authority: str
+    written_path: str
+    query: str
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """Split ``scheme://authority/path?query``; any text without ``://`` is a local path."""
+        scheme, separator, rest = text.partition("://")
+        if not separator:
+            return cls("", "", text, "")
+        found = None if _MODEL_FILE.search(rest) else _QUERY.search(rest)
+        query = found[0] if found else ""
+        authority, _, path = rest.removesuffix(query).partition("/")
+        return cls(scheme, authority, path.rstrip("/"), query[1:])
+
+    def __repr__(self) -> str:
+        return f"Location({self.label!r})"
+
+    @property
+    def path(self) -> str:
+        """The path in its file system: of a URI, decoded and without its leading slash."""
+        return unquote(self.written_path) if self.scheme else self.written_path
+
+    @property
+    def user(self) -> str:
+        """``key:secret`` of a URI; empty where there is none."""
+        return self.authority.rpartition("@")[0]
+
+    @property
+    def address(self) -> str:
+        """The location as pyarrow opens it, with query and credentials: not to be shown."""
+        if not self.scheme:
+            return self.written_path
+        slash = "/" if self.written_path or not self.authority else ""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{self.authority}{slash}{self.written_path}{query}"
+
+    @property
+    def label(self) -> str:
+        """The location as tables and messages show it: decoded, without query and credentials."""
+        if not self.scheme:
+            return self.written_path
+        user, _, host = self.authority.rpartition("@")
+        if user and self.scheme not in ("s3", "gs") and ":" not in user:
+            host = self.authority
+        if ":" in host:  # a secret with a / in it, so that its end has gone into the path
+            return without_user(f"{self.scheme}://{self.authority}/{self.path}").removesuffix("/")
+        return f"{self.scheme}://{host}/{self.path}".removesuffix("/")
+
+    @property
+    def local_path(self) -> Path | None:
+        """Path on this machine, of a ``file:`` URI too; None for other URIs."""
+        if not self.scheme:
+            return Path(self.written_path).expanduser()
+        return Path(f"/{self.path}") if self.scheme == "file" and not self.authority else None
+
+    def at(self, path: str) -> Location:
+        """Another path (decoded) in the same file system."""
+        return replace(self, written_path=quote(path, safe=_PATH_CHARACTERS))
+
+    def __truediv__(self, name: str) -> Location:
+        written = quote(name, safe=_PATH_CHARACTERS) if self.scheme else name
+        path = self.written_path.rstrip("/") + "/" + written if self.written_path else written
+        return replace(self, written_path=path)
