@@ -33,6 +33,7 @@ from vae_batch.run.cost.estimate import (
 from vae_batch.run.cost.measured_rates import cores_a_worker_then, rates_of, spread
 from vae_batch.run.cost.meter import Meter
 from vae_batch.run.cost.metered_executor import MeteredExecutor
+from vae_batch.run.execute.background_tasks import timed
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.output.stores import RunStores
@@ -235,8 +236,8 @@ def test_an_executor_is_metered() -> None:
     config: Any = None
     outcomes = list(metered.run_shards(tasks, config))
     assert len(outcomes) == 4, "what failed is passed on"
-    assert [metered.submit(_double, n).result() for n in (1, 2)] == [2, 4]
-    refused = metered.submit(_refuse)
+    assert [metered.submit(timed, _double, n).result()[1] for n in (1, 2)] == [2, 4]
+    refused = metered.submit(timed, _refuse)
     assert refused.is_ready()
     with pytest.raises(InputError, match="no"):
         refused.result()

@@ -11,6 +11,7 @@ from vae_batch.plan import Unit
 from vae_batch.run.cost.cost_file import LightCost, RunCost, ShardCost
 from vae_batch.run.cost.default_rates import Terms
 from vae_batch.run.cost.estimate import Devices, Key, Rate, Work, estimate, joined, work_of
+from vae_batch.run.execute.background_tasks import timed
 from vae_batch.run.execute.executor import Executor, Handle
 from vae_batch.run.execute.scheduling import Task
 from vae_batch.run.execute.worker import ShardOutcome
@@ -78,8 +79,11 @@ class MeteredExecutor:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """See ``Executor.submit``."""
-        handle = self._executor.submit(timed, function, *arguments)
-        return _TimedHandle(handle, lambda seconds: self._note_light(function.__name__, seconds))
+        handle = self._executor.submit(function, *arguments)
+        if function is not timed:
+            return handle
+        name = arguments[0].__name__
+        return _TimedHandle(handle, lambda seconds: self._note_light(name, seconds))
 
     def on_every_device(
         self,
@@ -162,11 +166,4 @@ class _TimedHandle:
     def result(self) -> Any:  # noqa: ANN401
         seconds, value = self._handle.result()
         self._note(seconds)
-        return value
-
-
-def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:  # noqa: ANN401
-    """Seconds that a call took where it was made, and what it returned."""
-    began = time.perf_counter()
-    value = function(*arguments)
-    return time.perf_counter() - began, value
+        return seconds, value

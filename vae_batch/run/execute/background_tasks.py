@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from vae_batch.plan import InputError
 from vae_batch.run.execute.executor import Executor, Handle
+from vae_batch.run.execute.failures import Failure, failure_of
+
+_log = logging.getLogger(__name__)
 
 #: Tasks that are asked for their results at a time.
 _LOOKED_AT = 32
@@ -16,15 +21,15 @@ _LOOKED_AT = 32
 @dataclass(frozen=True)
 class _LightTask:
     handle: Handle
-    receive: Callable[[Any], None]
+    receive: Callable[[Any, float], None]
     checkpoint: str | None
 
 
 class LightWork:
     """Light tasks of one run; what fails costs its checkpoint, or the run where it has none."""
 
-    def __init__(self, executor: Executor, fail: Callable[[str, str], None]) -> None:
-        """Run tasks on ``executor``; ``fail`` gives up a checkpoint (identifier, reason)."""
+    def __init__(self, executor: Executor, fail: Callable[[str, Failure], None]) -> None:
+        """Run tasks on ``executor``; ``fail`` fails a checkpoint, given by its identifier."""
         self._executor, self._fail = executor, fail
         self._under_way: list[_LightTask] = []
 
@@ -36,7 +41,7 @@ class LightWork:
     def submit(
         self,
         checkpoint: str | None,
-        receive: Callable[[Any], None],
+        receive: Callable[[Any, float], None],
         function: Callable[..., Any],
         *arguments: Any,  # noqa: ANN401
     ) -> None:
@@ -44,11 +49,11 @@ class LightWork:
 
         Args:
           checkpoint: Identifier of whose it is; None for the reference's.
-          receive: Takes the result.
+          receive: Takes the result, and the seconds that the task took where it ran.
           function: To be called, elsewhere.
           *arguments: Of it.
         """
-        task = _LightTask(self._executor.submit(function, *arguments), receive, checkpoint)
+        task = _LightTask(self._executor.submit(timed, function, *arguments), receive, checkpoint)
         if task.handle.is_ready():  # a serial run's: its row must not wait for the next one's
             self._receive(task)
         else:
@@ -66,13 +71,22 @@ class LightWork:
 
     def _receive(self, task: _LightTask) -> None:
         try:
-            result = task.handle.result()
+            seconds, result = task.handle.result()
         except (OSError, InputError):
             raise
         except Exception as error:  # isolation: such as a task that took its process down
-            reason = f"{type(error).__name__}: {error}"[:600]
+            failure = failure_of(error)
             if task.checkpoint is None:
-                raise InputError(f"the reference cannot be reduced: {reason}") from error
-            self._fail(task.checkpoint, f"it cannot be reduced or scored: {reason}")
+                raise InputError(f"the reference cannot be reduced: {failure.reason}") from error
+            _log.error("a task of %s failed", task.checkpoint, exc_info=error)
+            said = f"it cannot be reduced or scored: {failure.reason}"
+            self._fail(task.checkpoint, Failure(said, failure.traceback))
         else:
-            task.receive(result)
+            task.receive(result, seconds)
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:  # noqa: ANN401
+    """Seconds that a call took where it was made, and what it returned."""
+    began = time.perf_counter()
+    value = function(*arguments)
+    return time.perf_counter() - began, value

@@ -13,6 +13,7 @@ from vae_batch.plan import InputError, Unit
 from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.background_tasks import LightWork
 from vae_batch.run.execute.executor import Executor
+from vae_batch.run.execute.failures import Failure, write_traceback
 from vae_batch.run.execute.signals import raise_if_stopped, uninterrupted
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.output.stores import storage_faults
@@ -23,8 +24,18 @@ from vae_batch.run.planning.prepare import prepare as prepare
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.planning.work_queue import WorkQueue
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.counters import Tally
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.display import ProgressDisplay, display_sink
+from vae_batch.run.progress.events import (
+    Message,
+    PartDamaged,
+    RowFailed,
+    RowScored,
+    ShardDone,
+    ShardsQueued,
+    UnitReduced,
+    WorkBegan,
+    WorkEnded,
+)
 from vae_batch.run.reference.images import mend_images
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import failed_row, score_row
@@ -95,11 +106,10 @@ class Driver:
         guard: Callable[[], None],
     ) -> None:
         """Work on ``rows`` of ``plan``; the others are done. See :func:`run`."""
-        self._plan, self._executor, self._progress = plan, executor, progress
+        self._plan, self._executor = plan, executor
+        self._emit = display_sink(progress)
         self._guard = guard
         self._queue = WorkQueue(plan.stores, rows, self._unreduced)
-        missing = self._queue.missing_counts()
-        self._tally = Tally(plan.rows, self._queue.open_rows(), missing)
         self._scores = ScoreWriter(plan.stores.out)
         #: What a row's score needs of the plan: light tasks travel, and are many.
         self._terms = replace(plan, rows=())
@@ -114,7 +124,8 @@ class Driver:
         """
         began = time.monotonic()
         total, before = self._queue.count()
-        self._progress.start(self._tally)
+        open_rows, missing = self._queue.open_rows(), self._queue.missing_counts()
+        self._emit(WorkBegan(self._plan.rows, tuple(open_rows), missing))
         try:
             self._score_all()
             self._write_scores()
@@ -125,6 +136,7 @@ class Driver:
             with suppress(Exception):
                 self._write_scores()
             raise
+        self._emit(WorkEnded())
         faults = dict(self._executor.faults)
         if self._redone:
             faults["damaged files made again"] = self._redone
@@ -134,6 +146,7 @@ class Driver:
     def _score_all(self) -> None:
         for _ in range(_PASSES):
             tasks = self._queue.missing()
+            self._emit(ShardsQueued(tuple(tasks)))
             self._advance()
             for outcome in self._executor.run_shards(tasks, self._config()):
                 raise_if_stopped()
@@ -145,7 +158,8 @@ class Driver:
             if not self._queue.open_rows():
                 return
         for row in self._queue.open_rows():
-            self._fail(row.job.identifier, "stored files were damaged again and again")
+            failure = Failure("stored files were damaged again and again")
+            self._fail(row.job.identifier, failure)
 
     def _take_what_is_ready(self) -> None:
         """Let light tasks that end within a moment write their rows; nothing new is begun."""
@@ -174,13 +188,14 @@ class Driver:
             self._mend_images(outcome.damaged_unit, outcome.damaged_part)
         elif outcome.status == "done":
             self._computed += 1
-            self._tally.finished(unit, len(outcome.shard), outcome.seconds)
+            done = outcome.seconds, outcome.device, outcome.size
+            self._emit(ShardDone(unit, outcome.shard, *done))
             if self._queue.finish(unit, outcome.shard):
                 self._advance()
         elif outcome.status == "bad_input" or unit.checkpoint is None:
             raise InputError(outcome.reason)
         else:
-            self._fail(unit.checkpoint, outcome.reason)
+            self._fail(unit.checkpoint, Failure(outcome.reason, outcome.traceback))
 
     def _advance(self) -> None:
         """Start every reduction and score whose parts are there."""
@@ -194,24 +209,25 @@ class Driver:
                 checkpoint, receive = row.job.identifier, self._after_row(row)
                 self._light.submit(checkpoint, receive, self._of_row, self._terms, row)
 
-    def _after_reduction(self, unit: Unit) -> Callable[[Damaged | None], None]:
-        def receive(damage: Damaged | None) -> None:
+    def _after_reduction(self, unit: Unit) -> Callable[[Damaged | None, float], None]:
+        def receive(damage: Damaged | None, seconds: float) -> None:
             if damage is not None:
                 self._redo(damage)
             else:
+                self._emit(UnitReduced(unit, seconds))
                 self._queue.reduced(unit)
 
         return receive
 
-    def _after_row(self, row: PlannedRow) -> Callable[[Any], None]:
-        def receive(result: Any) -> None:  # noqa: ANN401
+    def _after_row(self, row: PlannedRow) -> Callable[[Any, float], None]:
+        def receive(result: Any, seconds: float) -> None:  # noqa: ANN401
             if isinstance(result, Damaged):
                 self._queue.reopen(row)
                 self._redo(result)
             else:
-                self._accept(row, result)
+                said = self._accept(row, result)
                 self._queue.close(row)
-                self._tally.scored(row)
+                self._emit(RowScored(row, said, seconds))
 
         return receive
 
@@ -220,10 +236,10 @@ class Driver:
         """What is made of a row whose parts are there, as a light task."""
         return score_row
 
-    def _accept(self, row: PlannedRow, result: Any) -> None:  # noqa: ANN401
-        """Take what was made of it."""
+    def _accept(self, row: PlannedRow, result: Any) -> str:  # noqa: ANN401
+        """Take what was made of it; gives its sentence."""
         self._write_rows([result])
-        self._progress.say(row_sentence(result))
+        return row_sentence(result)
 
     def _redo(self, damage: Damaged) -> None:
         unit = damage.unit
@@ -232,9 +248,7 @@ class Driver:
             return
         forget(self._plan.stores.holding(unit), unit, damage.name)
         self._queue.forget(unit, damage.name)
-        if damage.name != REDUCTION:
-            self._tally.redone(unit)
-        self._say_redone(unit.path, damage.name)
+        self._note_redone(unit, damage.name, is_shard=damage.name != REDUCTION)
 
     def _mend_images(self, path: str, name: str) -> None:
         """Store damaged reference images again; what needs them is still missing, and is redone."""
@@ -242,21 +256,24 @@ class Driver:
         for facts in (plan.reference, plan.training):
             if facts is not None and facts.unit.path == path:
                 if mend_images(plan.spec, plan.stores.reference, facts, name):
-                    self._say_redone(path, name)
+                    self._note_redone(facts.unit, name)
                 return
 
-    def _say_redone(self, path: str, name: str) -> None:
+    def _note_redone(self, unit: Unit, name: str, *, is_shard: bool = False) -> None:
         self._redone += 1
-        self._progress.say(f"{path}: part {name} is damaged and is made again")
+        self._emit(PartDamaged(unit, name, is_shard))
+        self._emit(Message(f"{unit.path}: part {name} is damaged and is made again"))
 
-    def _fail(self, checkpoint: str, reason: str) -> None:
+    def _fail(self, checkpoint: str, failure: Failure) -> None:
         rows = self._queue.fail(checkpoint)
         if rows:
-            self._write_rows([failed_row(self._plan, row, reason) for row in rows])
+            label, out = rows[0].checkpoint.label, self._plan.stores.out
+            trace = write_traceback(out, label, failure.traceback) if failure.traceback else None
+            self._write_rows([failed_row(self._plan, row, failure.reason) for row in rows])
             for row in rows:
-                self._tally.failed(row)
+                self._emit(RowFailed(row, failure.reason, trace))
             for label in {row.checkpoint.label for row in rows}:
-                self._progress.say(f"{label}: failed: {reason}")
+                self._emit(Message(f"{label}: failed: {failure.reason}"))
 
     def _write_rows(self, rows: list[dict[str, Any]]) -> None:
         self._scores.add(rows)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -35,6 +37,8 @@ from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictur
 from vae_batch.storage import DamagedFileError, Source, file_path, read_receipt
 from vae_batch.storage.retry import StoreError
 
+_log = logging.getLogger(__name__)
+
 Status = Literal["done", "checkpoint_failed", "bad_input", "damaged", "error"]
 
 _KEPT_CHECKPOINTS = 2
@@ -56,6 +60,7 @@ class ShardOutcome:
       size: Bytes written.
       damaged_unit: Path of the unit of images of which a file is damaged.
       damaged_part: Name of that file's shard.
+      traceback: Of the exception that it failed with; empty where there was none.
     """
 
     unit: str
@@ -67,6 +72,7 @@ class ShardOutcome:
     size: int = 0
     damaged_unit: str = ""
     damaged_part: str = ""
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,7 @@ class ShardWorker:
         """The shard's content, or what became of it where there is none."""
         began = time.perf_counter()
         status: Status
+        trace = ""
         try:
             with self._watched(shard, native=True):
                 if (known := self._known_content(unit, shard)) is not None:
@@ -170,7 +177,7 @@ class ShardWorker:
         except InputError as error:
             status, reason = "bad_input", str(error)
         except CheckpointError as error:
-            status, reason = "checkpoint_failed", str(error)
+            status, reason, trace = "checkpoint_failed", str(error), traceback.format_exc()
         except DamagedFileError as error:  # reference images are all that a stage reads
             self._ledger.end(shard)
             return ShardOutcome(
@@ -182,10 +189,12 @@ class ShardWorker:
             status, reason = "bad_input", str(error)
         except Exception as error:  # isolation: a shard's fault costs one row
             status, reason = "error", f"{type(error).__name__}: {error}"[:600]
+            trace = traceback.format_exc()
+            _log.exception("%s %s failed", unit.path, shard.name)
         if unit.checkpoint is not None and status in ("checkpoint_failed", "error"):
             self._ledger.fail(unit.checkpoint, reason)
         self._ledger.end(shard)
-        return ShardOutcome(unit.path, shard, status, reason)
+        return ShardOutcome(unit.path, shard, status, reason, traceback=trace)
 
     def _known_content(self, unit: Unit, shard: Shard) -> _Computed | None:
         """Activations that another set of images has."""

@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from vae_batch.run.progress.counters import Tally
+from vae_batch.run.progress.events import (
+    Event,
+    EventSink,
+    Message,
+    PartDamaged,
+    RowFailed,
+    RowScored,
+    ShardDone,
+    WorkBegan,
+)
 
 
 class ProgressDisplay(Protocol):
@@ -44,3 +54,29 @@ class Silent:
 
     def end(self) -> None:
         """See ``ProgressDisplay``."""
+
+
+def display_sink(display: ProgressDisplay) -> EventSink:
+    """A reader of a run's events that keeps a tally and shows it on ``display``."""
+    tally = Tally((), (), {})
+
+    def read(event: Event) -> None:
+        nonlocal tally
+        match event:
+            case Message():
+                display.say(event.text)
+            case WorkBegan():
+                tally = Tally(event.rows, event.open_rows, event.missing)
+                display.start(tally)
+            case ShardDone():
+                tally.finished(event.unit, event.images, event.seconds)
+            case PartDamaged() if event.is_shard:
+                tally.redone(event.unit)
+            case RowScored():
+                tally.scored(event.row)
+                if event.sentence:
+                    display.say(event.sentence)
+            case RowFailed():
+                tally.failed(event.row)
+
+    return read

@@ -19,6 +19,7 @@ from vae_batch.plan.race_settings import RaceMetric, RaceSettings
 from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.driver import Driver
 from vae_batch.run.execute.executor import Executor
+from vae_batch.run.execute.failures import Failure
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.planning.prepare import rows_to_score
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan, shortened_unit
@@ -70,12 +71,13 @@ class _Round(Driver):
     def _of_row(self) -> Callable[[RunPlan, PlannedRow], Any]:
         return race_score
 
-    def _accept(self, row: PlannedRow, result: Any) -> None:  # noqa: ANN401
+    def _accept(self, row: PlannedRow, result: Any) -> str:  # noqa: ANN401
         self.found[row.job.identifier] = result
+        return ""
 
-    def _fail(self, checkpoint: str, reason: str) -> None:
-        super()._fail(checkpoint, reason)
-        self.reasons[checkpoint] = reason
+    def _fail(self, checkpoint: str, failure: Failure) -> None:
+        super()._fail(checkpoint, failure)
+        self.reasons[checkpoint] = failure.reason
 
 
 class Racing:
