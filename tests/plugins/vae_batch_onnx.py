@@ -28,5 +28,5 @@ class OnnxFormat:
     def recognises(self, path, head):  # head: the first 4096 bytes
         return path.endswith(".onnx")
 
-    def load(self, files, terms):
+    def load(self, files, options):
         return OnnxDecoder(files.get("decoder") or files["model"])

@@ -60,13 +60,13 @@ def inspect(
 
 def _inspections(spec: EvaluationSpec) -> Iterator[Inspection]:
     from vae_batch.models.checkpoints import find_checkpoints
-    from vae_batch.models.formats.format import LoadingTerms
+    from vae_batch.models.formats.format import LoadOptions
     from vae_batch.models.inspection import inspect_checkpoint
 
     probe = _probe(spec) if spec.reference else None
     for checkpoint in find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder):
         reading = spec.reading_of(checkpoint.label)
-        terms = LoadingTerms(reading, spec.trust, int(spec.memory_cap * 2**30))
+        terms = LoadOptions(reading, spec.trust, int(spec.memory_cap * 2**30))
         yield inspect_checkpoint(checkpoint, terms, probe)
 
 
@@ -141,9 +141,9 @@ def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
 
 def _toml(key: str, value: object) -> str:
     """One line; of several choices the first stands, the others in a comment."""
-    if not isinstance(value, str):
+    if not isinstance(value, str | tuple):
         return f"{key} = {json.dumps(value)}"
-    first, *others = value.split(" | ")
+    first, *others = (value,) if isinstance(value, str) else value
     listed = ", ".join(_quoted(other) + _BESIDE.get(other, "") for other in others)
     return f"{key} = {_quoted(first)}" + (f"  # or {listed}" if listed else "")
 

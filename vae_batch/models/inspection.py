@@ -14,9 +14,8 @@ from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.autoencoder.labels import is_named_label
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks, Port
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.network import Networks, Port
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import CheckpointError, EvaluationSpec
 
@@ -53,8 +52,8 @@ class Inspection:
       proofs: Sentences about one encoded image and one decoded sample.
       refusal: Why it cannot be scored, or None.
       declare: Spec keys: those in force, or where refused those that would make it readable
-        beside those that were given; none where no key would. Of several values that a key may
-        have, joined with `` | ``, the likeliest comes first.
+        beside those that were given; none where no key would. A tuple holds the values that a
+        key may have, the likeliest first.
     """
 
     checkpoint: Checkpoint
@@ -65,7 +64,7 @@ class Inspection:
 
 
 def inspect_checkpoint(
-    checkpoint: Checkpoint, terms: LoadingTerms, probe: ProbeImages | None
+    checkpoint: Checkpoint, terms: LoadOptions, probe: ProbeImages | None
 ) -> Inspection:
     """Load a checkpoint, decide its roles, encode one image and decode one sample.
 
@@ -99,7 +98,7 @@ def inspect_checkpoint(
     return Inspection(checkpoint, vae.description, proofs, declare=in_force)
 
 
-def _given(terms: LoadingTerms) -> dict[str, object]:
+def _given(terms: LoadOptions) -> dict[str, object]:
     """Spec keys that were given for this checkpoint."""
     given: dict[str, object] = dict(terms.reading.declared)
     if terms.trust:

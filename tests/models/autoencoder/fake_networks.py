@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder
-from vae_batch.models.formats.network import Network, Networks, Port
+from vae_batch.models.formats.format import Network, Networks, Port
 from vae_batch.plan.reading import Reading
 
 SHAPE = (4, 4, 1)
@@ -117,4 +117,4 @@ def images_like(count: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 def decisions(vae: Autoencoder) -> dict[str, str]:
     """CheckpointJob to verdict."""
-    return {decision.job: decision.verdict for decision in vae.description.decisions}
+    return {decision.subject: decision.verdict for decision in vae.description.decisions}

@@ -19,7 +19,7 @@ from fake_networks import (
 )
 from scipy.special import expit
 
-from vae_batch.models.formats.network import Network, Networks
+from vae_batch.models.formats.format import Network, Networks
 from vae_batch.plan import CheckpointError
 
 GAUSSIAN = {"likelihood": "gaussian", "sigma": "optimal"}
@@ -42,8 +42,8 @@ def giving(pixels: Any, activation: str | None = "linear") -> Networks:
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [
-        ("linear", {"likelihood": "bernoulli | gaussian"}),
-        (None, {"likelihood": "bernoulli | gaussian"}),
+        ("linear", {"likelihood": ("bernoulli", "gaussian")}),
+        (None, {"likelihood": ("bernoulli", "gaussian")}),
         ("tanh", GAUSSIAN),  # below 0, so no probabilities, and no logits
     ],
 )
@@ -66,7 +66,8 @@ def test_values_that_are_no_probabilities() -> None:
 def test_a_range_by_the_decoders_values(pixels: Any, first: str) -> None:
     found = offered(giving(pixels), likelihood="gaussian", sigma=1.0)
     assert set(found) == {"model_range"}
-    choices = str(found["model_range"]).split(" | ")
+    choices = found["model_range"]
+    assert isinstance(choices, tuple)
     assert choices[0] == first
     assert set(choices) == {"-1..1", "0..255"}
 
@@ -91,15 +92,15 @@ def with_second_head(second: Any, name: str, *, z: Any = None) -> Networks:
 @pytest.mark.parametrize(
     ("networks", "declared", "expected"),
     [
-        (with_second_head(np.tanh, "log_sigma"), None, "logvar | log_std"),
-        (with_second_head(np.exp, "head"), None, "logvar | log_std | std"),
-        (with_second_head(np.tanh, "std"), None, "logvar | log_std"),
-        (with_second_head(np.tanh, "std"), "std", "logvar | log_std"),
+        (with_second_head(np.tanh, "log_sigma"), None, ("logvar", "log_std")),
+        (with_second_head(np.exp, "head"), None, ("logvar", "log_std", "std")),
+        (with_second_head(np.tanh, "std"), None, ("logvar", "log_std")),
+        (with_second_head(np.tanh, "std"), "std", ("logvar", "log_std")),
         # Its name says the logarithm of a variance, its draws that of a standard deviation.
         (with_second_head(np.tanh, "log_var", z=np.exp), None, "log_std"),
     ],
 )
-def test_a_second_head(networks: Networks, declared: str | None, expected: str) -> None:
+def test_a_second_head(networks: Networks, declared: str | None, expected: Any) -> None:
     asked = {"second_head": declared} if declared else {}
     assert offered(networks, **asked) == {"second_head": expected}
 
@@ -107,12 +108,12 @@ def test_a_second_head(networks: Networks, declared: str | None, expected: str) 
 @pytest.mark.parametrize(
     ("side", "declared", "expected"),
     [
-        (6, {}, "pad | resize"),
+        (6, {}, ("pad", "resize")),
         (3, {}, "resize"),
         (3, {"input_fit": "pad"}, "resize"),
     ],
 )
-def test_another_size(side: int, declared: dict[str, str], expected: str) -> None:
+def test_another_size(side: int, declared: dict[str, str], expected: Any) -> None:
     shape = (side, side, 1)
     half = network({"z": (LATENT,)}, {"x": shape},
                    lambda z: np.zeros((len(z), *shape)), activation="sigmoid")  # fmt: skip

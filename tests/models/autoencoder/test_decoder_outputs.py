@@ -68,7 +68,7 @@ def test_unknown_activations_are_told_by_their_values() -> None:
     ("activation", "declared", "sentence"),
     [
         ("linear", {}, r"likelihood cannot be inferred: .*activation 'linear'.*--likelihood gauss"),
-        (None, {}, r"likelihood cannot be inferred: it ends in no activation"),
+        (None, {}, r"likelihood cannot be inferred: the decoder's last activation is unknown"),
         ("tanh", {"likelihood": "bernoulli"}, "which are no Bernoulli probabilities"),
         ("sigmoid", {"model_range": "-1..1"}, "needs pixels in 0..1"),
     ],
@@ -90,7 +90,7 @@ def test_a_sigmoid_that_is_not_the_last_step_stays() -> None:
                    activation="sigmoid", before_sigmoid=broken)  # fmt: skip
     vae = put_together(pair(None, half))
     assert vae.description.output == "probabilities"
-    assert "cannot be taken off" in repr(vae.description.decisions)
+    assert "cannot be removed" in repr(vae.description.decisions)
 
 
 def two_outputs(first: str, second: str, scale_shape: tuple[int, ...] = SHAPE) -> Any:

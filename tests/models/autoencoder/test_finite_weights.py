@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vae_batch.models.autoencoder.network_runs import require_finite_weights
-from vae_batch.models.formats.network import Network
+from vae_batch.models.formats.format import Network
 from vae_batch.plan import CheckpointError
 
 

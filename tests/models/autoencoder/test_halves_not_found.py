@@ -15,7 +15,7 @@ from support.models.toy_models import SHAPE
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.load import load_networks
 from vae_batch.plan import CheckpointError, Reading
 
@@ -28,7 +28,7 @@ REMEDY = (
 
 
 def read(files: dict[str, str]) -> Autoencoder:
-    networks = load_networks(files, LoadingTerms(Reading(), trust=False, memory_cap=1 << 30))
+    networks = load_networks(files, LoadOptions(Reading(), trust=False, memory_cap=1 << 30))
     return assemble(networks, Reading(), SHAPE, None, 16, probe_images=IMAGES)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.models.autoencoder.head_names import ALL_KINDS, read_head_name
-from vae_batch.models.autoencoder.heads import assign_roles, to_logvar
+from vae_batch.models.autoencoder.heads import ALL_KINDS, assign_roles, read_head_name, to_logvar
 from vae_batch.plan import CheckpointError
 
 MEAN, SECOND, Z = (np.full((2, 3), value, np.float32) for value in (0.5, -1.0, 2.0))
@@ -86,14 +85,14 @@ def test_a_shimmed_z_equals_the_mean_wherever_it_stands() -> None:
 @pytest.mark.parametrize(
     ("names", "random", "how"),
     [
-        (["z_mean", "z_log_var"], [False, False], "told by names"),
+        (["z_mean", "z_log_var"], [False, False], "by the outputs' names"),
         (["dense", "dense_1"], [False, False], "by position, in the order mean, second head, z"),
-        (["dense", "z_log_var"], [False, False], "told by names; by position, in the order mean, "
-         "second head, z"),
-        (["z_mean", "dense"], [False, True], "told by names; z differs between two runs"),
+        (["dense", "z_log_var"], [False, False], "by the outputs' names; by position, in the order "
+         "mean, second head, z"),
+        (["z_mean", "dense"], [False, True], "by the outputs' names; z differs between two runs"),
     ],
 )  # fmt: skip
-def test_how_roles_were_told(names: list[str], random: list[bool], how: str) -> None:
+def test_how_roles_were_decided(names: list[str], random: list[bool], how: str) -> None:
     assert assign_roles(names, [MEAN, SECOND], random).how == how
 
 

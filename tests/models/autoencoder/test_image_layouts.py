@@ -84,7 +84,7 @@ def test_another_size_asks_for_the_fit(shape: tuple[int, ...], found: tuple[int,
 def test_a_smaller_model_cannot_be_padded() -> None:
     with pytest.raises(CheckpointError, match=r"^(?!.*pad).*--input-fit resize"):
         read_layout((16, 16, 1), GREY, None, "the encoder takes")
-    with pytest.raises(CheckpointError, match=r"smaller .* --input-fit pad cannot reach it"):
+    with pytest.raises(CheckpointError, match=r"smaller .* --input-fit pad is impossible"):
         read_layout((16, 16, 1), GREY, "pad", "the encoder takes")
 
 

@@ -11,8 +11,8 @@ from support.models.toy_models import LATENT, SHAPE, make_decoder, make_encoder
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.formats.format import Networks
 from vae_batch.models.formats.keras.network import network_of, networks_of
-from vae_batch.models.formats.network import Networks
 from vae_batch.plan import CheckpointError, Reading
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, *SHAPE)).astype(np.uint8)
@@ -44,7 +44,7 @@ def test_a_pair_and_its_bits() -> None:
 
 def test_a_sampling_layer_confirms_the_log_variance() -> None:
     vae = put_together(make_encoder(3, with_z=True), make_decoder(3))
-    how = {d.job: d.how for d in vae.description.decisions}
+    how = {d.subject: d.how for d in vae.description.decisions}
     assert how["second head"] == ("output 'logvar'; it has negative values; 256 draws of z agree")
 
 

@@ -22,8 +22,8 @@ from fake_networks import (
 )
 from scipy.special import expit
 
-from vae_batch.models.autoencoder.labels import LabelInput, LabelTerms, checked_labels, split_inputs
-from vae_batch.models.formats.network import Network, Port
+from vae_batch.models.autoencoder.labels import LabelInfo, LabelInput, checked_labels, split_inputs
+from vae_batch.models.formats.format import Network, Port
 from vae_batch.plan import CheckpointError
 
 HEADS = {"z_mean": (LATENT,), "z_log_var": (LATENT,)}
@@ -157,11 +157,11 @@ def test_a_conditional_decoder_alone_is_told_by_its_declaration() -> None:
 
 def test_latents_and_labels_of_one_size_are_told_by_name() -> None:
     first = split_inputs(
-        ports({"y": (5,), "z": (5,)}), lambda s: True, LabelTerms(5, None), "decoder", "latents"
+        ports({"y": (5,), "z": (5,)}), lambda s: True, LabelInfo(5, None), "decoder", "latents"
     )
     assert (first[0].name, first[1] and first[1].index) == ("z", 0)
     nameless = split_inputs(
-        ports({"a": (5,), "b": (5,)}), lambda s: True, LabelTerms(5, None), "decoder", "latents"
+        ports({"a": (5,), "b": (5,)}), lambda s: True, LabelInfo(5, None), "decoder", "latents"
     )
     assert (nameless[0].name, nameless[1] and nameless[1].index) == ("a", 1)
 

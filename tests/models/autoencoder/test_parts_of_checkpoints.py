@@ -22,7 +22,7 @@ from fake_networks import (
 )
 from scipy.special import expit
 
-from vae_batch.models.formats.network import Network, Networks
+from vae_batch.models.formats.format import Network, Networks
 from vae_batch.plan import CheckpointError
 
 LATENTS = np.random.default_rng(3).normal(size=(6, LATENT)).astype(np.float32)
@@ -53,7 +53,7 @@ def test_an_encoder_alone() -> None:
     assert vae.description.missing == {"decoder": "the checkpoint holds an encoder alone"}
     assert (vae.description.likelihood, vae.description.output) == (None, None)
     assert (
-        "without a decoder nothing checks it; declare --model-range"
+        "without a decoder it cannot be checked; declare --model-range"
         in (vae.description.warnings[0])
     )
     assert vae.encode(vae.to_model(images_like(2)))[0].shape == (2, LATENT)
@@ -84,7 +84,10 @@ def test_a_vae_of_which_only_z_is_left() -> None:
                     lambda x: mean_of(x) + noise.normal(size=(len(x), LATENT)))  # fmt: skip
     vae = put_together(pair(drawn, decoder()))
     assert set(vae.description.missing) == {"encoder", "posterior"}
-    assert "nothing but 'z', which is drawn; save the encoder" in vae.description.missing["encoder"]
+    assert (
+        "nothing but 'z', which is a random sample; save the encoder"
+        in vae.description.missing["encoder"]
+    )
     shimmed = put_together(pair(encoder(["z"], replaced=("sampling",)), decoder()))
     assert set(shimmed.description.missing) == {"posterior"}
     assert shimmed.encode(shimmed.to_model(images_like(2)))[1] is None

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.plan.reading import Reading
 
 Write = Callable[[str], str]
@@ -18,7 +17,7 @@ Write = Callable[[str], str]
 def load(
     files: dict[str, str], builder: str | None, trust: bool = True, cap: int = 1 << 30
 ) -> Networks:
-    networks = load_networks(files, LoadingTerms(Reading(builder=builder), trust, cap))
+    networks = load_networks(files, LoadOptions(Reading(builder=builder), trust, cap))
     assert isinstance(networks, Networks)
     return networks
 

@@ -20,7 +20,7 @@ from models.formats.edited_files import age_hdf5, age_zip
 from support.models.toy_builders import SHAPE, decoder_of, encoder_of, subclassed_of, whole_of
 from support.models.toy_models import make_decoder, make_encoder
 
-from vae_batch.models.formats.network import Networks
+from vae_batch.models.formats.format import Networks
 from vae_batch.plan.reading import Reading
 
 SEED = 5

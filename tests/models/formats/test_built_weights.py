@@ -11,7 +11,7 @@ from builder_modules import Write, load, write_module
 from same_vae import KINDS, SavedVae, check_same, keras_models, save
 from support.models.toy_builders import whole_of
 
-from vae_batch.models.formats.network import Networks
+from vae_batch.models.formats.format import Networks
 from vae_batch.models.formats.weights_only.built_weights import BuiltWeights
 from vae_batch.plan.errors import CheckpointError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vae_batch.models.formats.custom_objects import objects_for, runs_code
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
@@ -21,8 +21,8 @@ def library(request: pytest.FixtureRequest) -> Any:
     return pytest.importorskip(request.param, reason=reason)
 
 
-def terms(*modules: str, trust: bool = False) -> LoadingTerms:
-    return LoadingTerms(Reading(custom_objects=modules), trust, 1 << 30)
+def terms(*modules: str, trust: bool = False) -> LoadOptions:
+    return LoadOptions(Reading(custom_objects=modules), trust, 1 << 30)
 
 
 def layer_class(library: Any, name: str, outputs: int = 1) -> Any:

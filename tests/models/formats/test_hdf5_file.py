@@ -13,10 +13,9 @@ import pytest
 from edited_files import age_hdf5, rewrite_config
 from same_vae import check_same, save
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.hdf5_file import Hdf5File
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
@@ -24,7 +23,7 @@ FORMAT = Hdf5File()
 
 
 def load(files: dict[str, str], trust: bool = False, cap: int = 1 << 30) -> Networks:
-    networks = load_networks(files, LoadingTerms(Reading(), trust, cap))
+    networks = load_networks(files, LoadOptions(Reading(), trust, cap))
     assert isinstance(networks, Networks)
     return networks
 

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from support.models.toy_models import LATENT, SHAPE, make_decoder, make_encoder, save_single
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.keras_file import KerasFile
-from vae_batch.models.formats.network import Networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
@@ -23,11 +22,11 @@ LATENTS = np.random.default_rng(0).normal(size=(5, LATENT)).astype(np.float32)
 IMAGES = np.random.default_rng(1).random((5, *SHAPE)).astype(np.float32)
 
 
-def terms(*, trust: bool = False, cap: int = 8 << 30, **reading: Any) -> LoadingTerms:
-    return LoadingTerms(Reading(**reading), trust, cap)
+def terms(*, trust: bool = False, cap: int = 8 << 30, **reading: Any) -> LoadOptions:
+    return LoadOptions(Reading(**reading), trust, cap)
 
 
-def load(given: LoadingTerms | None = None, **files: Path) -> Networks:
+def load(given: LoadOptions | None = None, **files: Path) -> Networks:
     paths = {role: str(path) for role, path in files.items()}
     return KerasFile().load(paths, given or terms())
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vae_batch.models.formats.format import Network
 from vae_batch.models.formats.keras.network import network_of
-from vae_batch.models.formats.network import Network
 from vae_batch.plan.errors import CheckpointError
 
 

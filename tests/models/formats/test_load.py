@@ -14,20 +14,19 @@ from support.models.toy_models import LATENT, make_decoder, make_encoder, save_p
 
 from vae_batch.models.formats import load as load_module
 from vae_batch.models.formats import registry
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
 LATENTS = np.random.default_rng(0).normal(size=(5, LATENT)).astype(np.float32)
 
 
-def terms(*, trust: bool = False, cap: int = 8 << 30) -> LoadingTerms:
-    return LoadingTerms(Reading(), trust, cap)
+def terms(*, trust: bool = False, cap: int = 8 << 30) -> LoadOptions:
+    return LoadOptions(Reading(), trust, cap)
 
 
-def networks(files: dict[str, Any], given: LoadingTerms | None = None) -> Networks:
+def networks(files: dict[str, Any], given: LoadOptions | None = None) -> Networks:
     loaded = load_networks({role: str(path) for role, path in files.items()}, given or terms())
     assert isinstance(loaded, Networks)
     return loaded
@@ -121,7 +120,7 @@ class Plugged:
     def recognises(self, path: str, head: bytes) -> bool:
         return head.startswith(b"PLUG")
 
-    def load(self, files: Any, given: LoadingTerms) -> Any:
+    def load(self, files: Any, given: LoadOptions) -> Any:
         return self.outcome()
 
 

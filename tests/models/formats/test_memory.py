@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vae_batch.models.formats import limits as memory
-from vae_batch.models.formats.network import Network
+from vae_batch.models.formats.format import Network
 from vae_batch.plan.errors import CheckpointError
 
 GIB = 2**30

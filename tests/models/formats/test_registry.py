@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from vae_batch.models.formats import registry
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
 EXAMPLE = Path(__file__).parents[2] / "plugins/vae_batch_onnx.py"
-TERMS = LoadingTerms(Reading(), trust=False, memory_cap=1 << 30)
+TERMS = LoadOptions(Reading(), trust=False, memory_cap=1 << 30)
 
 Install = Callable[..., Path]
 

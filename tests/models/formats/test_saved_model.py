@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from same_vae import check_same, keras_models, save
 
-from vae_batch.models.formats.format import LoadingTerms
-from vae_batch.models.formats.network import Networks
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.saved_model.saved_model import SavedModelFolder
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
@@ -20,7 +19,7 @@ FORMAT = SavedModelFolder()
 
 
 def load(files: dict[str, str], trust: bool = False, **declared: Any) -> Networks:
-    return FORMAT.load(files, LoadingTerms(Reading(**declared), trust, 1 << 30))
+    return FORMAT.load(files, LoadOptions(Reading(**declared), trust, 1 << 30))
 
 
 def save_module(

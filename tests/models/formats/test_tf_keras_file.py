@@ -11,9 +11,8 @@ import pytest
 from edited_files import age_hdf5, rewrite_config
 from same_vae import KINDS, check_same, save
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
 from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
 from vae_batch.plan.errors import CheckpointError
@@ -27,7 +26,7 @@ FORMAT = TfKerasFile()
 
 
 def load(files: dict[str, str], trust: bool = False, **declared: Any) -> Networks:
-    networks = load_networks(files, LoadingTerms(Reading(**declared), trust, 1 << 30))
+    networks = load_networks(files, LoadOptions(Reading(**declared), trust, 1 << 30))
     assert isinstance(networks, Networks)
     return networks
 

@@ -1,46 +1,40 @@
-"""A checkpoint's networks as an autoencoder of arrays: roles decided, checked and written down."""
+"""Joins a checkpoint's networks to an autoencoder: decides their roles, checks and records them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from vae_batch.models.autoencoder.decoder_output import DecoderOutput, read_decoder_output
-from vae_batch.models.autoencoder.decoder_reading import try_decoder
-from vae_batch.models.autoencoder.description import Description, OutputKind
-from vae_batch.models.autoencoder.encoder_reading import (
-    read_heads,
-    read_image_input,
-    read_second_head,
+from vae_batch.models.autoencoder.decoder_output import read_decoder_output
+from vae_batch.models.autoencoder.description import Context, Description, OutputKind, noise_images
+from vae_batch.models.autoencoder.heads import HeadRoles
+from vae_batch.models.autoencoder.images import ImageFit, ImageShape, Pixels, find_layout
+from vae_batch.models.autoencoder.labels import LabelInfo, list_ports
+from vae_batch.models.autoencoder.network_inputs import (
+    find_image_input,
+    trial_latents,
+    try_decoder,
     try_encoder,
 )
-from vae_batch.models.autoencoder.halves import (
-    DecoderHalf,
-    EncoderHalf,
-    ImageInput,
-    LatentInput,
-)
-from vae_batch.models.autoencoder.heads import HeadRoles, PosteriorHeads
-from vae_batch.models.autoencoder.images import ImageFit, ImageShape, find_layout
-from vae_batch.models.autoencoder.labels import LabelTerms, list_ports
-from vae_batch.models.autoencoder.learned_scale import find_learned_scale
 from vae_batch.models.autoencoder.network_runs import Trial, require_finite_weights
-from vae_batch.models.autoencoder.parts import Parts, find_parts, how_to_save_halves
-from vae_batch.models.autoencoder.plug_in import networks_of_arrays
-from vae_batch.models.autoencoder.probe import probe
-from vae_batch.models.autoencoder.reading_context import Findings, Terms, noise_images
-from vae_batch.models.autoencoder.size_and_range import read_size_and_range
-from vae_batch.models.autoencoder.vae import Autoencoder
-from vae_batch.models.formats.format import ArrayVae
-from vae_batch.models.formats.network import Network, Networks
+from vae_batch.models.autoencoder.parts import (
+    Parts,
+    find_parts,
+    how_to_save_halves,
+    networks_of_arrays,
+)
+from vae_batch.models.autoencoder.posterior import find_heads, find_second_head
+from vae_batch.models.autoencoder.vae import Autoencoder, DecoderHalf, EncoderHalf, ImageInput
+from vae_batch.models.autoencoder.value_range import check_value_range, read_size_and_range
+from vae_batch.models.formats.format import Array, ArrayVae, Floats, Network, Networks, Shape
 from vae_batch.models.image_range import from_uint8
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
 _TRIAL_IMAGES = 16
+#: With fewer reference images their own mean is too good a guess to be beaten.
+_COMPARED = 16
 
 
 def assemble(
@@ -50,136 +44,106 @@ def assemble(
     classes: int | None,
     batch_size: int,
     *,
-    probe_images: npt.NDArray[np.uint8] | None = None,
-    probe_labels: npt.NDArray[Any] | None = None,
+    probe_images: Pixels | None = None,
+    probe_labels: Array | None = None,
 ) -> Autoencoder:
     """Decide what a checkpoint's networks mean, probe them, and join them to an autoencoder.
 
     Args:
-      networks: What the checkpoint's format gave: networks, or a plug-in's arrays.
-      reading: What was declared of the checkpoint.
-      image_shape: (H, W, C) of the reference images.
-      classes: Number of label classes of the reference, or None where it has no labels.
-      batch_size: Images a batch; every run has this many rows.
-      probe_images: (n, H, W, C) uint8 reference images to probe with.
-      probe_labels: (n,) their classes.
+        networks: From the checkpoint's format: networks, or a plug-in's functions.
+        reading: What was declared about the checkpoint.
+        image_shape: (H, W, C) of the reference images.
+        classes: Number of label classes of the reference, or None where it has no labels.
+        batch_size: Rows per batch, in every run.
+        probe_images: (n, H, W, C) uint8 reference images to probe with.
+        probe_labels: (n,) their classes.
 
     Raises:
-      CheckpointError: Says what the checkpoint lacks or leaves open, and what to add.
+        CheckpointError: Says what the checkpoint lacks or leaves open, and what to add.
     """
     stated: OutputKind | None = None
     if not isinstance(networks, Networks):
         networks, stated = networks_of_arrays(networks, batch_size)
-    labels = LabelTerms(classes, reading.labels)
-    terms = Terms(reading, image_shape, labels, batch_size, probe_images, probe_labels)
-    parts = find_parts(networks, image_shape, labels)
-    findings = Findings([parts.decision])
-    named = {"encoder": parts.encoder, "decoder": parts.decoder, "model": parts.through}
-    for who, network in named.items():
+    labels = LabelInfo(classes, reading.labels)
+    context = Context(reading, image_shape, labels, batch_size, probe_images, probe_labels)
+    parts = find_parts(networks, context)
+    for who, network in (
+        ("encoder", parts.encoder),
+        ("decoder", parts.decoder),
+        ("model", parts.whole),
+    ):
         if network is not None:
             require_finite_weights(network, who)
-    if parts.through is None:
-        draft = _assemble_halves(parts, terms, findings, stated)
+    if parts.whole is None:
+        vae = _assemble_halves(parts, context, stated, networks.format)
     else:
-        remedy = how_to_save_halves(networks.format)
-        draft = _assemble_through(parts.through, terms, findings, remedy)
-    vae = _described(draft, networks.format, terms, findings)
-    warnings = (*findings.warnings, *probe(vae, terms))
+        vae = _assemble_whole(parts.whole, context, networks.format)
+    warnings = (*context.warnings, *_probe(vae, context))
     return replace(vae, description=replace(vae.description, warnings=warnings))
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """An autoencoder of which only the description is not written yet."""
-
-    latent_shape: tuple[int, ...]
-    fit: ImageFit
-    encoder: EncoderHalf | None
-    decoder: DecoderHalf | None
-    output: DecoderOutput | None
-
-
 def _assemble_halves(
-    parts: Parts, terms: Terms, findings: Findings, stated: OutputKind | None
-) -> _Draft:
-    encoder = decoder = roles = output = encoder_half = None
+    parts: Parts, context: Context, stated: OutputKind | None, format_name: str
+) -> Autoencoder:
+    encoder = decoder = roles = output = encoder_half = decoder_half = None
     if parts.encoder is not None:
-        encoder = try_encoder(parts.encoder, terms, _free_size(parts.decoder, terms))
+        encoder = try_encoder(parts.encoder, context, _free_size(parts.decoder, context))
     if parts.decoder is not None:
-        decoder = try_decoder(parts.decoder, terms, encoder.shapes if encoder else [])
-        output = _read_output(decoder.trial, terms, findings, stated)
+        decoder = try_decoder(parts.decoder, context, encoder.shapes if encoder else [])
+        output = read_decoder_output(decoder.trial, context, stated)
+        decoder_half = DecoderHalf(decoder.input, output)
     if encoder is not None:
-        roles = read_heads(encoder, decoder.input.shape if decoder else None, findings)
-    _note_missing(parts, roles, terms, findings)
+        roles = find_heads(encoder, decoder.input.shape if decoder else None, context)
+    _record_missing(parts, roles, context)
     hint = parts.encoder.input_hint if parts.encoder else None
-    fit = read_size_and_range(encoder.input if encoder else None, hint, output, terms, findings)
+    fit = read_size_and_range(encoder.input if encoder else None, hint, output, context)
     if encoder is not None and roles is not None:
-        kind = read_second_head(encoder, roles, fit, terms, findings) if roles.has_second else None
-        heads = PosteriorHeads(roles, kind)
-        encoder_half = EncoderHalf(encoder.trial.network, encoder.input, heads)
-    if decoder is not None and output is not None:
-        half = _decoder_half(output, decoder.input)
-        return _Draft(decoder.input.shape, fit, encoder_half, half, output)
-    assert encoder is not None  # _note_missing has refused all else
-    assert roles is not None
-    return _Draft(roles.latent_shape(encoder.shapes), fit, encoder_half, None, None)
+        kind = find_second_head(encoder, roles, fit, context) if roles.has_second else None
+        encoder_half = EncoderHalf(encoder.trial.network, encoder.input, roles, kind)
+    if decoder is not None:
+        latent_shape = decoder.input.shape
+    else:
+        assert encoder is not None  # _record_missing has refused all else
+        assert roles is not None
+        latent_shape = roles.latent_shape(encoder.shapes)
+    return _joined(format_name, latent_shape, fit, encoder_half, decoder_half, context)
 
 
-def _assemble_through(network: Network, terms: Terms, findings: Findings, remedy: str) -> _Draft:
-    """A plain autoencoder without halves: images stand for its code, which is out of reach."""
-    source = read_image_input(network, terms, terms.image_shape, "model")
+def _assemble_whole(network: Network, context: Context, format_name: str) -> Autoencoder:
+    """A plain autoencoder without halves: images take the place of its hidden code."""
+    remedy = how_to_save_halves(format_name)
+    source = find_image_input(network, context, context.image_shape, "model")
     noise = from_uint8(noise_images(_TRIAL_IMAGES, source.layout.image_shape), "0..1")
-    labels = np.arange(_TRIAL_IMAGES) % (terms.labels.classes or 1)
-    arrays = source.arrays(noise, labels, "0..1", "model")
-    trial = Trial.of(network, "model", terms.batch_size, arrays)
+    arrays = source.arrays(noise, context.trial_labels(_TRIAL_IMAGES), "0..1", "model")
+    trial = Trial.of(network, "model", context.batch_size, arrays)
     if any(trial.random):
         raise CheckpointError(
             f"{network.source} gives other images for the same images in a second run, so it draws "
             f"a latent sample inside, and its halves were not found; {remedy}"
         )
-    output = _read_output(trial, terms, findings, None)
+    output = read_decoder_output(trial, context, None)
     reason = f"one network of images to images, whose code is out of reach; {remedy}"
-    findings.missing["posterior"] = findings.missing["prior"] = reason
-    findings.decide("latent", "the images themselves", "the code inside is out of reach")
-    fit = read_size_and_range(source, network.input_hint, output, terms, findings)
-    return _Draft(fit.image_shape, fit, None, _decoder_half(output, source), output)
+    context.missing["posterior"] = context.missing["prior"] = reason
+    context.decide("latent", "the images themselves", "the code inside is out of reach")
+    fit = read_size_and_range(source, network.input_hint, output, context)
+    half = DecoderHalf(source, output)
+    return _joined(format_name, fit.image_shape, fit, None, half, context)
 
 
-def _read_output(
-    trial: Trial, terms: Terms, findings: Findings, stated: OutputKind | None
-) -> DecoderOutput:
-    reading = terms.reading
-    output = read_decoder_output(
-        trial, terms.image_shape, reading.input_fit, reading.likelihood, stated
-    )
-    findings.decisions.append(output.decision)
-    if reading.sigma != "learned":
-        return output
-    scale = find_learned_scale(trial, output.index, output.layout)
-    findings.decide("scale", f"learned, {scale.kind}", f"the decoder's output {scale.name!r}")
-    return replace(output, scale=scale)
-
-
-def _decoder_half(output: DecoderOutput, source: LatentInput | ImageInput) -> DecoderHalf:
-    return DecoderHalf(
-        output.network, source, output.index, output.layout, output.kind, output.scale
-    )
-
-
-def _free_size(decoder: Network | None, terms: Terms) -> ImageShape:
+def _free_size(decoder: Network | None, context: Context) -> ImageShape:
     """What free sizes of an encoder's input become: the decoder's image size where it is fixed."""
     for port in decoder.outputs if decoder is not None else ():
         layout = None
         if len(port.shape) == 3 and None not in port.shape:
-            layout = find_layout(port.shape, terms.image_shape, any_size=True)
+            layout = find_layout(port.shape, context.image_shape, any_size=True)
         if layout is not None:
             return layout.image_shape
-    return terms.image_shape
+    return context.image_shape
 
 
-def _note_missing(parts: Parts, roles: HeadRoles | None, terms: Terms, findings: Findings) -> None:
+def _record_missing(parts: Parts, roles: HeadRoles | None, context: Context) -> None:
     """What an encoder or a decoder alone lacks, and whether there is a prior."""
-    missing = findings.missing
+    missing = context.missing
     if parts.encoder is None:
         missing["encoder"] = missing["posterior"] = "the checkpoint holds a decoder alone"
     if parts.decoder is None:
@@ -190,49 +154,112 @@ def _note_missing(parts: Parts, roles: HeadRoles | None, terms: Terms, findings:
             f"(outputs {list_ports(parts.encoder.outputs)}); add its decoder, or save the encoder "
             "with the outputs [mean, log-variance]"
         )
-    if terms.reading.prior == "normal":
-        findings.decide("prior", "N(0, I)", "declared by --prior normal")
+    if context.reading.prior == "normal":
+        context.decide("prior", "N(0, I)", "declared by --prior normal")
     elif parts.encoder is not None and roles is not None and _is_plain(parts.encoder, roles):
         missing["prior"] = (
             "a plain autoencoder has no prior to sample its code from; --prior normal declares "
             "N(0, I)"
         )
     else:
-        findings.decide("prior", "N(0, I)", "by convention of VAEs")
+        context.decide("prior", "N(0, I)", "by convention of VAEs")
 
 
 def _is_plain(encoder: Network, roles: HeadRoles) -> bool:
-    """Whether nothing tells of a posterior: no second head, no drawn z, no sampling layer."""
+    """Whether nothing indicates a posterior: no second head, no sampled z, no sampling layer."""
     return not roles.has_second and roles.z is None and not encoder.replaced
 
 
-def _described(draft: _Draft, format_name: str, terms: Terms, findings: Findings) -> Autoencoder:
-    output, heads = draft.output, draft.encoder.heads if draft.encoder else None
+def _joined(
+    format_name: str,
+    latent_shape: Shape,
+    fit: ImageFit,
+    encoder: EncoderHalf | None,
+    decoder: DecoderHalf | None,
+    context: Context,
+) -> Autoencoder:
+    output = decoder.output if decoder else None
     description = Description(
         format=format_name,
-        latent_shape=draft.latent_shape,
-        image_shape=draft.fit.image_shape,
-        value_range=draft.fit.value_range,
+        latent_shape=latent_shape,
+        image_shape=fit.image_shape,
+        value_range=fit.value_range,
         likelihood=output.likelihood if output else None,
         output=output.kind if output else None,
-        second_head=heads.kind if heads else None,
-        condition=_condition(draft),
-        input_fit=draft.fit.how,
-        missing=dict(findings.missing),
-        decisions=tuple(findings.decisions),
+        second_head=encoder.second_head if encoder else None,
+        condition=_condition(encoder, decoder),
+        input_fit=fit.how,
+        missing=dict(context.missing),
+        decisions=tuple(context.decisions),
     )
-    return Autoencoder(description, draft.fit, draft.encoder, draft.decoder, terms.batch_size)
+    return Autoencoder(description, fit, encoder, decoder, context.batch_size)
 
 
-def _condition(draft: _Draft) -> str | None:
-    """How labels are taken, such as ``one-hot labels, 10 classes``."""
-    halves = {"encoder": draft.encoder, "decoder": draft.decoder}
-    said = {
-        who: half.input.label.describe()
-        for who, half in halves.items()
-        if half is not None and half.input.label is not None
-    }
-    present = [who for who, half in halves.items() if half is not None]
-    if len(set(said.values())) == 1 and len(said) == len(present):
-        return next(iter(said.values()))
-    return "; ".join(f"{who}: {how}" for who, how in said.items()) or None
+def _condition(encoder: EncoderHalf | None, decoder: DecoderHalf | None) -> str | None:
+    """How labels are given, such as ``one-hot labels, 10 classes``."""
+    halves = {"encoder": encoder, "decoder": decoder}
+    present = {who: half.input.label for who, half in halves.items() if half is not None}
+    labels = {who: label.describe() for who, label in present.items() if label is not None}
+    if len(set(labels.values())) == 1 and len(labels) == len(present):
+        return next(iter(labels.values()))
+    return "; ".join(f"{who}: {how}" for who, how in labels.items()) or None
+
+
+def _probe(vae: Autoencoder, context: Context) -> list[str]:
+    """Run an autoencoder on a few images, and return warnings about what it makes of them.
+
+    Raises:
+        CheckpointError: A value is not finite, or an inferred value range does not fit.
+    """
+    reconstructed = _reconstructed(vae, context)
+    warnings = []
+    if vae.description.output == "mean":
+        means = _generated(vae) if reconstructed is None else reconstructed
+        if means is not None:
+            declared = context.reading.model_range is not None
+            warnings += check_value_range(means, vae.fit.value_range, declared)
+    pixels = context.pixels
+    if reconstructed is not None and pixels is not None and len(reconstructed) >= _COMPARED:
+        warnings += _compare_with_mean_image(vae.to_model(pixels), reconstructed)
+    return warnings
+
+
+def _reconstructed(vae: Autoencoder, context: Context) -> Floats | None:
+    """Means at the posterior mean of the reference images; None where there are none."""
+    if "encoder" in vae.description.missing:
+        return None
+    if context.pixels is None or (vae.takes_labels and context.pixel_labels is None):
+        pixels, labels = context.probe_images(2)
+        vae.encode(vae.to_model(pixels), labels)
+        return None
+    mean, _ = vae.encode(vae.to_model(context.pixels), context.pixel_labels)
+    if "decoder" in vae.description.missing:
+        return None
+    return vae.to_means(vae.decode(mean, context.pixel_labels))
+
+
+def _generated(vae: Autoencoder) -> Floats | None:
+    """Means of latents from the prior; None where there is no prior or no decoder."""
+    decoder = vae.decoder
+    if decoder is None or isinstance(decoder.input, ImageInput):
+        return None
+    if "prior" in vae.description.missing:
+        return None
+    latents = trial_latents(vae.latent_shape)
+    label = decoder.input.label
+    labels = np.arange(len(latents)) % (label.classes if label else 1)
+    return vae.to_means(vae.decode(latents, labels))
+
+
+def _compare_with_mean_image(images: Floats, reconstructed: Floats) -> list[str]:
+    """A warning where reconstructions are no better than the images' mean."""
+    error = float(np.mean((images - reconstructed) ** 2, dtype=np.float64))
+    mean_image = images.mean(axis=0, dtype=np.float64)
+    spread = float(np.mean((images - mean_image) ** 2, dtype=np.float64))
+    if error < spread:
+        return []
+    return [
+        "reconstructions at the posterior mean are no better than the mean of the first "
+        f"{len(images)} reference images (mean squared error {error:.2g} against {spread:.2g}): "
+        "the VAE is untrained or collapsed, or it is read with the wrong range, layout or head"
+    ]

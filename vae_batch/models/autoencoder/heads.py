@@ -1,20 +1,85 @@
-"""An encoder's outputs as a posterior: which is the mean, which the second head, which is z."""
+"""An encoder's outputs: which is the mean, which the second head, which is z, by name and value.
+
+A posterior q(z|x) = N(mean, sigma^2) has two heads. The second one holds log sigma^2, log sigma or
+sigma; :mod:`.second_head` decides which.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from vae_batch.models.autoencoder.head_names import HeadName, HeadRole, read_head_name
-from vae_batch.models.autoencoder.network_runs import require_finite
+from vae_batch.models.formats.format import Floats, Shape
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import SecondHead
 
-Floats = npt.NDArray[np.float32]
+HeadRole = Literal["mean", "second", "z"]
+#: What a second head may hold. A variance cannot be declared, but must be recognised.
+Kind = Literal["logvar", "log_std", "std", "variance"]
+ALL_KINDS: frozenset[Kind] = frozenset({"logvar", "log_std", "std", "variance"})
+WORDS: dict[Kind, str] = {
+    "logvar": "log-variance",
+    "log_std": "log standard deviation",
+    "std": "standard deviation",
+    "variance": "variance",
+}
+_ROLES: tuple[HeadRole, ...] = ("mean", "second", "z")
+
+#: Pattern of the name's letters and digits, joined, and what it may mean; the first match counts.
+#: Tutorials write log_sigma for half the log-variance and for all of it, and sigma for what
+#: they pass through exp(sigma / 2), so these names leave more than one kind.
+_KINDS: tuple[tuple[str, frozenset[Kind]], ...] = (
+    (r"(log|ln)(z?var|variance|(sigma|std|scale)(2|sq)|sq(uared)?(sigma|std|scale))",
+     frozenset({"logvar"})),
+    (r"(log|ln)(std|stdev|standarddeviation|scale|sd$)", frozenset({"log_std"})),
+    (r"(log|ln)z?sigma", frozenset({"logvar", "log_std"})),
+    (r"(sigma|std|scale)(2|sq)|variance|var$", frozenset({"logvar", "variance"})),
+    (r"sigma", frozenset({"logvar", "log_std", "std"})),
+    (r"std(dev)?z?$|stdev|standarddeviation|(^|z|latent|posterior)scale$", frozenset({"std"})),
+)  # fmt: skip
+_OPERATIONS = {"biasadd", "matmul", "identity", "add", "statefulpartitionedcall", "partitionedcall"}
+
+
+@dataclass(frozen=True)
+class HeadName:
+    """What the name of an output says.
+
+    Attributes:
+        role: None where it says nothing.
+        kinds: What a second head may hold; all kinds where the name says nothing.
+    """
+
+    role: HeadRole | None
+    kinds: frozenset[Kind] = ALL_KINDS
+
+
+def read_head_name(name: str) -> HeadName:
+    """The meaning of an output's name, such as ``z_mean``, ``logVar_1``, ``q/sigma:0``."""
+    words = _words(name)
+    joined = "".join(words)
+    for pattern, kinds in _KINDS:
+        if re.search(pattern, joined):
+            return HeadName("second", kinds)
+    if re.search(r"sampl|reparam", joined):
+        return HeadName("z")
+    if re.search(r"mean|mu$", joined) or {"mu", "loc"} & set(words):
+        return HeadName("mean")
+    if words and words[-1] == "z":
+        return HeadName("z")
+    return HeadName(None)
+
+
+def _words(name: str) -> list[str]:
+    """Words and digits of the name's last part that is no operation, without Keras' counter."""
+    parts = re.sub(r":\d+$", "", name).split("/")
+    meant = [part for part in parts if re.sub(r"_\d+$", "", part).lower() not in _OPERATIONS]
+    part = re.sub(r"_\d+$", "", (meant or parts)[-1])
+    snake = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", part).lower()
+    return re.findall(r"[a-z]+|\d+", snake)
 
 
 @dataclass(frozen=True)
@@ -22,11 +87,11 @@ class HeadRoles:
     """Places of the heads among an encoder's outputs.
 
     Attributes:
-      mean: Of the mean.
-      second: Of the second head, or None.
-      z: Of the latent sample, or None.
-      packed: Whether output ``mean`` holds both heads, joined along its last axis.
-      how: How this was settled.
+        mean: Place of the mean.
+        second: Place of the second head, or None.
+        z: Place of the latent sample, or None.
+        packed: Whether output ``mean`` holds both heads, joined along its last axis.
+        how: How this was decided.
     """
 
     mean: int
@@ -40,57 +105,29 @@ class HeadRoles:
         """Whether there is a second head."""
         return self.packed or self.second is not None
 
-    def latent_shape(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-        """Of the mean, given the shapes of all outputs."""
+    @property
+    def second_output(self) -> int:
+        """Place of the output that holds the second head."""
+        return self.mean if self.second is None else self.second
+
+    def latent_shape(self, shapes: Sequence[Shape]) -> Shape:
+        """Shape of the mean, given the shapes of all outputs."""
         shape = shapes[self.mean]
         return (*shape[:-1], shape[-1] // 2) if self.packed else shape
 
     def split(self, outputs: Sequence[Floats]) -> tuple[Floats, Floats | None]:
-        """Mean and second head, as the network gives it."""
+        """Mean and second head, as the network returns them."""
         if self.packed:
             mean, second = np.split(outputs[self.mean], 2, axis=-1)
             return np.ascontiguousarray(mean), np.ascontiguousarray(second)
         return outputs[self.mean], None if self.second is None else outputs[self.second]
 
 
-@dataclass(frozen=True)
-class PosteriorHeads:
-    """An encoder's outputs, and what they mean.
-
-    Attributes:
-      roles: Which output is which.
-      kind: Of the second head, or None where there is none.
-    """
-
-    roles: HeadRoles
-    kind: SecondHead | None
-
-    def posterior(self, outputs: Sequence[Floats]) -> tuple[Floats, Floats | None]:
-        """Mean and log-variance (n, *latent_shape); the latter None for a plain autoencoder.
-
-        Raises:
-          CheckpointError: A value is not finite, or a standard deviation is not positive.
-        """
-        mean, second = self.roles.split(outputs)
-        require_finite(mean, "encoder's mean")
-        if second is None or self.kind is None:
-            return mean, None
-        require_finite(second, f"encoder's {WORDS[self.kind]}")
-        return mean, to_logvar(second, self.kind)
-
-
-WORDS: dict[str, str] = {
-    "logvar": "log-variance",
-    "log_std": "log standard deviation",
-    "std": "standard deviation",
-}
-
-
 def to_logvar(second: Floats, kind: SecondHead) -> Floats:
     """A second head as log-variance, computed in float64.
 
     Raises:
-      CheckpointError: A standard deviation is not positive.
+        CheckpointError: A standard deviation is not positive.
     """
     if kind == "logvar":
         return second
@@ -102,7 +139,7 @@ def to_logvar(second: Floats, kind: SecondHead) -> Floats:
             f"the encoder's second head, read as a standard deviation, gives {bad} values that "
             f"are not positive in a batch of {len(second)}; declare --second-head logvar or "
             "log_std if it is one of these",
-            {"second_head": "logvar | log_std"},
+            {"second_head": ("logvar", "log_std")},
         )
     return (2.0 * np.log(second.astype(np.float64))).astype(np.float32)
 
@@ -110,31 +147,31 @@ def to_logvar(second: Floats, kind: SecondHead) -> Floats:
 def assign_roles(
     names: Sequence[str], outputs: Sequence[Floats], random: Sequence[bool]
 ) -> HeadRoles:
-    """Roles of one to three outputs of the latent's shape.
+    """Roles of one to three outputs that have the latent's shape.
 
-    Names decide; an output that differs between two runs is z; of three outputs two that are
-    equal are the mean and a z whose sampling layer returns the mean; else position decides, in
-    the order mean, second head, z.
+    Names decide. An output that differs between two runs is z. Of three outputs, two that are
+    equal are the mean and a z whose sampling layer returns the mean. Else position decides, in the
+    order mean, second head, z.
 
     Args:
-      names: Of the outputs.
-      outputs: Of one run, (n, *latent_shape) each.
-      random: Whether each output differs between two runs.
+        names: Of the outputs.
+        outputs: Of one run, (n, *latent_shape) each.
+        random: Whether each output differs between two runs.
 
     Raises:
-      CheckpointError: More than one output is random, the mean is, or there are too many.
+        CheckpointError: More than one output is random, or the mean or second head is.
     """
-    read = [read_head_name(name) for name in names]
-    known = _by_name(read)
-    reasons = ["told by names"] if known else []
+    said = [read_head_name(name).role for name in names]
+    known = {role: said.index(role) for role in _ROLES if said.count(role) == 1}
+    reasons = ["by the outputs' names"] if known else []
     _require_one_random(names, random)
     if any(random):
         drawn = random.index(True)
-        if known.get("mean") == drawn or known.get("second") == drawn:
+        if drawn in (known.get("mean"), known.get("second")):
             raise CheckpointError(
                 f"the encoder's output {names[drawn]!r} differs between two runs on the same "
-                "images, so it is drawn, not a mean or second head; save an encoder with the "
-                "outputs [mean, log-variance]"
+                "images, so it is a random sample, not a mean or second head; save an encoder with "
+                "the outputs [mean, log-variance]"
             )
         known["z"] = drawn
         reasons.append("z differs between two runs")
@@ -148,34 +185,23 @@ def assign_roles(
     roles = _by_position(known, len(names))
     if "mean" not in roles:
         roles["mean"] = _mean_called_z(names, roles, random)
-    return HeadRoles(
-        roles["mean"],
-        roles.get("second"),
-        roles.get("z"),
-        how="; ".join(reasons),
-    )
-
-
-def _by_name(read: Sequence[HeadName]) -> dict[HeadRole, int]:
-    """Roles that exactly one name tells."""
-    said = [name.role for name in read]
-    roles: tuple[HeadRole, ...] = ("mean", "second", "z")
-    return {role: said.index(role) for role in roles if said.count(role) == 1}
+    how = "; ".join(reasons)
+    return HeadRoles(roles["mean"], roles.get("second"), roles.get("z"), how=how)
 
 
 def _require_one_random(names: Sequence[str], random: Sequence[bool]) -> None:
     if sum(random) > 1:
         drawn = ", ".join(repr(n) for n, is_random in zip(names, random, strict=True) if is_random)
         raise CheckpointError(
-            f"the encoder's outputs {drawn} differ between two runs on the same images: something "
-            "random acts in inference too; save an encoder with the outputs [mean, log-variance]"
+            f"the encoder's outputs {drawn} differ between two runs on the same images: some layer "
+            "is random at inference too; save an encoder with the outputs [mean, log-variance]"
         )
 
 
 def _by_equality(
     known: dict[HeadRole, int], outputs: Sequence[Floats]
 ) -> dict[HeadRole, int] | None:
-    """Roles of three outputs of which two are equal; None where that says nothing new."""
+    """Roles of three outputs of which two are equal; None where that adds nothing."""
     pairs = [
         (i, j) for i in range(3) for j in range(i + 1, 3) if np.array_equal(outputs[i], outputs[j])
     ]
@@ -192,24 +218,18 @@ def _by_position(known: dict[HeadRole, int], count: int) -> dict[HeadRole, int]:
     """All roles: those that are known, and the free outputs in the order mean, second, z."""
     roles = dict(known)
     free = [index for index in range(count) if index not in known.values()]
-    order: tuple[HeadRole, ...] = ("mean", "second", "z")
-    for role in order:
+    for role in _ROLES:
         if role not in roles and free:
             roles[role] = free.pop(0)
     return roles
 
 
 def _mean_called_z(names: Sequence[str], roles: dict[HeadRole, int], random: Sequence[bool]) -> int:
-    """Of a second head and z, the z where it is not drawn: a mean that is named z."""
+    """Of a second head and z: a z that is not random is a mean that is named z."""
     z = roles.pop("z")
     if random[z]:
         raise CheckpointError(
-            f"the encoder gives {', '.join(map(repr, names))}, a drawn z and a second head, but no "
-            "mean; save an encoder with the outputs [mean, log-variance]"
+            f"the encoder gives {', '.join(map(repr, names))}: a sampled z and a second head, but "
+            "no mean; save an encoder with the outputs [mean, log-variance]"
         )
     return z
-
-
-def output_name(names: Sequence[Any], roles: HeadRoles) -> str:
-    """Name of the output that holds the second head."""
-    return str(names[roles.mean if roles.second is None else roles.second])

@@ -1,23 +1,22 @@
-"""Images on their way into and out of a network: layout, size and value range."""
+"""Images between the reference and a network: layout, size and value range."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.models.formats.format import Array, Floats, PortShape, Shape
 from vae_batch.models.image_range import bounds_of, from_uint8, to_uint8
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import InputFit, ValueRange
 
-Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 ImageShape = tuple[int, int, int]
-PortShape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,14 @@ class ImageLayout:
     """How a network lays out an image.
 
     Attributes:
-      order: ``channels-last``, ``channels-first``, or ``flat`` for any other row-major shape such
-        as (784,) or (28, 28).
-      shape: Of one image as the network has it.
-      image_shape: (H, W, C) of the same image.
+        order: ``channels-last``, ``channels-first``, or ``flat`` for any other row-major shape
+            such as (784,) or (28, 28).
+        shape: Of one image in the network.
+        image_shape: (H, W, C) of the same image.
     """
 
     order: Literal["channels-last", "channels-first", "flat"]
-    shape: tuple[int, ...]
+    shape: Shape
     image_shape: ImageShape
 
     def to_network(self, images: Floats) -> Floats:
@@ -41,7 +40,7 @@ class ImageLayout:
             return np.ascontiguousarray(np.moveaxis(images, -1, 1))
         return images.reshape(len(images), *self.shape)
 
-    def from_network(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def from_network(self, array: Array) -> Array:
         """(n, *shape) as (n, H, W, C)."""
         if self.order == "channels-first":
             return np.ascontiguousarray(np.moveaxis(array, 1, -1))
@@ -49,13 +48,13 @@ class ImageLayout:
 
 
 def find_layout(shape: PortShape, reference: ImageShape, any_size: bool) -> ImageLayout | None:
-    """The layout of an image port, or None where it takes no image like the reference's.
+    """The layout of an image input or output, or None where it holds no images like these.
 
     Args:
-      shape: Of the port; free sizes become the reference's.
-      reference: (H, W, C) of the reference images.
-      any_size: Whether a height and width other than the reference's are looked for too; a flat
-        port is then read as square.
+        shape: Of the input or output; free sizes become the reference's.
+        reference: (H, W, C) of the reference images.
+        any_size: Whether other heights and widths than the reference's are accepted too; a flat
+            shape is then read as a square.
     """
     known = with_free_sizes(shape, reference)
     if known is None:
@@ -71,27 +70,46 @@ def find_layout(shape: PortShape, reference: ImageShape, any_size: bool) -> Imag
     return _layout_of_other_size(known, channels) if any_size and not transposed else None
 
 
-def image_shapes(shapes: Sequence[PortShape], reference: ImageShape) -> set[PortShape]:
-    """Which of several ports' shapes hold images.
+def _layout_of_other_size(shape: Shape, channels: int) -> ImageLayout | None:
+    match shape:
+        case (height, width, last) if last == channels:
+            return ImageLayout("channels-last", shape, (height, width, channels))
+        case (first, height, width) if first == channels:
+            return ImageLayout("channels-first", shape, (height, width, channels))
+        case (height, width) if channels == 1:
+            return ImageLayout("flat", shape, (height, width, 1))
+        case (size,):
+            side = math.isqrt(size // channels)
+            if side and side * side * channels == size:
+                return ImageLayout("flat", shape, (side, side, channels))
+    return None
 
-    Those of the reference's size; where there are none, those of images of another size, which
-    have at least a quarter of the reference's pixels, as most latents have not.
+
+def image_shapes(shapes: Sequence[PortShape], reference: ImageShape) -> set[PortShape]:
+    """Which of several shapes hold images.
+
+    Those of the reference's size; where there are none, those of images of another size with at
+    least a quarter of the reference's pixels, which most latents do not have.
     """
     exact = {shape for shape in shapes if find_layout(shape, reference, any_size=False)}
     return exact or {shape for shape in shapes if _is_similar(shape, reference)}
 
 
-def with_free_sizes(shape: PortShape, like: ImageShape) -> tuple[int, ...] | None:
-    """A port's shape with its free sizes filled in, or None where that is undecided.
+def _is_similar(shape: PortShape, reference: ImageShape) -> bool:
+    layout = find_layout(shape, reference, any_size=True)
+    if layout is None:
+        return False
+    height, width, _ = layout.image_shape
+    return 4 * height * width >= reference[0] * reference[1]
 
-    Args:
-      shape: Of the port.
-      like: (H, W, C) of images that it is to take.
-    """
+
+def with_free_sizes(shape: PortShape, like: ImageShape) -> Shape | None:
+    """A shape with its free sizes filled in so that it holds images ``like`` (H, W, C), or None."""
     if None not in shape:
         return tuple(int(size) for size in shape if size is not None)
     height, width, channels = like
-    for candidate in (like, (channels, height, width), (height, width)):
+    candidates: tuple[Shape, ...] = (like, (channels, height, width), (height, width))
+    for candidate in candidates:
         fits = len(candidate) == len(shape) and all(
             size is None or size == wanted for size, wanted in zip(shape, candidate, strict=True)
         )
@@ -103,16 +121,16 @@ def with_free_sizes(shape: PortShape, like: ImageShape) -> tuple[int, ...] | Non
 def read_layout(
     shape: PortShape, reference: ImageShape, fit: InputFit | None, who: str
 ) -> ImageLayout:
-    """The layout of a port that must hold images.
+    """The layout of an input or output that must hold images.
 
     Args:
-      shape: Of the port.
-      reference: (H, W, C) of the reference images.
-      fit: What was declared for images of another size.
-      who: Begins the error, such as ``the encoder takes``.
+        shape: Of the input or output.
+        reference: (H, W, C) of the reference images.
+        fit: What was declared for images of another size.
+        who: Beginning of the error message, such as ``the encoder takes``.
 
     Raises:
-      CheckpointError: The port holds no such images, or another size and no fit is declared.
+        CheckpointError: It holds no such images, or another size and no fit is declared.
     """
     layout = find_layout(shape, reference, any_size=True)
     if layout is None:
@@ -130,13 +148,13 @@ def read_layout(
             f"{who} {shape}, but the reference images are {reference}; declare {pad}--input-fit "
             "resize, whichever its training used, or score this checkpoint against the images it "
             "was trained on",
-            {"input_fit": "pad | resize" if can_pad else "resize"},
+            {"input_fit": ("pad", "resize") if can_pad else "resize"},
         )
     if fit == "pad" and not can_pad:
         raise CheckpointError(
-            f"{who} {shape}, which is smaller than the reference images {reference}, so that "
-            "--input-fit pad cannot reach it; declare --input-fit resize if its training images "
-            "were made smaller so",
+            f"{who} {shape}, which is smaller than the reference images {reference}, so "
+            "--input-fit pad is impossible; declare --input-fit resize if its training images "
+            "were resized",
             {"input_fit": "resize"},
         )
     return layout
@@ -144,14 +162,14 @@ def read_layout(
 
 @dataclass(frozen=True)
 class ImageFit:
-    """Between reference images and the model's own.
+    """Converts reference images to the model's own images, and back.
 
     Attributes:
-      reference_shape: (H, W, C) of the reference images.
-      image_shape: (H, W, C) of the model's images.
-      how: ``pad`` puts a black border around the centred image, ``resize`` is Pillow's
-        antialiased bilinear; None where the sizes are equal.
-      value_range: Of the model's images.
+        reference_shape: (H, W, C) of the reference images.
+        image_shape: (H, W, C) of the model's images.
+        how: ``pad`` puts a black border around the centred image, ``resize`` is Pillow's
+            antialiased bilinear filter; None where the sizes are equal.
+        value_range: Of the model's images.
     """
 
     reference_shape: ImageShape
@@ -205,24 +223,3 @@ def resized(images: Floats, shape: ImageShape) -> Floats:
             small = Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
             out[row, channel] = np.asarray(small)
     return np.ascontiguousarray(np.moveaxis(out, 1, -1))
-
-
-def _is_similar(shape: PortShape, reference: ImageShape) -> bool:
-    layout = find_layout(shape, reference, any_size=True)
-    if layout is None:
-        return False
-    height, width, _ = layout.image_shape
-    return 4 * height * width >= reference[0] * reference[1]
-
-
-def _layout_of_other_size(shape: tuple[int, ...], channels: int) -> ImageLayout | None:
-    if len(shape) == 3 and shape[2] == channels:
-        return ImageLayout("channels-last", shape, (shape[0], shape[1], channels))
-    if len(shape) == 3 and shape[0] == channels:
-        return ImageLayout("channels-first", shape, (shape[1], shape[2], channels))
-    if len(shape) == 2 and channels == 1:
-        return ImageLayout("flat", shape, (*shape, 1))
-    side = math.isqrt(shape[0] // channels) if len(shape) == 1 else 0
-    if side and side * side * channels == shape[0]:
-        return ImageLayout("flat", shape, (side, side, channels))
-    return None

@@ -10,25 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.formats.network import Port
+from vae_batch.models.formats.format import Array, Floats, Port, PortShape
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Labels
 
-Array = npt.NDArray[Any]
 IntArray = npt.NDArray[np.int64]
-PortShape = tuple[int | None, ...]
 
 _NAMES = {"label", "labels", "y", "class", "classes", "cls", "cond", "condition", "conditions",
           "c", "digit", "digits", "category", "target", "targets", "onehot"}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class LabelTerms:
-    """What is known of labels before a network is looked at.
+class LabelInfo:
+    """What is known about labels before a network is examined.
 
     Attributes:
-      classes: Number of classes of the reference, or None where it has no labels.
-      declared: How the checkpoint takes labels, where that was declared.
+        classes: Number of classes of the reference, or None where it has no labels.
+        declared: How the checkpoint takes labels, where that was declared.
     """
 
     classes: int | None
@@ -40,11 +38,11 @@ class LabelInput:
     """How one network takes labels.
 
     Attributes:
-      how: ``one-hot`` and ``integer`` labels have an input of their own; ``concatenated`` ones
-        follow the image's or latent's last axis as one-hot values.
-      classes: Of the reference.
-      port: The input that takes them.
-      index: Its place among the network's inputs.
+        how: ``one-hot`` and ``integer`` labels have an input of their own; ``concatenated`` ones
+            follow the image's or latent's last axis as one-hot values.
+        classes: Of the reference.
+        port: The input that takes them.
+        index: Its place among the network's inputs.
     """
 
     how: Labels
@@ -60,33 +58,33 @@ class LabelInput:
         """The network's inputs.
 
         Args:
-          main: (n, ...) images or latents, as their input has them.
-          labels: (n,) classes from 0.
+            main: (n, ...) images or latents, as their input takes them.
+            labels: (n,) classes from 0.
         """
         if self.how == "concatenated":
             one_hot = self._one_hot(labels)
             one_hot = one_hot.reshape(len(labels), *(1 for _ in main.shape[2:]), self.classes)
             wide = np.broadcast_to(one_hot, (*main.shape[:-1], self.classes))
             return (np.concatenate([main, wide], axis=-1),)
-        one_a_row = (len(labels), *(1 for _ in self.port.shape))
-        own: Array = self._one_hot(labels) if self.how == "one-hot" else labels.reshape(one_a_row)
+        column = (len(labels), *(1 for _ in self.port.shape))
+        own: Array = self._one_hot(labels) if self.how == "one-hot" else labels.reshape(column)
         own = own.astype(numpy_dtype(self.port))
         return (main, own) if self.index == 1 else (own, main)
 
-    def _one_hot(self, labels: IntArray) -> npt.NDArray[np.float32]:
+    def _one_hot(self, labels: IntArray) -> Floats:
         return np.eye(self.classes, dtype=np.float32)[labels]
 
 
 def numpy_dtype(port: Port) -> np.dtype[Any]:
-    """The dtype to feed a port in: its own integers, float32 for any floats."""
+    """The dtype of arrays for an input: its own integers, float32 for any floats."""
     return np.dtype(port.dtype if port.dtype.startswith(("int", "uint")) else "float32")
 
 
 def checked_labels(labels: Array | None, rows: int, label: LabelInput, who: str) -> IntArray:
-    """Labels that a network can be fed.
+    """(rows,) int64 labels for a network.
 
     Raises:
-      CheckpointError: There are none, or one is no class of the reference.
+        CheckpointError: There are none, or one is no class of the reference.
     """
     if labels is None:
         raise CheckpointError(
@@ -95,7 +93,7 @@ def checked_labels(labels: Array | None, rows: int, label: LabelInput, who: str)
         )
     if labels.shape != (rows,):
         raise CheckpointError(
-            f"the {who} takes one label an image, expected shape ({rows},), found {labels.shape}"
+            f"the {who} takes one label per image, expected shape ({rows},), found {labels.shape}"
         )
     if rows and (labels.min() < 0 or labels.max() >= label.classes):
         raise CheckpointError(
@@ -108,25 +106,25 @@ def checked_labels(labels: Array | None, rows: int, label: LabelInput, who: str)
 def split_inputs(
     ports: Sequence[Port],
     fits: Callable[[PortShape], bool],
-    terms: LabelTerms,
+    info: LabelInfo,
     who: str,
     main_name: str,
 ) -> tuple[Port, LabelInput | None]:
     """The input of images or latents, and the label input where there are two inputs.
 
-    The main input is the one that fits; where both do, the label input is the one that is named
-    so, else the one that has a label's shape, else the second.
+    The main input is the one that fits. Where both fit, the label input is the one that is named
+    like labels, else the one that has the shape of labels, else the second.
 
     Args:
-      ports: The network's inputs.
-      fits: Whether a shape can be the main input's.
-      terms: What is known of labels.
-      who: ``encoder`` or ``decoder``.
-      main_name: ``images`` or ``latents``, for messages.
+        ports: The network's inputs.
+        fits: Whether a shape can be the main input's.
+        info: What is known about labels.
+        who: ``encoder``, ``decoder`` or ``model``, for messages.
+        main_name: ``images`` or ``latents``, for messages.
 
     Raises:
-      CheckpointError: More than two inputs, labels of another number of classes, or a reference
-        without labels.
+        CheckpointError: More than two inputs, labels of another number of classes, or a reference
+            without labels.
     """
     if len(ports) == 1:
         return ports[0], None
@@ -135,34 +133,37 @@ def split_inputs(
             f"the {who} has the inputs {list_ports(ports)}; expected {main_name} and perhaps "
             "labels: save it without the others"
         )
-    main = _main_input(ports, fits, terms.classes)
-    return ports[main], _read_label_port(ports[1 - main], 1 - main, terms, who)
+    main = _main_input(ports, fits, info.classes)
+    return ports[main], _read_label_port(ports[1 - main], 1 - main, info, who)
 
 
 def concatenated(
-    port: Port, main_fits: Callable[[PortShape], bool], terms: LabelTerms
-) -> tuple[tuple[int | None, ...], LabelInput] | None:
-    """The main shape and label input of a port that takes both joined, or None.
+    port: Port, main_fits: Callable[[PortShape], bool], info: LabelInfo
+) -> tuple[PortShape, LabelInput] | None:
+    """The main shape and the label input of an only input that takes both joined, or None.
 
     Args:
-      port: The network's only input.
-      main_fits: Whether a shape is the images' or latents' alone.
-      terms: What is known of labels.
+        port: The network's only input.
+        main_fits: Whether a shape is that of images or latents alone.
+        info: What is known about labels.
     """
     last = port.shape[-1] if port.shape else None
-    if terms.classes is None or terms.declared not in (None, "concatenated"):
+    if info.classes is None or info.declared not in (None, "concatenated"):
         return None
-    if last is None or last <= terms.classes:
+    if last is None or last <= info.classes:
         return None
-    main = (*port.shape[:-1], last - terms.classes)
-    if not main_fits(main):
-        return None
-    return main, LabelInput("concatenated", terms.classes, port, 0)
+    main = (*port.shape[:-1], last - info.classes)
+    return (main, LabelInput("concatenated", info.classes, port, 0)) if main_fits(main) else None
 
 
 def list_ports(ports: Sequence[Port]) -> str:
     """Names and shapes, for messages."""
     return ", ".join(f"{port.name!r} {port.shape}" for port in ports) or "none"
+
+
+def is_named_label(port: Port) -> bool:
+    """Whether an input is named like labels, such as ``y`` or ``class_1``."""
+    return bool(_NAMES & set(re.findall(r"[a-z]+", port.name.lower())))
 
 
 def _main_input(
@@ -178,25 +179,20 @@ def _main_input(
     return 0
 
 
-def is_named_label(port: Port) -> bool:
-    """Whether an input's name says that it takes labels, such as ``y`` or ``class_1``."""
-    return bool(_NAMES & set(re.findall(r"[a-z]+", port.name.lower())))
-
-
 def _has_label_shape(shape: PortShape, classes: int | None) -> bool:
     return shape in ((), (1,)) or (classes is not None and shape == (classes,))
 
 
-def _read_label_port(port: Port, index: int, terms: LabelTerms, who: str) -> LabelInput:
+def _read_label_port(port: Port, index: int, info: LabelInfo, who: str) -> LabelInput:
     what = f"the {who}'s input {port.name!r} {port.shape}"
-    classes = terms.classes
+    classes = info.classes
     if classes is None:
         raise CheckpointError(
             f"{what} seems to take labels, but the reference images have none; score this "
             "checkpoint against a reference with labels (a named set, or an .npz that holds "
             "them)"
         )
-    if port.shape in ((), (1,)) and (classes > 1 or terms.declared == "integer"):
+    if port.shape in ((), (1,)) and (classes > 1 or info.declared == "integer"):
         how: Labels = "integer"
     elif port.shape == (classes,):
         how = "one-hot"
@@ -211,9 +207,9 @@ def _read_label_port(port: Port, index: int, terms: LabelTerms, who: str) -> Lab
             f"{what} is neither one-hot labels ({classes},) nor integer labels (1,); save a model "
             "that takes labels in one of these forms"
         )
-    if terms.declared not in (None, how, "concatenated"):
+    if info.declared not in (None, how, "concatenated"):
         raise CheckpointError(
-            f"{what} takes {how} labels, but --labels {terms.declared} is declared; declare "
+            f"{what} takes {how} labels, but --labels {info.declared} is declared; declare "
             f"--labels {how} or leave it out",
             {"labels": how},
         )

@@ -1,60 +1,48 @@
-"""Running a checkpoint's networks: fixed batches, and checks of what they give."""
+"""Runs a checkpoint's networks in batches of one fixed shape, and checks what they return."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vae_batch.models.batching import map_batches
+from vae_batch.models.formats.format import Array, Floats, Network, as_float32
 from vae_batch.models.formats.limits import ran_out_of_memory
-from vae_batch.models.formats.network import Network, as_float32
 from vae_batch.plan.errors import CheckpointError
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 Outputs = tuple[Floats, ...]
-
-#: Kinds of floats that NumPy does not count among its own.
-_HALF_PRECISION = ("bfloat16",)
 
 
 class BatchMemoryError(CheckpointError):
-    """Memory did not suffice to run a network in batches of the size asked for."""
+    """Memory ran out for batches of the requested size."""
 
 
 def in_batches(
     function: Callable[..., tuple[Array, ...]], batch_size: int, *arrays: Array
 ) -> Outputs:
-    """Outputs of a function of arrays, in batches of one fixed shape, as float32."""
+    """Outputs of a function of arrays, computed in batches of one fixed shape, as float32."""
     return tuple(as_float32(output) for output in map_batches(function, batch_size, *arrays))
 
 
-def floats(network: Network, *arrays: Array) -> Outputs:
-    """A network's outputs as float32."""
-    return tuple(as_float32(output) for output in network.run(*arrays))
-
-
-def tried(network: Network, who: str, batch_size: int, *arrays: Array) -> Outputs:
-    """A network's outputs on its first rows; whatever it raises is the checkpoint's fault.
+def run_once(network: Network, who: str, batch_size: int, *arrays: Array) -> Outputs:
+    """A network's outputs; whatever it raises becomes a ``CheckpointError``.
 
     Raises:
-      BatchMemoryError: Memory ran out; a smaller batch may do.
-      CheckpointError: It cannot be run, or gives other outputs than its ports say.
+        BatchMemoryError: Memory ran out; a smaller batch may help.
+        CheckpointError: It cannot run, or returns another number of outputs than it names.
     """
     try:
         outputs = in_batches(network.run, batch_size, *arrays)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a model's graph raises, its checkpoint fails
+    except Exception as error:  # a model's graph may raise anything
         kind = BatchMemoryError if ran_out_of_memory(error) else CheckpointError
         raise kind(f"the {who} cannot be run: {str(error)[:300]}") from error
     if len(outputs) != len(network.outputs):
         raise CheckpointError(
-            f"the {who} of {network.source} gives {len(outputs)} outputs, but names "
+            f"the {who} of {network.source} returns {len(outputs)} outputs, but names "
             f"{len(network.outputs)}"
         )
     return outputs
@@ -65,11 +53,11 @@ class Trial:
     """A network that was run on a few rows.
 
     Attributes:
-      network: That was run.
-      inputs: Arrays that it was given.
-      outputs: Arrays that it gave.
-      random: Whether each output differed in a second run on the same inputs.
-      batch_size: Rows a batch.
+        network: The network.
+        inputs: Arrays that it was given.
+        outputs: Arrays that it returned.
+        random: Whether each output differed in a second run on the same inputs.
+        batch_size: Rows per batch.
     """
 
     network: Network
@@ -83,17 +71,17 @@ class Trial:
         """Run a network twice.
 
         Raises:
-          CheckpointError: It cannot be run.
+            CheckpointError: It cannot run.
         """
-        outputs, again = (tried(network, who, batch_size, *inputs) for _ in range(2))
-        random = tuple(differs(one, other) for one, other in zip(outputs, again, strict=True))
+        outputs, again = (run_once(network, who, batch_size, *inputs) for _ in range(2))
+        random = tuple(_differs(one, other) for one, other in zip(outputs, again, strict=True))
         return cls(network, tuple(inputs), outputs, random, batch_size)
 
 
-def differs(one: Floats, other: Floats) -> bool:
-    """Whether two runs on the same input differ by more than a device's rounding.
+def _differs(one: Floats, other: Floats) -> bool:
+    """Whether two runs on one input differ by more than rounding; non-finite values do not count.
 
-    Values that are not finite are met by the checks for that.
+    ``require_finite`` reports those.
     """
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return False
@@ -101,11 +89,11 @@ def differs(one: Floats, other: Floats) -> bool:
     return bool(np.abs(one - other).max() > 1e-4 * size)
 
 
-def require_finite(values: Floats, who: str) -> None:
-    """Check what a network gave.
+def require_finite(values: Array, who: str) -> None:
+    """Check what a network returned.
 
     Raises:
-      CheckpointError: Says how many values are not finite.
+        CheckpointError: Says how many values are not finite.
     """
     bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
     if bad:
@@ -119,11 +107,11 @@ def require_finite_weights(network: Network, who: str) -> None:
     """Check a network's weights.
 
     Raises:
-      CheckpointError: Names the first weight with NaN or infinity.
+        CheckpointError: Names the first weight that holds NaN or infinity.
     """
     for name, values in network.weights():
-        floats = values.dtype.kind == "f" or values.dtype.name in _HALF_PRECISION
-        if floats and not np.isfinite(values.astype(np.float32, copy=False)).all():
+        is_float = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
+        if is_float and not np.isfinite(values.astype(np.float32, copy=False)).all():
             raise CheckpointError(
                 f"the {who}'s weight {name} holds NaN or infinity: the training has probably "
                 "diverged; score an earlier checkpoint"

@@ -1,14 +1,29 @@
-"""Which parts of an autoencoder a checkpoint holds: its halves, or one network told by shapes."""
+"""Which parts a checkpoint holds: encoder and decoder, or one network known by its shapes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, get_args
 
-from vae_batch.models.autoencoder.description import Decision
-from vae_batch.models.autoencoder.images import ImageShape, PortShape, find_layout, image_shapes
-from vae_batch.models.autoencoder.labels import LabelTerms, concatenated, list_ports, split_inputs
-from vae_batch.models.formats.network import Network, Networks
+import numpy as np
+
+from vae_batch.models.autoencoder.description import Context, OutputKind
+from vae_batch.models.autoencoder.images import ImageShape, find_layout, image_shapes
+from vae_batch.models.autoencoder.labels import LabelInfo, concatenated, list_ports, split_inputs
+from vae_batch.models.formats.format import (
+    Array,
+    ArrayVae,
+    Network,
+    Networks,
+    Port,
+    PortShape,
+    Shape,
+    as_float32,
+)
 from vae_batch.plan.errors import CheckpointError
+
+_PLUG_IN = "the plug-in"
 
 
 @dataclass(frozen=True)
@@ -16,43 +31,53 @@ class Parts:
     """The parts of a checkpoint.
 
     Attributes:
-      encoder: Images to heads, or None.
-      decoder: Latents to images, or None.
-      through: Images to images in one network without halves, or None.
-      decision: How they were found.
+        encoder: Images to heads, or None.
+        decoder: Latents to images, or None.
+        whole: Images to images in one network without halves, or None.
     """
 
-    encoder: Network | None
-    decoder: Network | None
-    through: Network | None
-    decision: Decision
+    encoder: Network | None = None
+    decoder: Network | None = None
+    whole: Network | None = None
 
 
-def find_parts(networks: Networks, reference: ImageShape, labels: LabelTerms) -> Parts:
+def find_parts(networks: Networks, context: Context) -> Parts:
     """The parts of a checkpoint.
 
     Args:
-      networks: That its format gave.
-      reference: (H, W, C) of the reference images.
-      labels: What is known of labels.
+        networks: From its format.
+        context: Of the checkpoint; the decision is added to it.
 
     Raises:
-      CheckpointError: One network whose shapes do not tell what it is; says what was found.
+        CheckpointError: One network whose shapes do not say what it is.
     """
-    notes = "; ".join(networks.notes)
     if networks.encoder is not None or networks.decoder is not None:
         halves = {"encoder": networks.encoder, "decoder": networks.decoder}
         found = " and ".join(name for name, half in halves.items() if half is not None)
-        how = notes or "named so"
-        return Parts(networks.encoder, networks.decoder, None, Decision("parts", found, how))
-    if networks.whole is None:
+        context.decide("parts", found, "; ".join(networks.notes) or "by name")
+        return Parts(networks.encoder, networks.decoder)
+    whole = networks.whole
+    if whole is None:
         raise CheckpointError("the checkpoint holds no network; save an encoder and a decoder")
-    return _parts_of_whole(networks.whole, reference, labels, notes, networks.format)
+    listing = f"inputs {list_ports(whole.inputs)}; outputs {list_ports(whole.outputs)}"
+    named = _parts_by_shapes(whole, context.image_shape, context.labels)
+    if named is None:
+        raise CheckpointError(
+            f"{whole.source} holds one network that is no part of an autoencoder of "
+            f"{context.image_shape} images: {listing}; expected images to images, images to mean "
+            "and log-variance, or latents to images; "
+            f"{how_to_save_halves(networks.format)}"
+        )
+    found, parts = named
+    reasons = (*networks.notes, f"by shapes: {listing}")
+    context.decide("parts", found, "; ".join(reasons))
+    return parts
 
 
-def _parts_of_whole(
-    whole: Network, reference: ImageShape, labels: LabelTerms, notes: str, format_name: str
-) -> Parts:
+def _parts_by_shapes(
+    whole: Network, reference: ImageShape, labels: LabelInfo
+) -> tuple[str, Parts] | None:
+    """What one network is, in words and as parts; None where its shapes do not say."""
     images = image_shapes([port.shape for port in (*whole.inputs, *whole.outputs)], reference)
 
     def is_image(shape: PortShape) -> bool:
@@ -65,20 +90,15 @@ def _parts_of_whole(
     takes_images = is_image(main.shape)
     if label is None and not takes_images:
         takes_images = concatenated(main, is_exact, labels) is not None
-    given = [port for port in whole.outputs if is_image(port.shape)]
-    others = len(whole.outputs) - len(given)
-    how = "; ".join(part for part in (notes, f"told by shapes: {_listing(whole)}") if part)
-    if takes_images and len(given) == 1 and not others:
-        return Parts(None, None, whole, Decision("parts", "images to images", how))
+    gives_images = sum(is_image(port.shape) for port in whole.outputs)
+    others = len(whole.outputs) - gives_images
+    if takes_images and gives_images == 1 and not others:
+        return "images to images", Parts(whole=whole)
     if takes_images and others > 1:
-        return Parts(whole, None, None, Decision("parts", "encoder", how))
-    if given and not takes_images:
-        return Parts(None, whole, None, Decision("parts", "decoder", how))
-    raise CheckpointError(
-        f"{whole.source} holds one network that is no part of an autoencoder of {reference} "
-        f"images: {_listing(whole)}; expected images to images, images to mean and log-variance, "
-        f"or latents to images; {how_to_save_halves(format_name)}"
-    )
+        return "encoder", Parts(encoder=whole)
+    if gives_images and not takes_images:
+        return "decoder", Parts(decoder=whole)
+    return None
 
 
 def how_to_save_halves(format_name: str) -> str:
@@ -98,5 +118,71 @@ def how_to_save_halves(format_name: str) -> str:
     )
 
 
-def _listing(network: Network) -> str:
-    return f"inputs {list_ports(network.inputs)}; outputs {list_ports(network.outputs)}"
+def networks_of_arrays(vae: ArrayVae, batch_size: int) -> tuple[Networks, OutputKind]:
+    """Networks that call a plug-in's functions, and what it states about its decoder's output.
+
+    ``encode`` may return the mean alone, or None as log-variance: a plain autoencoder.
+
+    Args:
+        vae: The plug-in's. An attribute ``format`` names its format; else it is ``arrays``.
+        batch_size: Rows per batch.
+
+    Raises:
+        CheckpointError: It does not keep the protocol, or its functions return other shapes.
+    """
+    latent, image = _stated_shape(vae, "latent_shape"), _stated_shape(vae, "image_shape")
+    if vae.output not in get_args(OutputKind):
+        raise CheckpointError(
+            f"the plug-in's output is {vae.output!r}, expected {', '.join(get_args(OutputKind))}"
+        )
+    if vae.encode is None and vae.decode is None:
+        raise CheckpointError("the plug-in has neither encode nor decode; give one of them")
+    encoder = decoder = None
+    if vae.encode is not None:
+        heads = (Port("mean", latent), Port("log_var", latent))
+        encoder = _called(vae.encode, "encode", Port("images", image), heads, batch_size)
+    if vae.decode is not None:
+        pictures = (Port("images", image),)
+        decoder = _called(vae.decode, "decode", Port("latents", latent), pictures, batch_size)
+    name = str(getattr(vae, "format", "arrays"))
+    return Networks(name, encoder, decoder, notes=("functions of a plug-in",)), vae.output
+
+
+def _stated_shape(vae: ArrayVae, name: str) -> Shape:
+    shape = tuple(getattr(vae, name))
+    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise CheckpointError(f"the plug-in's {name} is {shape}, expected positive sizes")
+    return shape
+
+
+def _called(
+    function: Callable[..., Any],
+    name: str,
+    source: Port,
+    outputs: tuple[Port, ...],
+    batch_size: int,
+) -> Network:
+    """A plug-in's function as a network, tried on zeros; it has as many outputs as it returned."""
+
+    def run(array: Array) -> tuple[Array, ...]:
+        given = function(array)
+        parts = given if isinstance(given, tuple | list) else (given,)
+        return tuple(as_float32(part) for part in parts if part is not None)
+
+    sizes = [size or 1 for size in source.shape]
+    try:
+        given = run(np.zeros((batch_size, *sizes), np.float32))
+    except Exception as error:  # a plug-in's code may raise anything
+        raise CheckpointError(f"the plug-in's {name} cannot be run: {str(error)[:300]}") from error
+    expected = (batch_size, *outputs[0].shape)
+    for array in given:
+        if array.shape != expected:
+            raise CheckpointError(
+                f"the plug-in's {name} gives an array of shape {array.shape}, expected {expected}"
+            )
+    if name == "encode" and not 1 <= len(given) <= len(outputs):
+        raise CheckpointError(
+            f"the plug-in's encode gives {len(given)} arrays, expected mean and log-variance"
+        )
+    kept = outputs[: len(given)] if name == "encode" else outputs
+    return Network(_PLUG_IN, (source,), kept, run)

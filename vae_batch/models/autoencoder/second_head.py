@@ -1,4 +1,4 @@
-"""What an encoder's second head is: declared, named, or told by its values and by draws of z."""
+"""What an encoder's second head holds: declared, or inferred from name, values and draws of z."""
 
 from __future__ import annotations
 
@@ -10,36 +10,35 @@ import numpy.typing as npt
 from scipy.special import gammainccinv
 
 from vae_batch.models.autoencoder.description import Decision
-from vae_batch.models.autoencoder.head_names import ALL_KINDS, Kind, read_head_name
-from vae_batch.models.autoencoder.heads import WORDS
+from vae_batch.models.autoencoder.heads import ALL_KINDS, WORDS, Kind, read_head_name
+from vae_batch.models.formats.format import Floats
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import SecondHead
 
-Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 #: Draws of z for one input.
 DRAWS = 256
-#: Chance that the true reading is taken not to fit.
+#: Probability that the true kind is rejected.
 _FALSE_ALARM = 1e-8
-#: Room for the rounding of half precision, and for the skewness of a log variance.
-_ROOM = 1.1
-#: Dimensions in which the readings differ by less say nothing.
-_TELLING = 0.25
-#: Standard deviations below a hundredth of the mean count as that: half precision rounds z to
-#: 2^-9 of its size.
+#: Margin for the rounding of half precision, and for the skewness of a log-variance.
+_MARGIN = 1.1
+#: Dimensions in which the kinds differ by less are ignored.
+_SEPARATED = 0.25
+#: Standard deviations below a hundredth of the mean count as a hundredth: half precision rounds z
+#: to 2^-9 of its size.
 _ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
 class HeadValues:
-    """What a second head gave on the probe's inputs, and draws of z for one of them.
+    """Both heads on n probe inputs, and draws of z for one of them.
 
     Attributes:
-      mean: (n, *latent_shape) of n inputs.
-      second: (n, *latent_shape).
-      draws: (DRAWS, *latent_shape) samples for input ``drawn_row``; None where z is not drawn.
-      drawn_row: See ``draws``.
+        mean: (n, *latent_shape).
+        second: (n, *latent_shape).
+        draws: (DRAWS, *latent_shape) samples for input ``drawn_row``; None where z is not random.
+        drawn_row: See ``draws``.
     """
 
     mean: Floats
@@ -49,7 +48,7 @@ class HeadValues:
 
 
 def row_to_draw(second: Floats) -> int:
-    """The input on which the readings of a second head differ most, extremes left out.
+    """The input on which the kinds of a second head differ most, extremes clipped.
 
     Log-variance and log standard deviation meet at 0, standard deviation and variance at 1.
     """
@@ -58,11 +57,11 @@ def row_to_draw(second: Floats) -> int:
 
 
 def kinds_of_draws(values: HeadValues) -> frozenset[Kind] | None:
-    """Readings under which the draws have the variance that the second head says.
+    """Kinds under which the draws have the variance that the second head states.
 
     Returns:
-      None where there are no draws to compare with; empty where no reading fits; more than one
-      where the head's values make them too alike.
+        None without draws; empty where no kind fits; more than one where the head's values make
+        them too similar.
     """
     if values.draws is None:
         return None
@@ -73,36 +72,36 @@ def kinds_of_draws(values: HeadValues) -> frozenset[Kind] | None:
     variance = values.draws.reshape(len(values.draws), -1).astype(np.float64).var(axis=0, ddof=1)
     found = np.clip(np.log(np.maximum(variance, np.finfo(np.float64).tiny)), floor, 40.0)
     spread = np.ptp(list(expected.values()), axis=0)
-    telling = spread >= _TELLING if (spread >= _TELLING).any() else np.ones_like(spread, bool)
-    tolerance = _tolerance(int(telling.sum()))
-    misfit = {kind: _rms((found - log_v)[telling]) for kind, log_v in expected.items()}
+    separated = spread >= _SEPARATED if (spread >= _SEPARATED).any() else np.ones_like(spread, bool)
+    tolerance = _tolerance(int(separated.sum()))
+    misfit = {kind: _rms((found - log_v)[separated]) for kind, log_v in expected.items()}
     best = min(misfit, key=lambda kind: misfit[kind])
     if misfit[best] >= tolerance:
         return frozenset()
-    # Readings that are twice the tolerance apart cannot both fit; those that are closer stay.
+    # Kinds that are twice the tolerance apart cannot both fit; closer ones stay possible.
     return frozenset(
         kind
         for kind in expected
-        if _rms((expected[kind] - expected[best])[telling]) < 2 * tolerance
+        if _rms((expected[kind] - expected[best])[separated]) < 2 * tolerance
     )
 
 
 def decide_kind(
     name: str, values: HeadValues, declared: SecondHead | None, why_no_draws: str
 ) -> tuple[SecondHead, Decision, list[str]]:
-    """What the second head is, and how that was settled.
+    """What the second head holds, and how that was decided.
 
     Args:
-      name: Of the output.
-      values: What the probe gave.
-      declared: By the user; wins.
-      why_no_draws: In words, where the probe holds no draws.
+        name: Of the output.
+        values: From the probe.
+        declared: By the user; takes precedence.
+        why_no_draws: Why the probe holds no draws, where it holds none.
 
     Returns:
-      The kind, the decision, and warnings.
+        The kind, the decision, and warnings.
 
     Raises:
-      CheckpointError: Name and probe contradict each other, or neither tells.
+        CheckpointError: Name and probe contradict each other, or neither decides.
     """
     negative = bool((values.second < 0).any())
     drawn = kinds_of_draws(values)
@@ -132,7 +131,7 @@ _ASK = "; declare --second-head logvar, log_std or std, whichever the training c
 
 
 def _log_variances(second: Doubles) -> dict[Kind, Doubles]:
-    """Logarithm of Var(z) under each reading that these values allow."""
+    """Logarithm of Var(z) under each kind that these values allow."""
     readings: dict[Kind, Doubles] = {"logvar": second, "log_std": 2.0 * second}
     if (second > 0).all():
         readings |= {"std": 2.0 * np.log(second), "variance": np.log(second)}
@@ -140,7 +139,7 @@ def _log_variances(second: Doubles) -> dict[Kind, Doubles]:
 
 
 def _tolerance(dimensions: int) -> float:
-    """Root mean square of log Var(z) - log v that the true reading stays below.
+    """Upper bound of the root mean square of log Var(z) - log v under the true kind.
 
     The logarithm of a variance over n draws has variance 2 / (n - 1), so the sum of squares over
     independent dimensions is that times a chi-squared variable: 0.56 for one dimension, 0.25 for
@@ -148,7 +147,7 @@ def _tolerance(dimensions: int) -> float:
     """
     counted = min(dimensions, 8)
     quantile = 2 * gammainccinv(counted / 2, _FALSE_ALARM)
-    return _ROOM * float(np.sqrt(quantile / counted * 2 / (DRAWS - 1)))
+    return _MARGIN * float(np.sqrt(quantile / counted * 2 / (DRAWS - 1)))
 
 
 def _rms(values: Doubles) -> float:
@@ -162,11 +161,11 @@ def _declared(
         raise CheckpointError(
             "--second-head std is declared, but the encoder's second head has negative values, "
             "which no standard deviation has; declare --second-head logvar or log_std",
-            {"second_head": "logvar | log_std"},
+            {"second_head": ("logvar", "log_std")},
         )
     warnings = []
     if drawn is not None and declared not in drawn:
-        found = f"that of a {_words(drawn)}" if drawn else "of none of the readings"
+        found = f"that of a {_words(drawn)}" if drawn else "none of those it may mean"
         warnings.append(
             f"--second-head {declared} is declared, but the variance of 256 draws of z is {found}"
         )
@@ -176,9 +175,9 @@ def _declared(
 def _choose(
     name: str, named: frozenset[Kind], possible: frozenset[Kind], values: HeadValues
 ) -> tuple[SecondHead, str]:
-    """One of the possible readings, or a refusal that asks."""
+    """One of the possible kinds, or a refusal that asks for a declaration."""
     positive = bool((values.second > 0).all())
-    how = f"output {name!r}" if named != ALL_KINDS else f"output {name!r}, whose name says nothing"
+    how = f"output {name!r}" if named != ALL_KINDS else f"output {name!r}, an uninformative name"
     if len(possible) == 1:
         (only,) = possible
         if only == "variance":
@@ -193,25 +192,24 @@ def _choose(
         return "std", f"{how}, and never negative"
     raise CheckpointError(
         f"the encoder's second head ({how}) may be a {_words(possible)}: neither its name nor its "
-        f"values tell{_ASK}",
+        f"values decide{_ASK}",
         _choices(possible),
     )
 
 
 def _choices(possible: frozenset[Kind]) -> dict[str, object]:
-    """The spec's line that would settle it; a variance cannot be declared."""
-    kinds = [kind for kind in get_args(SecondHead) if kind in possible]
-    return {"second_head": " | ".join(kinds)} if kinds else {}
+    """The spec key that would decide it; a variance cannot be declared."""
+    kinds = tuple(kind for kind in get_args(SecondHead) if kind in possible)
+    return {"second_head": kinds if len(kinds) > 1 else kinds[0]} if kinds else {}
 
 
 def _words(kinds: frozenset[Kind]) -> str:
-    order: tuple[Kind, ...] = ("logvar", "log_std", "std", "variance")
-    return " or ".join(WORDS.get(kind, kind) for kind in order if kind in kinds)
+    return " or ".join(words for kind, words in WORDS.items() if kind in kinds)
 
 
 def _unfitting(name: str) -> str:
     return (
-        f"256 draws of z have none of the variances that the encoder's second head (output "
+        f"the variance of 256 draws of z is none of those that the encoder's second head (output "
         f"{name!r}) may mean: its sampling may be tempered, or pass the head through an activation"
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras.keras_file import load_keras_zip
 from vae_batch.models.image_range import from_uint8
 from vae_batch.models.inputs.files import fetch, read_file
@@ -109,7 +109,7 @@ def _load(path: str) -> keras.Model:
     """The model of a local path or URI, in safe mode."""
     with tempfile.TemporaryDirectory() as folder:
         local = fetch(path, Path(folder))
-        return load_keras_zip(str(local), LoadingTerms(Reading(), False, _MEMORY_CAP)).model
+        return load_keras_zip(str(local), LoadOptions(Reading(), False, _MEMORY_CAP)).model
 
 
 def _channels(model: keras.Model, name: str) -> int:

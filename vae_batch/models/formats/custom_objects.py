@@ -7,7 +7,7 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras import sampling_layers
 from vae_batch.models.formats.keras.config_nodes import Json, Node, nodes
 from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
@@ -37,7 +37,7 @@ _registered: dict[tuple[str, str], dict[str, Any]] = {}
 
 
 def objects_for(
-    config: Json, terms: LoadingTerms, source: str, library: str = "keras"
+    config: Json, terms: LoadOptions, source: str, library: str = "keras"
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Classes and functions with which a model's configuration can be loaded.
 
@@ -119,7 +119,7 @@ def _has_bytecode(config: Json) -> bool:
     return coded or "lambda" in kinds or isinstance(config.get("function"), list)
 
 
-def _is_replaceable(node: Node, users: dict[str, Any], terms: LoadingTerms, source: str) -> bool:
+def _is_replaceable(node: Node, users: dict[str, Any], terms: LoadOptions, source: str) -> bool:
     """Whether a Lambda draws z and may be replaced; one with code is refused without trust."""
     function = node.config.get("function")
     name = function.get("config") if isinstance(function, dict) else function
@@ -132,7 +132,7 @@ def _is_replaceable(node: Node, users: dict[str, Any], terms: LoadingTerms, sour
     return True
 
 
-def _require_trust(node: Node, code: str, terms: LoadingTerms, source: str) -> None:
+def _require_trust(node: Node, code: str, terms: LoadOptions, source: str) -> None:
     if not terms.trust:
         raise CheckpointError(
             f"{source}: layer {node.layer!r} {code}, which is not done for a file that is not "
@@ -167,7 +167,7 @@ def _registry(keras: Any) -> dict[str, Any]:  # noqa: ANN401
     return keras.utils.get_custom_objects()  # type: ignore[no-any-return]
 
 
-def _users_objects(terms: LoadingTerms, library: str) -> dict[str, Any]:
+def _users_objects(terms: LoadOptions, library: str) -> dict[str, Any]:
     """Classes and functions of the user's modules, by bare and by registered name.
 
     The library's table is left as it was, so that one checkpoint's modules do not decide how
@@ -204,7 +204,7 @@ def _own_name(node: Node) -> str:
     return str(node.content.get("config")) if node.class_name == "function" else node.class_name
 
 
-def advice_for_missing(name: str, terms: LoadingTerms, where: str = "") -> str:
+def advice_for_missing(name: str, terms: LoadOptions, where: str = "") -> str:
     """What to do about a class or function that is not at hand; the end of a sentence."""
     what = f"it needs {name!r}{where}"
     modules = ", ".join(terms.reading.custom_objects)
@@ -222,7 +222,7 @@ def advice_for_missing(name: str, terms: LoadingTerms, where: str = "") -> str:
     )
 
 
-def keys_for_missing(terms: LoadingTerms) -> dict[str, object]:
+def keys_for_missing(terms: LoadOptions) -> dict[str, object]:
     """Spec keys that would bring a class or function that is not at hand."""
     named = terms.reading.custom_objects
     if named and not terms.trust:
@@ -233,7 +233,7 @@ def keys_for_missing(terms: LoadingTerms) -> dict[str, object]:
     }
 
 
-def _unknown(node: Node, terms: LoadingTerms, source: str) -> CheckpointError:
+def _unknown(node: Node, terms: LoadOptions, source: str) -> CheckpointError:
     kind = "function" if node.class_name == "function" else "class"
     advice = advice_for_missing(_own_name(node), terms, f" (the {kind} of layer {node.layer!r})")
     return CheckpointError(f"{source} cannot be loaded: {advice}", keys_for_missing(terms))

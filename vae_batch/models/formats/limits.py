@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vae_batch.models.formats.format import Network
 from vae_batch.models.formats.keras.config_nodes import Json, calls_of
-from vae_batch.models.formats.network import Network
 from vae_batch.plan.errors import CheckpointError
 
 GIB = 2**30

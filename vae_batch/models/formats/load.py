@@ -10,9 +10,14 @@ from pathlib import Path
 
 from vae_batch.models.formats import limits as memory
 from vae_batch.models.formats import registry
-from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
+from vae_batch.models.formats.format import (
+    ArrayVae,
+    CheckpointFormat,
+    LoadOptions,
+    Network,
+    Networks,
+)
 from vae_batch.models.formats.keras.keras_file import require_keras
-from vae_batch.models.formats.network import Network, Networks
 from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha256_of_roles
 from vae_batch.models.inputs.unreadable import why_unreadable
 from vae_batch.plan.errors import CheckpointError
@@ -25,7 +30,7 @@ _LIBRARIES = 1 << 30
 
 
 def load_networks(
-    files: Mapping[str, str], terms: LoadingTerms, sha256: str | None = None
+    files: Mapping[str, str], terms: LoadOptions, sha256: str | None = None
 ) -> Networks | ArrayVae:
     """A checkpoint's networks, or a plug-in's arrays.
 
@@ -90,7 +95,7 @@ def _missing(path: str) -> CheckpointError:
 
 
 def _load_local(
-    local: Mapping[str, str], names: Mapping[str, str], terms: LoadingTerms
+    local: Mapping[str, str], names: Mapping[str, str], terms: LoadOptions
 ) -> Networks | ArrayVae:
     formats = {role: _format_of(path, names[path]) for role, path in local.items()}
     _start_libraries()
@@ -127,7 +132,7 @@ def _start_libraries() -> None:
 
 
 def _load_checked(
-    known: CheckpointFormat, local: Mapping[str, str], terms: LoadingTerms
+    known: CheckpointFormat, local: Mapping[str, str], terms: LoadOptions
 ) -> Networks | ArrayVae:
     who, cap = " and ".join(local.values()), memory.over_cap(terms.memory_cap)
     try:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vae_batch.models.formats.format import Networks
 from vae_batch.models.formats.keras.network import network_of, networks_of
-from vae_batch.models.formats.network import Networks
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadingTerms
+from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadOptions, Networks
 from vae_batch.models.formats.keras.hdf5_file import Hdf5File
 from vae_batch.models.formats.keras.keras_file import KerasFile
-from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.saved_model.saved_model import SavedModelFolder
 from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
 from vae_batch.models.formats.weights_only.built_weights import BuiltWeights
@@ -77,7 +76,7 @@ class PlugIn:
         except Exception:  # broken, or it stumbles over this file
             return path.endswith(self.suffixes)
 
-    def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks | ArrayVae:
+    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks | ArrayVae:
         """See the protocol.
 
         Raises:

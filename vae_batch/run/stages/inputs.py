@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.sampling import draw_labels, standard_normals
 from vae_batch.plan import Shard
@@ -34,7 +34,7 @@ def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
       CheckpointError: Says what the checkpoint lacks and what to add.
     """
     spec, facts = config.spec, config.reference
-    terms = LoadingTerms(job.reading, spec.trust, int(spec.memory_cap * _GIB))
+    terms = LoadOptions(job.reading, spec.trust, int(spec.memory_cap * _GIB))
     checkpoint = job.checkpoint
     networks = load_networks(dict(checkpoint.files), terms, checkpoint.sha256)
     pixels, labels = reference_rows(config, 0, min(_PROBE_IMAGES, facts.count))

@@ -11,7 +11,7 @@ from typing import Any
 
 from vae_batch.models.formats import limits as memory
 from vae_batch.models.formats.custom_objects import objects_for, runs_code
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.config_nodes import nodes
 from vae_batch.models.formats.keras.hdf5_contents import (
     has_attribute,
@@ -22,7 +22,6 @@ from vae_batch.models.formats.keras.hdf5_contents import (
 )
 from vae_batch.models.formats.keras.keras_file import require_keras
 from vae_batch.models.formats.loaded_model import LoadedModel, as_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.tf_keras.tf_keras_file import is_old, load_with_tf_keras
 from vae_batch.plan.errors import CheckpointError
 
@@ -49,7 +48,7 @@ class Hdf5File:
         """See the protocol."""
         return has_attribute(path, head, _CONFIG)
 
-    def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks:
+    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
         """See the protocol.
 
         Raises:
@@ -59,7 +58,7 @@ class Hdf5File:
         return as_networks({role: _load(path, terms) for role, path in files.items()})
 
 
-def _load(path: str, terms: LoadingTerms) -> LoadedModel:
+def _load(path: str, terms: LoadOptions) -> LoadedModel:
     with open_hdf5(path) as file:
         config = json_attribute(file, _CONFIG, path)
         version = text_attribute(file, "keras_version")
@@ -87,7 +86,7 @@ class _KerasReadingError(Exception):
     """Why Keras 3 could not load a file; tf_keras may."""
 
 
-def _load_with_keras(path: str, weight_bytes: int, terms: LoadingTerms) -> LoadedModel:
+def _load_with_keras(path: str, weight_bytes: int, terms: LoadOptions) -> LoadedModel:
     import keras
 
     require_keras()

@@ -11,10 +11,9 @@ from typing import Any
 
 from vae_batch.models.formats import custom_objects
 from vae_batch.models.formats import limits as memory
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras import zip_archive as keras_zip
 from vae_batch.models.formats.loaded_model import LoadedModel, as_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
@@ -37,12 +36,12 @@ class KerasFile:
         """A zip archive with a config.json."""
         return bool(head) and kind_of(path, head) == "keras"
 
-    def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks:
+    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
         """See the protocol."""
         return as_networks({role: load_keras_zip(path, terms) for role, path in files.items()})
 
 
-def load_keras_zip(path: str, terms: LoadingTerms) -> LoadedModel:
+def load_keras_zip(path: str, terms: LoadOptions) -> LoadedModel:
     """The uncompiled model of a Keras 3 file.
 
     Raises:
@@ -89,7 +88,7 @@ def require_keras() -> None:
 
 
 def _load(
-    local: Path, objects: dict[str, Any], safe_mode: bool, path: str, terms: LoadingTerms
+    local: Path, objects: dict[str, Any], safe_mode: bool, path: str, terms: LoadOptions
 ) -> Any:  # noqa: ANN401
     import keras
 
@@ -104,7 +103,7 @@ def _load(
         raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
 
 
-def _advice(error: Exception, terms: LoadingTerms) -> tuple[str, dict[str, object]]:
+def _advice(error: Exception, terms: LoadOptions) -> tuple[str, dict[str, object]]:
     """The end of a sentence, and the spec's keys that would mend it."""
     message = str(error).strip() or type(error).__name__
     first = message.splitlines()[0][:300]

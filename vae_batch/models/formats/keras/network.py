@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from vae_batch.models.formats import graph_reading
+from vae_batch.models.formats.format import Array, Network, Networks, Port
 from vae_batch.models.formats.graph_reading import without_sigmoid
 from vae_batch.models.formats.keras import graph as keras_graph
 from vae_batch.models.formats.keras.call import Call, apply, call_of
 from vae_batch.models.formats.keras.graph import Graph, Value, leaves
 from vae_batch.models.formats.keras.halves import find_halves
-from vae_batch.models.formats.network import Array, Network, Networks, Port
 from vae_batch.plan.errors import CheckpointError
 
 # A final sigmoid is away only while a network without it is traced, and one at a time.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.formats.network import Array, Network, Port
+from vae_batch.models.formats.format import Array, Network, Port
 from vae_batch.models.formats.saved_model.final_activation import FrozenGraph, freeze
 from vae_batch.plan.errors import CheckpointError
 

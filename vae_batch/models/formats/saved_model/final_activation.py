@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.formats.network import Array
+from vae_batch.models.formats.format import Array
 
 # Operations that move values without changing them.
 _SHAPE_ONLY = frozenset(

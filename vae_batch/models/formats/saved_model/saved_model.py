@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Network, Networks
 from vae_batch.models.formats.limits import cap_for, in_words, over_cap, ran_out_of_memory
-from vae_batch.models.formats.network import Network, Networks
 from vae_batch.models.formats.saved_model.endpoint import Endpoint, endpoints_of
 from vae_batch.models.formats.saved_model.graph import (
     harmful_operations,
@@ -40,7 +39,7 @@ class SavedModelFolder:
         """See the protocol."""
         return (_folder(path) / _GRAPH).is_file()
 
-    def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks:
+    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
         """See the protocol.
 
         Raises:
@@ -103,7 +102,9 @@ class _Choice:
         """The spec's line for a part, the likeliest endpoint first: images are the larger input."""
         encodes = part == "encoder"
         found = sorted(self.found.values(), key=lambda e: e.input_size, reverse=encodes)
-        return {f"{_NAMES[part][0]}_signature": " | ".join(e.name for e in found)} if found else {}
+        names = tuple(endpoint.name for endpoint in found)
+        choice = names if len(names) > 1 else names[0]
+        return {f"{_NAMES[part][0]}_signature": choice} if names else {}
 
     def _listed(self) -> str:
         return ", ".join(repr(name) for name in self.found) or "none that takes a tensor"
@@ -113,7 +114,7 @@ def _folder(path: str) -> Path:
     return Path(path).parent if Path(path).name == _GRAPH else Path(path)
 
 
-def _checked_graph(folder: str, terms: LoadingTerms) -> Any:  # noqa: ANN401
+def _checked_graph(folder: str, terms: LoadOptions) -> Any:  # noqa: ANN401
     graph = read_graph(folder)
     size = logical_bytes(graph)
     if size > terms.memory_cap:
@@ -132,7 +133,7 @@ def _checked_graph(folder: str, terms: LoadingTerms) -> Any:  # noqa: ANN401
     return graph
 
 
-def _load(folder: str, terms: LoadingTerms) -> Any:  # noqa: ANN401
+def _load(folder: str, terms: LoadOptions) -> Any:  # noqa: ANN401
     import tensorflow as tf
 
     graph = _checked_graph(folder, terms)

@@ -12,10 +12,9 @@ from typing import Any
 
 from vae_batch.models.formats import limits as memory
 from vae_batch.models.formats.custom_objects import objects_for, runs_code
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras import zip_archive as keras_zip
 from vae_batch.models.formats.loaded_model import LoadedModel, as_networks
-from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.tf_keras.safety import require_harmless
 from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
@@ -48,7 +47,7 @@ class TfKerasFile:
             return False  # Keras 3's format says what is wrong with it
         return isinstance(metadata, dict) and is_old(metadata.get("keras_version"))
 
-    def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks:
+    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
         """See the protocol.
 
         Raises:
@@ -63,7 +62,7 @@ def is_old(version: object) -> bool:
     return isinstance(version, str) and version.startswith(_OLD)
 
 
-def load_zip(path: str, terms: LoadingTerms) -> LoadedModel:
+def load_zip(path: str, terms: LoadOptions) -> LoadedModel:
     """A ``.keras`` zip of tf.keras 2; see :meth:`TfKerasFile.load` for errors."""
     config = keras_zip.read_config(path, terms.memory_cap)
     weight_bytes = keras_zip.weight_bytes(path)
@@ -83,7 +82,7 @@ def load_with_tf_keras(
     reason: str,
     config: dict[str, Any],
     weight_bytes: int,
-    terms: LoadingTerms,
+    terms: LoadOptions,
     write: Callable[[dict[str, Any]], str],
 ) -> LoadedModel:
     """A model by ``tf_keras``, after its configuration has been checked.

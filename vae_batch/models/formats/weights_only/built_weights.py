@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vae_batch.models.formats.format import LoadingTerms
+from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.graph import library_of
 from vae_batch.models.formats.keras.hdf5_contents import is_hdf5, logical_bytes, open_hdf5
 from vae_batch.models.formats.keras.network import network_of, networks_of
 from vae_batch.models.formats.limits import cap_for, in_words, over_cap
-from vae_batch.models.formats.network import Networks
 from vae_batch.models.formats.user_module import user_function, working_directory_on_path
 from vae_batch.models.formats.weights_only import weight_files
 from vae_batch.plan.errors import CheckpointError
@@ -38,7 +37,7 @@ class BuiltWeights:
         except CheckpointError:  # damaged, or borrowing from other files
             return False
 
-    def load(self, files: Mapping[str, str], terms: LoadingTerms) -> Networks:
+    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
         """See the protocol.
 
         Raises:
@@ -102,7 +101,7 @@ class _Built:
         return Networks(BuiltWeights.name, **parts, notes=(note,))
 
 
-def _require_builder(path: str, terms: LoadingTerms) -> None:
+def _require_builder(path: str, terms: LoadOptions) -> None:
     """Reads the file with checks, so that the refusal can say what is in it.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.formats.network import Array
+from vae_batch.models.formats.format import Array
 from vae_batch.plan.errors import CheckpointError
 
 # Counters of metrics and states of random generators have at most so many values; a file may hold
