@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from vae_batch.commands.exit_codes import exit_codes, stderr_console
-from vae_batch.commands.process import run_process
+from vae_batch.commands.exit_codes import exit_codes, run_process
+from vae_batch.commands.output import stderr_console
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec, read_toml
 from vae_batch.terminal.progress import TerminalProgress

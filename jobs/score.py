@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from vae_batch.cli import app
-from vae_batch.commands.process import run_process
+from vae_batch.commands.exit_codes import run_process
 
 if __name__ == "__main__":
     run_process(lambda: app(["score", *sys.argv[1:]]))

@@ -19,7 +19,8 @@ from typing import Annotated
 
 import typer
 
-from vae_batch.commands.exit_codes import exit_codes, stderr_console
+from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import stderr_console
 from vae_batch.nightly.submission import JobClient, Submission, follow, require_token, submit
 from vae_batch.plan import InputError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vae_batch.plan import EvaluationSpec, make_spec
+from vae_batch.plan.quantities import plural
 from vae_batch.run.execute.executor import Executor
 from vae_batch.run.progress.display import ProgressDisplay
 
@@ -12,7 +13,7 @@ EPOCHS = (2, 8, 32, 128)
 SAMPLES = 2000
 _REFERENCE = "digits"
 _SEED = 0
-_BATCH = 32  # small: with few steps an epoch, larger batches let the posterior collapse first
+_BATCH = 32  # small: with fewer steps per epoch the posterior collapses before the decoder learns
 
 
 def demo_spec(
@@ -21,13 +22,13 @@ def demo_spec(
     """Spec of the demo.
 
     Args:
-      out: Folder of models and results.
-      extractors: Names; none means the digit classifier that the demo trains itself.
-      workers: As in the spec.
-      samples: Generated images a checkpoint; None for the demo's own number.
+        out: Folder of models and results.
+        extractors: Names; if empty, the digit classifier that the demo trains.
+        workers: As in the spec.
+        samples: Images generated per checkpoint; None for :data:`SAMPLES`.
 
     Raises:
-      InputError: A value cannot be used.
+        InputError: A value cannot be used.
     """
     return make_spec(
         {
@@ -43,7 +44,7 @@ def demo_spec(
 
 
 def train_demo(executor: Executor, out: str, progress: ProgressDisplay) -> None:
-    """Train what the demo scores, unless it lies there already."""
+    """Train the VAEs and the classifier of the demo, unless they exist already."""
     progress.say(f"training VAEs for {', '.join(map(str, EPOCHS))} epochs on bundled digits")
     tasks = [executor.submit(_train_vae, out), executor.submit(_train_classifier, out)]
     for task in tasks:
@@ -51,7 +52,7 @@ def train_demo(executor: Executor, out: str, progress: ProgressDisplay) -> None:
 
 
 def classifier_path(out: str) -> str:
-    """Where the demo keeps its digit classifier."""
+    """Path of the demo's digit classifier."""
     return f"{out}/digits-classifier.keras"
 
 
@@ -61,11 +62,11 @@ def _train_vae(out: str) -> str:
 
     folder = Path(out) / "checkpoints"
     if len(list(folder.glob("step-*"))) == len(EPOCHS):
-        return f"{folder}: checkpoints are there"
+        return f"{folder}: trained before"
     images = open_reference(_REFERENCE, "train")
     pixels = images.read(0, len(images))
     paths = train_vae(pixels, str(folder), epochs=EPOCHS, batch_size=_BATCH, seed=_SEED)
-    return f"{folder}: {len(paths)} checkpoints trained on {len(images)} images"
+    return f"{folder}: {plural(len(paths), 'checkpoint')} trained on {len(images):,} images"
 
 
 def _train_classifier(out: str) -> str:
@@ -74,7 +75,9 @@ def _train_classifier(out: str) -> str:
 
     path = classifier_path(out)
     if Path(path).exists():
-        return f"{path} is there"
+        return f"{path}: trained before"
     images = open_reference(_REFERENCE, "train")
-    accuracy = train_classifier(images.read(0, len(images)), images.labels, path, seed=_SEED)
+    labels = images.labels
+    assert labels is not None  # the bundled digits have them
+    accuracy = train_classifier(images.read(0, len(images)), labels, path, seed=_SEED)
     return f"{path}: digit classifier, held-out accuracy {accuracy:.3f}"

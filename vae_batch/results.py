@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from vae_batch.commands.exit_codes import stderr_console
+from vae_batch.commands.output import stderr_console
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
 from vae_batch.report.bundle import FIGURES, PAGE

@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 import vae_batch
-from vae_batch.commands.export import export
+from vae_batch.commands.report import export
 from vae_batch.run.progress.display import Silent
 
 

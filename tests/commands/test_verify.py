@@ -31,7 +31,7 @@ def test_bad_files_are_named_and_mended(settings: dict[str, Any]) -> None:
     score(settings)
     sound = call(out)
     assert (sound.exit_code, sound.stdout) == (0, "")
-    assert "0 bad, 0 not finished" in sound.stderr
+    assert "0 damaged, 0 not finished" in sound.stderr
     (path, *_) = sorted(Path(out).glob("losses/*/part-0*.parquet"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -39,7 +39,7 @@ def test_bad_files_are_named_and_mended(settings: dict[str, Any]) -> None:
     damaged = call(out)
     assert damaged.exit_code == 3
     assert damaged.stdout.startswith(f"{path}: has another digest than its receipt says")
-    assert "1 bad" in damaged.stderr
+    assert "1 damaged" in damaged.stderr
     assert "--mend" in damaged.stderr
     mended = call(out, "--mend", "--json")
     assert mended.exit_code == 3

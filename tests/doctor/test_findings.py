@@ -79,9 +79,9 @@ def test_a_sound_machine(machine: Path) -> None:
     assert subjects[:2] == ["python", "vae_batch"]
     assert set(doctor.PACKAGES) <= set(subjects)
     parity = next(line for line in lines if line.startswith("parity: this process"))
-    assert "from float64, allowed 1e-03" in parity
+    assert "of their scale, allowed 1e-03" in parity
     assert parity.endswith("ok")
-    assert "no published file found; fetch it with: vae-batch weights fetch inception-2015" in (
+    assert "no published file found; download it: vae-batch weights fetch inception-2015" in (
         result.stdout
     )
     assert "probing the devices of: this process" in result.stderr
@@ -107,8 +107,10 @@ def test_a_device_that_deviates_gives_exit_code_3(
     assert verdicts(findings, "parity") == ["failed"]
     assert verdicts(findings, "device") == ["ok"]
     parity = next(f["found"] for f in findings if f["subject"].startswith("parity"))
-    assert parity.startswith("features 1.1e-03 of their scale from float64, allowed 1e-03: ")
-    assert "coarser than float32" in parity
+    assert parity.startswith(
+        "features deviate from float64 by 1.1e-03 of their scale, allowed 1e-03: "
+    )
+    assert "less precise than float32" in parity
 
 
 def test_a_smaller_deviation_passes(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,16 +148,20 @@ def test_every_node_runs_the_probe() -> None:
         ({}, ["ok", "ok"], "oneDNN on"),
         ({"onednn": False}, ["warning", "ok"], "oneDNN off: extraction is slower"),
         ({"device": "H200", "onednn": False}, ["ok", "ok"], "H200, 2 cores"),
-        ({"parity": Parity(float("inf"), float("inf"), False)}, ["ok", "failed"], "inf of their"),
+        (
+            {"parity": Parity(float("inf"), float("inf"), False)},
+            ["ok", "failed"],
+            "by inf of their",
+        ),
         ({"parity": Parity(3e-6, 4e-4, True)}, ["ok", "ok", "ok"], "TF32 convolutions"),
         ({"parity": Parity(3e-6, 4e-3, True)}, ["ok", "ok", "warning"], "GPUs and CPUs differ"),
-        ({"parity": Parity(3e-6, 3e-2, True)}, ["ok", "ok", "failed"], "coarser than TF32"),
+        ({"parity": Parity(3e-6, 3e-2, True)}, ["ok", "ok", "failed"], "more than TF32 explains"),
     ],
 )
 def test_verdicts_on_a_device(changes: dict[str, Any], expected: list[str], words: str) -> None:
     findings = list(report_findings("GPU 0 of node a", report(**changes)))
     assert [finding.verdict for finding in findings] == expected
-    assert all(finding.job.endswith("GPU 0 of node a") for finding in findings)
+    assert all(finding.subject.endswith("GPU 0 of node a") for finding in findings)
     assert words in " ".join(finding.found for finding in findings)
 
 
@@ -183,11 +189,9 @@ def test_missing_and_foreign_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dict.fromkeys(doctor.PACKAGES, "9999.0") | {"scipy": "missing"}
     monkeypatch.setattr(doctor, "installed_versions", lambda: found)
     monkeypatch.setattr(doctor, "_requirements", lambda: {"ray": _only("2.60")})
-    by_subject = {finding.job: finding for finding in environment_findings()}
+    by_subject = {finding.subject: finding for finding in environment_findings()}
     assert by_subject["scipy"].verdict == "failed"
-    assert by_subject["ray"] == Finding(
-        "ray", "9999.0, but vae-batch was made for ~=2.60.0", "warning"
-    )
+    assert by_subject["ray"] == Finding("ray", "9999.0, but vae-batch requires ~=2.60.0", "warning")
     assert by_subject["keras"].verdict == "ok"
 
 

@@ -22,7 +22,7 @@ def settings(toy_settings: dict[str, Any]) -> dict[str, Any]:
 
 def computed(said: str) -> int:
     """Shards that a driver says it computed."""
-    found = re.search(r"(\d+) shards computed", said)
+    found = re.search(r"(\d+) shards? computed", said)
     assert found, said
     return int(found[1])
 

@@ -1,17 +1,16 @@
-"""The command ``vae-batch doctor``: is this installation, and each device, fit to score?"""
+"""The command ``vae-batch doctor``: can this installation, and each device, be trusted?"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
+from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
+from vae_batch.commands.output import print_json, print_parts, say
 
 if TYPE_CHECKING:
     from vae_batch.doctor.findings import Finding
@@ -24,16 +23,16 @@ def doctor(
         str | None, typer.Option(help="Ray cluster to join (default: RAY_ADDRESS, else local).")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="0 examines this process without Ray.")
+        int | None, typer.Option(help="0 checks this process alone, without Ray.")
     ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option(help="Weights file to check as well; repeatable.")
+        list[str] | None, typer.Option(help="Weights file to check as well; may be repeated.")
     ] = None,
     reference_numbers: Annotated[
         bool,
         typer.Option(
             "--reference-numbers",
-            help="Compute published FID and Inception Scores of CIFAR-10 anew (takes long).",
+            help="Compute published FID and Inception Scores of CIFAR-10 again (slow).",
         ),
     ] = False,
     cifar10: Annotated[
@@ -41,15 +40,15 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
-    """Examine versions, weights and devices; every device runs the float32 parity probe."""
+    """Check versions, weights and devices; every device runs the float32 parity probe."""
     findings = []
     with exit_codes():
         for finding in _examine(address, workers, weights or [], reference_numbers, cifar10):
             findings.append(finding)
             if not as_json:
-                Console().print(_line(finding), soft_wrap=True)
+                print_parts([_line(finding)])
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        print_json([dataclasses.asdict(finding) for finding in findings])
     failed = any(finding.verdict == "failed" for finding in findings)
     raise typer.Exit(SOME_FAILED if failed else SCORED)
 
@@ -61,15 +60,15 @@ def _examine(
     reference_numbers: bool,
     cifar10: str | None,
 ) -> Iterator[Finding]:
-    """All findings, each as soon as it is made."""
+    """All findings, each as soon as it is known."""
     from vae_batch.doctor.devices import device_findings
     from vae_batch.doctor.findings import environment_findings, find_weights_files, weights_findings
     from vae_batch.evaluation import make_executor
     from vae_batch.plan import InputError, make_spec
 
     if cifar10 and not reference_numbers:
-        raise InputError("--cifar10 is read for --reference-numbers only; give that as well")
-    # An executor reads only these two settings of a spec; the others are never looked at.
+        raise InputError("--cifar10 is read for --reference-numbers only; give that flag as well")
+    # An executor reads two settings of a spec: address and workers.
     settings = {"checkpoints": ["unused"], "reference": "digits"}
     spec = make_spec({**settings, "address": address, "workers": workers})
     executor = make_executor(spec)
@@ -77,7 +76,7 @@ def _examine(
     files = find_weights_files(weights)
     yield from weights_findings(files)
     with executor:
-        stderr_console().print(f"probing the devices of: {executor.description}", markup=False)
+        say(f"probing the devices of: {executor.description}")
         yield from device_findings(executor)
     if reference_numbers:
         from vae_batch.doctor.reference_numbers import published_number_findings
@@ -86,6 +85,6 @@ def _examine(
 
 
 def _line(finding: Finding) -> Text:
-    """CheckpointJob, what was found, and the verdict at the end."""
-    line = Text(f"{finding.job:<22} {finding.found}  ")
+    """Subject, what was found, and the verdict."""
+    line = Text(f"{finding.subject:<22} {finding.found}  ")
     return line.append(finding.verdict, style=_COLOURS[finding.verdict])

@@ -1,50 +1,111 @@
-"""How every command ends: a sentence on stderr and an exit code, never a traceback for bad input.
+"""How every command ends: its exit code, one sentence for an error, and the end of its process.
 
-0 all is well, 2 bad input, 3 something failed (a checkpoint, or a finding of ``doctor``), 4 a
-nightly regression beyond the tolerance, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+0 success, 1 an unexpected error, 2 bad input, 3 something failed (a checkpoint, a finding of
+``doctor``, a damaged file), 4 a nightly regression beyond the tolerance, 130 stopped by Ctrl-C,
+143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import logging
+import os
 import sys
-from collections.abc import Iterator
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
-from rich.console import Console
 
+from vae_batch.commands.output import say
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.execute.signals import SENTENCE, stoppable
+from vae_batch.run.progress.log import is_debug, logging_set_up
 
-SCORED, BAD_INPUT, SOME_FAILED, REGRESSED = 0, 2, 3, 4
+SCORED, UNEXPECTED, BAD_INPUT, SOME_FAILED, REGRESSED = 0, 1, 2, 3, 4
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Bad input ends with a sentence and 2, a stop with 130 or 143; nothing done is lost."""
-    with stoppable() as stop:
+    """End a command whose block raises: one sentence on stderr and an exit code.
+
+    Finished work is kept. Tracebacks are shown with ``--debug``; without it that of an unexpected
+    error is written to a file, which the sentence names.
+
+    Raises:
+        typer.Exit: The block raised; with the codes that the module lists.
+    """
+    with stoppable() as stop, logging_set_up():
         try:
             yield
+        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # typer's to handle
+            raise
         except InputError as error:
+            _log.debug("bad input", exc_info=True)
             say_error(str(error))
             raise typer.Exit(BAD_INPUT) from None
-        except BrokenPipeError:  # who read stdout has seen enough; typer ends quietly
-            raise
         except OSError as error:
-            say_error(f"{error}; what is finished stays, so mend it and run the same again")
+            _log.debug("the system refused", exc_info=True)
+            say_error(f"{error}; finished work is kept: fix this and run the same command again")
             raise typer.Exit(BAD_INPUT) from None
         except KeyboardInterrupt:
-            stderr_console().print(SENTENCE, highlight=False)
+            say(SENTENCE)
             raise typer.Exit(stop.exit_code) from None
+        except Exception as error:  # the last place where a sentence can be made of it
+            _log.debug("unexpected error", exc_info=True)
+            say_error(_unexpected(error))
+            raise typer.Exit(UNEXPECTED) from None
 
 
 def say_error(sentence: str) -> None:
-    """Print one error as every command does."""
-    said = f"error: {without_credentials(sentence)}"
-    stderr_console().print(said, markup=False, highlight=False, soft_wrap=True)
+    """Print an error to stderr."""
+    say(f"error: {sentence}")
 
 
-def stderr_console() -> Console:
-    """A console on stderr, where all goes that is not a result."""
-    return Console(file=sys.stderr)
+def _unexpected(error: Exception) -> str:
+    what = f"unexpected {type(error).__name__}: {error}; this is a bug"
+    if is_debug():
+        return what
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="vae-batch-", suffix=".txt", encoding="utf-8", delete=False
+        ) as file:
+            file.write(without_credentials(traceback.format_exc()))
+    except OSError:
+        return f"{what}; run the command again with --debug to see where"
+    return f"{what}; its traceback is in {file.name} (--debug shows it here)"
+
+
+def run_process(command: Callable[[], object]) -> NoReturn:
+    """Run a command and end the process with its exit code.
+
+    Threads of native libraries (Ray's core, gRPC, TensorFlow) outlive Python, and sometimes abort
+    while the interpreter is torn down. A finished run would then end with 134, which cron and
+    Kubernetes take for a failure. So exit functions are called, and then the process ends at once.
+
+    Args:
+        command: Ends by SystemExit, as typer's do. Other exceptions are raised.
+    """
+    try:
+        command()
+        code = 0
+    except SystemExit as ended:
+        code = _code(ended)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # its reader has gone
+            stream.flush()
+    os._exit(code)
+
+
+def _code(ended: SystemExit) -> int:
+    if ended.code is None or isinstance(ended.code, int):
+        return ended.code or 0
+    print(ended.code, file=sys.stderr)
+    return 1

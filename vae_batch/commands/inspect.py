@@ -1,4 +1,4 @@
-"""The command ``vae-batch inspect``: what a checkpoint is, and what it would take to score it."""
+"""The command ``vae-batch inspect``: what a checkpoint holds, and what is missing to score it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
+from vae_batch.commands.output import print_json, print_parts
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.plan import EvaluationSpec, role_of
 from vae_batch.plan.credentials import values_without_credentials, without_credentials
@@ -28,7 +29,7 @@ _FLAGS = tuple(
 )
 _PROBE_IMAGES = 256
 
-#: What else has to be declared with a value.
+#: What has to be declared beside a value.
 _BESIDE = {"gaussian": ' with sigma = "optimal" or a number'}
 
 
@@ -41,7 +42,7 @@ def inspect(
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Say what checkpoints hold, how each role was decided, and what is missing to score them."""
+    """Show what checkpoints hold, how each role was decided, and what is missing to score them."""
     refused = False
     findings = []
     with exit_codes():
@@ -49,12 +50,11 @@ def inspect(
             refused |= inspection.refusal is not None
             findings.append(inspection)
             if not as_json:
-                _print(inspection)
+                print_parts(_parts(inspection))
     if as_json:
-        shown = values_without_credentials([dataclasses.asdict(found) for found in findings])
-        print(json.dumps(shown, indent=1))
+        print_json(values_without_credentials([dataclasses.asdict(found) for found in findings]))
     elif lines := toml_lines(findings):
-        Console().print(Text("\n".join(["# as lines of a spec (TOML):", *lines])), soft_wrap=True)
+        print_parts([Text("\n".join(["# as lines of a spec (TOML):", *lines]))])
     raise typer.Exit(SOME_FAILED if refused else SCORED)
 
 
@@ -87,21 +87,21 @@ def _probe(spec: EvaluationSpec) -> ProbeImages:
     )
 
 
-def _print(inspection: Inspection) -> None:
-    console, checkpoint = Console(), inspection.checkpoint
+def _parts(inspection: Inspection) -> Iterator[RenderableType]:
+    checkpoint = inspection.checkpoint
     title = Text(checkpoint.label, style="bold")
     if checkpoint.step is not None:
         title.append(f"  step {checkpoint.step}", style="dim")
-    console.print(title, soft_wrap=True)
+    yield title
     table = Table.grid(padding=(0, 2))
     for subject, verdict, how in _lines(inspection):
         table.add_row(Text(f"  {subject}"), Text(verdict), Text(how, style="dim"))
-    console.print(table)
+    yield table
     for proof in inspection.proofs:
-        console.print(Text(f"  {proof}", style="green"), soft_wrap=True)
+        yield Text(f"  {proof}", style="green")
     if inspection.refusal:
-        console.print(Text(f"  refused: {inspection.refusal}", style="red"), soft_wrap=True)
-    console.print()
+        yield Text(f"  refused: {inspection.refusal}", style="red")
+    yield Text()
 
 
 def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
@@ -120,9 +120,9 @@ def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
 
 
 def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
-    """Lines of a spec: what holds of checkpoints, or where refused what would make them work.
+    """Lines of a TOML spec that declare what was found, or what would make checkpoints readable.
 
-    Keys of the whole spec come first, since no key of it may follow a table.
+    Keys of the whole spec come first, since TOML allows none of them after a table.
     """
     whole: dict[str, object] = {}
     tables: list[str] = []
@@ -131,7 +131,7 @@ def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
         for key, value in inspection.declare.items():
             if role_of(key) == "reading":
                 own.append(_toml(key, value))
-            else:  # trust and memory_cap: the largest serves all
+            else:  # trust and memory_cap: the largest value is enough for all
                 whole[key] = max(value, whole.get(key, value))  # type: ignore[call-overload]
         if own:
             pattern = glob.escape(inspection.checkpoint.label)
@@ -140,7 +140,7 @@ def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
 
 
 def _toml(key: str, value: object) -> str:
-    """One line; of several choices the first stands, the others in a comment."""
+    """One line; of several choices the first is the value, the others are a comment."""
     if not isinstance(value, str | tuple):
         return f"{key} = {json.dumps(value)}"
     first, *others = (value,) if isinstance(value, str) else value
@@ -149,5 +149,5 @@ def _toml(key: str, value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A basic string of TOML: JSON's, but for characters that JSON would split in two or leave."""
+    """A basic string of TOML: as in JSON, but no surrogate pairs, and DEL is escaped."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

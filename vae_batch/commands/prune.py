@@ -1,4 +1,4 @@
-"""The command ``vae-batch prune``: activations of scored rows are deleted, moments stay."""
+"""The command ``vae-batch prune``: delete activations of scored rows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from vae_batch.commands.exit_codes import exit_codes, stderr_console
+from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import say
+from vae_batch.plan.quantities import file_size, plural
 
 
 class Kept(StrEnum):
-    """Values of ``--keep``; as ``vae_batch.run.output.prune.Keep``, imported late."""
+    """Values of ``--keep``: those of ``vae_batch.run.output.prune.Keep``, imported late."""
 
     ALL = "all"
     REFERENCE = "reference"
@@ -29,15 +31,15 @@ def prune(
         ),
     ],
 ) -> None:
-    """Delete activations of scored rows; they are reported, compared and resumed as before."""
+    """Delete activations of scored rows; reports, comparisons and resumed runs still work."""
     from vae_batch.run.output.lease import output_lease
     from vae_batch.run.output.prune import prune as prune_run
     from vae_batch.run.output.recorded_rows import open_record
     from vae_batch.storage import Store
 
     with exit_codes():
-        open_record(out)  # a folder without a run is refused before anything is written there
+        open_record(out)  # refuses a folder without a run before anything is written to it
         with output_lease(Store.open(out), run="prune"):
             done = prune_run(out, keep.value)
-    said = f"{done.files} files of {done.units} units deleted, {done.size / 1e6:.1f} MB"
-    stderr_console().print(said, markup=False, highlight=False, soft_wrap=True)
+    files, units = plural(done.files, "file"), plural(done.units, "unit")
+    say(f"deleted {files} of {units}, {file_size(done.size)}")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vae_batch.commands.exit_codes import exit_codes, stderr_console
+from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import stderr_console
 from vae_batch.plan import EvaluationSpec, make_spec
 
 

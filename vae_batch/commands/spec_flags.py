@@ -1,4 +1,4 @@
-"""Flags of ``vae-batch score``, made from the spec's fields so that neither can lack a key."""
+"""Flags of ``vae-batch score``, derived from the fields of the spec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from vae_batch.plan import EvaluationSpec, make_spec, read_toml, role_of
 
 _ALSO_CALLED = {"extractors": "--extractor", "trust": "--trust-checkpoints"}
-#: Given as arguments, or in a TOML file only.
+#: Fields that are arguments, or keys of a TOML file only.
 _NO_FLAG = ("checkpoints", "per_checkpoint", "stable_for", "tolerance")
 #: Every field that has a flag.
 FLAGS = tuple(name for name in EvaluationSpec.model_fields if name not in _NO_FLAG)
@@ -24,7 +24,7 @@ Command = Callable[..., None]
 def with_spec_flags(names: Sequence[str] = FLAGS) -> Callable[[Command], Command]:
     """Give a command one option for each of the named spec fields.
 
-    The command gets those that the user has set as keyword ``settings``.
+    The command receives those that the user has set as the keyword ``settings``.
     """
 
     def decorate(command: Command) -> Command:
@@ -57,15 +57,15 @@ def with_spec_flags(names: Sequence[str] = FLAGS) -> Callable[[Command], Command
 def spec_of(
     targets: list[str], settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
 ) -> EvaluationSpec:
-    """The spec of one TOML file or of checkpoints; flags win over the file.
+    """The spec of one TOML file or of checkpoints; flags take precedence over the file.
 
     Args:
-      targets: Checkpoints, or one TOML file.
-      settings: What was given as flags.
-      defaults: What a command does without, where neither gives it.
+        targets: Checkpoints, or one TOML file.
+        settings: Values given as flags.
+        defaults: Values of fields that the command does not need, if not given.
 
     Raises:
-      InputError: The file or a value cannot be used.
+        InputError: The file or a value cannot be used.
     """
     known = dict(defaults or {})
     if len(targets) == 1 and Path(targets[0]).suffix == ".toml":
@@ -76,7 +76,7 @@ def spec_of(
 
 
 def _place(name: str) -> int:
-    """Panels in the order in which a user meets their questions."""
+    """Position of the field's panel in the help."""
     return ("identity", "content", "reading", "runtime").index(role_of(name)) or 1
 
 
@@ -97,7 +97,7 @@ def _option(name: str) -> Any:  # noqa: ANN401
 
 
 def _plain_type(annotation: Any) -> Any:  # noqa: ANN401
-    """The type a flag is read as; pydantic checks the rest, with the same words as for TOML."""
+    """The type that a flag is parsed as; pydantic checks the rest, as for TOML."""
     if get_origin(annotation) is tuple:
         return list[str]
     if any(get_origin(part) is Literal for part in get_args(annotation)):

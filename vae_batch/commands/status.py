@@ -1,8 +1,7 @@
-"""The command ``vae-batch status``: where a run stands, from another shell."""
+"""The command ``vae-batch status``: how far a run is, from another shell or machine."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.text import Text
 
 from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import print_json, print_parts
 
 if TYPE_CHECKING:
     from vae_batch.run.progress.run_state import RunState
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
 def status(
     out: Annotated[str, typer.Argument(help="Output folder or URI of a run.")],
     everything: Annotated[
-        bool, typer.Option("--all", help="List every row, however many there are.")
+        bool, typer.Option("--all", help="List every row, however many.")
     ] = False,
     watch: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Say it again every so many seconds until the run ends."),
+        typer.Option(min=0.1, help="Print it again every so many seconds, until the run ends."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print it as JSON; with --watch a line each time.")
+        bool, typer.Option("--json", help="Print JSON; with --watch one line each time.")
     ] = False,
 ) -> None:
-    """Say what a run, under way or dead, has done and what is missing."""
+    """Show what a run has done and what is missing, whether it is alive or not."""
     from vae_batch.terminal.progress import moves
     from vae_batch.terminal.status_view import status_json, status_view
 
@@ -40,7 +39,7 @@ def status(
         states = _states(out, watch)
         if as_json:
             for state in states:
-                print(json.dumps(status_json(state), indent=None if watch else 1), flush=True)
+                print_json(status_json(state), indent=None if watch else 1)
         elif watch and moves(console):
             with Live(console=console, auto_refresh=False) as live:
                 for state in states:
@@ -48,8 +47,7 @@ def status(
                     live.update(Group(*parts), refresh=True)
         else:
             for state in states:
-                for part in status_view(state, everything=everything):
-                    console.print(part, soft_wrap=isinstance(part, Text))  # sentences stay whole
+                print_parts(status_view(state, everything=everything))
 
 
 def _states(out: str, watch: float | None) -> Iterator[RunState]:

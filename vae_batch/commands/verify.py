@@ -1,13 +1,14 @@
-"""The command ``vae-batch verify``: is every stored file still what it was?"""
+"""The command ``vae-batch verify``: is every stored file still as it was written?"""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes, stderr_console
+from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
+from vae_batch.commands.output import print_json, say
+from vae_batch.plan.quantities import plural
 
 
 def verify(
@@ -15,31 +16,32 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
     mend: Annotated[
         bool,
-        typer.Option("--mend", help="Take bad files out of use: the next `score` redoes those."),
+        typer.Option(
+            "--mend", help="Remove damaged files, so that the next `score` computes them again."
+        ),
     ] = False,
 ) -> None:
-    """Read every stored file again and name each that is damaged; exit code 3 if there is one."""
-    from vae_batch.run.output.repair import mend as take_out
+    """Read every stored file again and list damaged ones; exit code 3 if there are any."""
+    from vae_batch.run.output.repair import mend as remove
     from vae_batch.run.output.verify import verify_output
 
     with exit_codes():
         found = verify_output(out)
         if mend and found.bad:
-            take_out(out, found)
+            remove(out, found)
     if as_json:
         counts = {n: getattr(found, n) for n in ("checked", "unfinished", "pruned")}
         bad = [{"path": file.path, "fault": file.fault} for file in found.bad]
-        print(json.dumps({**counts, "bad": bad, "mended": mend and bool(bad)}, indent=1))
+        print_json({**counts, "bad": bad, "mended": mend and bool(bad)})
     else:
         for file in found.bad:
             print(f"{file.path}: {file.fault}")
-    said = f"{found.checked} files read, {len(found.bad)} bad, {found.unfinished} not finished"
-    said += f", {found.pruned} pruned" * bool(found.pruned)
-    if found.bad:
-        said += (
-            "; taken out of use, `vae-batch score` with the same settings redoes them"
-            if mend
-            else "; --mend takes them out of use, so that the next `score` redoes them"
-        )
-    stderr_console().print(said, markup=False, highlight=False, soft_wrap=True)
+    said = f"{plural(found.checked, 'file')} read, {len(found.bad):,} damaged"
+    said += f", {found.unfinished:,} not finished"
+    said += f", {found.pruned:,} pruned" if found.pruned else ""
+    if found.bad and mend:
+        said += "; removed: run the same `vae-batch score` to compute them again"
+    elif found.bad:
+        said += "; --mend removes them, so that the next `score` computes them again"
+    say(said)
     raise typer.Exit(SOME_FAILED if found.bad else SCORED)

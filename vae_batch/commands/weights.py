@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import BAD_INPUT, exit_codes, say_error
+from vae_batch.commands.output import print_json, print_parts
 from vae_batch.run.execute.worker_environment import set_for_this_process
 
 if TYPE_CHECKING:
     from vae_batch.models.extractors.weights.listing import ListedWeights, VerifiedWeights
 
 weights = typer.Typer(
-    help="Find, check and download the published Inception weights.", no_args_is_help=True
+    help="List, check and download the published Inception weights.", no_args_is_help=True
 )
 
-#: What ``fetch`` gets without names: the preferred file of each extractor that needs one.
+#: Fetched when no name is given: the preferred file of each extractor that needs one.
 EXTRACTORS_WITH_WEIGHTS = ("inception-2015", "inception-keras")
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")]
 
 
-@weights.command("list")
 def list_command(as_json: _AsJson = False) -> None:
-    """List the published files, and where a file of that name lies here (not verified)."""
+    """List the published files, and where files of these names are found here (not verified)."""
     from vae_batch.models.extractors.weights.listing import list_weights
 
     with exit_codes():
@@ -39,12 +38,11 @@ def list_command(as_json: _AsJson = False) -> None:
         _print_rows(rows, _listed_table, as_json)
 
 
-@weights.command()
 def verify(
     paths: Annotated[list[str], typer.Argument(help="Weights files.", metavar="PATH...")],
     as_json: _AsJson = False,
 ) -> None:
-    """Say what files are; exit code 2 where one is not a published, readable one."""
+    """Identify weights files; exit code 2 unless all are published ones and readable."""
     from vae_batch.models.extractors.weights.listing import verify_weights
 
     set_for_this_process()
@@ -52,7 +50,6 @@ def verify(
         _print_verified([verify_weights(path) for path in paths], as_json)
 
 
-@weights.command()
 def fetch(
     names: Annotated[
         list[str] | None,
@@ -63,7 +60,7 @@ def fetch(
     ] = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Download published files into the cache folder, or verify those that are there."""
+    """Download published files to the cache folder, and verify them."""
     from vae_batch.models.extractors.weights.listing import fetch_weights
 
     set_for_this_process()
@@ -73,25 +70,25 @@ def fetch(
 
 
 def _print_verified(files: Sequence[VerifiedWeights], as_json: bool) -> None:
-    """The rows on stdout, a sentence for each refused file on stderr, and the exit code.
+    """Print the rows, and a sentence for each refused file on stderr.
 
     Raises:
-      typer.Exit: A file is not a published one, or cannot be read as weights.
+        typer.Exit: A file is not a published one, or cannot be read as weights.
     """
     _print_rows(files, _verified_table, as_json)
     refused = [file for file in files if file.problem or not (file.verified and file.readable)]
     for file in refused:
-        say_error(file.problem or f"{file.path} is not a published file of weights")
+        say_error(file.problem or f"{file.path} is not a published weights file")
     if refused:
         raise typer.Exit(BAD_INPUT)
 
 
 def _print_rows(rows: Sequence[Any], table: Callable[..., Table], as_json: bool) -> None:
-    """Rows of either kind, as JSON or through the table of their kind."""
+    """Print rows of either kind, as JSON or as the table of their kind."""
     if as_json:
-        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+        print_json([dataclasses.asdict(row) for row in rows])
     else:
-        Console().print(table(rows))
+        print_parts([table(rows)])
 
 
 def _listed_table(rows: Sequence[ListedWeights]) -> Table:
@@ -103,7 +100,7 @@ def _listed_table(rows: Sequence[ListedWeights]) -> Table:
 
 
 def _verified_table(rows: Sequence[VerifiedWeights]) -> Table:
-    """The hash is cut short to fit; ``--json`` has all of it."""
+    """The hash is shortened; ``--json`` prints it whole."""
     table = _table("file", "format", "MB", "sha256", "published as")
     for row in rows:
         cells = (row.path, row.format, _megabytes(row.bytes), row.sha256[:12], row.published or "-")
@@ -112,7 +109,7 @@ def _verified_table(rows: Sequence[VerifiedWeights]) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    """A table that folds long cells: a name cut short is of no use."""
+    """A table that folds long cells, so that no name is truncated."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -121,3 +118,8 @@ def _table(*headings: str) -> Table:
 
 def _megabytes(count: int | None) -> str:
     return "-" if count is None else f"{count / 1e6:.1f}"
+
+
+weights.command("list")(with_debug_flag(list_command))
+weights.command()(with_debug_flag(verify))
+weights.command()(with_debug_flag(fetch))

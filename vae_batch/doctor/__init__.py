@@ -1,1 +1,1 @@
-"""What ``vae-batch doctor`` finds out: environment, devices, weights, published numbers."""
+"""The checks of ``vae-batch doctor``: environment, devices, weights, published numbers."""

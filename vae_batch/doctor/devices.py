@@ -1,4 +1,4 @@
-"""What ``vae-batch doctor`` finds out about devices: each runs the parity probe."""
+"""The check of devices: each one runs the parity probe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """What a worker's process says of the device it holds; picklable."""
+    """What a worker reports of its device; picklable.
+
+    Attributes:
+        device: Name of the GPU, or ``cpu``.
+        cores: CPU cores that the process may use.
+        onednn: Whether oneDNN is on, which CPUs need for speed.
+        versions: Of the packages that affect scores.
+        parity: Result of the probe.
+        seconds: Duration of the probe.
+    """
 
     device: str
     cores: int
@@ -30,7 +39,7 @@ class DeviceReport:
 
 
 def device_findings(executor: Executor) -> Iterator[Finding]:
-    """Every device that workers may get: what it is, and what the parity probe says of it."""
+    """Findings on every device that a worker may get."""
     for place, report in executor.on_every_device(examine_device):
         if isinstance(report, DeviceReport):
             yield from report_findings(place, report)
@@ -57,14 +66,14 @@ def examine_device() -> DeviceReport:
 
 
 def report_findings(place: str, report: DeviceReport) -> Iterator[Finding]:
-    """One device's report in words."""
+    """Findings on one device."""
     own = {**installed_versions(), "vae_batch": __version__}
     others = [f"{n} {v} (here {own[n]})" for n, v in report.versions.items() if v != own[n]]
     onednn = report.device != "cpu" or report.onednn
     remarks = [
         f"{report.device}, {report.cores} cores",
         f"oneDNN {'on' if report.onednn else 'off'}" + ("" if onednn else ": extraction is slower"),
-        *([f"other versions: {', '.join(others)}"] if others else []),
+        *([f"other versions than here: {', '.join(others)}"] if others else []),
     ]
     ok = onednn and not others
     yield Finding(f"device: {place}", "; ".join(remarks), "ok" if ok else "warning")
@@ -77,11 +86,13 @@ def _parity_finding(place: str, report: DeviceReport) -> Finding:
     from vae_batch.models.extractors.inception.parity_probe import TOLERANCE
 
     deviation = report.parity.float32
-    measured = f"features {deviation:.1e} of their scale from float64, allowed {TOLERANCE:.0e}"
+    measured = (
+        f"features deviate from float64 by {deviation:.1e} of their scale, allowed {TOLERANCE:.0e}"
+    )
     if deviation <= TOLERANCE:
         return Finding(f"parity: {place}", f"{measured} ({report.seconds:.0f} s)")
     meaning = (
-        "this device computes coarser than float32, so its scores cannot be compared with those "
+        "this device is less precise than float32, so its scores cannot be compared with those "
         "of other machines; look for bfloat16 or fast-math settings, or a faulty driver"
     )
     return Finding(f"parity: {place}", f"{measured}: {meaning}", "failed")
@@ -90,10 +101,10 @@ def _parity_finding(place: str, report: DeviceReport) -> Finding:
 def _tf32_finding(place: str, deviation: float) -> Finding:
     from vae_batch.models.extractors.inception.parity_probe import TF32_TOLERANCE, TOLERANCE
 
-    measured = f"with TF32 convolutions, as workers compute: {deviation:.1e} from float64"
+    measured = f"with TF32 convolutions, which workers use: {deviation:.1e} from float64"
     subject = f"parity: {place}"
     if deviation > TF32_TOLERANCE:
-        meaning = f"allowed {TF32_TOLERANCE:.0e}: coarser than TF32 explains"
+        meaning = f"allowed {TF32_TOLERANCE:.0e}: more than TF32 explains"
         return Finding(subject, f"{measured}, {meaning}", "failed")
     if deviation > TOLERANCE:
         meaning = "scores of GPUs and CPUs differ by more than float32 rounding"

@@ -1,7 +1,4 @@
-"""What ``vae-batch doctor`` finds out: one finding a line, each with a verdict.
-
-Nothing is downloaded.
-"""
+"""Findings of ``vae-batch doctor`` on the environment and on weights; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,20 +16,20 @@ from vae_batch.run.planning.devices import available_cores
 if TYPE_CHECKING:
     from vae_batch.models.extractors.weights.listing import VerifiedWeights
 
-#: ``warning``: to be known before a run. ``failed``: a run would stop here, or its scores are not
-#: to be trusted.
+#: ``warning``: worth knowing before a run. ``failed``: a run would stop, or its scores could not
+#: be trusted.
 Verdict = Literal["ok", "warning", "failed"]
 
-#: Packages whose versions move numbers or the cluster.
+#: Packages whose versions affect scores or the cluster.
 PACKAGES = ("ray", "tensorflow", "keras", "numpy", "scipy", "pyarrow")
 
-#: Peak of a worker in extraction is 1.4 GiB; the driver and the system need the rest.
+#: A worker needs up to 1.4 GiB for extraction; the driver and the system need the rest.
 _ENOUGH_MEMORY = 4 << 30
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and whether it is well."""
+    """One printed line: what was checked, what was found, and the verdict."""
 
     subject: str
     found: str
@@ -48,14 +45,18 @@ def environment_findings() -> Iterator[Finding]:
     yield Finding("cores", str(available_cores()))
     memory = _memory_bytes()
     if memory is None:
-        yield Finding("memory", "cannot be read on this system", "warning")
+        yield Finding("memory", "unknown on this system", "warning")
     else:
-        small = "" if memory >= _ENOUGH_MEMORY else ", little for extraction: expected 4 GiB"
+        small = (
+            ""
+            if memory >= _ENOUGH_MEMORY
+            else ", which is little for extraction; expected at least 4 GiB"
+        )
         yield Finding("memory", f"{memory / 2**30:.1f} GiB{small}", "warning" if small else "ok")
 
 
 def installed_versions() -> dict[str, str]:
-    """Version of each of ``PACKAGES``, without importing it; ``missing`` where it is not there."""
+    """Version of each of ``PACKAGES``, without importing it; ``missing`` if not installed."""
     return {name: _version_of(name) for name in PACKAGES}
 
 
@@ -71,15 +72,15 @@ def _version_of(name: str) -> str:
 
 def _version_finding(name: str, version: str) -> Finding:
     if version == "missing":
-        return Finding(name, "is not installed; install vae-batch again", "failed")
+        return Finding(name, "is not installed; reinstall vae-batch", "failed")
     wanted = _requirements().get(name)
     if wanted is None or wanted.contains(version, prereleases=True):
         return Finding(name, version)
-    return Finding(name, f"{version}, but vae-batch was made for {wanted}", "warning")
+    return Finding(name, f"{version}, but vae-batch requires {wanted}", "warning")
 
 
 def _requirements() -> dict[str, Any]:
-    """Version ranges that the installed package declares; empty where it runs from a folder."""
+    """Version ranges that vae-batch requires; empty if it is not installed as a package."""
     from packaging.requirements import Requirement
 
     try:
@@ -98,20 +99,20 @@ def _memory_bytes() -> int | None:
 
 
 def weights_findings(files: Sequence[VerifiedWeights]) -> Iterator[Finding]:
-    """What each file is, and a warning for an extractor that has none."""
+    """A finding on each file, and a warning for each extractor without weights."""
     for file in files:
         yield _file_finding(file)
     for extractor in ("inception-2015", "inception-keras"):
         if not any(file.verified and file.extractor == extractor for file in files):
-            missing = f"no published file found; fetch it with: vae-batch weights fetch {extractor}"
+            missing = f"no published file found; download it: vae-batch weights fetch {extractor}"
             yield Finding(f"weights: {extractor}", missing, "warning")
 
 
 def find_weights_files(given: Sequence[str]) -> list[VerifiedWeights]:
-    """The given files, and those in the searched folders that are, or are named as, published.
+    """The given files, and published files (by name or content) in the searched folders.
 
     Raises:
-      InputError: A given file does not exist, or ``VAE_BATCH_WEIGHTS`` names no folder.
+        InputError: A given file does not exist, or ``VAE_BATCH_WEIGHTS`` is not a folder.
     """
     from vae_batch.models.extractors.weights.formats import hash_content, sniff_format
     from vae_batch.models.extractors.weights.listing import verify_weights

@@ -1,7 +1,7 @@
-"""Numbers that torch-fidelity published for CIFAR-10, computed anew with ``inception-2015``.
+"""Numbers that torch-fidelity published for CIFAR-10, computed again with ``inception-2015``.
 
-Who holds the published weights and CIFAR-10 can so check the whole chain: weights, resize,
-network, moments, Fréchet distance and Inception Score. Values and protocol are those of
+With the published weights and CIFAR-10 this checks the whole chain: weights, resize, network,
+moments, Fréchet distance and Inception Score. Values and protocol are those of
 torch-fidelity's README and of its tests (github.com/toshas/torch-fidelity, ``tests/tf1``): random
 subsets are ``RandomState(2020).choice(n, k, replace=False)``, saved as files and read back
 sorted by name, which is by index; probabilities are shuffled by ``RandomState(2020)`` before
@@ -42,7 +42,7 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """A number to meet, and how closely."""
+    """A published value and the tolerance for reproducing it."""
 
     value: float
     tolerance: float
@@ -64,7 +64,7 @@ def subset_indices(count: int, size: int) -> NDArray[np.int64]:
     """Ascending indices of torch-fidelity's random subset of ``size`` out of ``count``.
 
     Raises:
-      InputError: There are fewer images than that.
+        InputError: There are fewer images than that.
     """
     if size > count:
         raise InputError(f"CIFAR-10: expected at least {size} images in a split, found {count}")
@@ -72,7 +72,7 @@ def subset_indices(count: int, size: int) -> NDArray[np.int64]:
 
 
 def shuffled_score(probabilities: NDArray[np.float32]) -> InceptionScore:
-    """Inception Score in ten splits of the rows as torch-fidelity shuffles them."""
+    """Inception Score in ten splits, the rows shuffled as by torch-fidelity."""
     order = np.random.RandomState(_SEED).permutation(len(probabilities))
     return inception_score(probabilities[order], _SPLITS)
 
@@ -85,21 +85,21 @@ def reference_numbers(
     small: int = 100,
     large: int = 5000,
 ) -> Iterator[tuple[str, float]]:
-    """Compute the numbers of ``PUBLISHED``, in its order, each as soon as it is known.
+    """Compute the numbers of ``PUBLISHED`` in its order, each as soon as it is known.
 
     Args:
-      train: CIFAR-10's train split, in its published order.
-      test: Its test split.
-      extract: Pooled features and probabilities of at most ``batch_size`` images.
-      batch_size: Images a call.
-      small: Size of the score's subset.
-      large: Size of the distance's subsets.
+        train: CIFAR-10's train split, in its published order.
+        test: Its test split.
+        extract: Gives pooled features and probabilities of at most ``batch_size`` images.
+        batch_size: Images per call.
+        small: Size of the subset for the Inception Score.
+        large: Size of the subsets for FID.
 
     Yields:
-      Names as in ``PUBLISHED``, and values.
+        Names as in ``PUBLISHED``, and values.
 
     Raises:
-      InputError: A split is too small.
+        InputError: A split is too small.
     """
     names = iter(PUBLISHED)
     few, many = (subset_indices(len(train), size) for size in (small, large))
@@ -115,7 +115,7 @@ def reference_numbers(
 
 @dataclass(frozen=True)
 class _Outputs:
-    """One output of the extractor for chosen images, in their order; the other is let go."""
+    """One of the extractor's two outputs for chosen images, in their order."""
 
     extract: Callable[[Images], Activations]
     batch_size: int

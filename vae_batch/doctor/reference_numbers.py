@@ -1,4 +1,4 @@
-"""What ``vae-batch doctor --reference-numbers`` finds out: published numbers, computed anew."""
+"""The check of ``vae-batch doctor --reference-numbers``: published numbers computed again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _BATCH_SIZE = 32
 def published_number_findings(
     files: Sequence[VerifiedWeights], cifar10: str | None
 ) -> Iterator[Finding]:
-    """torch-fidelity's numbers for CIFAR-10 computed anew; says what is missing where it is.
+    """Compare torch-fidelity's numbers for CIFAR-10, or say what is missing to do so.
 
     Runs in this process: minutes on a GPU, an hour or more on a few cores.
 
     Raises:
-      InputError: ``cifar10`` is not CIFAR-10.
+        InputError: ``cifar10`` is not CIFAR-10.
     """
     weights = [f for f in files if f.verified and f.extractor == "inception-2015" and f.readable]
     if not weights:
@@ -53,7 +53,7 @@ def _computed_numbers(weights: str, splits: dict[str, ReferenceImages]) -> Itera
 
 
 def _load(weights: str) -> Callable[[Images], Activations]:
-    """The extraction of ``inception-2015`` in float32, in which the numbers were published."""
+    """Extraction with ``inception-2015`` in float32, as for the published numbers."""
     import tensorflow as tf
 
     from vae_batch.models.extractors.inception.extractor import (
@@ -88,7 +88,7 @@ def _open_cifar10(source: str) -> dict[str, ReferenceImages]:
 
 
 def _cached_cifar10() -> str | None:
-    """The named set, where Keras has its archive already and would not download it."""
+    """The named set, if Keras has its archive and would not download it."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     archive = home / "datasets" / "cifar-10-batches-py-target_archive"
     return "cifar10" if archive.is_file() else None

@@ -1,0 +1,50 @@
+"""The commands ``vae-batch report`` and ``vae-batch export``: other views of a finished run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import say
+from vae_batch.plan import InputError
+from vae_batch.plan.quantities import plural
+
+_Out = Annotated[str, typer.Argument(help="Output folder or URI of a run.")]
+
+
+def report(out: _Out) -> None:
+    """Draw the figures and the page of a run again; needs no cluster and no model."""
+    from vae_batch.report.bundle import write_report
+    from vae_batch.storage import Store
+
+    with exit_codes():
+        store = Store.open(out)
+        written = write_report(store)
+        say(f"{plural(len(written), 'file')} written to {store.shown}")
+
+
+def export(
+    out: _Out,
+    tensorboard: Annotated[
+        str | None, typer.Option(help="Log folder of TensorBoard to write the run to.")
+    ] = None,
+    mlflow: Annotated[
+        str | None,
+        typer.Option(help="Tracking URI of MLflow, such as sqlite:///mlflow.db."),
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option(help="MLflow's experiment; created if it does not exist.")
+    ] = "vae-batch",
+) -> None:
+    """Export a run to TensorBoard or MLflow; exporting it again creates no duplicates."""
+    from vae_batch.report.finished_run import FinishedRun
+    from vae_batch.report.sinks import export_run
+
+    with exit_codes():
+        if tensorboard is None and mlflow is None:
+            raise InputError("name where to export to: --tensorboard DIR, --mlflow URI, or both")
+        run = FinishedRun.open(out)
+        for sentence in export_run(run, tensorboard, mlflow, experiment):
+            say(sentence)

@@ -1,0 +1,134 @@
+"""The commands ``vae-batch score`` and ``vae-batch demo``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
+from vae_batch.commands.output import print_json, print_parts, say, stderr_console
+from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.plan import EvaluationSpec
+from vae_batch.plan.quantities import plural
+
+if TYPE_CHECKING:
+    from vae_batch.terminal.progress import TerminalProgress
+
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON on stdout.")]
+
+
+@with_spec_flags()
+def score(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Checkpoints (paths, folders, quoted globs, URIs), or one TOML spec."),
+    ] = None,
+    as_json: _AsJson = False,
+    is_dry: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print shards, images, bytes and about how long a run takes; compute nothing.",
+        ),
+    ] = False,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Score checkpoints: losses, FID, Inception Score; one row per checkpoint and extractor."""
+    with exit_codes():
+        spec = spec_of(targets or [], settings)
+        if is_dry:
+            _print_dry_run(spec, as_json=as_json)
+            return
+        code = score_and_print(spec, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def demo(
+    out: Annotated[str, typer.Option(help="Folder of the demo's models and results.")] = "demo",
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(help="Score with these extractors instead of the demo's own classifier."),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Images generated per checkpoint.")] = None,
+    workers: Annotated[int | None, typer.Option(help="0 runs without Ray.")] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Train small VAEs on bundled digits and score them; needs no network and no GPU."""
+    from vae_batch.demo import demo_spec, train_demo
+    from vae_batch.evaluation import make_executor
+
+    with exit_codes():
+        spec = demo_spec(out, extractor or [], workers, samples)
+        with make_executor(spec) as executor:
+            with _progress() as progress:
+                train_demo(executor, out, progress)
+            code = score_and_print(spec, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
+    """Score the checkpoints of a spec and print their rows.
+
+    Returns:
+        The exit code: 0 all scored, 3 some checkpoints failed.
+
+    Raises:
+        InputError: Something given cannot be used.
+    """
+    from vae_batch.evaluation import evaluate
+    from vae_batch.report.table import terminal_table
+    from vae_batch.storage import Store, read_comparisons, read_scores
+    from vae_batch.terminal.cost_view import cost_sentences
+
+    with _progress() as progress:
+        evaluation = evaluate(spec, progress)
+        summary, selection = evaluation.summary, evaluation.selection
+        progress.say(
+            f"{plural(summary.shards_computed, 'shard')} computed, "
+            f"{summary.shards_before:,} done before, {summary.seconds:.0f} s"
+        )
+        if summary.faults:
+            progress.say(f"survived: {summary.faults_survived}")
+        for sentence in cost_sentences(summary.cost) if summary.cost else ():
+            progress.say(sentence)
+    out = Store.open(spec.out)
+    if as_json:
+        print_json(list(summary.rows))
+    else:
+        scores = read_scores(out)
+        keys = {(row["checkpoint"], row["extractor"]) for row in summary.rows}
+        kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
+        chosen_by = selection.metric if selection else None
+        Console().print(terminal_table(scores[kept], read_comparisons(out), chosen_by))
+    said = [selection.sentence, selection.confirmation] if selection else []
+    said += [evaluation.race.sentence] if evaluation.race else []
+    for sentence in filter(None, said):
+        say(sentence)
+    say(f"page: {out.shown}/report.html")
+    return SOME_FAILED if summary.failed else SCORED
+
+
+def _print_dry_run(spec: EvaluationSpec, *, as_json: bool) -> None:
+    """Plan a run and print what it would cost, on stdout; nothing is computed or written.
+
+    Raises:
+        InputError: Something given cannot be used.
+    """
+    from vae_batch.dry_run import dry_run
+    from vae_batch.terminal.cost_view import dry_run_json, dry_run_view
+
+    with _progress() as progress:
+        found = dry_run(spec, progress)
+    if as_json:
+        print_json(dry_run_json(found))
+    else:
+        print_parts(dry_run_view(found))
+
+
+def _progress() -> TerminalProgress:
+    from vae_batch.terminal.progress import TerminalProgress
+
+    return TerminalProgress(stderr_console())
