@@ -194,7 +194,7 @@ def test_the_command_says_what_it_deleted(copy: dict[str, Any]) -> None:
     app.command()(prune_command)
     done = CliRunner().invoke(app, [copy["out"], "--keep", "reference"])
     assert done.exit_code == 0, done.stderr
-    assert "17 files of 7 units deleted" in done.stderr
+    assert "deleted 17 files of 7 units" in done.stderr
     assert not (Path(copy["out"]) / "lease.json").exists()
     assert CliRunner().invoke(app, [copy["out"], "--keep", "some"]).exit_code == 2
     assert CliRunner().invoke(app, [f"{copy['out']}/none", "--keep", "none"]).exit_code == 2

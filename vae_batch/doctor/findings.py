@@ -47,12 +47,11 @@ def environment_findings() -> Iterator[Finding]:
     if memory is None:
         yield Finding("memory", "unknown on this system", "warning")
     else:
-        small = (
-            ""
-            if memory >= _ENOUGH_MEMORY
-            else ", which is little for extraction; expected at least 4 GiB"
-        )
-        yield Finding("memory", f"{memory / 2**30:.1f} GiB{small}", "warning" if small else "ok")
+        found = f"{memory / 2**30:.1f} GiB"
+        if memory >= _ENOUGH_MEMORY:
+            yield Finding("memory", found)
+        else:
+            yield Finding("memory", f"{found}; extraction needs at least 4 GiB", "warning")
 
 
 def installed_versions() -> dict[str, str]:
