@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from vae_batch.metrics import METRICS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.plan import Shard, Unit, make_spec
 from vae_batch.plan.metric_groups import DEFAULT_GROUPS
 from vae_batch.run.output.stores import RunStores

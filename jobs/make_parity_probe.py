@@ -2,8 +2,8 @@
 
     python jobs/make_parity_probe.py
 
-Rewrites ``vae_batch/models/inception/parity_probe.npz``; needed only when the random weights or the
-protocol of ``inception-random`` change. Runs on the CPU, under a minute.
+Rewrites ``vae_batch/models/extractors/inception/parity_probe.npz``; needed only when the random
+weights or the protocol of ``inception-random`` change. Runs on the CPU, under a minute.
 """
 
 from __future__ import annotations

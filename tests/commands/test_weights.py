@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from vae_batch.cli import app
 from vae_batch.models.extractors.weights import listing as weight_files
 from vae_batch.models.extractors.weights.listing import VerifiedWeights
-from vae_batch.models.extractors.weights.registry import PUBLISHED
+from vae_batch.models.extractors.weights.published import PUBLISHED
 
 
 def call(*words: str) -> Result:

@@ -28,7 +28,7 @@ from vae_batch.doctor.reference_numbers import number_finding, published_number_
 from vae_batch.models.extractors.inception import parity_probe as parity_probe
 from vae_batch.models.extractors.inception.parity_probe import Parity, read_stored_probe
 from vae_batch.models.extractors.weights.listing import VerifiedWeights
-from vae_batch.models.extractors.weights.registry import PUBLISHED as PUBLISHED_WEIGHTS
+from vae_batch.models.extractors.weights.published import PUBLISHED as PUBLISHED_WEIGHTS
 from vae_batch.plan import InputError
 from vae_batch.run.execute.executor import SerialExecutor
 

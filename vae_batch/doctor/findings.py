@@ -113,14 +113,14 @@ def find_weights_files(given: Sequence[str]) -> list[VerifiedWeights]:
     Raises:
         InputError: A given file does not exist, or ``VAE_BATCH_WEIGHTS`` is not a folder.
     """
-    from vae_batch.models.extractors.weights.formats import hash_content, sniff_format
     from vae_batch.models.extractors.weights.listing import verify_weights
-    from vae_batch.models.extractors.weights.registry import (
+    from vae_batch.models.extractors.weights.published import (
         FORMAT_EXTRACTORS,
         published_by_hash,
         published_by_name,
     )
     from vae_batch.models.extractors.weights.search import search_folders
+    from vae_batch.models.extractors.weights.weight_file import hash_content, sniff_format
 
     def is_ours(path: Path) -> bool:
         if published_by_name(path.name):

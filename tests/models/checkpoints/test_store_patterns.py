@@ -11,7 +11,6 @@ import pytest
 from vae_batch.models.checkpoints import find_checkpoints
 from vae_batch.models.inputs.files import fetch, is_folder, read_file, read_head
 from vae_batch.plan import InputError
-from vae_batch.plan.location import Location
 
 FILES = (
     "step-2/encoder.keras",
@@ -111,24 +110,6 @@ def test_nothing_found_lists_the_folder(uri: str) -> None:
 def test_a_missing_bucket_is_an_input_error(uri: str) -> None:
     with pytest.raises(InputError, match="no-such-bucket"):
         find_checkpoints([uri.replace("vaes", "no-such-bucket")])
-
-
-@pytest.mark.parametrize(
-    ("text", "label", "query"),
-    [
-        ("s3://key:secret@b/a/b.keras?region=eu", "s3://b/a/b.keras", "region=eu"),
-        ("s3://b/epoch?=3.keras", "s3://b/epoch?=3.keras", ""),
-        ("s3://b/vae?epoch=3.keras", "s3://b/vae?epoch=3.keras", ""),
-        ("s3://b/a/*?endpoint_override=http://h:1&scheme=http", "s3://b/a/*",
-         "endpoint_override=http://h:1&scheme=http"),
-        ("file:///a%20b/", "file:///a b", ""),
-        ("s3://b", "s3://b", ""),
-        ("hdfs://user@host:9000/a", "hdfs://user@host:9000/a", ""),
-    ],
-)  # fmt: skip
-def test_a_query_is_told_from_a_wildcard(text: str, label: str, query: str) -> None:
-    uri = Location.parse(text)
-    assert (uri.label, uri.query) == (label, query)
 
 
 def test_a_bucket_has_no_wildcards() -> None:

@@ -1,6 +1,7 @@
 """Any Keras image classifier as an extractor: penultimate layer and class probabilities.
 
-For digits, medical or satellite images a network trained on such images says more than ImageNet.
+For digits, medical or satellite images, a network trained on such images says more than one
+trained on ImageNet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras.keras_file import load_keras_zip
 from vae_batch.models.image_range import from_uint8
@@ -31,14 +32,14 @@ _MEMORY_CAP = 16 * 2**30
 
 
 def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
-    """Identity of a classifier file; it is not opened as a model here.
+    """Identify a classifier file without loading it.
 
     Args:
-      path: Local path or URI of a ``.keras`` file.
-      value_range: Pixel range that the classifier takes.
+        path: Local path or URI of a ``.keras`` file.
+        value_range: Pixel range that the classifier expects.
 
     Raises:
-      InputError: There is no such file.
+        InputError: The file cannot be read.
     """
     try:
         digest = hashlib.sha256(read_file(path)).hexdigest()
@@ -62,10 +63,10 @@ def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
 
 
 class ClassifierExtractor:
-    """A Keras classifier that gives its penultimate layer and its class probabilities.
+    """A Keras classifier as an ``Extractor``.
 
-    The last dense layer's input is the feature; its output is made a softmax where the model
-    ends in logits.
+    The features are the input of the last dense layer. The probabilities are its output, behind a
+    softmax if the model ends in logits.
     """
 
     concurrent_batches = 1
@@ -74,7 +75,7 @@ class ClassifierExtractor:
         """Load the classifier.
 
         Raises:
-          InputError: The file is no classifier that can be used; says why.
+            InputError: The file is not a usable classifier; the message says why.
         """
         self._name = identity.name
         self._value_range = identity.normalisation
@@ -91,7 +92,7 @@ class ClassifierExtractor:
         """See ``Extractor.extract``.
 
         Raises:
-          InputError: The classifier's outputs are no probabilities.
+            InputError: The classifier's outputs are not probabilities.
         """
         features, probabilities = self._run(
             from_uint8(images[..., : self._channels], self._value_range)
@@ -99,7 +100,7 @@ class ClassifierExtractor:
         off = np.abs(probabilities.sum(axis=1) - 1).max()
         if not off <= _ROW_SUM_TOLERANCE or probabilities.min() < 0:
             raise InputError(
-                f"extractor {self._name}: its outputs are no class probabilities (rows sum to 1 "
+                f"extractor {self._name}: its outputs are not class probabilities (rows sum to 1 "
                 f"only within {off:.3g}); expected a classifier that ends in softmax or in logits"
             )
         return features, probabilities
@@ -136,12 +137,13 @@ def _activations_function(model: keras.Model, name: str) -> Any:  # noqa: ANN401
     both = keras.Model(model.inputs, [head.input, model.outputs[0]])
     size = model.input_shape[1:3]
 
-    @tf.function(autograph=False)
-    def graph(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def both_outputs(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if None not in size and tuple(pixels.shape[1:3]) != size:
             pixels = tf.image.resize(pixels, size, method="bilinear", antialias=False)
         features, scores = both(pixels, training=False)
         return features, scores if is_softmax else tf.nn.softmax(scores)
+
+    graph = tf.function(both_outputs, autograph=False)
 
     def run(pixels: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
         features, probabilities = graph(tf.constant(pixels))

@@ -1,19 +1,15 @@
-"""Extractors by name: networks that give pooled features and class probabilities of images."""
+"""Extractors by name."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from vae_batch.models.extractors.classifier import ClassifierExtractor, identify_classifier
+from vae_batch.models.extractors.extractor import Extractor, ExtractorIdentity
 from vae_batch.models.extractors.inception.extractor import (
     INCEPTION_EXTRACTORS,
-    ExtractorIdentity,
     InceptionExtractor,
     identify_inception,
 )
@@ -21,35 +17,11 @@ from vae_batch.plan.errors import InputError
 from vae_batch.plan.spec import EvaluationSpec
 
 
-class Extractor(Protocol):
-    """A loaded network.
-
-    Attributes:
-      concurrent_batches: Calls of ``extract`` that may and should be under way at once.
-    """
-
-    concurrent_batches: int
-
-    def extract(
-        self, images: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Activations of at most one batch of images.
-
-        Args:
-          images: (n, H, W, 3) uint8 in [0, 255].
-
-        Returns:
-          Pooled features (n, d) float32 and class probabilities (n, c) float32, rows summing
-          to 1.
-        """
-        ...
-
-
 def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
-    """What an extractor is, before it is loaded and without importing TensorFlow.
+    """Identify an extractor without loading it and without importing TensorFlow.
 
     Raises:
-      InputError: The name is unknown, its weights are not to be had or not to be trusted.
+        InputError: The name is unknown, or its weights cannot be found or must not be used.
     """
     if name in INCEPTION_EXTRACTORS:
         return identify_inception(
@@ -66,7 +38,7 @@ def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
 
 
 def load_extractor(identity: ExtractorIdentity, batch_size: int) -> Extractor:
-    """The network that an identity names."""
+    """Load the network of an identity."""
     if identity.name in INCEPTION_EXTRACTORS:
         return InceptionExtractor(identity, batch_size)
     return ClassifierExtractor(identity)

@@ -1,7 +1,6 @@
-"""What a file is, told by its first bytes.
+"""The kind of a file, by its content.
 
-Nothing is unpickled or unpacked: of an archive the table of contents is read, of an HDF5 file the
-first 64 bytes, of other files the head.
+Nothing is unpickled or unpacked: only the head of a file is read, and an archive's list of names.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ def kind_of(path: str, head: bytes) -> FileKind:
     """Kind of a local file or folder.
 
     Args:
-      path: Where it lies; its name decides for raw tensors only, which nothing else tells.
-      head: Its first 4096 bytes, or all of a shorter file; ``b""`` of a folder.
+        path: The file; its name decides only where the content does not, as for raw tensors.
+        head: Its first 4096 bytes, or all of a shorter file; ``b""`` for a folder.
     """
     if os.path.isdir(path):
         return "saved_model" if Path(path, SAVED_MODEL).exists() else "folder"
@@ -91,9 +90,9 @@ def _hdf5_start(head: bytes) -> int | None:
 
 
 def hdf5_size(head: bytes) -> int:
-    """Bytes that an HDF5 file says it has, or 0 where it does not say.
+    """Size in bytes that an HDF5 file states in its superblock, or 0 if it states none.
 
-    From the superblock: https://docs.hdfgroup.org/archive/support/HDF5/doc/H5.format.html
+    Source: https://docs.hdfgroup.org/archive/support/HDF5/doc/H5.format.html
     """
     block = head[_hdf5_start(head) or 0 :]
     version = block[8] if len(block) > 8 else 255
@@ -120,7 +119,7 @@ def _kind_of_bytes(head: bytes) -> FileKind | None:
 
 
 def _kind_by_end(path: str) -> FileKind | None:
-    """Kinds that the head does not tell: by the last bytes, or by the name."""
+    """Kinds that the head does not show: by the last bytes, or by the name."""
     if _TF_NAME.search(path) or _last_bytes(path, len(_TABLE_MAGIC)) == _TABLE_MAGIC:
         return "tf_checkpoint"
     return "pickle" if path.endswith((".pkl", ".pickle")) else None
@@ -140,7 +139,7 @@ def _kind_of_text(head: bytes) -> FileKind:
 
 
 def text_of(head: bytes) -> str | None:
-    """The head as UTF-8 text, or None; its last letter may be cut off."""
+    """The head as UTF-8 text, or None; a letter cut off at its end is dropped."""
     try:
         return head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -154,8 +153,8 @@ class ZipContents:
     """A zip archive's table of contents.
 
     Attributes:
-      names: Of its members.
-      problem: Why there are none: ``truncated``, ``oversized``, or None.
+        names: Names of its members.
+        problem: Why they could not be read: ``truncated`` or ``oversized``, else None.
     """
 
     names: tuple[str, ...] = ()
@@ -163,10 +162,10 @@ class ZipContents:
 
 
 def read_zip_contents(path: str) -> ZipContents:
-    """The members' names; nothing is unpacked.
+    """Read the members' names in bounded memory, without unpacking anything.
 
-    An archive without its end is truncated: its table of contents is written last. A table of
-    more than 10,000 members or 16 MiB is not read, since no model needs one.
+    An archive without its end is truncated, since its table of contents is written last. A table
+    of more than 10,000 members or 16 MiB is not read, since no model needs one.
     """
     try:
         entries, table = _table_size(path)

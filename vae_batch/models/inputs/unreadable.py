@@ -1,4 +1,4 @@
-"""What a file is, and the sentence for one that no format reads: what it is, and what to do."""
+"""The sentence for a file that no format can read: what it is, and what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_batch.models.inputs.file_kind import (
 )
 from vae_batch.models.inputs.files import is_hidden
 
-_COPY_AGAIN = "its writing, copy or download broke off: save or copy it again"
+_COPY_AGAIN = "its writing, copy or download was interrupted; save or copy it again"
 _SAVE = "save the model with model.save('vae.keras')"
 _PLUG_IN = (
     "or read it with a plug-in of the entry point vae_batch.checkpoints, as the documentation shows"
@@ -23,15 +23,15 @@ _SHOWN = 5
 
 
 def why_unreadable(path: str, head: bytes, name: str | None = None) -> str:
-    """What a file is that cannot be read as a checkpoint, and what to do about it.
+    """Say what a file is that cannot be read as a checkpoint, and what to do about it.
 
     Args:
-      path: Local file or folder.
-      head: Its first 4096 bytes, or all of a shorter file; ``b""`` of a folder.
-      name: What the message calls it, where that is not the path.
+        path: Local file or folder.
+        head: Its first 4096 bytes, or all of a shorter file; ``b""`` for a folder.
+        name: What to call it in the message, if not by its path.
 
     Returns:
-      A sentence without its full stop.
+        A sentence without its full stop.
     """
     kind = kind_of(path, head)
     words = _SENTENCES[kind] if kind in _SENTENCES else _DETAILS[kind](path, head)
@@ -43,11 +43,11 @@ _SENTENCES: dict[FileKind, str] = {
     "missing": "does not exist on this machine; give a path or URI that every worker can read",
     "html": (
         "is a web page, not a model: probably the error or login page of a download; download the "
-        "file again, by the link of the file itself"
+        "file again, from the link to the file itself"
     ),
     "tf_checkpoint": (
         "is a part of a TensorFlow checkpoint, which holds weights but no model; load it into the "
-        "model where that is built, with model.load_weights(...), and then "
+        "model with model.load_weights(...) where the model is built, then call "
         "model.save('vae.keras'), or model.save_weights('vae.weights.h5') and give --builder"
     ),
     "npz": f"is a NumPy archive of arrays, not a model; {_SAVE}, {_PLUG_IN}",
@@ -66,7 +66,7 @@ _SENTENCES: dict[FileKind, str] = {
 
 
 def _pickle(path: str, head: bytes) -> str:
-    words = "a PyTorch file, that is a zip of a pickle" if head[:2] == b"PK" else "a pickle"
+    words = "a PyTorch file (a zip of a pickle)" if head[:2] == b"PK" else "a pickle"
     return (
         f"is {words}; a pickle runs code when it is opened, so it is refused; {_SAVE}, {_PLUG_IN}"
     )
@@ -133,8 +133,7 @@ def _unknown(path: str, head: bytes) -> str:
     if not head.strip(b"\0"):
         return f"begins with {len(head):,} zero bytes, so it was never fully written; {_COPY_AGAIN}"
     return (
-        f"is of no format known here (it begins with the bytes {head[:8].hex(' ')}); {_SAVE}, "
-        f"{_PLUG_IN}"
+        f"is of no known format (it begins with the bytes {head[:8].hex(' ')}); {_SAVE}, {_PLUG_IN}"
     )
 
 

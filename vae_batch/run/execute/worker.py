@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vae_batch.models.autoencoder.vae import Autoencoder
-from vae_batch.models.extractors.registry import Extractor, load_extractor
+from vae_batch.models.extractors.extractor import Extractor
+from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.oom_backoff import BatchSizes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.run.execute.executor import Executor

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import identify_extractor
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
 from vae_batch.run.output.stores import RunStores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint
 from vae_batch.plan.metric_groups import MetricGroup

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.checkpoint_job import CheckpointJob

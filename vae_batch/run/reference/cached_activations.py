@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.extractors.inception.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Shard, Unit
 from vae_batch.run.planning.units import reference_unit
 from vae_batch.run.reference.facts import ReferenceFacts

@@ -8,7 +8,7 @@ import numpy as np
 
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.batching import map_batches
-from vae_batch.models.extractors.registry import Extractor
+from vae_batch.models.extractors.extractor import Extractor
 from vae_batch.models.image_range import to_three_channels
 from vae_batch.plan import InputError, Shard
 from vae_batch.run.planning.worker_config import WorkerConfig

@@ -1,20 +1,19 @@
-"""The Inception extractors: what they are (no TensorFlow needed) and the network that runs them.
+"""The Inception extractors.
 
-``identify_inception`` finds and checks the weights and says which protocol follows; the driver
-calls it. ``InceptionExtractor`` loads exactly those weights in a worker and turns images into
-pooled features and class probabilities in one pass.
+The driver calls ``identify_inception``, which finds and checks the weights without TensorFlow.
+Workers load exactly those weights with ``InceptionExtractor``.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.inception.folded_weights import (
     RANDOM_CLASSES,
     InceptionWeights,
@@ -44,38 +43,8 @@ _NO_TOP_REASON = (
     "the weights file has no classification layer (notop), so there are no class probabilities"
 )
 
-# Compiled graphs kept ready, one an image size, latest last.
+# Compiled graphs that are kept, one per image size.
 _KEPT_GRAPHS = 2
-
-
-@dataclass(frozen=True)
-class ExtractorIdentity:
-    """What decides an extractor's numbers, and nothing else; picklable.
-
-    Attributes:
-        name: ``inception-2015``, ``inception-keras`` or ``inception-random``.
-        weights_path: Path or URI of the weights file; None for ``inception-random``.
-        weights_sha256: Of the weights file (of the GraphDef inside, for a ``.tgz``); for
-            ``inception-random`` of a description that fixes every number.
-        protocol: Name, resize, size, input type and normalisation in one string.
-        feature_dim: 2048.
-        class_count: 1008 or 1000; 0 where the file has no classification layer.
-        inception_score_reason: Why the Inception Score is null, or None where it is defined.
-        resize: One of ``resize.RESIZES``.
-        normalisation: One of ``resize.NORMALISATIONS``.
-        verified: False where the weights are of unknown hash and were explicitly allowed.
-    """
-
-    name: str
-    weights_path: str | None
-    weights_sha256: str
-    protocol: str
-    feature_dim: int
-    class_count: int
-    inception_score_reason: str | None
-    resize: str
-    normalisation: str
-    verified: bool = True
 
 
 def identify_inception(
@@ -89,12 +58,13 @@ def identify_inception(
     """Find an extractor's weights, check them, and return its identity.
 
     Imports neither TensorFlow nor Keras. Weights are searched in this order: ``weights``, the
-    folder in ``VAE_BATCH_WEIGHTS``, Keras' cache, the cache of ``vae_batch``; then downloaded.
+    folder in ``VAE_BATCH_WEIGHTS``, Keras' cache, the cache of ``vae_batch``. If none are found,
+    they are downloaded.
 
     Args:
         name: One of ``INCEPTION_EXTRACTORS``.
-        weights: Weights files; the format is read from the content, and the file that fits the
-            extractor is taken. ``inception-random`` ignores them.
+        weights: Weights files. Their format is read from the content, and the one that fits the
+            extractor is used. ``inception-random`` ignores them.
         allow_unverified: Accept a file of the right kind whose hash is unknown.
         resize: Another resize than the extractor's own, one of ``resize.RESIZES``.
         normalisation: Another normalisation, one of ``resize.NORMALISATIONS``.
@@ -103,7 +73,7 @@ def identify_inception(
         The identity.
 
     Raises:
-        InputError: Unknown names, no weights to be had, or weights that must not be used.
+        InputError: A name is unknown, or weights cannot be found or must not be used.
     """
     if name not in _PROTOCOLS:
         choices = ", ".join(INCEPTION_EXTRACTORS)
@@ -167,8 +137,8 @@ class InceptionExtractor:
 
     Args:
         identity: From ``identify_inception``.
-        batch_size: Images a pass; every pass has this shape, so results do not depend on how
-            images fall into batches.
+        batch_size: Images per pass. Every pass has this shape, so results do not depend on how
+            images are split into batches.
         threads: TensorFlow's intra-op threads; None for all cores. Has no effect where
             TensorFlow has already started.
 
@@ -198,14 +168,14 @@ class InceptionExtractor:
         self._compiling = threading.Lock()
 
     def extract(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features and probabilities of up to one batch of images.
+        """Compute features and probabilities of at most one batch of images.
 
         Args:
             images: (n, height, width, 3) uint8 in [0, 255], n <= ``batch_size``.
 
         Returns:
-            (n, 2048) float32 pooled features and (n, classes) float32 probabilities; (n, 0) where
-            the weights have no classifier and the identity says why there is no score.
+            (n, 2048) float32 pooled features and (n, classes) float32 probabilities; (n, 0) if the
+            weights have no classifier, and the identity then says why there is no score.
 
         Raises:
             InputError: Another shape, dtype or too many images.

@@ -1,7 +1,6 @@
-"""Weights of an Inception v3 as arrays: folding of batch norm, checks, and seeded random ones.
+"""Weights of an Inception v3 as arrays: folded batch norm, checks, and seeded random weights.
 
-NumPy only; the readers of the published files are ``weight_graphdef``, ``weight_state_dict``
-and ``weight_keras_h5``.
+NumPy only. ``extractors.weights`` reads the published files.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from vae_batch.models.extractors.inception.layout import (
     BATCH_NORM_EPSILON,
     FEATURE_DIM,
     UNITS,
-    Unit,
 )
 from vae_batch.plan.errors import InputError
 
@@ -25,7 +23,7 @@ Float32 = NDArray[np.float32]
 
 RANDOM_SEED = 20151205
 RANDOM_CLASSES = 1000
-# He et al. have 2; more makes up for the mean that is removed, so features stay of order one.
+# He et al. have 2; more compensates for the mean that is removed, so features stay of order one.
 RANDOM_GAIN = 2.8
 
 
@@ -167,7 +165,7 @@ def random_weights(seed: int = RANDOM_SEED, classes: int = RANDOM_CLASSES) -> In
     """Seeded random weights: uniform kernels scaled by fan-in (He et al. 2015), zero biases.
 
     Args:
-        seed: Key of the Philox streams, one stream a unit.
+        seed: Key of the Philox streams, one per unit.
         classes: Number of classes of the classifier.
 
     Returns:
@@ -193,9 +191,3 @@ def random_weights_description(seed: int = RANDOM_SEED, classes: int = RANDOM_CL
 def description_sha256(text: str) -> str:
     """Hex sha256 of a text in UTF-8."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def torch_kernel_shape(unit: Unit) -> tuple[int, int, int, int]:
-    """Shape of a unit's kernel in the order of PyTorch: (out, in, height, width)."""
-    height, width, channels, out = unit.kernel_shape
-    return (out, channels, height, width)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.inception.extractor import (
-    ExtractorIdentity,
     InceptionExtractor,
     identify_inception,
 )

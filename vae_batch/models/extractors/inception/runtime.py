@@ -1,16 +1,17 @@
-"""Runs an Inception network over batches of one fixed shape, as fast as the backend allows.
+"""Runs an Inception network on batches of one fixed shape, as fast as the backend allows.
 
-On TensorFlow the resize, the normalisation and the network are one graph of one static shape, in
-which oneDNN fuses convolution, bias and ReLU; the same graph runs on a GPU, where TensorFlow's
-default TF32 convolutions apply. The weights stay variables: frozen into constants they gave the
-same bits and the same speed (within 1 % of CPU time at batch 32), but 2.7 - 3.1 GiB of peak
-memory instead of 1.4 GiB and ten seconds more before the first batch. Elsewhere than on
-TensorFlow one Keras model does the same work. ``TF_ENABLE_ONEDNN_OPTS=1`` must be in the
-environment before TensorFlow is imported; it is worth 1.3x on CPUs where it is not the default.
+On TensorFlow, resize, normalisation and network are one graph of one static shape, in which oneDNN
+fuses convolution, bias and ReLU; on a GPU, TensorFlow's default TF32 convolutions apply. The
+weights stay variables: frozen into constants they gave the same bits and the same speed (within
+1 % of CPU time at batch 32), but 2.7 - 3.1 GiB of peak memory instead of 1.4 GiB and ten seconds
+more before the first batch. On other backends one Keras model does the same work.
+``TF_ENABLE_ONEDNN_OPTS=1`` must be in the environment before TensorFlow is imported; it makes
+extraction 1.3 times faster on CPUs where it is not the default.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,39 +24,38 @@ from vae_batch.models.extractors.inception.resize import Tensor, normalise, resi
 if TYPE_CHECKING:
     import keras
 
+_log = logging.getLogger(__name__)
+
 # (batch, height, width, 3) uint8 -> the network's outputs as float32 arrays.
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
 def configure_tensorflow(threads: int | None) -> None:
-    """Set the intra-op threads and on-demand GPU memory, where TensorFlow has not started yet.
+    """Set the intra-op threads and on-demand GPU memory, unless TensorFlow has started already.
 
     Args:
         threads: Intra-op threads; None leaves TensorFlow's choice (all cores).
     """
     import tensorflow as tf
 
-    # Either call raises RuntimeError once TensorFlow has initialised: then the settings stand.
     try:
         if threads is not None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
-    except RuntimeError:
-        pass
+    except RuntimeError as error:
+        _log.debug("TensorFlow has started already, so its settings stay: %s", error)
 
 
+#: Batches that should run at the same time in a TensorFlow process. On CPUs one keeps the cores
+#: busy while the other waits for its slowest thread at the end of an operation (1.1 times as many
+#: images/s on 2 cores); on GPUs one is prepared on the host while the other computes. Results do
+#: not depend on it.
 CONCURRENT_BATCHES = 2
-"""Batches that should be under way at once in a TensorFlow process.
-
-On CPUs one keeps the cores busy while the other waits for its slowest thread at the end of an
-operation (1.1 times as many images/s on 2 cores); on GPUs one is prepared on the host while the
-other computes. They share one pool of threads and move no bit.
-"""
 
 
 def _tensorflow_resize(images: Tensor, name: str) -> Tensor:
-    """The resize with TensorFlow's own kernels where it has them."""
+    """Resize, with TensorFlow's own kernel where it has one."""
     import keras
     import tensorflow as tf
 
@@ -70,7 +70,7 @@ def _tensorflow_resize(images: Tensor, name: str) -> Tensor:
 
 
 def _arrays(outputs: Tensor | list[Tensor]) -> list[NDArray[np.float32]]:
-    """Outputs of a Keras model, which gives a single one bare."""
+    """Outputs of a Keras model, which returns a single one outside a list."""
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [np.asarray(output) for output in listed]
 
@@ -91,12 +91,13 @@ def tensorflow_runner(
     """
     import tensorflow as tf
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape, tf.uint8)])
     def extract(images: Tensor) -> Tensor:
         pixels = _tensorflow_resize(images, resize_name)
         return network(normalise(pixels, normalisation), training=False)
 
-    compiled = extract.get_concrete_function()
+    signature = [tf.TensorSpec(shape, tf.uint8)]
+    graph = tf.function(extract, autograph=False, input_signature=signature)
+    compiled = graph.get_concrete_function()
 
     def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         return _arrays(compiled(tf.constant(images)))
@@ -107,10 +108,7 @@ def tensorflow_runner(
 def keras_runner(
     network: keras.Model, resize_name: str, normalisation: str, shape: tuple[int, int, int, int]
 ) -> Runner:
-    """The same on any Keras backend, compiled by Keras where the backend compiles.
-
-    Args and returns are those of ``tensorflow_runner``.
-    """
+    """As ``tensorflow_runner``, on any Keras backend."""
     import keras
 
     # JAX computes in float32 unless told otherwise for the whole process.

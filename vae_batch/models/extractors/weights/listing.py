@@ -1,32 +1,32 @@
-"""What ``vae-batch weights list | fetch | verify`` shows: plain values, no TensorFlow to list."""
+"""The rows that ``vae-batch weights list | fetch | verify`` print."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from vae_batch.models.extractors.weights.formats import WeightFile, inspect_weight_file
-from vae_batch.models.extractors.weights.registry import (
+from vae_batch.models.extractors.weights.published import (
     PUBLISHED,
-    PublishedWeights,
+    WANTED,
     published_by_name,
     published_for,
 )
 from vae_batch.models.extractors.weights.search import cache_folder, refusal, search_folders
+from vae_batch.models.extractors.weights.weight_file import WeightFile, inspect_weight_file
 from vae_batch.plan.errors import InputError
 
 
 @dataclass(frozen=True)
 class ListedWeights:
-    """One published file and where it was found here.
+    """One published file and where it was found on this machine.
 
     Attributes:
         name: Published file name.
-        extractor: The extractor it is for.
+        extractor: The extractor that it is for.
         publisher: Who offers it.
         url: Official address.
-        bytes: Size, where known.
-        path: A file of that name in a searched folder, or None.
+        bytes: Size, if known.
+        path: A file of that name in a searched folder, or None. It is not verified.
     """
 
     name: str
@@ -45,11 +45,11 @@ class VerifiedWeights:
         path: The file.
         format: Format by content.
         bytes: Size.
-        sha256: Of the file; of the GraphDef inside for an archive.
+        sha256: Of the file; for an archive, of the GraphDef inside.
         published: Name of the published file with this hash, or None.
         extractor: The extractor that could read it, or None.
-        verified: True where the hash is that of a published file.
-        readable: True where every array is there, of the right shape, and finite.
+        verified: Whether the hash is that of a published file.
+        readable: Whether every array is there, of the right shape, and finite.
         problem: Why it would be refused, or None.
     """
 
@@ -64,34 +64,35 @@ class VerifiedWeights:
     problem: str | None
 
 
-def _listed(entry: PublishedWeights) -> ListedWeights:
-    places = [folder / entry.name for folder in search_folders()]
-    found = next((str(path) for path in places if path.is_file()), None)
-    return ListedWeights(
-        entry.name, entry.extractor, entry.publisher, entry.url, entry.bytes, found
-    )
-
-
 def list_weights() -> tuple[ListedWeights, ...]:
-    """Every published file, with the place where a file of its name lies (not yet verified)."""
-    return tuple(_listed(entry) for entry in PUBLISHED)
+    """List every published file, and where a file of its name is on this machine."""
+    rows = []
+    for entry in PUBLISHED:
+        places = (folder / entry.name for folder in search_folders())
+        found = next((str(path) for path in places if path.is_file()), None)
+        rows.append(
+            ListedWeights(
+                entry.name, entry.extractor, entry.publisher, entry.url, entry.bytes, found
+            )
+        )
+    return tuple(rows)
 
 
 def fetch_weights(name: str) -> VerifiedWeights:
-    """Download a published file into our cache folder, or verify the one that is there.
+    """Download a published file into the cache folder, or verify the one that is there.
 
     Args:
         name: A published file name, or an extractor for its preferred file.
 
     Raises:
-        InputError: Unknown name, or the download failed.
+        InputError: The name is unknown, or the download failed.
     """
     from vae_batch.models.extractors.weights.download import download_weights
 
     preferred = published_for(name)
     entry = preferred[0] if preferred else published_by_name(name)
     if entry is None:
-        choices = ", ".join(["inception-2015", "inception-keras", *(e.name for e in PUBLISHED)])
+        choices = ", ".join([*WANTED, *(e.name for e in PUBLISHED)])
         raise InputError(f"weights {name!r} are unknown; expected one of {choices}.")
     return _verified(download_weights(entry, cache_folder()))
 
@@ -100,7 +101,7 @@ def verify_weights(path: str | Path) -> VerifiedWeights:
     """Say what a file is and whether it would be accepted; reads all of it.
 
     Raises:
-        InputError: There is no such file.
+        InputError: The file does not exist.
     """
     return _verified(inspect_weight_file(Path(path).expanduser()))
 

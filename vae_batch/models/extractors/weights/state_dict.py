@@ -1,9 +1,8 @@
 """Reads the tensors of a PyTorch state dict without PyTorch, in both formats of torch.save.
 
-The zip format (since PyTorch 1.6) holds one pickle and one entry a storage; the older format, in
-which the published Inception file is written, is a row of pickles followed by the storages. The
-pickles are read by an unpickler that knows tensor rebuilding and ordered dictionaries only, so a
-file cannot run code.
+The zip format (since PyTorch 1.6) holds one pickle and one entry per storage. The older format, in
+which the published Inception file is written, holds several pickles followed by the storages. The
+unpickler knows only tensor rebuilding and ordered dictionaries, so a file cannot run code.
 """
 
 from __future__ import annotations
@@ -20,13 +19,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.models.extractors.weights.formats import TORCH_LEGACY_MAGIC
+from vae_batch.models.extractors.weights.weight_file import TORCH_LEGACY_MAGIC
 from vae_batch.plan.errors import InputError
 
 Array = NDArray[np.generic]
-
-# Whatever the allowed names can build.
-Pickled = Any
 
 _LEGACY_PROTOCOL = 1001
 
@@ -44,7 +40,7 @@ _STORAGE_DTYPES = {
 
 
 class _Storage:
-    """A run of numbers; filled at once (zip) or after the pickle (older format)."""
+    """A one-dimensional array, filled at once (zip) or after the pickle (older format)."""
 
     def __init__(self, dtype: np.dtype[Any], count: int) -> None:
         self.dtype = dtype
@@ -53,7 +49,7 @@ class _Storage:
 
 
 class _Tensor:
-    """A view into a storage, made into an array once the storage is there."""
+    """A view into a storage; becomes an array once the storage is filled."""
 
     def __init__(
         self, storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
@@ -62,7 +58,11 @@ class _Tensor:
         self.shape, self.stride = shape, stride
 
     def array(self) -> Array:
-        """The numbers as a contiguous array; raises ValueError outside the storage."""
+        """Copy the tensor into a contiguous array.
+
+        Raises:
+            ValueError: It reaches beyond its storage.
+        """
         values = self.storage.values
         if values is None or len(self.shape) != len(self.stride):
             raise ValueError("a tensor has no storage or mismatched strides")
@@ -144,11 +144,11 @@ def _read_zip(path: Path) -> object:
 
 
 def _read_legacy(stream: BinaryIO) -> object:
-    def nothing(key: str, storage: _Storage) -> None:
-        """The numbers come after the pickles."""
+    def later(key: str, storage: _Storage) -> None:
+        """Do nothing: the storages follow the pickles."""
 
-    def plain() -> Pickled:
-        return _StateDictUnpickler(stream, nothing).load()
+    def plain() -> Any:  # noqa: ANN401 - whatever the allowed names can build
+        return _StateDictUnpickler(stream, later).load()
 
     stream.seek(len(TORCH_LEGACY_MAGIC))
     if plain() != _LEGACY_PROTOCOL:
@@ -156,7 +156,7 @@ def _read_legacy(stream: BinaryIO) -> object:
     machine = plain()
     if not machine.get("little_endian", True):
         raise ValueError("it was written on a big-endian machine")
-    unpickler = _StateDictUnpickler(stream, nothing)
+    unpickler = _StateDictUnpickler(stream, later)
     state = unpickler.load()
     for key in plain():
         storage = unpickler.storages[str(key)]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_layouts import (
+from support.models.published_layouts import (
     LEGACY_MAGIC,
     write_legacy_state_dict,
     write_zip_state_dict,
 )
 
-from vae_batch.models.extractors.weights.formats import sniff_format
 from vae_batch.models.extractors.weights.state_dict import _Storage, _Tensor, read_state_dict
+from vae_batch.models.extractors.weights.weight_file import sniff_format
 from vae_batch.plan.errors import InputError
 
 ARRAYS = {

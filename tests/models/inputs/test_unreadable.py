@@ -1,4 +1,4 @@
-"""What a file is, by its bytes, and the sentence for one that is no checkpoint."""
+"""The kind of a file, by its bytes, and the sentence for one that is no checkpoint."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Malicious:
         ("a.keras", ("x" + "é" * 3000).encode(), "text", "is a text file"),
         ("a.keras", bytes(5000), "unknown", "begins with 4,096 zero bytes"),
         ("a.keras", b"\x1f\x8b\x08\x00\xff\xff", "unknown", "bytes 1f 8b 08 00 ff ff"),
-        ("a.keras", b"\x80", "unknown", "of no format known here"),
+        ("a.keras", b"\x80", "unknown", "of no known format"),
     ],
 )
 def test_kinds_and_sentences(

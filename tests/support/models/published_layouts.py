@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_batch.models.extractors.inception.layout import FEATURE_DIM, KERAS_ORDER, UNITS
-from vae_batch.models.extractors.weights.registry import PublishedWeights
+from vae_batch.models.extractors.weights.published import PublishedWeights
 
 # Declares the content of a file to be what is published under a known name (a fixture).
 Publish = Callable[..., PublishedWeights]

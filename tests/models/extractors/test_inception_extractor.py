@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_layouts import (
+from support.models.published_layouts import (
     RawInception,
     sample_images,
     state_dict_arrays,

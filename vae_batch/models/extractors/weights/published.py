@@ -1,7 +1,7 @@
 """The published Inception weights files: where they come from and how to recognise them.
 
-Hashes and sizes were taken from the publishers' and other projects' sources (Keras' own code
-for its two files; nine independent projects for the state dict; one for the GraphDef).
+Hashes and sizes are from the publishers' sources and other projects' (Keras' own code for its two
+files, nine independent projects for the state dict, one for the GraphDef).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 GRAPHDEF_MEMBER = "classify_image_graph_def.pb"
 
-# What the content of a file looks like -> the extractor whose weights come in that format.
+# Format of a file, by its content -> the extractor whose weights have that format.
 FORMAT_EXTRACTORS: dict[str, str] = {
     "torch-state-dict": "inception-2015",
     "graphdef": "inception-2015",

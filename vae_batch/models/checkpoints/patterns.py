@@ -1,4 +1,4 @@
-"""Patterns of paths: ``*``, ``**``, ``?`` and ``[...]``, and ``{step}``, which is a number."""
+"""Patterns of paths: ``*``, ``**``, ``?`` and ``[...]`` as in a shell, and ``{step}``, a number."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _TOKENS = re.compile(r"((?:(?<=/)|^)\*\*/|\*+|\?|\[!?\]?[^\]/]*\]|\{step\})")
 
 @dataclass(frozen=True)
 class Match:
-    """What a path's match with a pattern tells.
+    """What the wildcards of a pattern stand for in one path.
 
     Attributes:
-      captures: The text that each wildcard stands for, in order.
-      step: The number that ``{step}`` stands for, or None where the pattern has none.
+        captures: The text of each wildcard, in order.
+        step: The number of ``{step}``, or None if the pattern has none.
     """
 
     captures: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ NO_MATCH = Match()
 
 
 @dataclass(frozen=True)
-class Wildcards:
-    """A pattern of paths or URIs, ready to be matched; make it with :func:`compile_pattern`.
+class Pattern:
+    """A compiled pattern of paths; made by ``compile_pattern``.
 
     Attributes:
-      text: As the user wrote it.
-      wildcards: Its wildcards in order, without ``{step}``.
-      expression: The same as a regular expression.
+        text: As the user wrote it.
+        wildcards: Its wildcards in order, without ``{step}``.
+        expression: The same as a regular expression.
     """
 
     text: str
@@ -50,8 +50,14 @@ class Wildcards:
 
     @property
     def is_literal(self) -> bool:
-        """Whether it stands for one path only."""
+        """Whether it has no wildcards."""
         return not self.wildcards and not self.has_step
+
+    @property
+    def described(self) -> str:
+        """Its wildcards in words, for messages."""
+        words = [*self.wildcards, *([STEP] if self.has_step else [])]
+        return f"the wildcards {' '.join(words)}" if words else "no wildcard"
 
     @property
     def glob(self) -> str:
@@ -78,11 +84,11 @@ class Wildcards:
         return Match(captures, step)
 
 
-def compile_pattern(text: str) -> Wildcards:
-    """The pattern of a text.
+def compile_pattern(text: str) -> Pattern:
+    """Compile a pattern.
 
     Raises:
-      InputError: Braces hold another name than ``step``.
+        InputError: Braces hold another name than ``step``.
     """
     for braces in _BRACES.findall(text):
         if braces != STEP:
@@ -92,7 +98,7 @@ def compile_pattern(text: str) -> Wildcards:
             )
     pieces = _TOKENS.split(text)
     tokens = [piece for piece in pieces[1::2] if piece != STEP]
-    return Wildcards(text, tuple(tokens), re.compile(_expression(pieces), re.DOTALL))
+    return Pattern(text, tuple(tokens), re.compile(_expression(pieces), re.DOTALL))
 
 
 def _expression(pieces: list[str]) -> str:

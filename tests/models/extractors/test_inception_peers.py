@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_layouts import sample_images
+from support.models.published_layouts import sample_images
 from write_golden import GOLDEN_IMAGES, peer_outputs
 
 from vae_batch.metrics import frechet_distance, inception_score

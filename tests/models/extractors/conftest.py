@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from published_layouts import (
+from support.models.published_layouts import (
     GOLDEN_SEED_2015,
     GOLDEN_SEED_KERAS,
     Publish,
@@ -20,9 +20,9 @@ from published_layouts import (
 )
 
 from vae_batch.models.extractors.weights import listing as weight_files
-from vae_batch.models.extractors.weights import registry as weight_registry
+from vae_batch.models.extractors.weights import published as weight_registry
 from vae_batch.models.extractors.weights import search as weight_search
-from vae_batch.models.extractors.weights.registry import PUBLISHED, PublishedWeights
+from vae_batch.models.extractors.weights.published import PUBLISHED, PublishedWeights
 
 
 @pytest.fixture(scope="session")

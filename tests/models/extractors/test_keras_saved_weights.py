@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from published_layouts import RawInception, sample_images
+from support.models.published_layouts import RawInception, sample_images
 from write_golden import keras_application
 
 from vae_batch.models.extractors.inception.extractor import InceptionExtractor, identify_inception
-from vae_batch.models.extractors.weights.formats import inspect_weight_file
 from vae_batch.models.extractors.weights.readers import read_weights
+from vae_batch.models.extractors.weights.weight_file import inspect_weight_file
 
 
 @pytest.fixture(scope="module")

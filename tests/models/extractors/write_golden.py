@@ -1,6 +1,6 @@
 """Writes the golden outputs from the other tools' own code; a script, run by hand.
 
-    VAE_BATCH_PEERS_PYTHON=... python tests/models/inception/write_golden.py
+    VAE_BATCH_PEERS_PYTHON=... PYTHONPATH=tests python tests/models/extractors/write_golden.py
 
 See golden/PROVENANCE.md.
 """
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from published_layouts import (
+from support.models.published_layouts import (
     GOLDEN_SEED_2015,
     GOLDEN_SEED_KERAS,
     RawInception,

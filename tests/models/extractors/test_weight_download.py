@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from published_layouts import Publish
+from support.models.published_layouts import Publish
 
 from vae_batch.models.extractors.weights import download as weight_download
 from vae_batch.models.extractors.weights.download import Progress, download_weights

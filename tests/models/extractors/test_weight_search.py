@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_layouts import Publish, write_zip_state_dict
+from support.models.published_layouts import Publish, write_zip_state_dict
 
 from vae_batch.models.extractors.weights import search as weight_search
-from vae_batch.models.extractors.weights.formats import inspect_weight_file, sniff_format
-from vae_batch.models.extractors.weights.registry import FORMAT_EXTRACTORS, PUBLISHED
+from vae_batch.models.extractors.weights.published import FORMAT_EXTRACTORS, PUBLISHED
 from vae_batch.models.extractors.weights.search import (
     find_weights,
     locate_identified,
     search_folders,
 )
+from vae_batch.models.extractors.weights.weight_file import inspect_weight_file, sniff_format
 from vae_batch.plan.errors import InputError
 
 PTH = "pt_inception-2015-12-05-6726825d.pth"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from published_layouts import sample_images, write_keras_h5
+from support.models.published_layouts import sample_images, write_keras_h5
 from write_golden import GOLDEN, GOLDEN_IMAGES, RawInception
 
 from vae_batch.models.extractors.inception.extractor import (

@@ -1,4 +1,4 @@
-"""What a weights file is, told by its content: format, size and hashes. No TensorFlow."""
+"""What a weights file is, by its content: format, size and hashes. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vae_batch.models.extractors.weights.registry import (
+from vae_batch.models.extractors.weights.published import (
     FORMAT_EXTRACTORS,
     GRAPHDEF_MEMBER,
     PublishedWeights,
@@ -26,14 +26,14 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # Pickle protocol 2 of torch.save's magic number 0x1950a86a20f9469cfc6c.
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
-# Formats that are recognised only to say why they are refused.
+# Formats that are recognised only to say why a file is refused.
 _FOREIGN_WORDS = {
     "torchscript": "a TorchScript archive (it holds code), not a state dict",
     "keras-archive": "a .keras archive, not a weights file",
     "zip": "a zip archive without a PyTorch state dict",
     "zip-damaged": "a zip archive whose end is missing: it is truncated",
     "gzip": f"a gzip archive that cannot be read or has no {GRAPHDEF_MEMBER}",
-    "pickle": "a pickle that is no PyTorch state dict; pickles can run code, so it is not opened",
+    "pickle": "a pickle but not a PyTorch state dict; pickles can run code, so it is not opened",
     "html": "a web page, probably of an error or a login",
     "git-lfs": "a Git LFS pointer, not the file it points to",
     "empty": "empty",
@@ -46,13 +46,13 @@ class WeightFile:
     """One file and what it holds.
 
     Attributes:
-        path: Where it is.
-        format: A key of ``FORMAT_EXTRACTORS``, or of the foreign formats.
+        path: The file.
+        format: A key of ``FORMAT_EXTRACTORS``, or the name of a format that is refused.
         bytes: Size of the file.
-        sha256: Of the file; of the GraphDef inside for a ``graphdef-tgz``.
+        sha256: Of the file; for a ``graphdef-tgz``, of the GraphDef inside.
         published: The published file with this hash, or None.
-        class_count: Classes of the classifier, as far as the format or the file tells.
-        source: The URI that ``path`` is a copy of; empty where it is none.
+        class_count: Classes of the classifier, as far as the format or the file says.
+        source: The URI that ``path`` is a copy of, or an empty string.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class WeightFile:
 
     @property
     def shown(self) -> str:
-        """Where it is, as messages call it."""
+        """Its name in messages: the URI or path, without credentials."""
         return without_credentials(self.source) or str(self.path)
 
     @property
@@ -75,12 +75,12 @@ class WeightFile:
 
     @property
     def foreign_words(self) -> str | None:
-        """What the file is where it is no weights file, else None."""
+        """What the file is if it is not a weights file, else None."""
         return _FOREIGN_WORDS.get(self.format)
 
 
 def _looks_like_graphdef(head: bytes) -> bool:
-    """A GraphDef opens with a node (field 1), which opens with its name (field 1)."""
+    """A GraphDef begins with a node (field 1), which begins with its name (field 1)."""
     if head[:1] != b"\x0a":
         return False
     name = 1
@@ -104,7 +104,7 @@ def _zip_format(path: Path) -> str:
 
 
 def sniff_format(path: Path) -> str:
-    """Format of a file by its content; its name plays no part."""
+    """Format of a file by its content; its name is ignored."""
     with path.open("rb") as stream:
         head = stream.read(512)
     if head.startswith(_HDF5_MAGIC):
@@ -153,7 +153,7 @@ def open_content(path: Path, format: str) -> Iterator[BinaryIO]:
 
 
 def hash_content(path: Path, format: str) -> tuple[str, str]:
-    """Hex sha256 and md5 of the bytes that ``open_content`` gives."""
+    """Hex SHA-256 and MD5 of the bytes that ``open_content`` opens."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with open_content(path, format) as stream:
         while chunk := stream.read(_CHUNK):

@@ -1,0 +1,64 @@
+"""What an extractor is: a network that gives pooled features and class probabilities of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ExtractorIdentity:
+    """What decides an extractor's numbers, and nothing else; picklable.
+
+    Attributes:
+        name: One of ``INCEPTION_EXTRACTORS``; for a classifier, the stem of its file and the
+            beginning of its hash.
+        weights_path: Path or URI of the weights file; None for ``inception-random``.
+        weights_sha256: Of the weights file (for a ``.tgz``, of the GraphDef inside); for
+            ``inception-random``, of a description that fixes every number.
+        protocol: Name, resize, size, input type and normalisation in one string.
+        feature_dim: 2048; 0 for a classifier that is not loaded yet.
+        class_count: 1008 or 1000; 0 if the file has no classification layer, or is not loaded yet.
+        inception_score_reason: Why the Inception Score is null, or None if it is defined.
+        resize: One of ``resize.RESIZES``.
+        normalisation: One of ``resize.NORMALISATIONS``; for a classifier, its pixel range.
+        verified: False if the weights have an unknown hash and were explicitly allowed.
+    """
+
+    name: str
+    weights_path: str | None
+    weights_sha256: str
+    protocol: str
+    feature_dim: int
+    class_count: int
+    inception_score_reason: str | None
+    resize: str
+    normalisation: str
+    verified: bool = True
+
+
+class Extractor(Protocol):
+    """A loaded network.
+
+    Attributes:
+        concurrent_batches: How many calls of ``extract`` should run at the same time.
+    """
+
+    concurrent_batches: int
+
+    def extract(
+        self, images: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Compute the activations of at most one batch of images.
+
+        Args:
+            images: (n, H, W, 3) uint8 in [0, 255].
+
+        Returns:
+            Pooled features (n, d) float32 and class probabilities (n, c) float32, whose rows sum
+            to 1.
+        """
+        ...
