@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.runs.serial_runs import score, settings_of
 from support.stores.faulty_s3 import FaultyS3, local_s3, make_bucket, start
+from support.stores.score_rows import score_row
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
@@ -134,12 +135,11 @@ def test_a_store_that_breaks_in_the_middle_loses_nothing(
 def test_a_table_that_seems_missing_keeps_its_rows(faulty: FaultyS3) -> None:
     """A row is written by reading the table first: a 404 taken at its word would empty it."""
     store = Store.open(faulty.uri("runs/table"))
-    row = {"checkpoint": "a", "extractor": "x", "step": 1, "status": "scored"}
-    upsert_scores(store, [row])
+    upsert_scores(store, [score_row("a")])
     faulty.spoil("missing", 2, ("HEAD", "GET"))
-    upsert_scores(store, [{**row, "checkpoint": "b"}])
+    upsert_scores(store, [score_row("b")])
     assert faulty.counts["missing"] == 2
-    assert [row["checkpoint"] for row in read_score_rows(store)] == ["a", "b"]
+    assert [row.checkpoint for row in read_score_rows(store)] == ["a", "b"]
 
 
 def test_the_same_seed_spoils_the_same_requests(server: str) -> None:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from support.stores.score_rows import score_row
 
 from vae_batch.metrics import METRICS
-from vae_batch.storage import Store, read_score_rows, read_scores, upsert_scores
-from vae_batch.storage.score_table import SCHEMA
+from vae_batch.plan import InputError
+from vae_batch.storage import Reason, RowWarning, Store, read_score_rows, read_scores, upsert_scores
+from vae_batch.storage.score_rows import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from vae_batch.storage.tables import read_table, write_table
 
-FIRST = {"checkpoint": "b", "extractor": "e", "step": 20, "status": "scored", "fid": 1.5}
-SECOND = {"checkpoint": "a", "extractor": "e", "step": 3, "status": "failed", "reason": "NaN"}
+FIRST = score_row("b", 20, fid=1.5)
+SECOND = score_row("a", 3, status="failed", reason="NaN", reason_code="checkpoint_error")
+
+#: Columns that tables of version 0.1 lack.
+NEW = ("reason_code", "reason_codes", "warnings_json", "traceback")
 
 
 @pytest.fixture
@@ -19,16 +26,16 @@ def store(tmp_path) -> Store:
 def test_rows_are_ordered_by_step_and_upserted_by_key(store: Store) -> None:
     upsert_scores(store, [FIRST])
     upsert_scores(store, [SECOND])
-    upsert_scores(store, [SECOND | {"status": "scored", "reason": None, "fid": 0.5}])
+    upsert_scores(store, [score_row("a", 3, fid=0.5)])
     rows = read_score_rows(store)
-    assert [(row["checkpoint"], row["status"], row["fid"]) for row in rows] == [
+    assert [(row.checkpoint, row.status, row.value("fid")) for row in rows] == [
         ("a", "scored", 0.5),
         ("b", "scored", 1.5),
     ]
-    assert rows[0]["reason"] is None
+    assert rows[0].reason is None
 
 
-def test_doing_it_twice_is_doing_it_once(store: Store) -> None:
+def test_upserting_the_same_rows_again_changes_nothing(store: Store) -> None:
     upsert_scores(store, [FIRST, SECOND])
     before = store.read("scores.parquet"), store.read("scores.csv")
     upsert_scores(store, [FIRST, SECOND])
@@ -43,9 +50,11 @@ def test_undefined_is_null_never_zero(store: Store) -> None:
     assert csv["step"].tolist() == [3]
 
 
-def test_unknown_columns_are_refused(store: Store) -> None:
-    with pytest.raises(KeyError, match="fidd"):
-        upsert_scores(store, [FIRST | {"fidd": 1.0}])
+def test_texts_are_stored_without_credentials(store: Store) -> None:
+    upsert_scores(store, [score_row(reason="s3://key:secret@bucket/x is gone", status="failed")])
+    (row,) = read_score_rows(store)
+    assert row.reason is not None
+    assert "secret" not in row.reason.text
 
 
 def test_every_metric_of_the_catalogue_has_a_column() -> None:
@@ -55,3 +64,42 @@ def test_every_metric_of_the_catalogue_has_a_column() -> None:
 def test_no_table_yet(store: Store) -> None:
     assert read_score_rows(store) == []
     assert read_scores(store).empty
+
+
+def write_as_version_0_1(store: Store, *records: dict[str, object]) -> None:
+    """The table as the first release wrote it: without codes, kinds and version."""
+    schema = pa.schema([field for field in SCHEMA if field.name not in NEW])
+    write_table(store, "scores", pa.Table.from_pylist(list(records), schema=schema))
+
+
+def test_tables_of_version_0_1_are_read(store: Store) -> None:
+    """Their sentences stay as they are, and no code is guessed from them."""
+    failed = SECOND.to_record() | {"warnings": "samples repeat: 3 | samples are noisy: 2"}
+    scored = FIRST.to_record() | {"kid_reason": "not asked for; add --metrics kid"}
+    write_as_version_0_1(store, failed, scored)
+    first, second = read_score_rows(store)
+    assert first.reason == Reason("unknown", "NaN")
+    assert first.warnings == (
+        RowWarning("unknown", "warning", "samples repeat: 3"),
+        RowWarning("unknown", "warning", "samples are noisy: 2"),
+    )
+    assert second.value("fid") == 1.5
+    assert second.score("kid").reason == Reason("unknown", "not asked for; add --metrics kid")
+    assert read_scores(store)["fid"].tolist()[1] == 1.5
+
+
+def test_tables_of_version_0_1_are_extended(store: Store) -> None:
+    write_as_version_0_1(store, SECOND.to_record())
+    upsert_scores(store, [FIRST])
+    table = read_table(store, "scores")
+    assert table is not None
+    assert table.schema.metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
+    assert [row.reason for row in read_score_rows(store)] == [Reason("unknown", "NaN"), None]
+
+
+def test_tables_of_a_newer_version_are_refused(store: Store) -> None:
+    schema = SCHEMA.with_metadata({VERSION_KEY: b"99"})
+    write_table(store, "scores", pa.Table.from_pylist([FIRST.to_record()], schema=schema))
+    for read in (read_score_rows, read_scores, lambda out: upsert_scores(out, [SECOND])):
+        with pytest.raises(InputError, match=r"version 99 of the score table.*install the release"):
+            read(store)

@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stores.score_rows import score_row
 
-from vae_batch.storage import ScoreWriter, Store, read_score_rows, upsert_scores
+from vae_batch.storage import ScoreRow, ScoreWriter, Store, read_score_rows, upsert_scores
 
 
-def row(number: int, **more: Any) -> dict[str, Any]:
-    return {
-        "checkpoint": f"c{number}",
-        "extractor": "e",
-        "step": number,
-        "status": "scored",
-        **more,
-    }
+def row(number: int, **more: Any) -> ScoreRow:
+    return score_row(f"c{number}", number, **more)
 
 
 class Clock:
@@ -80,7 +75,7 @@ def test_the_last_word_on_a_row_counts(tmp_path: Path) -> None:
     writer.add([row(1, fid=1.0), row(2)])
     writer.add([row(1, fid=2.0)])
     writer.write()
-    assert [(found["step"], found["fid"]) for found in read_score_rows(store)] == [
+    assert [(found.step, found.value("fid")) for found in read_score_rows(store)] == [
         (1, 2.0),
         (2, None),
     ]

@@ -39,7 +39,9 @@ _NIGHT = [
 
 #: Why single numbers are undefined stays in the score table; all else of it is kept here.
 _FROM_SCORES = [
-    field for field in SCORES if not field.name.endswith("_reason") and field.name != "fid_warning"
+    field
+    for field in SCORES
+    if not field.name.endswith("_reason") and field.name not in ("fid_warning", "reason_codes")
 ]
 
 SCHEMA = pa.schema([("date", pa.date32()), *_NIGHT, *_FROM_SCORES])

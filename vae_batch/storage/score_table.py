@@ -3,140 +3,112 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from vae_batch.metrics import METRICS
 from vae_batch.plan.credentials import values_without_credentials
+from vae_batch.plan.errors import InputError
+from vae_batch.storage.score_rows import SCHEMA, SCHEMA_VERSION, VERSION_KEY, ScoreRow
 from vae_batch.storage.store import Store
 from vae_batch.storage.tables import read_table, to_pandas, write_table
 
 NAME = "scores"
 
-#: Between the sentences of the column ``warnings``.
-FLAGS_APART = " | "
-
-_TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
-
-_CONDITIONS = [
-    ("checkpoint", _TEXT),
-    ("step", _COUNT),
-    ("status", _TEXT),
-    ("reason", _TEXT),
-    ("warnings", _TEXT),
-    ("extractor", _TEXT),
-    ("weights_sha256", _TEXT),
-    ("protocol", _TEXT),
-    ("feature_dim", _COUNT),
-    ("n_generated", _COUNT),
-    ("n_reference", _COUNT),
-    ("left_race_at", _COUNT),
-    ("reference", _TEXT),
-    ("reference_split", _TEXT),
-    ("reference_sha256", _TEXT),
-    ("checkpoint_sha256", _TEXT),
-    ("seed", _COUNT),
-    ("model_format", _TEXT),
-    ("model_range", _TEXT),
-    ("input_fit", _TEXT),
-    ("condition", _TEXT),
-    ("second_head", _TEXT),
-    ("likelihood", _TEXT),
-    ("sigma", _NUMBER),
-    ("sigma_source", _TEXT),
-    ("beta", _NUMBER),
-]
-
-_PROVENANCE = [
-    ("device", _TEXT),
-    ("fingerprint", _TEXT),
-    ("scored_at", _TEXT),
-    ("version", _TEXT),
-]
-
-
-def _metric_columns() -> Iterator[tuple[str, pa.DataType]]:
-    """A number, its standard error where it has one, and why it is undefined where it is."""
-    for column, metric in METRICS.items():
-        yield column, _NUMBER
-        if metric.standard_error:
-            yield f"{column}_se", _NUMBER
-        yield f"{column}_reason", _TEXT
-        if column == "fid":
-            yield "fid_warning", _TEXT
-
-
-#: Columns in order. Units and meanings of the metrics are in ``vae_batch.metrics.METRICS``.
-SCHEMA = pa.schema([*_CONDITIONS, *_metric_columns(), *_PROVENANCE])
-
-KEY = ("checkpoint", "extractor")
+Record = dict[str, Any]
 
 #: Seconds that rows wait for others, at least and at most; in between, so many times as long as
 #: the table took to be written, which so costs a small share of a run.
 _WAIT, _LONGEST_WAIT, _WAIT_SHARE = 1.0, 30.0, 20.0
 
-Row = Mapping[str, Any]
 
+def read_score_rows(store: Store) -> list[ScoreRow]:
+    """Rows of the table, in its order; empty where there is no table yet.
 
-def read_score_rows(store: Store) -> list[dict[str, Any]]:
-    """Rows of the table as plain dictionaries; empty where there is no table yet.
+    Tables of version 0.1 are read, too: their reasons get the code ``unknown``.
 
     Raises:
-      OSError: The file is damaged.
+        InputError: A newer version wrote the table.
+        OSError: The file is damaged.
     """
-    table = read_table(store, NAME)
-    rows = [] if table is None else table.to_pylist()
-    return [{name: row.get(name) for name in SCHEMA.names} for row in rows]
+    return [ScoreRow.from_record(record) for record in _read_records(store)]
 
 
 def read_scores(store: Store) -> pd.DataFrame:
-    """The table as a pandas frame with nullable types; columns as in :data:`SCHEMA`."""
-    return to_pandas(pa.Table.from_pylist(read_score_rows(store), schema=SCHEMA))
-
-
-def upsert_scores(store: Store, rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Replace or add rows by (checkpoint, extractor) and write Parquet and CSV.
-
-    Doing it twice is doing it once. Rows are ordered by step, checkpoint and extractor.
-
-    Returns:
-      All rows of the table.
+    """The table as a pandas frame with nullable types; columns as in :data:`SCHEMA`.
 
     Raises:
-      KeyError: A row has a column that the schema does not know.
+        InputError, OSError: As :func:`read_score_rows`.
     """
-    merged = {_key(row): dict(row) for row in read_score_rows(store)}
+    return to_pandas(pa.Table.from_pylist(_read_records(store), schema=SCHEMA))
+
+
+def upsert_scores(store: Store, rows: Iterable[ScoreRow | Mapping[str, Any]]) -> None:
+    """Replace or add rows by (checkpoint, extractor), and write Parquet and CSV.
+
+    Upserting the same rows again changes nothing. Rows are ordered by step, checkpoint and
+    extractor; texts are stored without credentials.
+
+    Raises:
+        KeyError: A row has a score that the schema has no column for.
+        InputError, OSError: As :func:`read_score_rows`.
+    """
+    records = {_key(record): record for record in _read_records(store)}
     for row in rows:
-        unknown = set(row) - set(SCHEMA.names)
-        if unknown:
-            raise KeyError(f"columns {sorted(unknown)} are not in the score table's schema")
-        fields = {name: row.get(name) for name in SCHEMA.names}
-        merged[_key(row)] = values_without_credentials(fields)
-    ordered = sorted(merged.values(), key=_order)
+        record = values_without_credentials(_typed(row).to_record())
+        records[_key(record)] = record
+    ordered = sorted(records.values(), key=_order)
     write_table(store, NAME, pa.Table.from_pylist(ordered, schema=SCHEMA))
-    return ordered
+
+
+def _read_records(store: Store) -> list[Record]:
+    """Records by the columns of the present schema."""
+    table = read_table(store, NAME)
+    if table is None:
+        return []
+    records: list[Record] = table.to_pylist()
+    version = int((table.schema.metadata or {}).get(VERSION_KEY, b"1"))
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{store.shown}/{NAME}.parquet has version {version} of the score table, and this "
+            f"release of vae_batch reads versions up to {SCHEMA_VERSION}; install the release "
+            "that wrote it, or a newer one"
+        )
+    if version < SCHEMA_VERSION:
+        return [ScoreRow.from_record(record).to_record() for record in records]
+    return [{name: record.get(name) for name in SCHEMA.names} for record in records]
+
+
+def _typed(row: ScoreRow | Mapping[str, Any]) -> ScoreRow:
+    """A row that may still be a dictionary."""
+    if isinstance(row, ScoreRow):
+        return row
+    unknown = sorted(set(row) - set(SCHEMA.names))
+    if unknown:
+        raise KeyError(f"columns {unknown} are not in the score table's schema")
+    return ScoreRow.from_record(row)
 
 
 class ScoreWriter:
-    """Brings rows into the table: each as it comes, and several at once where they come fast.
+    """Writes rows into the table: one at a time, or several at once where they come fast.
 
-    To write a row is to write the table, so a row that comes soon after another waits for more.
-    Rows that wait can be computed again from stored files, and the table is replaced whole: a
-    crash loses seconds of rows, and nothing that was in the table.
+    Writing a row means writing the whole table, so a row that comes soon after another waits for
+    more. A crash loses the waiting rows, which can be computed again from stored files, and
+    nothing that was in the table.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         """Write to the table of ``store``; ``clock`` gives seconds."""
         self._store, self._clock = store, clock
-        self._waiting: dict[tuple[Any, ...], Row] = {}
+        self._waiting: dict[tuple[str, str], ScoreRow] = {}
         self._due = clock()
 
-    def add(self, rows: Iterable[Row]) -> None:
+    def add(self, rows: Iterable[ScoreRow | Mapping[str, Any]]) -> None:
         """Rows to be written with the next ``write``."""
-        self._waiting |= {_key(row): row for row in rows}
+        typed = [_typed(row) for row in rows]
+        self._waiting |= {row.key: row for row in typed}
 
     @property
     def is_due(self) -> bool:
@@ -154,10 +126,10 @@ class ScoreWriter:
         self._due = ended + min(_LONGEST_WAIT, max(_WAIT, _WAIT_SHARE * (ended - began)))
 
 
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in KEY)
+def _key(record: Record) -> tuple[str, str]:
+    return record["checkpoint"], record["extractor"]
 
 
-def _order(row: Row) -> tuple[Any, ...]:
-    step = row["step"]
-    return (step is None, step or 0, row["checkpoint"], row["extractor"])
+def _order(record: Record) -> tuple[bool, int, str, str]:
+    step = record["step"]
+    return (step is None, step or 0, *_key(record))

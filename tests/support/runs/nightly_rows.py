@@ -31,6 +31,14 @@ def score_fields(checkpoint: str, **values: Any) -> Row:
         "likelihood": "bernoulli",
         "scored_at": "2026-08-02T03:00:00+00:00",
         "seed": 0,
+        "weights_sha256": "sha of weights",
+        "protocol": "p",
+        "n_generated": 100,
+        "n_reference": 100,
+        "reference": "digits",
+        "reference_split": "test",
+        "reference_sha256": "sha of digits",
+        "version": "0.1.0",
     }
     return {**dict.fromkeys(SCHEMA.names), **fields, **values}
 

@@ -1,0 +1,406 @@
+"""Rows of the score table as typed values, and the one place where they are dictionaries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from vae_batch.metrics import METRICS
+
+Status = Literal["scored", "failed"]
+
+#: Why a value is undefined, or why a row failed.
+ReasonCode = Literal[
+    "not_requested",  # the metric's group was not asked for
+    "not_computed",  # asked for, but the files that it needs were never computed
+    "missing_part",  # the checkpoint lacks an encoder, a decoder, a posterior or a prior
+    "no_class_probabilities",  # the extractor has none
+    "no_training_images",  # --training was not given
+    "not_declared",  # a sigma or beta that only the user can know
+    "too_few_images",
+    "images_too_small",
+    "bias_dominated",  # too few images for the feature dimensions
+    "not_finite",  # the value came out as infinite or not a number
+    "refused",  # the metric is undefined for these inputs
+    "checkpoint_error",  # the checkpoint cannot be loaded or run
+    "damaged_files",  # stored files were damaged again and again
+    "worker_lost",  # workers died on this checkpoint
+    "timeout",  # a shard ran longer than --shard-timeout
+    "unexpected",  # an exception that nothing foresaw; see the row's traceback
+    "unknown",  # written by version 0.1, which recorded no codes
+]
+
+WarningKind = Literal[
+    "checkpoint_reading",  # how the checkpoint was read may be wrong
+    "posterior_collapse",
+    "collapsed_dimensions",
+    "saturated_information",
+    "near_duplicates",
+    "exact_duplicates",
+    "blurred",
+    "noisy",
+    "memorisation",
+    "smaller_batches",
+    "unknown",  # written by version 0.1, which recorded no kinds
+]
+
+Severity = Literal["info", "warning", "severe"]
+
+#: Version of the columns. Version 0.1 of the package wrote none, and no codes or kinds.
+SCHEMA_VERSION = 2
+
+#: Between the sentences of the column ``warnings``.
+FLAGS_APART = " | "
+
+#: In the metadata of the Parquet file.
+VERSION_KEY = b"vae_batch.score_schema"
+
+_TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a value is undefined, or why a row failed.
+
+    Attributes:
+        code: What programs decide by.
+        text: A sentence for people.
+    """
+
+    code: ReasonCode
+    text: str
+
+
+@dataclass(frozen=True)
+class RowWarning:
+    """Something that a reader of a row's scores should know.
+
+    Attributes:
+        kind: What it is about.
+        severity: ``severe`` where the checkpoint itself is broken or useless as a generator.
+        text: A sentence for people.
+    """
+
+    kind: WarningKind
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one row.
+
+    Attributes:
+        value: In the metric's unit; None where it is undefined.
+        standard_error: In the same unit; None where the metric has none.
+        reason: Why the value is undefined; None where it is defined.
+        warning: How a value that is defined must not be used; None where there is no such limit.
+    """
+
+    value: float | None = None
+    standard_error: float | None = None
+    reason: Reason | None = None
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the numbers of a row depend on, by the names of their columns.
+
+    Attributes:
+        extractor: Name of the feature extractor.
+        weights_sha256: Of its weights.
+        protocol: Resize, normalisation and input type of the extractor, in one string.
+        n_generated: Generated images.
+        n_reference: Reference images.
+        reference: Name of the reference set.
+        reference_split: Its split.
+        reference_sha256: Of its pixels.
+        checkpoint_sha256: Of the checkpoint's files.
+        seed: Of all random draws.
+        feature_dim: Dimensions of the extractor's features; None before any were computed.
+        left_race_at: Samples after which early elimination dropped the checkpoint, if it did.
+        model_format: File format of the checkpoint.
+        model_range: Pixel range of the model's images, such as ``0..1``.
+        input_fit: How reference images were fitted to the model's input size, if they were.
+        condition: How the model takes labels; None for an unconditional model.
+        second_head: What the encoder returns beside the mean.
+        likelihood: Family of p(x|z).
+        sigma: Standard deviation of a gaussian likelihood, in units of ``model_range``.
+        sigma_source: ``declared``, ``optimal`` or ``learned``.
+        beta: Weight of the KL divergence in the training objective.
+    """
+
+    extractor: str
+    weights_sha256: str
+    protocol: str
+    n_generated: int
+    n_reference: int
+    reference: str
+    reference_split: str
+    reference_sha256: str
+    checkpoint_sha256: str
+    seed: int
+    feature_dim: int | None = None
+    left_race_at: int | None = None
+    model_format: str | None = None
+    model_range: str | None = None
+    input_fit: str | None = None
+    condition: str | None = None
+    second_head: str | None = None
+    likelihood: str | None = None
+    sigma: float | None = None
+    sigma_source: str | None = None
+    beta: float | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where and when a row was made.
+
+    Attributes:
+        fingerprint: Of everything that moves a number of the row; None where it must be scored
+            again.
+        scored_at: UTC, ISO 8601, to the second.
+        version: Of the package.
+        device: Kind of device that computed the row's files; None where none did.
+    """
+
+    fingerprint: str | None
+    scored_at: str
+    version: str
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class ScoreRow(Mapping[str, Any]):  # a mapping only until every reader uses its fields
+    """The scores of one checkpoint under one extractor.
+
+    Attributes:
+        checkpoint: Its label.
+        step: Training step; None where its name has none.
+        status: ``scored``, or ``failed`` where some or all scores could not be had.
+        conditions: What the scores depend on.
+        provenance: Where and when they were made.
+        scores: By metric column; a metric that is absent has neither a value nor a reason.
+        warnings: In the order in which they were found.
+        reason: Why the row failed; None where it is scored.
+        traceback: Path of the failure's traceback below the output folder, where there is one.
+    """
+
+    checkpoint: str
+    step: int | None
+    status: Status
+    conditions: Conditions
+    provenance: Provenance
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    warnings: tuple[RowWarning, ...] = ()
+    reason: Reason | None = None
+    traceback: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(checkpoint, extractor), which is unique in a score table."""
+        return self.checkpoint, self.conditions.extractor
+
+    def score(self, column: str) -> Score:
+        """The score of a metric; an empty one where the row says nothing of it."""
+        return self.scores.get(column) or Score()
+
+    def value(self, column: str) -> float | None:
+        """The value of a metric; None where it is undefined."""
+        return self.score(column).value
+
+    def to_record(self) -> dict[str, Any]:
+        """The row by the columns of :data:`SCHEMA`.
+
+        Raises:
+            KeyError: A score is of a metric, or has a part, that the table has no column for.
+        """
+        record: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+        record |= {**vars(self.conditions), **vars(self.provenance)}
+        for name in ("checkpoint", "step", "status", "traceback"):
+            record[name] = getattr(self, name)
+        if self.reason is not None:
+            record |= {"reason": self.reason.text, "reason_code": self.reason.code}
+        if self.warnings:
+            record["warnings"] = FLAGS_APART.join(warning.text for warning in self.warnings)
+            record["warnings_json"] = json.dumps([asdict(warning) for warning in self.warnings])
+        codes = {name: s.reason.code for name, s in self.scores.items() if s.reason is not None}
+        record["reason_codes"] = json.dumps(codes) if codes else None
+        for column, score in self.scores.items():
+            record |= _columns_of(column, score)
+        unknown = sorted(set(record) - set(SCHEMA.names))
+        if unknown:
+            raise KeyError(f"columns {unknown} are not in the score table's schema")
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ScoreRow:
+        """The row of a record; of version 0.1, too, whose reasons get the code ``unknown``.
+
+        Raises:
+            ValueError: The record lacks a value that every row has.
+        """
+        codes = json.loads(record.get("reason_codes") or "{}")
+        scores = {column: _score_of(record, column, codes.get(column)) for column in METRICS}
+        return cls(
+            checkpoint=_required(record, "checkpoint"),
+            step=record.get("step"),
+            status=_required(record, "status"),
+            conditions=Conditions(**_fields_of(Conditions, record)),
+            provenance=Provenance(**_fields_of(Provenance, record)),
+            scores={column: score for column, score in scores.items() if score != Score()},
+            warnings=_warnings_of(record),
+            reason=_reason(record.get("reason"), record.get("reason_code")),
+            traceback=record.get("traceback"),
+        )
+
+    # Rows as dictionaries, for readers that have not been changed yet.
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
+        """A column."""
+        return self._record[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the columns."""
+        return iter(SCHEMA.names)
+
+    def __len__(self) -> int:
+        """Number of columns."""
+        return len(SCHEMA.names)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether a row, or a dictionary, is the same."""
+        if isinstance(other, ScoreRow):
+            return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
+        return bool(self._record == other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """The record with other values."""
+        return {**self._record, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """A dictionary with the record's values."""
+        return {**other, **self._record}
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return self.to_record()
+
+
+def _columns_of(column: str, score: Score) -> dict[str, Any]:
+    """The parts of a score that are there, by column."""
+    parts = {
+        column: score.value,
+        f"{column}_se": score.standard_error,
+        f"{column}_reason": score.reason.text if score.reason else None,
+        f"{column}_warning": score.warning,
+    }
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _score_of(record: Mapping[str, Any], column: str, code: ReasonCode | None) -> Score:
+    return Score(
+        value=record.get(column),
+        standard_error=record.get(f"{column}_se"),
+        reason=_reason(record.get(f"{column}_reason"), code),
+        warning=record.get(f"{column}_warning"),
+    )
+
+
+def _reason(text: str | None, code: ReasonCode | None) -> Reason | None:
+    return None if text is None else Reason(code or "unknown", text)
+
+
+def _warnings_of(record: Mapping[str, Any]) -> tuple[RowWarning, ...]:
+    if record.get("warnings_json"):
+        return tuple(RowWarning(**warning) for warning in json.loads(record["warnings_json"]))
+    texts = (record.get("warnings") or "").split(FLAGS_APART)
+    return tuple(RowWarning("unknown", "warning", text) for text in texts if text)
+
+
+_MAY_BE_NULL = frozenset({"fingerprint"})
+
+
+def _fields_of(
+    kind: type[Conditions] | type[Provenance], record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values of a dataclass's fields, whose names are those of columns."""
+    found = {each.name: record.get(each.name) for each in fields(kind)}
+    for each in fields(kind):
+        if each.default is not None and each.name not in _MAY_BE_NULL:
+            _required(record, each.name)
+    return found
+
+
+def _required(record: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
+    value = record.get(name)
+    if value is None:
+        raise ValueError(
+            f"a row of the score table has no {name} (checkpoint {record.get('checkpoint')!r}, "
+            f"extractor {record.get('extractor')!r}); every row has one"
+        )
+    return value
+
+
+def _metric_columns() -> Iterator[tuple[str, pa.DataType]]:
+    """A number, its standard error where it has one, and why it is undefined where it is."""
+    for column, metric in METRICS.items():
+        yield column, _NUMBER
+        if metric.standard_error:
+            yield f"{column}_se", _NUMBER
+        yield f"{column}_reason", _TEXT
+        if column == "fid":
+            yield "fid_warning", _TEXT
+
+
+#: Columns in order. Units and meanings of the metrics are in ``vae_batch.metrics.METRICS``.
+SCHEMA = pa.schema(
+    [
+        ("checkpoint", _TEXT),
+        ("step", _COUNT),
+        ("status", _TEXT),
+        ("reason", _TEXT),
+        ("warnings", _TEXT),
+        ("extractor", _TEXT),
+        ("weights_sha256", _TEXT),
+        ("protocol", _TEXT),
+        ("feature_dim", _COUNT),
+        ("n_generated", _COUNT),
+        ("n_reference", _COUNT),
+        ("left_race_at", _COUNT),
+        ("reference", _TEXT),
+        ("reference_split", _TEXT),
+        ("reference_sha256", _TEXT),
+        ("checkpoint_sha256", _TEXT),
+        ("seed", _COUNT),
+        ("model_format", _TEXT),
+        ("model_range", _TEXT),
+        ("input_fit", _TEXT),
+        ("condition", _TEXT),
+        ("second_head", _TEXT),
+        ("likelihood", _TEXT),
+        ("sigma", _NUMBER),
+        ("sigma_source", _TEXT),
+        ("beta", _NUMBER),
+        *_metric_columns(),
+        ("device", _TEXT),
+        ("fingerprint", _TEXT),
+        ("scored_at", _TEXT),
+        ("version", _TEXT),
+        # What programs read in place of the sentences: JSON of metric to code, and of warnings.
+        ("reason_code", _TEXT),
+        ("reason_codes", _TEXT),
+        ("warnings_json", _TEXT),
+        ("traceback", _TEXT),
+    ],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+)
