@@ -99,8 +99,9 @@ def test_a_reference_of_one_colour(score_one: Score, tmp_path: Path) -> None:
     assert row["fid"] > 0
     assert row["active_units"] == 0
     assert "posterior collapse" in row["warnings"]
-    # Every image has one posterior: their mixture is that posterior, and tells nothing apart.
-    assert row["mutual_information"] == pytest.approx(0.0, abs=1e-12)
+    # All images are equal, so the mixture of their posteriors is that one posterior. TensorFlow may
+    # round equal rows of a batch differently in float32, depending on the CPU's vector width.
+    assert row["mutual_information"] == pytest.approx(0.0, abs=1e-7)
 
 
 def test_a_decoder_that_ignores_its_latents(score_one: Score, tmp_path: Path) -> None:
