@@ -1,10 +1,11 @@
-"""The nightly job: score what is new and say what got better or worse.
+"""The nightly job: score what is new and report what got better or worse.
 
     python jobs/nightly.py nightly.toml
 
-Summary on stdout (--json for programs), all else on stderr. Exit codes: 0 nothing wrong, 2 bad
-input, 3 some checkpoints failed, 4 a regression beyond the spec's tolerance (failures beside it
-are in the summary). Doing a night again, or twice at once, is doing it once.
+The summary is printed on stdout (--json for programs), everything else on stderr. Exit codes: 0
+nothing wrong, 2 bad input, 3 some checkpoints failed, 4 a regression beyond the spec's tolerance
+(failures are then in the summary). Nightly runs are idempotent: a second run of the same date, also
+at the same time, ends with the exit code of the first.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ def main(
     spec: Annotated[str, typer.Argument(help="TOML spec, as of `vae-batch score`.")],
     date: Annotated[
         datetime.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The night's date (default: today, UTC)."),
+        typer.Option(formats=["%Y-%m-%d"], help="Date of the nightly run (default: today, UTC)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Score checkpoints that are new, compare them in pairs, and remember every night."""
+    """Score new checkpoints, compare them in pairs, and add them to the history."""
     day = (date or datetime.datetime.now(datetime.UTC)).date()
     console = stderr_console()
     with exit_codes(), TerminalProgress(console) as progress:

@@ -1,12 +1,12 @@
-"""Submit a night to a Ray cluster, once a date (``python jobs/submit.py nightly.toml``).
+"""Submit a nightly run to a Ray cluster, once per date (``python jobs/submit.py nightly.toml``).
 
-The job's id is its date: one that is under way is followed, one that is done is left, one that
-failed or was stopped goes again, and goes on where it stopped. The exit code is the job's own: 0
-nothing wrong, 2 bad input, 3 some checkpoints failed, 4 a regression, 1 or more than 128 a job
-that was stopped or died.
+The job's id contains its date. A running job is followed, a finished one is left alone, and one
+that failed or was stopped is resubmitted and resumes. The exit code is the job's own: 0 nothing
+wrong, 2 bad input, 3 some checkpoints failed, 4 a regression, 1 or more than 128 a job that was
+stopped or died.
 
-The cluster is --address or RAY_API_SERVER_ADDRESS, such as http://127.0.0.1:8265. Authentication
-is by token unless RAY_AUTH_MODE says otherwise.
+The cluster is --address or RAY_API_SERVER_ADDRESS, such as http://127.0.0.1:8265. It is
+authenticated by a token unless RAY_AUTH_MODE says otherwise.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ def main(
     address: Annotated[str | None, typer.Option(help="Job API, http://HOST:8265.")] = None,
     date: Annotated[
         datetime.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The night's date (default: today, UTC)."),
+        typer.Option(formats=["%Y-%m-%d"], help="Date of the nightly run (default: today, UTC)."),
     ] = None,
     to_the_end: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Print its log, and wait for its end.")
+        bool,
+        typer.Option("--follow/--no-follow", help="Print its log, and wait for its end."),
     ] = True,
-    working_dir: Annotated[Path, typer.Option(help="The project's root; uploaded.")] = Path(),
+    working_dir: Annotated[Path, typer.Option(help="Project root to upload.")] = Path(),
     name: Annotated[
         str | None,
-        typer.Option(help="Beginning of the job's id (default: vae-nightly, or with SPEC's name)."),
+        typer.Option(help="Start of the job's id (default: vae-nightly, or with SPEC's name)."),
     ] = None,
     python: Annotated[str, typer.Option(help="Interpreter on the cluster.")] = "python",
 ) -> None:
-    """Submit the night of a date, unless it is under way or done."""
+    """Submit the nightly run of a date, unless it is running or finished."""
     day = (date or datetime.datetime.now(datetime.UTC)).date()
     with exit_codes():
         submission = Submission.of(spec, day, working_dir, name, python)
@@ -59,7 +60,7 @@ def _submit(submission: Submission, address: str | None, to_the_end: bool) -> in
             f"no job API at {url or 'no address'}: expected --address (or RAY_API_SERVER_ADDRESS) "
             "such as http://127.0.0.1:8265"
         )
-    for other in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):  # Ray puts these before an argument
+    for other in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):  # Ray prefers these to an argument.
         os.environ.pop(other, None)
     from ray.exceptions import RayError
 
@@ -71,7 +72,7 @@ def _submit(submission: Submission, address: str | None, to_the_end: bool) -> in
         if found == "already done" or not to_the_end:
             return 0
         return follow(client, submission.identifier, _show)
-    except RayError as error:  # a token that the cluster does not know
+    except RayError as error:  # A token that the cluster does not know.
         raise InputError(f"{url}: {error}") from None
 
 

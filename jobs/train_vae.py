@@ -26,9 +26,9 @@ def main(
     latent_dim: Annotated[int, typer.Option(help="Dimensions of z.")] = 8,
     beta: Annotated[float, typer.Option(help="Weight of the KL term.")] = 1.0,
     width: Annotated[int, typer.Option(help="Channels of the first layer.")] = 32,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 2e-3,
-    seed: Annotated[int, typer.Option(help="Of weights, order and noise.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 2e-3,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and noise.")] = 0,
     layout: Annotated[str, typer.Option(help="pair or single.")] = "pair",
 ) -> None:
     """Train a small VAE on an image set and keep checkpoints to score."""
@@ -55,7 +55,7 @@ def main(
 
 
 def _report(epoch: int, nll: float, kl: float) -> None:
-    typer.echo(f"epoch {epoch}: nll {nll:.2f} + kl {kl:.2f} nats an image", err=True)
+    typer.echo(f"epoch {epoch}: nll {nll:.2f} + kl {kl:.2f} nats per image", err=True)
 
 
 if __name__ == "__main__":

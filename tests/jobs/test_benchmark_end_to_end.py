@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import os
@@ -12,67 +11,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import end_to_end
+import end_to_end_runs
 import pytest
 import typer
 
-JOBS = Path(__file__).parents[2] / "jobs"
 PYTHON = os.environ.get("VAE_BATCH_PEERS_PYTHON", "")
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(JOBS)
-    return importlib.import_module("benchmark_end_to_end")
-
-
-@pytest.fixture
-def runs(benchmark: Any, tmp_path: Path) -> Any:
-    """The contenders' module, and a task of three checkpoints that nobody has written."""
-    module = importlib.import_module("end_to_end_runs")
+def task(tmp_path: Path) -> Any:
+    """A task of three checkpoints that do not exist."""
     checkpoints = tuple(tmp_path / name for name in "abc")
-    return module, module.Task(
-        checkpoints, "digits", 20, 30, 10, 0, tmp_path, tmp_path / "inception.weights.h5"
-    )
+    weights = tmp_path / "inception.weights.h5"
+    return end_to_end.Task(checkpoints, "digits", 20, 30, 10, 0, tmp_path, weights)
 
 
-def test_each_number_of_checkpoints_has_its_rounds(benchmark: Any) -> None:
-    assert benchmark.read_counts("1,3,10", "2") == {1: 2, 3: 2, 10: 2}
-    assert benchmark.read_counts("1,10", "3,1") == {1: 3, 10: 1}
+def test_each_number_of_checkpoints_has_its_rounds() -> None:
+    assert end_to_end.read_counts("1,3,10", "2") == {1: 2, 3: 2, 10: 2}
+    assert end_to_end.read_counts("1,10", "3,1") == {1: 3, 10: 1}
     for counts, rounds in (("1,3,10", "2,1"), ("0,3", "1"), ("1", "0")):
         with pytest.raises(typer.BadParameter, match="from 1 up"):
-            benchmark.read_counts(counts, rounds)
+            end_to_end.read_counts(counts, rounds)
 
 
-def test_contenders_come_with_what_they_are_compared_with_and_need(benchmark: Any) -> None:
-    assert benchmark.chosen_contenders(None, False) == ["ours-keras", "book"]
-    assert benchmark.chosen_contenders(["book-onednn-off"], False) == [
-        *("ours-keras", "book-onednn-off")
+def test_contenders_come_with_what_they_are_compared_with_and_need() -> None:
+    assert end_to_end.chosen_contenders(None, False) == ["ours-keras", "book"]
+    assert end_to_end.chosen_contenders(["ours-keras-known"], False) == [
+        *("ours-keras", "ours-keras-known")
     ]
     peers = ["ours-2015", "png-export", "pytorch-fid", "torch-fidelity"]
-    assert benchmark.chosen_contenders(None, True) == ["ours-keras", "book", *peers]
-    assert benchmark.chosen_contenders(["pytorch-fid"], True) == peers[:3]
+    assert end_to_end.chosen_contenders(None, True) == ["ours-keras", "book", *peers]
+    assert end_to_end.chosen_contenders(["pytorch-fid"], True) == peers[:3]
     with pytest.raises(typer.BadParameter, match="needs --peers-python"):
-        benchmark.chosen_contenders(["torch-fidelity"], False)
+        end_to_end.chosen_contenders(["torch-fidelity"], False)
     with pytest.raises(typer.BadParameter, match="expected ours-keras"):
-        benchmark.chosen_contenders(["books"], False)
+        end_to_end.chosen_contenders(["books"], False)
 
 
-def test_one_run_tells_the_time_of_every_number_of_checkpoints(benchmark: Any, runs: Any) -> None:
-    module, _ = runs
+def test_one_run_tells_the_time_of_every_number_of_checkpoints() -> None:
     answers = [(2.0, {"fid": 1.0}), (3.5, {"fid": 2.0}), (5.0, {"fid": 3.0})]
-    assert module._after([1, 3], answers) == [
-        module.Reached(1, 2.0, ({"fid": 1.0},)),
-        module.Reached(3, 5.0, ({"fid": 1.0}, {"fid": 2.0}, {"fid": 3.0})),
+    assert end_to_end_runs._after([1, 3], answers) == [
+        end_to_end_runs.Reached(1, 2.0, ({"fid": 1.0},)),
+        end_to_end_runs.Reached(3, 5.0, ({"fid": 1.0}, {"fid": 2.0}, {"fid": 3.0})),
     ]
     with pytest.raises(RuntimeError, match="4 checkpoints but 3 answers"):
-        module._after([4], answers)
+        end_to_end_runs._after([4], answers)
 
 
-def test_ratios_rates_and_deviations(
-    benchmark: Any, runs: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ratios_rates_and_deviations(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rounds with one checkpoint, of which the first is also one with three."""
-    module, task = runs
     begun: list[tuple[str, list[int]]] = []
 
     def contender(name: str, factor: float, fid: float) -> Any:
@@ -80,21 +68,21 @@ def test_ratios_rates_and_deviations(
             begun.append((name, list(counts)))
             slower = len(begun)  # the machine slows down: ratios of a round do not change much
             scores = {"fid": fid, "kl": 4.0}
-            return [module.Reached(k, factor * k * slower, (scores,) * k) for k in counts]
+            return [end_to_end_runs.Reached(k, factor * k * slower, (scores,) * k) for k in counts]
 
-        return benchmark.Contender(name, "ours-keras", run)
+        return end_to_end.Contender(name, "ours-keras", run)
 
-    monkeypatch.setitem(benchmark.CONTENDERS, "ours-keras", contender("ours-keras", 1.0, 8.0))
-    monkeypatch.setitem(benchmark.CONTENDERS, "book", contender("book", 3.0, 8.0 + 2**-10))
+    monkeypatch.setitem(end_to_end.CONTENDERS, "ours-keras", contender("ours-keras", 1.0, 8.0))
+    monkeypatch.setitem(end_to_end.CONTENDERS, "book", contender("book", 3.0, 8.0 + 2**-10))
     said: list[str] = []
-    measured = benchmark.measure(task, ["ours-keras", "book"], {1: 2, 3: 1}, said.append)
+    measured = end_to_end.measure(task, ["ours-keras", "book"], {1: 2, 3: 1}, said.append)
     assert begun == [
         *(("ours-keras", [1, 3]), ("book", [1, 3]), ("ours-keras", [1]), ("book", [1]))
     ]
     assert len(said) == 6
     rows = {
         (row["contender"], row["checkpoints"]): row
-        for row in benchmark.rows_of(measured, task, None)
+        for row in end_to_end.rows_of(measured, task, None)
     }
     ours, book = rows["ours-keras", 1], rows["book", 1]
     # Ours took 1 x 1 and 1 x 3 s, the book 3 x 2 and 3 x 4 s: ratios 6 and 4.
@@ -108,7 +96,7 @@ def test_ratios_rates_and_deviations(
 
 
 def run(path: Path, *words: str) -> Any:
-    command = [sys.executable, str(JOBS / "benchmark_end_to_end.py"), *words, "--json", str(path)]
+    command = [sys.executable, end_to_end.__file__, *words, "--json", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import storage
+import typer
 
 from vae_batch.storage import encode_columns
 
-JOBS = Path(__file__).parents[2] / "jobs"
-SMALL = ["--shards", "2", "--resume", "4,9", "--rounds", "2"]
+SMALL = {"shards": 2, "resume": "4,9", "rounds": 2}
 FORMATS = [
     *("as stored, with receipt", "as stored, file alone", "Parquet, pyarrow's defaults"),
-    *("npz", "npz, compressed", "npz, float64", "npy"),
+    *("npz", "npz, compressed", "npz, float64"),
 ]
 
 
-def run(path: Path, *words: str, fails: bool = False) -> Any:
-    command = [sys.executable, str(JOBS / "benchmark_storage.py"), *words, "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode != 0) == fails, done.stderr
-    if fails:
-        return done.stderr
-    assert done.stdout.strip()
+def run(path: Path, **options: Any) -> Any:
+    storage.main(**SMALL, **options, json_path=path)
     return json.loads(path.read_text())
 
 
@@ -40,7 +34,7 @@ def check(table: dict[str, Any], places: list[str]) -> None:
         (place, count, way, way == "receipts.json")
         for place in places
         for count in (4, 9)
-        for way in ("receipts.json", "a receipt each")
+        for way in ("receipts.json", "one receipt per shard")
     ]
     assert all(row["exact"] for row in formats)
     assert all(row["shards_found"] == row["shards"] and row["seconds"] > 0 for row in resuming)
@@ -51,14 +45,13 @@ def check(table: dict[str, Any], places: list[str]) -> None:
 
 
 def test_made_shards(tmp_path: Path) -> None:
-    words = ["--images", "40", "--features", "64", "--classes", "5", "--no-s3"]
-    table = run(tmp_path / "table.json", *SMALL, *words)
+    table = run(tmp_path / "table.json", images=40, features=64, classes=5, s3=False)
     check(table, ["local"])
     rows = {row["format"]: row for row in table["formats"]}
     ours = rows["as stored, with receipt"]
     assert ours["write_times_ours"] == ours["read_times_ours"] == 1
     # An image has 64 + 5 numbers: 276 bytes as float32 and 552 as float64, beside headers.
-    assert 276 < rows["npy"]["bytes_per_image"] < 276 + 20
+    assert 276 < rows["npz"]["bytes_per_image"] < 276 + 40
     assert 552 < rows["npz, float64"]["bytes_per_image"] < 552 + 40
     assert rows["as stored, file alone"]["bytes_per_image"] < ours["bytes_per_image"]
     # MB/s are of the same raw bytes for all, 40 x 276.
@@ -75,16 +68,16 @@ def test_a_shard_of_a_finished_run(tmp_path: Path) -> None:
     }
     shard = tmp_path / "part.parquet"
     shard.write_bytes(encode_columns(columns))
-    table = run(tmp_path / "table.json", *SMALL, "--shard", str(shard), "--no-s3")
+    table = run(tmp_path / "table.json", shard=shard, s3=False)
     check(table, ["local"])
     assert table["shapes"]["features"] == [12, 8]
     shard.write_bytes(encode_columns({"kl": rng.normal(size=12)}))
-    said = run(tmp_path / "none.json", *SMALL, "--shard", str(shard), "--no-s3", fails=True)
-    assert "expected activations" in " ".join(said.split())
+    with pytest.raises(typer.BadParameter, match="expected activations"):
+        run(tmp_path / "none.json", shard=shard, s3=False)
 
 
 @pytest.mark.slow
 def test_on_s3(tmp_path: Path) -> None:
     pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
-    words = ["--images", "10", "--features", "16", "--classes", "3", "--s3"]
-    check(run(tmp_path / "table.json", *SMALL, *words), ["local", "S3 (moto)"])
+    table = run(tmp_path / "table.json", images=10, features=16, classes=3, s3=True)
+    check(table, ["local", "S3 (moto)"])

@@ -42,7 +42,7 @@ def test_stored_features_are_small_and_say_where_they_come_from() -> None:
     assert probe.features.shape == (16, 2048)
     assert probe.features.dtype == np.float64
     assert np.abs(probe.features - probe.features.astype(np.float32)).max() > 0
-    assert probe.provenance["command"] == "python jobs/make_parity_probe.py"
+    assert probe.provenance["command"] == "python tests/models/extractors/write_parity_probe.py"
     assert set(probe.provenance["versions"]) >= {"tensorflow", "keras", "numpy", "python"}
 
 

@@ -15,7 +15,7 @@ from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.progress.display import Silent
 from vae_batch.storage import Store, read_score_rows
 
-_STUB = runpy.run_path(str(Path(__file__).parents[3] / "jobs/stub_workers.py"))
+_STUB = runpy.run_path(str(Path(__file__).parents[3] / "jobs/benchmarks/stub_workers.py"))
 
 FEATURES = 3
 

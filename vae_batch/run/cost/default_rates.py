@@ -72,7 +72,7 @@ class _ScoreCost:
     by_samples: int
 
 
-#: By ``jobs/benchmark_scoring.py``, with a prepared reference; other groups cost next to nothing.
+#: By ``jobs/benchmarks/scoring.py``, with a prepared reference; other groups cost next to nothing.
 #: Memorisation was not measured, and is taken for precision, which looks for neighbours too.
 _SCORES: Mapping[MetricGroup, _ScoreCost] = {
     "latents": _ScoreCost(2.2, 0.0, 1, 1),

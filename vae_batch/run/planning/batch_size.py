@@ -15,7 +15,7 @@ from vae_batch.run.execute.executor import Executor
 from vae_batch.run.output.run_record import read_record
 from vae_batch.storage import Store
 
-#: On CPUs larger batches were no faster (jobs/benchmark_extraction.py) and take more memory; one
+#: On CPUs larger batches were no faster (jobs/benchmarks/extraction.py) and take more memory; one
 #: size everywhere keeps the bits of different machines alike; so nothing is probed there.
 CPU_BATCH_SIZE = 32
 

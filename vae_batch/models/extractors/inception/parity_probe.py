@@ -3,7 +3,7 @@
 A device that computes in float32 stays within rounding of the stored features whatever its
 maker, threads or graph; one that computes coarser does not. The images are made here from
 integers, so every machine has the same bits; the features beside this file were computed in
-float64 throughout (``jobs/make_parity_probe.py``).
+float64 throughout (``tests/models/extractors/write_parity_probe.py``).
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def read_stored_probe() -> StoredProbe:
         what = ", ".join(moved) or f"features of shape {features.shape}"
         raise InputError(
             f"the stored probe {STORED} was made for another version of vae_batch ({what}); "
-            "install vae_batch again, or run jobs/make_parity_probe.py"
+            "install vae_batch again"
         )
     return StoredProbe(features, provenance)
 

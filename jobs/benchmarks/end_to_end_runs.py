@@ -1,8 +1,7 @@
-"""The contenders of ``benchmark_end_to_end.py``: each is started as its user would, and timed.
+"""The contenders of ``end_to_end.py``: each is started as its user would start it, and timed.
 
 Ours is one command for any number of checkpoints, so each number is a run of its own. The others
-take one checkpoint after another, so what they had after the first few is also what a run of those
-alone gives; one run tells the time of every number.
+process one checkpoint after another, so one run gives the time of every number of checkpoints.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ Scores = dict[str, float]
 #: What is compared, where a contender computes it.
 COMPARED = ("fid", "inception_score", "reconstruction_nll", "kl")
 
-_JOBS = Path(__file__).parent
+_HERE = Path(__file__).parent
+_CONTENDERS = str(_HERE / "contenders.py")
 _GROUPS = "losses,fid,inception_score"
 _STATE_DICT = "inception.pth"
 
@@ -41,16 +41,16 @@ class Task:
     """What all contenders score.
 
     Attributes:
-      checkpoints: Folders with ``encoder.keras`` and ``decoder.keras``.
-      reference: Real images as our command takes them.
-      samples: Generated images a checkpoint.
-      references: Real images, from the first.
-      splits: Of the Inception Score.
-      seed: Of all draws.
-      folder: Of inputs that are made here, and of outputs.
-      keras_weights: File for ``keras.applications.InceptionV3``.
-      workers: Of ours; None leaves the choice to it.
-      peers_python: Interpreter that has pytorch-fid and torch-fidelity.
+        checkpoints: Folders with ``encoder.keras`` and ``decoder.keras``.
+        reference: Real images, as for `vae-batch score`.
+        samples: Generated images per checkpoint.
+        references: Number of real images, from the first.
+        splits: Splits of the Inception Score.
+        seed: Seed of all draws.
+        folder: Holds the inputs that are made here, and outputs.
+        keras_weights: File for ``keras.applications.InceptionV3``.
+        workers: Workers of ours; None leaves the choice to it.
+        peers_python: Interpreter that has pytorch-fid and torch-fidelity.
     """
 
     checkpoints: tuple[Path, ...]
@@ -103,13 +103,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Reached:
-    """What a contender had, and when.
+    """The scores of a contender, and its time.
 
     Attributes:
-      checkpoints: That were scored.
-      seconds: Since its start.
-      scores: Of each checkpoint.
-      drawing_seconds: Of these, what ours took for figures and page, to its end.
+        checkpoints: Number of checkpoints that were scored.
+        seconds: Seconds since its start.
+        scores: Scores of each checkpoint.
+        drawing_seconds: Seconds of these that ours took for figures and page.
     """
 
     checkpoints: int
@@ -123,15 +123,14 @@ Run = Callable[[Task, Sequence[int]], list[Reached]]
 
 
 def make_inputs(task: Task, with_peers: bool) -> None:
-    """Weights that were not given; for peers the state dict that their tools read."""
+    """Make the weights that were not given, and the state dict that the other tools read."""
     if not with_peers and task.keras_weights.exists():
         return
-    command = [sys.executable, str(_JOBS / "random_inception.py"), str(task.folder)]
-    finish(command)
+    finish([sys.executable, str(_HERE / "random_inception.py"), str(task.folder)])
     if with_peers and task.peers_python:
         arrays = str(task.folder / STATE_DICT_ARRAYS)
-        command = [task.peers_python, str(_JOBS / "peer_commands.py"), "weights", arrays]
-        finish([*command, str(task.state_dict)])
+        command = [task.peers_python, _CONTENDERS, "state-dict", arrays, str(task.state_dict)]
+        finish(command)
         cached = task.folder / _PYTORCH_FID_WEIGHTS
         cached.parent.mkdir(parents=True)
         cached.symlink_to(task.state_dict)
@@ -148,11 +147,11 @@ def ours(
     """``vae-batch score``, from its start to its end: table, figures and page are written.
 
     Args:
-      task: What is scored.
-      counts: Numbers of checkpoints.
-      extractor: One of Inception's.
-      weights: For it.
-      known: Whether the reference's activations are those of an earlier run.
+        task: What is scored.
+        counts: Numbers of checkpoints.
+        extractor: Name of an Inception extractor.
+        weights: Its weights.
+        known: Whether to reuse the reference's activations of an earlier run.
     """
     if not known:
         return [_ours(task, count, extractor, weights) for count in counts]
@@ -186,29 +185,26 @@ def _ours(
     return Reached(count, seconds, scores, None if drawing is None else seconds - drawing)
 
 
-def book(task: Task, counts: Sequence[int], onednn: str | None = None) -> list[Reached]:
-    """``book_procedure.py``; TensorFlow chooses its kernels itself unless ``onednn`` is 0 or 1."""
-    changes = {} if onednn is None else {"TF_ENABLE_ONEDNN_OPTS": onednn}
-    return _plain_keras(task, counts, "score", untouched_environment(**changes))
+def book(task: Task, counts: Sequence[int]) -> list[Reached]:
+    """``book_procedure.py``; TensorFlow chooses its kernels itself."""
+    return _plain_keras(task, counts, "score")
 
 
 def png_export(task: Task, counts: Sequence[int]) -> list[Reached]:
-    """What a tool that takes folders needs beforehand; peers' own times are without it."""
-    return _plain_keras(task, counts, "export", untouched_environment())
+    """The images that other tools read; their own times do not contain it."""
+    return _plain_keras(task, counts, "export")
 
 
-def _plain_keras(
-    task: Task, counts: Sequence[int], verb: str, environment: dict[str, str]
-) -> list[Reached]:
-    script = str(_JOBS / "book_procedure.py")
+def _plain_keras(task: Task, counts: Sequence[int], verb: str) -> list[Reached]:
+    script = str(_HERE / "book_procedure.py")
     command = [sys.executable, script, verb, str(task.write(max(counts)))]
-    lines = timed_lines(command, environment)
+    lines = timed_lines(command, untouched_environment())
     answers = [(seconds, json.loads(line)) for seconds, line in lines if line.startswith("{")]
     return _after(counts, answers)
 
 
 def pytorch_fid(task: Task, counts: Sequence[int]) -> list[Reached]:
-    """The reference's statistics once with ``--save-stats``, then a command a checkpoint."""
+    """The reference's statistics once with ``--save-stats``, then one command per checkpoint."""
     with tempfile.TemporaryDirectory(dir=task.folder) as folder:
         real = f"{folder}/reference.npz"
         words = ["pytorch_fid", "--device", "cpu"]
@@ -225,7 +221,7 @@ def pytorch_fid(task: Task, counts: Sequence[int]) -> list[Reached]:
 
 
 def torch_fidelity(task: Task, counts: Sequence[int]) -> list[Reached]:
-    """A command a checkpoint, FID and Inception Score; it keeps the reference's activations."""
+    """One command per checkpoint, FID and Inception Score; the reference is cached."""
     with tempfile.TemporaryDirectory(dir=task.folder) as cache:
         words = ["torch_fidelity.fidelity", "--isc", "--fid", "--json", "--cpu", "--silent"]
         words += ["--feature-extractor-weights-path", str(task.state_dict), "--cache-root", cache]
@@ -243,16 +239,16 @@ def torch_fidelity(task: Task, counts: Sequence[int]) -> list[Reached]:
 
 def _peer(task: Task, words: Sequence[str]) -> tuple[float, str]:
     """Seconds and output of a peer's command."""
-    command = [str(task.peers_python), str(_JOBS / "peer_commands.py"), *words]
+    command = [str(task.peers_python), _CONTENDERS, "run", *words]
     lines = list(timed_lines(command, untouched_environment(TORCH_HOME=str(task.folder))))
     return lines[-1][0], "\n".join(line for _, line in lines)
 
 
 def _after(counts: Sequence[int], answers: Sequence[tuple[float, Scores]]) -> list[Reached]:
-    """What there was after each number of checkpoints, from times and scores of one after another.
+    """Return what was reached after each number of checkpoints.
 
     Raises:
-      RuntimeError: There are fewer answers than checkpoints.
+        RuntimeError: There are fewer answers than checkpoints.
     """
     if len(answers) < max(counts):
         raise RuntimeError(f"{max(counts)} checkpoints but {len(answers)} answers")
@@ -261,9 +257,9 @@ def _after(counts: Sequence[int], answers: Sequence[tuple[float, Scores]]) -> li
 
 
 def our_fid_as_pytorch_fid(task: Task) -> float:
-    """Our FID of the first checkpoint's PNG files under pytorch-fid's resize and range; not timed.
+    """Compute our FID of the first checkpoint's PNG files under pytorch-fid's resize; not timed.
 
-    ``inception-2015`` stands for the literature's resize, which torch-fidelity has, too.
+    ``inception-2015`` has the resize of the literature, as torch-fidelity does.
     """
     folders = [task.generated_pngs[0], task.reference_pngs]
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -1,24 +1,25 @@
-"""Time the Fréchet distance against its usual forms, interleaved, where the truth is known.
+"""Time the Fréchet distance against its usual forms on problems whose distance is known.
 
-    python jobs/benchmark_frechet.py --dimension 2048 --rounds 3 --json frechet.json
+    python jobs/benchmarks/frechet.py --dimension 2048 --rounds 3 --json frechet.json
 
-Every round runs every contender once, so that a busy machine slows all of them; the figures
-are medians over rounds, and ratios carry over where seconds do not.
+Rounds interleave the contenders; medians over the rounds are printed. Ratios carry over to other
+machines, seconds do not.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import functools
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-import scipy.linalg  # type: ignore[import-untyped, unused-ignore]
+import scipy.linalg
+import typer
+from measuring import interleaved, write_json
 
 from vae_batch.metrics import FrechetReference, Moments, frechet_distance
 from vae_batch.metrics.validation import FloatArray
@@ -66,7 +67,7 @@ def full_rank_case(dimension: int, rng: np.random.Generator) -> Case:
 
 
 def low_rank_case(dimension: int, count: int, rng: np.random.Generator) -> Case:
-    """`count` samples a side whose principal axes overlap by half, with known variances."""
+    """`count` samples on each side, whose principal axes overlap by half, with known variances."""
     rank = count - 1
     overlap = max(rank // 2, 2 * rank - dimension)
     basis = _orthonormal(dimension, 2 * rank - overlap, rng)
@@ -110,14 +111,13 @@ def mixed_case(dimension: int, count: int, rng: np.random.Generator) -> Case:
 
 
 def measure(case: Case, rounds: int) -> list[Timing]:
-    """Run every contender of a case once a round; the first contender is the yardstick."""
-    seconds: dict[str, list[float]] = {name: [] for name in case.contenders}
+    """Time every contender of a case once per round; the first contender is the yardstick."""
     values: dict[str, float] = {}
-    for _ in range(rounds):
-        for name, contender in case.contenders.items():
-            start = time.perf_counter()
-            values[name] = contender()
-            seconds[name].append(time.perf_counter() - start)
+
+    def keep(name: str) -> None:
+        values[name] = case.contenders[name]()
+
+    seconds = interleaved({name: functools.partial(keep, name) for name in case.contenders}, rounds)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     yardstick = next(iter(medians.values()))
     return [
@@ -133,34 +133,34 @@ def measure(case: Case, rounds: int) -> list[Timing]:
     ]
 
 
-def main() -> None:
-    """Print the table and write it as JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--dimension", type=int, default=2048, help="activation dimensions d")
-    parser.add_argument("--samples", type=int, default=1000, help="n of the low-rank case, < d")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds a contender")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the problems")
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
-    options = parser.parse_args()
-    if not 2 <= options.samples < options.dimension or options.rounds < 1:
-        parser.error("expected 2 <= samples < dimension and at least 1 round")
-    rng = np.random.default_rng(options.seed)
+def main(
+    dimension: Annotated[int, typer.Option(help="Activation dimensions d.")] = 2048,
+    samples: Annotated[int, typer.Option(help="n of the low-rank case, below d.")] = 1000,
+    rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the problems.")] = 0,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Also write the table to this file.")
+    ] = None,
+) -> None:
+    """Measure all contenders of all cases, and print one table."""
+    if not 2 <= samples < dimension:
+        raise typer.BadParameter(f"expected 2 <= samples < {dimension}, found {samples}")
+    rng = np.random.default_rng(seed)
     timings: list[Timing] = []
     print(f"{'case':24s} {'contender':32s} {'median s':>9s} {'best s':>8s} {'ratio':>7s} error")
     for case in (
-        full_rank_case(options.dimension, rng),
-        low_rank_case(options.dimension, options.samples, rng),
-        mixed_case(options.dimension, options.samples, rng),
+        full_rank_case(dimension, rng),
+        low_rank_case(dimension, samples, rng),
+        mixed_case(dimension, samples, rng),
     ):
-        for row in measure(case, options.rounds):
+        for row in measure(case, rounds):
             timings.append(row)
             print(
                 f"{row.case:24s} {row.contender:32s} {row.seconds:9.3f} {row.fastest:8.3f} "
                 f"{row.ratio:6.1f}x {row.relative_error:.1e}",
                 flush=True,
             )
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in timings], indent=1) + "\n")
+    write_json([asdict(row) for row in timings], json_path)
 
 
 def _classical(generated: Moments, reference: Moments) -> dict[str, Callable[[], float]]:
@@ -202,4 +202,4 @@ def _samples(basis: FloatArray, variances: FloatArray, rng: np.random.Generator)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,27 +1,26 @@
-"""Time what a row costs beyond extraction, and the memory it takes, on synthetic stored files.
+"""Measure the time and memory of scoring a row, without extraction, on synthetic stored files.
 
-    python jobs/benchmark_scoring.py --samples 10000 --dimension 2048 --json scoring.json
+    python jobs/benchmarks/scoring.py --samples 10000 --dimension 2048 --json scoring.json
 
-Units of two checkpoints and one reference are written with receipts, as workers write them; then
+Units of two checkpoints and one reference are written with receipts, as workers write them. Then
 the job's own code reduces and scores them in a fresh process. The first row of a process also
 prepares what all rows share of the reference.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
+from measuring import in_fresh_process, write_json
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import METRICS
@@ -44,7 +43,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 _CHECKPOINTS = 2
 _MIXED = 256
-"""Directions that activations vary in beside independent noise."""
+"""Directions in which activations vary, besides independent noise."""
 
 
 @dataclass(frozen=True)
@@ -186,17 +185,9 @@ def _pictures(rng: np.random.Generator, rows: int, size: Size) -> Arrays:
     return {**picture_statistics(pixels), "path_change": rng.gamma(2.0, 1.0, rows)}
 
 
-def measure(out: str, size: Size, groups: tuple[str, ...], answers: Any) -> None:  # noqa: ANN401
+def measure(out: str, size: Size, groups: tuple[str, ...]) -> Iterator[Timing]:
     """Score both rows with all groups, then the second with each group alone."""
     first, second = make_parts(out, size, groups)
-    for timing in _timings(first, second, size, out, groups):
-        answers.put(timing)
-    answers.put(None)
-
-
-def _timings(
-    first: RowParts, second: RowParts, size: Size, out: str, groups: tuple[str, ...]
-) -> Iterator[Timing]:
     yield _timed("before anything", lambda: None)
     reference = first.units["reference"]
     yield _timed("reduction of the reference", lambda: _reduce(first, reference))
@@ -238,52 +229,34 @@ def _timed(part: str, work: Callable[[], None]) -> Timing:
     return Timing(part, seconds, cpu_seconds, peak)
 
 
-def _run(out: str, size: Size, groups: tuple[str, ...]) -> Iterator[Timing]:
-    """Write and measure in two fresh processes, so that memory is that of scoring alone."""
-    fresh = multiprocessing.get_context("spawn")
-    writer = fresh.Process(target=write_units, args=(out, size))
-    writer.start()
-    writer.join()
-    answers = fresh.Queue()
-    scorer = fresh.Process(target=measure, args=(out, size, groups, answers))
-    scorer.start()
-    yield from iter(answers.get, None)
-    scorer.join()
-
-
-def main() -> None:
-    """Print the table and write it as JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--samples", type=int, default=10000, help="generated images")
-    parser.add_argument("--references", type=int, help="reference images (default: as many)")
-    parser.add_argument("--dimension", type=int, default=2048, help="activation dimensions")
-    parser.add_argument("--classes", type=int, default=1008, help="classes of the extractor")
-    parser.add_argument("--latents", type=int, default=32, help="latent dimensions")
-    parser.add_argument("--side", type=int, default=28, help="pixels a side")
-    parser.add_argument("--draws", type=int, default=64, help="importance draws an image")
-    parser.add_argument("--groups", default=",".join(DEFAULT_GROUPS), help="groups of metrics")
-    parser.add_argument("--json", type=Path, help="also write the table to this file")
-    options = parser.parse_args()
-    size = Size(
-        options.samples,
-        options.references or options.samples,
-        options.dimension,
-        options.classes,
-        options.latents,
-        options.side,
-        options.draws,
-    )
+def main(
+    samples: Annotated[int, typer.Option(help="Generated images.")] = 10000,
+    references: Annotated[
+        int | None, typer.Option(help="Reference images (default: as many).")
+    ] = None,
+    dimension: Annotated[int, typer.Option(help="Activation dimensions.")] = 2048,
+    classes: Annotated[int, typer.Option(help="Classes of the extractor.")] = 1008,
+    latents: Annotated[int, typer.Option(help="Latent dimensions.")] = 32,
+    side: Annotated[int, typer.Option(help="Height and width in pixels.")] = 28,
+    draws: Annotated[int, typer.Option(help="Importance draws per image.")] = 64,
+    groups: Annotated[str, typer.Option(help="Groups of metrics.")] = ",".join(DEFAULT_GROUPS),
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Also write the table to this file.")
+    ] = None,
+) -> None:
+    """Measure reducing and scoring, and print one table."""
+    size = Size(samples, references or samples, dimension, classes, latents, side, draws)
     timings = []
     print(f"{'part':40s} {'seconds':>8s} {'of CPU':>8s} {'peak GiB':>9s}")
     with tempfile.TemporaryDirectory() as out:
-        for row in _run(out, size, tuple(options.groups.split(","))):
+        write_units(out, size)
+        # A fresh process, so that memory is that of scoring alone.
+        for row in in_fresh_process(measure, out, size, tuple(groups.split(","))):
             timings.append(row)
             times = f"{row.seconds:8.2f} {row.cpu_seconds:8.2f}"
             print(f"{row.part:40s} {times} {row.peak_memory_gib:9.2f}", flush=True)
-    if options.json:
-        rows = [asdict(row) for row in timings]
-        options.json.write_text(json.dumps({"size": asdict(size), "rows": rows}, indent=1) + "\n")
+    write_json({"size": asdict(size), "rows": [asdict(row) for row in timings]}, json_path)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

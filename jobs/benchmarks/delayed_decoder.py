@@ -1,4 +1,6 @@
-"""VAEs whose decoders wait: shards of a known length that need no core, for checks of scheduling.
+"""VAEs whose decoders sleep: shards of a known duration that need no core, to check scheduling.
+
+    python jobs/benchmarks/delayed_decoder.py FOLDER COUNT SECONDS
 
 A worker loads them with ``custom_objects = ["delayed_decoder"]`` and ``trust = true``, with this
 folder on its ``PYTHONPATH``.
@@ -20,15 +22,15 @@ SHAPE, LATENT = (8, 8, 1), 3
 
 @keras.saving.register_keras_serializable("delayed_decoder")
 class Delay(keras.layers.Layer):
-    """Passes its input on after some seconds."""
+    """Returns its input after some seconds."""
 
     def __init__(self, seconds: float, **kwargs: Any) -> None:  # noqa: ANN401
-        """Wait so long at each call."""
+        """Sleep this long at each call."""
         super().__init__(**kwargs)
         self.seconds = seconds
 
     def call(self, inputs: Any) -> Any:  # noqa: ANN401
-        """Wait, also inside a compiled graph."""
+        """Sleep, also inside a compiled graph."""
 
         def wait(values: np.ndarray) -> np.ndarray:
             time.sleep(self.seconds)
@@ -39,16 +41,16 @@ class Delay(keras.layers.Layer):
         return passed
 
     def compute_output_shape(self, input_shape: Any) -> Any:  # noqa: ANN401
-        """The input's."""
+        """Return the input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """With the seconds."""
+        """Return the configuration, with the seconds."""
         return {**super().get_config(), "seconds": self.seconds}
 
 
 def save_delayed(folder: Path, seed: int, seconds: float) -> None:
-    """Save a pair of halves with seeded weights, whose decoder waits at each batch."""
+    """Save a pair of halves with seeded weights, whose decoder sleeps at each batch."""
     folder.mkdir(parents=True)
     keras.utils.set_random_seed(seed)
     images = keras.Input(SHAPE)
@@ -62,7 +64,7 @@ def save_delayed(folder: Path, seed: int, seconds: float) -> None:
 
 
 def save_classifier(path: Path) -> None:
-    """Save a small extractor that has learned nothing."""
+    """Save a small untrained extractor."""
     keras.utils.set_random_seed(0)
     images = keras.Input((8, 8, 3))
     scaled = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
@@ -71,8 +73,8 @@ def save_classifier(path: Path) -> None:
 
 
 def main() -> None:
-    """Save so many pairs and a classifier into a folder: FOLDER COUNT SECONDS."""
-    import delayed_decoder  # so that the layer is saved as that module's, and found again
+    """Save checkpoints and a classifier into a folder."""
+    import delayed_decoder  # So that the layer is saved under this module's name.
 
     folder, count, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     for number in range(1, count + 1):

@@ -1,25 +1,31 @@
-"""One contender of ``benchmark_extraction.py`` in a process of its own; a script, not a module.
+"""Tools that the benchmarks compare, each in a process of its own; a script, not a module.
 
-    python extraction_contenders.py NAME BATCH SIDE WEIGHTS
+    python contenders.py extract NAME BATCH SIDE WEIGHTS
+    python contenders.py state-dict ARRAYS.npz WEIGHTS.pth
+    python contenders.py run MODULE ARGUMENT ...
 
-It loads its network, then reads a number of images a line from stdin, extracts so many grey
-images of SIDE x SIDE pixels, and answers a JSON line: wall seconds, CPU seconds, peak memory.
-It needs its own library only, so that it runs in a peer's environment as well as in ours.
-``weights`` as NAME writes seeded random weights of the published state dict's layout (torch).
+``extract`` loads the network of NAME, then reads one number of images per line from stdin,
+extracts that many grey images of SIDE x SIDE pixels, and answers with a JSON line: wall seconds,
+CPU seconds, peak memory. ``state-dict`` writes arrays as ``torch.save`` writes a state dict.
+``run`` runs a module as ``python -m`` does, with the arguments that follow it.
+
+Every verb needs NumPy and the tool's own library only, so that it runs in the environment of
+another tool as well as in ours.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import runpy
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-#: uint8 NHWC images, a multiple of the batch, to features; probabilities are computed on the way
-#: where the tool can give them in the same pass.
+#: Maps uint8 NHWC images, a multiple of the batch, to features. Probabilities are computed in the
+#: same pass where the tool can do so.
 Extract = Callable[[np.ndarray], np.ndarray]
 
 
@@ -39,9 +45,10 @@ def ours(batch: int, weights: str) -> Extract:
 
 
 def book_predict(batch: int, weights: str) -> Extract:
-    """The book's way: ``keras.applications.InceptionV3`` and ``predict``, features only.
+    """``keras.applications.InceptionV3`` and ``predict``, as the book does; features only.
 
-    Resized with TensorFlow first; the book's two models (features, softmax) would pay twice.
+    Images are resized with TensorFlow first. The book's two models (features, softmax) would take
+    twice as long.
     """
     import keras
     import tensorflow as tf
@@ -104,7 +111,7 @@ def torch_fidelity(batch: int, weights: str) -> Extract:
 
 
 def by_batch(extract: Extract, batch: int) -> Extract:
-    """Batch after batch."""
+    """Extract batch after batch."""
 
     def extract_all(images: np.ndarray) -> np.ndarray:
         starts = range(0, len(images), batch)
@@ -127,7 +134,7 @@ def declare_operators() -> object:
     """Declare two operators that a torchvision built for another device lacks; none is called.
 
     Returns:
-      What must be kept as long as they are needed.
+        An object to keep as long as the operators are needed.
     """
     import torch
 
@@ -135,43 +142,32 @@ def declare_operators() -> object:
     for name in ("nms", "qnms"):
         try:
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:  # a whole torchvision has them
+        except RuntimeError:  # A complete torchvision has them.
             break
     return library
 
 
-def write_weights(path: str) -> None:
-    """Random weights with sane activations in the published state dict's layout."""
-    import pytorch_fid.inception as peer
-    import torch
-
-    torch.manual_seed(0)
-    peer.load_state_dict_from_url = lambda *_, **__: None
-    network = _unloaded_network(peer)
-    for name, value in network.state_dict().items():
-        if name.endswith("running_mean"):
-            value.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
-        elif name.endswith("conv.weight"):
-            value.normal_(0, (2 / value[0].numel()) ** 0.5)
-    torch.save(network.state_dict(), path)
-
-
-def _unloaded_network(peer: object) -> object:
-    """The FID network as constructed, before weights are read into it."""
-    import torch
-
-    load = torch.nn.Module.load_state_dict
-    torch.nn.Module.load_state_dict = lambda *_, **__: None  # type: ignore[method-assign]
+def run_module(name: str, *arguments: str) -> None:
+    """Run a module of a tool's environment as ``python -m`` does."""
     try:
-        return peer.fid_inception_v3()  # type: ignore[attr-defined]
-    finally:
-        torch.nn.Module.load_state_dict = load  # type: ignore[method-assign]
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        kept = declare_operators()  # noqa: F841
+    sys.argv = [name, *arguments]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def write_state_dict(arrays_path: str, path: str) -> None:
+    """Write a ``.npz`` of arrays by name as ``torch.save`` writes a network's state dict."""
+    import torch
+
+    with np.load(arrays_path) as arrays:
+        state = {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays}
+    torch.save(state, path)
 
 
 def serve(extract: Extract, batch: int, side: int) -> None:
-    """Answer requests until stdin closes."""
+    """Answer requests until stdin is closed."""
     grey = np.random.default_rng(0).integers(0, 256, (batch, side, side, 1)).astype(np.uint8)
     images = np.repeat(grey, 3, axis=-1)
     features = extract(images)
@@ -188,11 +184,13 @@ def _answer(values: dict[str, object]) -> None:
     print(json.dumps({**values, "peak_bytes": peak}), flush=True)
 
 
+def extract_on_demand(name: str, batch: str, side: str, weights: str) -> None:
+    """Load a contender and serve it."""
+    kept = declare_operators() if name in ("pytorch-fid", "torch-fidelity") else None  # noqa: F841
+    serve(CONTENDERS[name](int(batch), weights), int(batch), int(side))
+
+
 if __name__ == "__main__":
-    name, batch_size, image_side, weights_path = sys.argv[1:]
-    kept = declare_operators() if name in ("weights", "pytorch-fid", "torch-fidelity") else None
-    if name == "weights":
-        write_weights(weights_path)
-    else:
-        chosen = CONTENDERS[name](int(batch_size), weights_path)
-        serve(chosen, int(batch_size), int(image_side))
+    verb, *words = sys.argv[1:]
+    verbs = {"extract": extract_on_demand, "state-dict": write_state_dict, "run": run_module}
+    verbs[verb](*words)

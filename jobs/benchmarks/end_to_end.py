@@ -1,25 +1,23 @@
-"""Seconds from checkpoints to their scores: ours against the book's procedure and against peers.
+"""Measure seconds from checkpoints to their scores: ours against the book and other tools.
 
-    python jobs/benchmark_end_to_end.py --runs runs/ --reference mnist --json end-to-end.json
-    python jobs/benchmark_end_to_end.py --peers-python other/bin/python --only ours-2015 \
+    python jobs/benchmarks/end_to_end.py --runs runs/ --reference mnist --json end-to-end.json
+    python jobs/benchmarks/end_to_end.py --peers-python other/bin/python --only ours-2015 \
         --only pytorch-fid --only torch-fidelity
 
-Every contender is started as its user would start it, on CPUs, and a time is all that this user
-waits for: imports, networks, and of ours Ray's start, figures and page, too. All see the same
-images (latents, noise and rounding are ours; peers get PNG files) and weights. The book's network
-is ``inception-keras``, the peers' is ``inception-2015``, so ours runs with either and each is
-compared with its own; pytorch-fid resizes otherwise than ``inception-2015``, so its FID is compared
-with ours under its resize, for the first checkpoint, outside of all times. Peers compute no losses,
-and need the export of images, which has a row of its own. ``ours-keras-known`` finds the
-reference's activations of an earlier run, as every later night does. Rounds interleave contenders;
-medians are printed. Images/s are those that have to be seen, samples of each checkpoint and the
-reference once, over the time.
+Every contender is started as its user would start it, on CPUs. A time is all that this user waits
+for: imports, networks, and for ours also Ray's start, figures and page. All see the same images
+(latents, noise and rounding are ours; other tools get PNG files) and weights. The book's network
+is ``inception-keras`` and the other tools' is ``inception-2015``, so ours runs with either, and
+each contender is compared with ours on its own network. pytorch-fid resizes differently from
+``inception-2015``, so its FID is compared with ours under its resize, for the first checkpoint,
+and this is not timed. Other tools compute no losses, and need the export of images, which has a
+row of its own. ``ours-keras-known`` reuses the reference's activations of an earlier run, as every
+later nightly run does. Rounds interleave contenders; medians are printed. Images/s count the
+images that have to be processed, the samples of each checkpoint and the reference once.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import statistics
 import sys
@@ -46,7 +44,7 @@ from end_to_end_runs import (
     pytorch_fid,
     torch_fidelity,
 )
-from measuring import finish, machine
+from measuring import finish, machine, write_json
 from rich.console import Console
 from rich.table import Table
 
@@ -60,10 +58,10 @@ class Contender:
     """A way to score checkpoints.
 
     Attributes:
-      shown: Its name in the table.
-      yardstick: The contender of ours that has its weights.
-      run: Starts it.
-      needs_peers: Whether it is, or is for, a tool of another environment.
+        shown: Its name in the table.
+        yardstick: Our contender with the same weights.
+        run: Starts it.
+        needs_peers: Whether it needs the environment of the other tools.
     """
 
     shown: str
@@ -88,30 +86,24 @@ CONTENDERS = {
     "ours-keras": Contender("vae_batch, inception-keras", "ours-keras", _ours_keras),
     "ours-keras-known": Contender("the same, reference known", "ours-keras", _ours_keras_again),
     "book": Contender("the book's procedure", "ours-keras", book),
-    "book-onednn-off": Contender(
-        "the book's, oneDNN off", "ours-keras", functools.partial(book, onednn="0")
-    ),
     "ours-2015": Contender("vae_batch, inception-2015", "ours-2015", _ours_2015, True),
     "png-export": Contender("export of PNG files, Keras", "ours-2015", png_export, True),
     "pytorch-fid": Contender("pytorch-fid, FID alone", "ours-2015", pytorch_fid, True),
     "torch-fidelity": Contender("torch-fidelity, FID and IS", "ours-2015", torch_fidelity, True),
 }
-"""In the order in which a round runs them: PNG files are there before they are read."""
+"""In the order in which a round runs them: PNG files are written before they are read."""
 
-#: Run by name only: every run but the first of a reference knows it, and some CPUs have oneDNN off
-#: by TensorFlow's own choice.
-_NAMED_ONLY = ("ours-keras-known", "book-onednn-off")
-
-_DEFAULT = [name for name in CONTENDERS if name not in _NAMED_ONLY]
+#: ``ours-keras-known`` runs only when named: only the first run on a reference is without it.
+_DEFAULT = [name for name in CONTENDERS if name != "ours-keras-known"]
 
 Measured = dict[tuple[str, int], list[Reached]]
 
 
 def chosen_contenders(only: Sequence[str] | None, has_peers: bool) -> list[str]:
-    """Names in the order of a round, with what they are compared with or need.
+    """Return names in the order of a round, with the contenders that these need.
 
     Raises:
-      typer.BadParameter: A name is unknown, or needs an environment that was not named.
+        typer.BadParameter: A name is unknown, or needs an environment that was not named.
     """
     wanted = set(only or (name for name in _DEFAULT if has_peers or not _of_peers(name)))
     if unknown := wanted - set(CONTENDERS):
@@ -129,10 +121,10 @@ def _of_peers(name: str) -> bool:
 
 
 def read_counts(counts: str, rounds: str) -> dict[int, int]:
-    """Rounds of each number of checkpoints; one number of rounds holds for all.
+    """Read the rounds of each number of checkpoints; one number of rounds holds for all.
 
     Raises:
-      typer.BadParameter: They do not fit.
+        typer.BadParameter: The numbers of rounds and of checkpoints do not match.
     """
     numbers, repeats = ([int(part) for part in text.split(",")] for text in (counts, rounds))
     if len(repeats) == 1:
@@ -148,7 +140,7 @@ def read_counts(counts: str, rounds: str) -> dict[int, int]:
 def measure(
     task: Task, names: Sequence[str], rounds: dict[int, int], tell: Callable[[str], None]
 ) -> Measured:
-    """Run every contender once a round, with the numbers of checkpoints that have this round."""
+    """Run every contender once per round, with the numbers of checkpoints of that round."""
     measured: Measured = {(name, count): [] for name in names for count in rounds}
     for round_number in range(max(rounds.values())):
         counts = [count for count, repeats in rounds.items() if round_number < repeats]
@@ -163,7 +155,7 @@ def measure(
 def rows_of(
     measured: Measured, task: Task, pytorch_fid_check: float | None
 ) -> list[dict[str, Any]]:
-    """The table's rows: medians, and deviations from the yardstick's last scores."""
+    """Build the table's rows: medians, and deviations from the yardstick's last scores."""
     rows = []
     for (name, count), runs in measured.items():
         yardstick = measured[CONTENDERS[name].yardstick, count]
@@ -190,7 +182,7 @@ def rows_of(
 
 
 def deviations(found: Sequence[Scores], expected: Sequence[Scores]) -> dict[str, float]:
-    """Largest relative deviation of each score that both have, over the checkpoints of both."""
+    """Return the largest relative deviation of each score that both have."""
     largest: dict[str, float] = {}
     for ours_, theirs in zip(expected, found, strict=False):
         for name in ours_.keys() & theirs.keys():
@@ -205,12 +197,12 @@ def main(
         typer.Option(help="Folder with encoder.keras and decoder.keras (default: trains some)."),
     ] = None,
     reference: Annotated[str, typer.Option(help="Real images, as for vae-batch score.")] = "mnist",
-    samples: Annotated[int, typer.Option(help="Generated images a checkpoint.")] = 320,
+    samples: Annotated[int, typer.Option(help="Generated images per checkpoint.")] = 320,
     references: Annotated[int, typer.Option(help="Real images.")] = 320,
     counts: Annotated[str, typer.Option(help="Numbers of checkpoints.")] = "1,3,10",
     rounds: Annotated[str, typer.Option(help="Rounds, for all numbers or for each.")] = "1",
     splits: Annotated[int, typer.Option(help="Inception Score splits.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of all draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
     only: Annotated[list[str] | None, typer.Option(help=", ".join(CONTENDERS))] = None,
     peers_python: Annotated[
         str | None, typer.Option(help="Interpreter that has pytorch-fid and torch-fidelity.")
@@ -218,7 +210,9 @@ def main(
     keras_weights: Annotated[
         Path | None, typer.Option(help="Weights for Keras' InceptionV3 (default: seeded random).")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Of ours (default: as it chooses).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Workers of ours (default: its own choice).")
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the table to this file.")
     ] = None,
@@ -250,21 +244,20 @@ def main(
         check = our_fid_as_pytorch_fid(task) if "pytorch-fid" in names else None
         rows = rows_of(measured, task, check)
     Console(width=120).print(_table(rows, task))
-    if json_path is not None:
-        sizes = {"samples": samples, "references": references, "splits": splits, "seed": seed}
-        content = {"machine": machine(), **sizes, "pytorch_fid_check": check, "rows": rows}
-        json_path.write_text(json.dumps(content, indent=1) + "\n")
+    sizes = {"samples": samples, "references": references, "splits": splits, "seed": seed}
+    content = {"machine": machine(), **sizes, "pytorch_fid_check": check, "rows": rows}
+    write_json(content, json_path)
 
 
 def checkpoints_in(runs: Path) -> tuple[Path, ...]:
-    """Folders that hold an encoder and a decoder, in order of their paths."""
+    """Find folders that hold an encoder and a decoder, in order of their paths."""
     encoders = sorted(runs.absolute().rglob("encoder.keras"))
     return tuple(path.parent for path in encoders if path.with_name("decoder.keras").exists())
 
 
 def trained(out: Path, reference: str, count: int) -> Path:
-    """Checkpoints of as many epochs of a small VAE, on some of the reference's training images."""
-    job = str(Path(__file__).with_name("train_vae.py"))
+    """Train a small VAE on some of the reference's training images; one checkpoint per epoch."""
+    job = str(Path(__file__).parents[1] / "train_vae.py")
     words = [sys.executable, job, "--reference", reference, "--out", str(out)]
     available = len(open_reference(reference, "train"))
     words += ["--limit", str(min(_TRAINING_IMAGES, available))]
@@ -275,7 +268,7 @@ def trained(out: Path, reference: str, count: int) -> Path:
 
 
 def _table(rows: Sequence[dict[str, Any]], task: Task) -> Table:
-    sizes = f"{task.samples} samples a checkpoint, {task.references} references"
+    sizes = f"{task.samples} samples per checkpoint, {task.references} references"
     table = Table(title=f"{sizes}, {os.cpu_count()} cores")
     for heading in ("checkpoints", "contender", "seconds", "images/s", "ours is", "FID", "off by"):
         table.add_column(heading, justify="left" if heading == "contender" else "right")

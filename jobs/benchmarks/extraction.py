@@ -1,12 +1,13 @@
-"""Images a second of Inception extraction: ours against the book's way and against peers.
+"""Measure images per second of Inception extraction: ours against Keras and against other tools.
 
-    python jobs/benchmark_extraction.py --peers-python other/bin/python
+    python jobs/benchmarks/extraction.py --peers-python other/bin/python
 
-Every contender holds its network in a process of its own, and the parent asks them in turn, round
-after round; medians are printed. Peers (pytorch-fid, torch-fidelity) run in their environment by
-the path of its interpreter, on the same random weights in the published layout. The share of peak
-is 11.4 GFLOP an image over a register-only multiply-add loop in C on all cores, taken in the same
-run (needs ``cc``). On a GPU set KERAS_BACKEND to jax or torch; then there is no share of peak.
+Every contender holds its network in a process of its own. The parent asks them in turn, round
+after round, and prints medians. Other tools (pytorch-fid, torch-fidelity) run in their own
+environment, by the path of its interpreter, on the same random weights in the published layout.
+The share of the peak is 11.4 GFLOP per image divided by the rate of a register-only multiply-add
+loop in C on all cores, measured in the same run (needs ``cc``). On a GPU set KERAS_BACKEND to jax
+or torch; there is no share of the peak then.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from measuring import finish, write_json
+from random_inception import STATE_DICT_ARRAYS
 from rich.console import Console
 from rich.table import Table
 
-GFLOP_AN_IMAGE = 11.4
+GFLOP_PER_IMAGE = 11.4
 
-_CONTENDERS = Path(__file__).with_name("extraction_contenders.py")
+_HERE = Path(__file__).parent
+_CONTENDERS = str(_HERE / "contenders.py")
 _PEERS = ("pytorch-fid", "torch-fidelity")
 
 _PEAK_C = r"""
@@ -73,14 +77,14 @@ class Contender:
     answers: list[dict[str, Any]]
 
     def ask(self, images: int) -> None:
-        """Extract so many images and keep the answer."""
+        """Extract this many images and keep the answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{images}\n")
         self.process.stdin.flush()
         self.answers.append(_read(self.process))
 
     def median(self, key: str) -> float:
-        """Median over the rounds."""
+        """Return the median over the rounds."""
         return statistics.median(answer[key] for answer in self.answers)
 
 
@@ -88,7 +92,7 @@ def start(name: str, python: str, batch: int, side: int, weights: str) -> Conten
     """Start a contender and wait until it has extracted one batch."""
     onednn = "0" if name == "predict" else "1"
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    words = [python, str(_CONTENDERS), name, str(batch), str(side), weights]
+    words = [python, _CONTENDERS, "extract", name, str(batch), str(side), weights]
     process = subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
@@ -101,7 +105,7 @@ def start(name: str, python: str, batch: int, side: int, weights: str) -> Conten
 
 
 def multiply_add_peak() -> float | None:
-    """GFLOP/s of a register-only float32 multiply-add loop on all cores, or None without cc."""
+    """Measure the GFLOP/s of a register-only multiply-add loop on all cores; None without cc."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
@@ -114,13 +118,13 @@ def multiply_add_peak() -> float | None:
 
 
 def main(
-    images: Annotated[int, typer.Option(help="Images a round.")] = 64,
+    images: Annotated[int, typer.Option(help="Images per round.")] = 64,
     rounds: Annotated[int, typer.Option(help="Rounds; medians are printed.")] = 5,
-    batch: Annotated[int, typer.Option(help="Images a batch.")] = 32,
+    batch: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     side: Annotated[int, typer.Option(help="Side of the images before the resize.")] = 28,
     only: Annotated[list[str] | None, typer.Option(help="Contenders; default all.")] = None,
     peers_python: Annotated[
-        str | None, typer.Option(help="Interpreter that has the peers.")
+        str | None, typer.Option(help="Interpreter that has the other tools.")
     ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the table to this file.")
@@ -133,8 +137,9 @@ def main(
         weights = ""
         if peers_python:
             weights = str(Path(folder, "weights.pth"))
-            words = [peers_python, str(_CONTENDERS), "weights", "0", "0", weights]
-            subprocess.run(words, check=True)
+            finish([sys.executable, str(_HERE / "random_inception.py"), folder])
+            arrays = str(Path(folder, STATE_DICT_ARRAYS))
+            finish([peers_python, _CONTENDERS, "state-dict", arrays, weights])
         contenders = []
         try:
             for name in names:
@@ -149,13 +154,12 @@ def main(
         finally:
             for contender in contenders:
                 contender.process.terminate()
+                contender.process.communicate()
     known = [peak for peak in peaks if peak]
     peak = statistics.median(known) if known else None
     rows = [_row(contender, contenders[0], images, batch, peak) for contender in contenders]
     Console(width=120).print(_table(rows, batch, peak))
-    if json_path is not None:
-        content = {"batch": batch, "peak_gflops": peak, "rows": rows}
-        json_path.write_text(json.dumps(content, indent=1) + "\n")
+    write_json({"batch": batch, "peak_gflops": peak, "rows": rows}, json_path)
 
 
 def _row(
@@ -170,7 +174,7 @@ def _row(
         "contender": contender.name,
         "images_per_second": rate,
         "ours_is_times_as_fast": statistics.median(ratios),
-        "share_of_peak": rate * GFLOP_AN_IMAGE / peak if peak else None,
+        "share_of_peak": rate * GFLOP_PER_IMAGE / peak if peak else None,
         "cpu_seconds_per_image": contender.median("cpu") / done,
         "peak_memory_gib": max(a["peak_bytes"] for a in contender.answers) / 2**30,
         "mean_feature": contender.ready["mean"],

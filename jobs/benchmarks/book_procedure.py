@@ -48,7 +48,7 @@ def load(checkpoint: str) -> tuple[keras.Model, keras.Model]:
 def losses(
     encoder: keras.Model, decoder: keras.Model, real: Pixels, seed: int
 ) -> tuple[float, float]:
-    """Reconstruction loss and KL divergence of real images, nats an image."""
+    """Reconstruction loss and KL divergence of real images, nats per image."""
     images = (real / 255).astype(np.float32)
     mean, logvar = encoder.predict(images, verbose=0)[:2]
     noise = standard_normals(seed, "posterior_noise", 0, len(mean), mean.shape[1:])
@@ -127,7 +127,7 @@ def export(task: dict[str, Any]) -> None:
 
 
 def write_pngs(images: Pixels, folder: Path) -> None:
-    """One file an image, in order."""
+    """Write one file per image, in order."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,20 @@
-"""What a run costs its driver, and its workers, against the size of the work.
+"""Measure how the costs of a run's driver and of its workers grow with the size of the work.
 
-    python jobs/benchmark_scale.py --checkpoints 100,300,1000 --shards 50 --json scale.json
-    python jobs/benchmark_scale.py --checkpoints "" --real-samples 256,512,1024 \
+    python jobs/benchmarks/scale.py --checkpoints 100,300,1000 --shards 50 --json scale.json
+    python jobs/benchmarks/scale.py --checkpoints "" --real-samples 256,512,1024 \
         --real-checkpoints 1,2,4 --workers 1,2,4
 
 Planning, driving, comparing, reporting and resuming are the job's own code, on small files with
-real receipts. Only the workers are a stub, which writes contents made beforehand instead of
-decoding images; what it spends itself, scores among it (on a cluster they run elsewhere), is taken
-off the driver's time, and arguments are pickled as for a cluster. What workers cost is told by real
-runs (``growth.py``). A cost that grows like N^p has the exponent p, fitted to seconds (a driver's:
+real receipts. Only the workers are a stub that writes contents made beforehand. What the stub
+spends, scores included (on a cluster they run elsewhere), is subtracted from the driver's time, and
+arguments are pickled as for a cluster. The costs of workers come from real runs
+(``real_runs.py``). A cost that grows like N^p has the exponent p, fitted to seconds (for a driver,
 of CPU) by least squares of logarithms.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import multiprocessing
 import os
 import resource
 import subprocess
@@ -30,9 +28,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from growth import Growth, Sizes, growth
-from measuring import machine
-from real_runs import write_toml
+from measuring import in_fresh_process, machine, write_json, write_toml
+from real_runs import Growth, Sizes, growth
 from stub_workers import Size, StubExecutor, make_files
 
 from vae_batch.plan import EvaluationSpec
@@ -49,11 +46,11 @@ class Cost:
     """One row of the table.
 
     Attributes:
-      checkpoints: Their number.
-      phase: What was done.
-      seconds: By the clock.
-      cpu_seconds: Of the process that did it, and so little moved by others on the machine.
-      peak_memory_gib: The most that this process had held by then.
+        checkpoints: Number of checkpoints.
+        phase: What was done.
+        seconds: Wall-clock seconds.
+        cpu_seconds: CPU seconds of the process, which other load on the machine hardly changes.
+        peak_memory_gib: Peak memory of the process so far.
     """
 
     checkpoints: int
@@ -63,26 +60,18 @@ class Cost:
     peak_memory_gib: float
 
 
-def drive(spec: EvaluationSpec, features: int, answers: Any) -> None:  # noqa: ANN401
-    """Everything that a first run does, in one fresh process."""
-    for timing in _first_run(spec, StubExecutor(features)):
-        answers.put(timing)
-    answers.put(None)
-
-
-def reread(spec: EvaluationSpec, features: int, answers: Any) -> None:  # noqa: ANN401
-    """A run whose table was lost when all shards were done: receipts are read, rows scored."""
-    out = Store.open(spec.out)
-    out.delete("scores.parquet")
+def reread(spec: EvaluationSpec, features: int) -> Iterator[Any]:
+    """Resume a finished run whose table was lost: receipts are read, rows scored."""
+    Store.open(spec.out).delete("scores.parquet")
     executor, plan = StubExecutor(features), prepare(spec, Silent())
-    driven = _timed("resumed, rows lost", lambda: run(plan, executor, Silent()), executor)
+    yield _timed("resumed, rows lost", lambda: run(plan, executor, Silent()), executor)
     if executor.shards:
         raise ValueError(f"{executor.shards} finished shards were computed again")
-    answers.put(driven)
-    answers.put(None)
 
 
-def _first_run(spec: EvaluationSpec, executor: StubExecutor) -> Iterator[Any]:
+def first_run(spec: EvaluationSpec, features: int) -> Iterator[Any]:
+    """Do everything that a first run does."""
+    executor = StubExecutor(features)
     plan: list[Any] = []
     compared: list[Any] = []
     yield _timed("plan", lambda: plan.append(prepare(spec, Silent())))
@@ -106,7 +95,7 @@ def _timed(phase: str, work: Callable[[], Any], stub: StubExecutor | None = None
 
 
 def _command(phase: str, *words: str) -> tuple[str, float, float, float]:
-    """Costs of the whole command ``vae-batch``, start of Python included."""
+    """Measure the whole command ``vae-batch``, Python's start included."""
     clock = time.perf_counter()
     command = [sys.executable, "-m", "vae_batch.cli", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -118,37 +107,18 @@ def _command(phase: str, *words: str) -> tuple[str, float, float, float]:
     return phase, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
 
 
-def _in_fresh_process(work: Callable[..., None], *arguments: Any) -> Iterator[Any]:  # noqa: ANN401
-    fresh = multiprocessing.get_context("spawn")
-    answers = fresh.Queue()
-    process = fresh.Process(target=work, args=(*arguments, answers))
-    process.start()
-    while (answer := _next(answers, process)) is not None:
-        yield answer
-    process.join()
-
-
-def _next(answers: Any, process: Any) -> Any:  # noqa: ANN401
-    while True:
-        try:
-            return answers.get(timeout=1)
-        except Exception:
-            if process.exitcode:
-                raise RuntimeError(f"a phase ended with exit code {process.exitcode}") from None
-
-
 def measure(folder: Path, checkpoints: int, size: Size) -> Iterator[Cost]:
-    """Costs of all phases at one number of checkpoints."""
+    """Measure all phases at one number of checkpoints."""
     spec = make_files(folder, checkpoints, size)
     toml = folder / "spec.toml"
     write_toml(spec.model_dump(mode="json", exclude_unset=True), toml)
     phases: list[Callable[[], Iterator[Any]]] = [
-        lambda: _in_fresh_process(drive, spec, size.features),
+        lambda: in_fresh_process(first_run, spec, size.features),
         lambda: iter([_command("score, first repeat", "score", str(toml))]),
         lambda: iter([_command("score, nothing to do", "score", str(toml))]),
         lambda: iter([_command("status, all done", "status", spec.out)]),
         lambda: iter([_lost(spec), _command("status, rows lost", "status", spec.out)][1:]),
-        lambda: _in_fresh_process(reread, spec, size.features),
+        lambda: in_fresh_process(reread, spec, size.features),
     ]
     for phase in phases:
         for name, seconds, cpu_seconds, peak in phase():
@@ -160,10 +130,10 @@ def _lost(spec: EvaluationSpec) -> None:
 
 
 def exponents(points: Sequence[tuple[str, int, float]]) -> dict[str, float]:
-    """Slope of log seconds over log size of each name; of one size there is none.
+    """Fit the slope of log seconds over log size for each name with at least two sizes.
 
     Args:
-      points: Name, size and seconds.
+        points: Name, size and seconds.
     """
     found = {}
     for name in dict.fromkeys(name for name, _, _ in points):
@@ -175,7 +145,7 @@ def exponents(points: Sequence[tuple[str, int, float]]) -> dict[str, float]:
 
 
 def stubbed(counts: Sequence[int], size: Size, folder: Path | None) -> list[Cost]:
-    """Costs of all phases at all numbers of checkpoints, printed as they are found."""
+    """Measure all phases at all numbers of checkpoints, and print each as it is found."""
     costs: list[Cost] = []
     print(f"{'checkpoints':>11s} {'phase':24s} {'seconds':>9s} {'of CPU':>9s} {'peak GiB':>9s}")
     for count in counts:
@@ -190,7 +160,7 @@ def stubbed(counts: Sequence[int], size: Size, folder: Path | None) -> list[Cost
 
 
 def grown(sizes: Sizes, folder: Path | None) -> list[Growth]:
-    """Real runs, printed as they end."""
+    """Do the real runs, and print each as it ends."""
     found: list[Growth] = []
     with tempfile.TemporaryDirectory(dir=folder) as made:
         for one in growth(Path(made), sizes):
@@ -200,17 +170,21 @@ def grown(sizes: Sizes, folder: Path | None) -> list[Growth]:
 
 
 def main(
-    checkpoints: Annotated[str, typer.Option(help="Numbers of them, with a stub.")] = "30,60,120",
-    shards: Annotated[int, typer.Option(help="Of generated samples a checkpoint.")] = 10,
-    shard_size: Annotated[int, typer.Option(help="Samples a shard.")] = 20,
+    checkpoints: Annotated[
+        str, typer.Option(help="Numbers of checkpoints, with a stub.")
+    ] = "30,60,120",
+    shards: Annotated[int, typer.Option(help="Shards of generated samples per checkpoint.")] = 10,
+    shard_size: Annotated[int, typer.Option(help="Samples per shard.")] = 20,
     references: Annotated[int, typer.Option(help="Reference images.")] = 100,
-    features: Annotated[int, typer.Option(help="Of the stub extractor.")] = 4,
-    real_samples: Annotated[str, typer.Option(help="Numbers of them, in real runs.")] = "",
-    real_checkpoints: Annotated[str, typer.Option(help="The same.")] = "",
-    workers: Annotated[str, typer.Option(help="The same, on decoders that wait.")] = "",
-    samples_each: Annotated[int, typer.Option(help="Of real runs, where not varied.")] = 128,
-    extractor: Annotated[str, typer.Option(help="Of real runs.")] = "inception-random",
-    delay: Annotated[float, typer.Option(help="Seconds that a decoder waits a batch.")] = 0.5,
+    features: Annotated[int, typer.Option(help="Features of the stub extractor.")] = 4,
+    real_samples: Annotated[str, typer.Option(help="Numbers of samples, in real runs.")] = "",
+    real_checkpoints: Annotated[str, typer.Option(help="Numbers of checkpoints.")] = "",
+    workers: Annotated[str, typer.Option(help="Numbers of workers, whose decoders sleep.")] = "",
+    samples_each: Annotated[
+        int, typer.Option(help="Samples of real runs, where not varied.")
+    ] = 128,
+    extractor: Annotated[str, typer.Option(help="Extractor of real runs.")] = "inception-random",
+    delay: Annotated[float, typer.Option(help="Seconds that a decoder sleeps per batch.")] = 0.5,
     folder: Annotated[
         Path | None, typer.Option(help="Where files are made (default: temporary).")
     ] = None,
@@ -218,7 +192,7 @@ def main(
         Path | None, typer.Option("--json", help="Also write the table to this file.")
     ] = None,
 ) -> None:
-    """Print the tables, with what each part grows like."""
+    """Print the tables, and the exponent of each part."""
     size = Size(shards, shard_size, references, features)
     costs = stubbed(_numbers(checkpoints), size, folder)
     sizes = Sizes(
@@ -234,10 +208,9 @@ def main(
     )
     for name, exponent in fitted.items():
         print(f"{name:36s} grows like N^{exponent:.2f}" if math.isfinite(exponent) else name)
-    if json_path:
-        rows = {"rows": [asdict(cost) for cost in costs], "real": [asdict(one) for one in found]}
-        table = {"machine": machine(), "size": asdict(size), **rows, "exponents": fitted}
-        json_path.write_text(json.dumps(table, indent=1) + "\n")
+    rows = {"rows": [asdict(cost) for cost in costs], "real": [asdict(one) for one in found]}
+    table = {"machine": machine(), "size": asdict(size), **rows, "exponents": fitted}
+    write_json(table, json_path)
 
 
 def _numbers(text: str) -> list[int]:

@@ -1,27 +1,28 @@
 """Replay races over the stored scores of a finished run, in many random orders of its samples.
 
-    python jobs/simulate_race.py results/ --metric elbo --metric fid --metric kid --repeats 200
+    python jobs/simulation/race.py results/ --metric elbo --metric fid --metric kid --repeats 200
 
-Answers what a race would have cost and whether it would have found what the full evaluation
-found: each repeat shuffles the sample indices, which all checkpoints share, and races over
-growing prefixes of that order. The winner of the full evaluation and the group that cannot be
-told from it do not depend on the order.
+Shows what a race would have cost, and whether it would have found the winner of the full
+evaluation. Each repeat shuffles the sample indices, which all checkpoints share, and races over
+growing prefixes of that order. The winner of the full evaluation, and the checkpoints that are not
+distinguishable from it, do not depend on the order.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import (
@@ -202,27 +203,48 @@ def summary(metric: str, counts: Sequence[int], costs: Sequence[RaceCost]) -> di
     }
 
 
-def main() -> None:
-    """Race, print the table, and write JSON where asked."""
-    options = _options()
-    record = open_record(options.out)
-    rows = scored_rows(options.out, record)
-    extractor = options.extractor or rows[0].fields["extractor"]
-    chosen = [row for row in rows if row.fields["extractor"] == extractor]
+class RacedMetric(StrEnum):
+    """Metrics that can be raced by."""
+
+    elbo = "elbo"
+    fid = "fid"
+    kid = "kid"
+
+
+def main(
+    out: Annotated[str, typer.Argument(help="Output folder of a finished run.")],
+    metric: Annotated[
+        list[RacedMetric] | None, typer.Option(help="Repeatable (default: all).")
+    ] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="Its name in the score table (default: the first).")
+    ] = None,
+    first: Annotated[int, typer.Option(help="Samples at the first look.")] = 512,
+    growth: Annotated[float, typer.Option(help="Factor from look to look.")] = 2.0,
+    alpha: Annotated[float, typer.Option(help="Level of the tests.")] = 0.05,
+    repeats: Annotated[int, typer.Option(help="Races per metric.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the orders.")] = 0,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Also write every race to this file.")
+    ] = None,
+) -> None:
+    """Race in many random orders, and print one line per metric."""
+    rows = scored_rows(out, open_record(out))
+    wanted = extractor or rows[0].fields["extractor"]
+    chosen = [row for row in rows if row.fields["extractor"] == wanted]
     lines, races = [], {}
-    for metric in options.metric:
+    for name in map(str, metric or RacedMetric):
         began = time.monotonic()
         with threadpool_limits(1):
-            field = field_of(metric, chosen)
-            first = first_count(metric, chosen, options.first)
-            counts = race_counts(first, options.growth, field.count)
-            better = METRICS["fid_corrected" if metric == "fid" else metric].direction
-            costs = simulate(field, better, counts, options.alpha, options.repeats, options.seed)
-        lines.append(summary(metric, counts, costs))
-        races[metric] = [asdict(cost) for cost in costs]
+            field = field_of(name, chosen)
+            counts = race_counts(first_count(name, chosen, first), growth, field.count)
+            better = METRICS["fid_corrected" if name == "fid" else name].direction
+            costs = simulate(field, better, counts, alpha, repeats, seed)
+        lines.append(summary(name, counts, costs))
+        races[name] = [asdict(cost) for cost in costs]
         print(_text(lines[-1], len(chosen), time.monotonic() - began), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"summary": lines, "races": races}, indent=1))
+    if json_path:
+        json_path.write_text(json.dumps({"summary": lines, "races": races}, indent=1))
 
 
 def _text(line: dict[str, Any], checkpoints: int, seconds: float) -> str:
@@ -235,21 +257,5 @@ def _text(line: dict[str, Any], checkpoints: int, seconds: float) -> str:
     )
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", help="output folder of a finished run")
-    parser.add_argument("--metric", action="append", choices=["elbo", "fid", "kid"])
-    parser.add_argument("--extractor", help="its name in the score table; default the first")
-    parser.add_argument("--first", type=int, default=512, help="samples at the first look")
-    parser.add_argument("--growth", type=float, default=2.0, help="factor from look to look")
-    parser.add_argument("--alpha", type=float, default=0.05)
-    parser.add_argument("--repeats", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write every race to this file")
-    options = parser.parse_args()
-    options.metric = options.metric or ["elbo", "fid", "kid"]
-    return options
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(main)

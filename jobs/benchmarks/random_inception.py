@@ -4,7 +4,7 @@
 
 Writes ``inception.weights.h5``, for ``keras.applications.InceptionV3`` with 1000 classes, and
 ``state-dict.npz``, arrays under the names of the published state dict with 1008 classes (see
-``peer_commands.py``). Both have the convolutions of ``inception-random``, behind which features
+``contenders.py``). Both have the convolutions of ``inception-random``, behind which features
 are of order one and differ between digits; batch normalisation changes nothing.
 """
 

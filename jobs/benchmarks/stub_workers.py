@@ -1,7 +1,7 @@
-"""Workers that compute nothing: ready contents with receipts, to see what a run costs its driver.
+"""Workers that compute nothing: they write ready contents with receipts, to measure the driver.
 
-What is planned, written, reduced, scored and read again is the job's own; only no image is decoded
-and no network loaded, so that a thousand checkpoints are done in minutes.
+Planning, writing, reducing, scoring and reading are the job's own code. No image is decoded and no
+network loaded, so a thousand checkpoints take minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
 
 _VARIANTS = 16
-"""Contents that checkpoints share, so that making them costs nothing."""
+"""Number of different contents, which checkpoints share."""
 
 _LATENTS = 2
 _CLASSES = 4
@@ -42,17 +42,17 @@ class Size:
 
     @property
     def samples(self) -> int:
-        """Generated samples a checkpoint."""
+        """Generated samples per checkpoint."""
         return self.shards * self.shard_size
 
 
 class StubExecutor(SerialExecutor):
-    """Writes ready contents with receipts; notes what it spends, which is not the driver's."""
+    """Writes ready contents with receipts, and counts its own time."""
 
     description = "a stub"
 
     def __init__(self, features: int) -> None:
-        """Stand in for an extractor of so many features."""
+        """Stand in for an extractor with this number of features."""
         self._features = features
         self.seconds = self.cpu_seconds = 0.0
         self.shards = 0
@@ -63,7 +63,7 @@ class StubExecutor(SerialExecutor):
             yield self._apart(self._write, config, unit, shard)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
-        """See ``Executor.submit``; the arguments travel, as on a cluster, at the driver's cost."""
+        """See ``Executor.submit``; arguments are pickled as on a cluster, in the driver's time."""
         function, arguments = pickle.loads(pickle.dumps((function, arguments)))
         return self._apart(super().submit, function, *arguments)
 
@@ -86,7 +86,7 @@ class StubExecutor(SerialExecutor):
 
 @functools.cache
 def _content(kind: str, are_arrays: bool, rows: int, variant: int, features: int) -> bytes:
-    """A shard's file; checkpoints of another variant are a little better or worse."""
+    """Make a shard's file; variants differ a little in quality."""
     rng = np.random.default_rng([rows, variant])
     if kind == "description":
         shape, likelihood = (8, 8, 1), "bernoulli"
@@ -112,7 +112,7 @@ def _content(kind: str, are_arrays: bool, rows: int, variant: int, features: int
 
 
 def make_files(folder: Path, checkpoints: int, size: Size) -> EvaluationSpec:
-    """Stub checkpoints, an extractor's file and reference images, and the spec of their run."""
+    """Make stub checkpoints, an extractor's file, reference images, and the spec of their run."""
     rng = np.random.default_rng(0)
     (folder / "runs").mkdir(parents=True)
     for step in range(checkpoints):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from race import main
 from support.runs.serial_runs import score, settings_of
-
-JOBS = Path(__file__).parents[2] / "jobs"
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +18,12 @@ def simulation(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     sizes = {"reference_samples": 160, "samples": 160, "metrics": "losses,fid,kid"}
     runs, classifier = [str(toy_folder / "runs")], toy_folder / "classifier.keras"
     score(settings_of(runs, classifier, folder / "out", **sizes))
-    words = ["--first", "40", "--repeats", "5", "--json", str(folder / "races.json")]
-    command = [sys.executable, str(JOBS / "simulate_race.py"), str(folder / "out"), *words]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert [line.partition(":")[0] for line in printed.splitlines()] == ["elbo", "fid", "kid"]
+    main(str(folder / "out"), first=40, repeats=5, json_path=folder / "races.json")
     return json.loads((folder / "races.json").read_text())
+
+
+def test_every_metric_is_raced(simulation: dict[str, Any]) -> None:
+    assert list(simulation["races"]) == ["elbo", "fid", "kid"]
 
 
 def test_images_are_those_of_leavers_and_survivors(simulation: dict[str, Any]) -> None:
