@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from report.examples import failed_row, score_row, score_table
 
-from vae_batch.report.curve_scales import logarithmic_steps, logarithmic_values
-from vae_batch.report.curves import Curve, read_curves, runs_of
+from vae_batch.report.charts.chart import Flags, Key, Line
+from vae_batch.report.charts.curve_charts import curve_charts
+from vae_batch.report.charts.curves import Curve, read_curves, runs_of
 from vae_batch.report.score_rows import read_rows
 
 
@@ -39,11 +40,9 @@ def test_a_failure_breaks_the_line_of_its_own_run_alone() -> None:
 
 def test_the_band_is_196_standard_errors_where_they_are_recorded(run_scores: pd.DataFrame) -> None:
     (line,) = curve_of(run_scores, "elbo").series
-    np.testing.assert_array_equal(line.standard_error, [0.6, math.nan, 0.6])
     np.testing.assert_allclose(line.low, [-110 - 1.176, math.nan, -100 - 1.176])
     np.testing.assert_allclose(line.high, [-110 + 1.176, math.nan, -100 + 1.176])
     (line,) = curve_of(run_scores, "fid").series
-    assert np.isnan(line.standard_error).all()
     assert np.isnan(line.low).all()
 
 
@@ -60,7 +59,7 @@ def test_the_band_of_a_biased_score_is_that_of_its_corrected_value() -> None:
     np.testing.assert_allclose(line.high, [29.5, 18.98, math.nan])
 
 
-def test_one_line_an_extractor_and_one_for_what_does_not_depend_on_it() -> None:
+def test_a_chart_for_each_extractor_and_one_for_what_does_not_depend_on_it() -> None:
     scores = score_table(
         *(
             score_row(f"s{step}", step, extractor=name, fid=float(step + len(name)))
@@ -68,26 +67,46 @@ def test_one_line_an_extractor_and_one_for_what_does_not_depend_on_it() -> None:
             for name in ("inception-2015", "digits-cnn")
         )
     )
-    labels = [line.label for line in curve_of(scores, "fid").series]
-    assert labels == ["inception-2015 · n = 10,000", "digits-cnn · n = 10,000"]
-    assert [line.label for line in curve_of(scores, "elbo").series] == ["test images"]
-    assert len(curve_of(scores, "inception_score").series) == 2  # equal by chance: still two
+    curves = [curve for curve in read_curves(scores) if curve.metric.column in ("fid", "elbo")]
+    assert [(c.metric.column, c.extractor, c.conditions) for c in curves] == [
+        ("elbo", None, "10,000 test images"),
+        ("fid", "inception-2015", "inception-2015 · n = 10,000"),
+        ("fid", "digits-cnn", "digits-cnn · n = 10,000"),
+    ]
+    assert all([len(line.x) for line in curve.series] == [2] for curve in curves)
 
 
-def test_likelihoods_that_differ_by_extractor_stay_apart() -> None:
+def test_losses_that_differ_by_extractor_are_all_drawn() -> None:
     rows = [score_row("a", 1, extractor=name, elbo=value) for name, value in (("x", 1), ("y", 2))]
-    assert len(curve_of(score_table(*rows), "elbo").series) == 2
+    (line,) = curve_of(score_table(*rows), "elbo").series
+    np.testing.assert_array_equal(line.y, [1, 2])
 
 
 def test_other_conditions_and_other_runs_are_other_lines() -> None:
     by_seed = score_table(*(score_row("a", 1, seed=s, fid=float(s)) for s in (0, 1)))
-    labels = [line.label for line in curve_of(by_seed, "fid").series]
-    assert [label.rpartition(" · ")[2] for label in labels] == ["seed 0", "seed 1"]
+    assert [line.label for line in curve_of(by_seed, "fid").series] == ["seed 0", "seed 1"]
     by_run = score_table(*(score_row(f"runs/{r}/x", 1, fid=float(i)) for i, r in enumerate("ab")))
-    labels = [line.label for line in curve_of(by_run, "fid").series]
-    assert [label.partition(" · ")[0] for label in labels] == ["runs/a", "runs/b"]
-    labels = [line.label for line in curve_of(by_run, "elbo").series]
-    assert labels == ["test images · runs/a", "test images · runs/b"]  # equal, yet two runs
+    for column in ("fid", "elbo"):  # equal ELBOs, yet two runs
+        lines = curve_of(by_run, column).series
+        assert [(line.label, line.run) for line in lines] == [("a", "runs/a"), ("b", "runs/b")]
+
+
+def test_lines_of_other_likelihoods_or_sigmas_are_told_apart() -> None:
+    gaussian = {"likelihood": "gaussian", "sigma_source": "declared"}
+    scores = score_table(
+        score_row("a", 1, **gaussian, sigma=0.5),
+        score_row("b", 2, **gaussian, sigma=1.0),
+        score_row("c", 3, sigma=None),
+        score_row("d", 4, likelihood="gaussian", sigma=0.11, sigma_source="optimal"),
+        score_row("e", 5, likelihood="gaussian", sigma=0.12, sigma_source="optimal"),
+    )
+    lines = {line.label: len(line.x) for line in curve_of(scores, "elbo").series}
+    assert lines == {
+        "gaussian, sigma 0.5": 1,
+        "gaussian, sigma 1": 1,
+        "bernoulli": 1,
+        "gaussian, sigma optimal": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -116,9 +135,9 @@ def test_checkpoints_that_share_a_run_and_a_step_are_all_drawn() -> None:
 def test_without_steps_the_order_of_rows_is_the_axis() -> None:
     scores = score_table(score_row("r/z", None), score_row("r/a", None), score_row("r/m", 5))
     curve = curve_of(scores, "fid")
-    assert curve.axis.names == ["z", "a", "m"]
+    assert curve.places.names == ("z", "a", "m")
     np.testing.assert_array_equal(curve.series[0].x, [0, 1, 2])
-    assert not logarithmic_steps(curve.axis)
+    assert not curve.has_log_steps
 
 
 @pytest.mark.parametrize(
@@ -133,7 +152,7 @@ def test_without_steps_the_order_of_rows_is_the_axis() -> None:
 )
 def test_steps_like_powers_have_a_logarithmic_axis(steps: list[int], logarithmic: bool) -> None:
     scores = score_table(*(score_row(f"s{step}", step) for step in steps))
-    assert logarithmic_steps(curve_of(scores, "elbo").axis) is logarithmic
+    assert curve_of(scores, "elbo").has_log_steps is logarithmic
 
 
 @pytest.mark.parametrize(
@@ -154,12 +173,42 @@ def test_wide_ranges_that_are_better_lower_are_logarithmic(
     rows = [
         score_row(f"s{i}", i, **{column: v, f"{column}_se": None}) for i, v in enumerate(values)
     ]
-    assert logarithmic_values(curve_of(score_table(*rows), column)) is logarithmic
+    assert curve_of(score_table(*rows), column).has_log_values is logarithmic
 
 
-def test_further_metrics_are_asked_for_by_name() -> None:
-    scores = score_table(score_row("a", 1, kid=0.5, kid_se=0.1, mse=0.2))
-    assert "kid" not in {curve.metric.column for curve in read_curves(scores)}
-    columns = [curve.metric.column for curve in read_curves(scores, ("kid", "no such metric"))]
+def test_what_checkpoints_are_compared_by_has_a_curve_and_spreads_have_none() -> None:
+    scores = score_table(score_row("a", 1, kid=0.5, kid_se=0.1, psnr=20.0))
+    columns = [curve.metric.column for curve in read_curves(scores)]
     assert "kid" in columns
-    assert "mse" not in columns
+    assert "psnr" not in columns
+    assert "inception_score_std" not in columns
+
+
+def test_a_chart_holds_lines_bands_flags_and_what_they_mean(run_scores: pd.DataFrame) -> None:
+    charts = {
+        each.curve.metric.column: each.chart for each in curve_charts(read_curves(run_scores))
+    }
+    elbo = charts["elbo"]
+    (flags,) = (layer for layer in elbo.layers if isinstance(layer, Flags))
+    assert flags == Flags(flags.x, "failed")
+    assert flags.x == [2.0]
+    styles = [layer.style for layer in elbo.layers if isinstance(layer, Line)]
+    assert styles == ["faded", "line"]  # over the failed step, and broken by it
+    assert [key.text for key in elbo.keys] == ["95 % interval", "failed"]
+    assert [hover.text for hover in charts["fid"].hovers] == [
+        "step 1\nFréchet distance: 30",
+        "step 2\nfailed",
+        "step 3\nFréchet distance: 20",
+    ]
+
+
+def test_a_line_looks_the_same_in_every_chart_and_the_many_are_grey() -> None:
+    scores = score_table(*(score_row(f"r/{run}/s", 1, fid=float(run)) for run in range(20)))
+    elbo, fid = (
+        next(e.chart for e in curve_charts(read_curves(scores)) if e.curve.metric.column == column)
+        for column in ("elbo", "fid")
+    )
+    lines = [key for key in fid.keys if key.kind == "line"]
+    assert [key for key in elbo.keys if key.kind == "line"] == lines
+    assert len({(key.look.colour, key.look.marker) for key in lines[:14]}) == 14
+    assert {*lines[14:]} == {Key("6 others", "line", lines[14].look)}

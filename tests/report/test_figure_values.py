@@ -11,14 +11,20 @@ import pytest
 from report.compared_rows import compared_row
 from report.examples import colour_gallery, failed_row, grey_gallery, score_row, score_table
 
-from vae_batch.report.figures.figure import LeftOut, PlannedFigure, numbers
-from vae_batch.report.figures.latents import kl_spectra, latent_figures
-from vae_batch.report.figures.metric_curves import metric_curves
+from vae_batch.report.charts.chart import json_numbers
+from vae_batch.report.charts.gallery_charts import drawable
+from vae_batch.report.charts.rate_distortion import read_planes
+from vae_batch.report.figures.chart_plans import (
+    checkpoint_charts,
+    combined_charts,
+    metric_curves,
+    rate_distortion,
+)
+from vae_batch.report.figures.figure import LeftOut, PlannedFigure
 from vae_batch.report.figures.plate_figures import plate_figures
 from vae_batch.report.figures.printing import print_style
 from vae_batch.report.figures.ranking import rankings
-from vae_batch.report.figures.rate_distortion import rate_distortion
-from vae_batch.report.figures.spectra import drawable, spectra_figure, spectrum_figure
+from vae_batch.report.score_rows import read_rows
 
 
 def values_of(figures: Any) -> dict[str, dict[str, Any]]:
@@ -128,7 +134,7 @@ def test_a_long_ranking_says_what_is_not_drawn() -> None:
 
 def test_the_rate_distortion_plane_has_each_checkpoint_once() -> None:
     scores = run_table()
-    plane = values_of(rate_distortion(scores))["rate-distortion"]
+    plane = values_of(rate_distortion(read_rows(scores)))["rate-distortion"]
     assert plane["checkpoints"] == [
         f"runs/{run}/step-{s}" for run in ("small", "large") for s in (1, 2)
     ]
@@ -138,15 +144,31 @@ def test_the_rate_distortion_plane_has_each_checkpoint_once() -> None:
         assert plane[column] == one_each[column].tolist()
 
 
-def test_likelihoods_have_planes_of_their_own() -> None:
-    rows = [score_row("a", 1), score_row("b", 2, likelihood="gaussian", sigma="0.1")]
-    planes = values_of(rate_distortion(score_table(*rows)))
-    assert set(planes) == {"rate-distortion-bernoulli", "rate-distortion-gaussian-sigma-0.1"}
+def test_each_likelihood_and_sigma_has_a_plane_and_a_best_of_its_own() -> None:
+    gaussian = {"likelihood": "gaussian", "sigma_source": "declared"}
+    rows = [
+        *(score_row(f"a{i}", i, kl=20.0 - i) for i in (1, 2)),
+        *(score_row(f"b{i}", i, kl=9.0 + i, **gaussian, sigma=0.1) for i in (1, 2)),
+        *(score_row(f"c{i}", i, kl=1.0 + i, **gaussian, sigma=1.0) for i in (1, 2)),
+        score_row("d", 1, likelihood="laplace"),  # alone: there is nothing to compare it with
+    ]
+    scores = score_table(*rows)
+    names = ("bernoulli", "gaussian-sigma-0.1", "gaussian-sigma-1")
+    planes = values_of(rate_distortion(read_rows(scores)))
+    assert [*planes] == [f"rate-distortion-{name}" for name in names]
+    best = {plane.family: plane.best.row.checkpoint for plane in read_planes(read_rows(scores))}
+    assert best == {"bernoulli": "a2", "gaussian, sigma 0.1": "b1", "gaussian, sigma 1": "c1"}
+
+
+def test_losses_on_other_images_or_seeds_share_no_plane() -> None:
+    rows = [score_row(f"{seed}{i}", i, seed=seed) for seed in (0, 1) for i in (1, 2)]
+    planes = [plane.family for plane in read_planes(read_rows(score_table(*rows)))]
+    assert planes == ["bernoulli · seed 0", "bernoulli · seed 1"]
 
 
 def test_latent_figures_hold_the_numbers_of_the_gallery() -> None:
     gallery = grey_gallery()
-    values = values_of(latent_figures("runs/a", "a", gallery))
+    values = values_of(checkpoint_charts("runs/a", "a", gallery))
     bars = values["kl-dimensions-a"]
     order = bars["dimensions"]
     assert bars["kl"] == gallery["kl_per_dimension"][order].tolist()
@@ -156,20 +178,24 @@ def test_latent_figures_hold_the_numbers_of_the_gallery() -> None:
     assert ridges["dimensions"] == gallery["aggregate_dimensions"].tolist()
     assert ridges["density"] == gallery["aggregate_density"].tolist()
     assert ridges["mean"] == gallery["aggregate_mean"][ridges["dimensions"]].tolist()
-    several = values_of(kl_spectra({"x": gallery, "y": colour_gallery(1)}, {"x": "x", "y": "y"}))
+    several = values_of(
+        combined_charts({"x": gallery, "y": colour_gallery(1)}, {"x": "x", "y": "y"})
+    )
     assert several["kl-dimensions"]["series"][0]["kl"] == bars["kl"]
 
 
 def test_spectra_hold_the_numbers_of_the_gallery() -> None:
     gallery = grey_gallery()
-    spectrum = values_of([spectrum_figure("runs/a", "a", gallery)])["spectrum-a"]
+    spectrum = values_of(checkpoint_charts("runs/a", "a", gallery))["spectrum-a"]
     assert spectrum["frequencies"] == gallery["spectrum_frequencies"].tolist()
     assert spectrum["reference"] == gallery["spectrum_power_reference"].tolist()
     assert spectrum["series"][0]["power"] == gallery["spectrum_power"].tolist()
     # Colour images are 32 pixels wide, grey ones 28: their frequencies differ.
     names = {"a": "a", "b": "b"}
-    assert values_of(spectra_figure({"a": gallery, "b": colour_gallery()}, names)) == {}
-    assert "spectrum" in values_of(spectra_figure({"a": gallery, "b": grey_gallery(1)}, names))
+    assert "spectrum" not in values_of(
+        combined_charts({"a": gallery, "b": colour_gallery()}, names)
+    )
+    assert "spectrum" in values_of(combined_charts({"a": gallery, "b": grey_gallery(1)}, names))
 
 
 def test_what_a_logarithmic_axis_cannot_have_is_a_gap() -> None:
@@ -177,7 +203,7 @@ def test_what_a_logarithmic_axis_cannot_have_is_a_gap() -> None:
         drawable(np.array([1.0, 0.0, -1.0, np.inf, np.nan, 1e-6, 1e-300, 1e300]), scale=2.0),
         [1.0, *[np.nan] * 4, 1e-6, np.nan, np.nan],
     )
-    assert numbers([1.0, None, float("nan"), float("-inf")]) == [1.0, None, None, None]
+    assert json_numbers([1.0, None, float("nan"), float("-inf")]) == [1.0, None, None, None]
 
 
 def test_plates_say_what_they_show() -> None:

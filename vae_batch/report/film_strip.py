@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from vae_batch.report.curves import runs_of
+from vae_batch.report.charts.curves import runs_of
 from vae_batch.report.gallery import Gallery, same_frame
 from vae_batch.report.image_grids import Grid
 from vae_batch.report.labels import without_shared_folder

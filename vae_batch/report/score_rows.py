@@ -195,6 +195,30 @@ def _checkpoints(rows: Iterable[ScoreRow]) -> int:
     return len({row.checkpoint for row in rows})
 
 
+def family(row: ScoreRow) -> str:
+    """The likelihood and its sigma: losses under different ones are not comparable.
+
+    A sigma that is optimal for each checkpoint is one setting, not many.
+    """
+    likelihood = row.text("likelihood") or "likelihood unknown"
+    sigma = row.value("sigma")
+    if sigma is None:
+        return likelihood
+    is_declared = row.text("sigma_source") in (None, "declared")
+    return f"{likelihood}, sigma {f'{sigma:g}' if is_declared else row.text('sigma_source')}"
+
+
+def what_differs(own: Conditions, others: Iterable[Conditions]) -> list[str]:
+    """``name value`` of each condition that differs among ``others`` of the same extractor."""
+    twins = [other for other in others if other.extractor == own.extractor]
+    names = ("protocol", "n_reference", "seed", "reference_sha256", "weights_sha256")
+    return [
+        f"{name.removesuffix('_sha256').replace('_', ' ')} {str(getattr(own, name))[:24]}"
+        for name in names
+        if len({getattr(twin, name) for twin in twins}) > 1
+    ]
+
+
 def measured_under(row: ScoreRow, metric: Metric) -> Conditions:
     """The conditions that `metric` depends on: those of the extractor only where it needs one."""
     if metric.per_extractor:
@@ -203,5 +227,4 @@ def measured_under(row: ScoreRow, metric: Metric) -> Conditions:
 
 
 def _contest(row: ScoreRow, metric: Metric) -> tuple[object, ...]:
-    family = row.fields.get("likelihood") if metric.within_likelihood else None
-    return (measured_under(row, metric), family)
+    return (measured_under(row, metric), family(row) if metric.within_likelihood else None)

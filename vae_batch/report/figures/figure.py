@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +65,3 @@ def vector(build: Callable[[], Figure]) -> Callable[[], Drawn]:
         return Drawn(files, (round(float(width), 3), round(float(height), 3)), {})
 
     return draw
-
-
-def numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Numbers as JSON has them: whatever is not finite is null."""
-    return [float(v) if v is not None and math.isfinite(v) else None for v in values]

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.report.figures.figure import Drawn, LeftOut, PlannedFigure, numbers
+from vae_batch.report.charts.chart import json_numbers
+from vae_batch.report.figures.figure import Drawn, LeftOut, PlannedFigure
 from vae_batch.report.figures.plates import Panel, plate
 from vae_batch.report.film_strip import film_strip, strip_rows
 from vae_batch.report.gallery import Gallery
@@ -160,7 +161,7 @@ def _plain(array: np.ndarray) -> Any:  # noqa: ANN401
     """An array of numbers or one word as JSON has it."""
     array = np.asarray(array)
     if array.dtype.kind == "f":
-        return numbers(array.tolist())
+        return json_numbers(array.tolist())
     return array.tolist()
 
 

@@ -16,8 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from vae_batch.metrics.catalogue import METRICS
+from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.colours import LIGHT
-from vae_batch.report.figures.figure import LeftOut, PlannedFigure, numbers, vector
+from vae_batch.report.figures.figure import LeftOut, PlannedFigure, vector
 from vae_batch.report.figures.layout import fit_axes
 from vae_batch.report.figures.printing import SINGLE_COLUMN, plain
 from vae_batch.report.labels import decimals_of, elide, number, slugs, without_shared_folder
@@ -76,8 +77,8 @@ def _figure(name: str, rows: Sequence[Row]) -> PlannedFigure:
         "source": "comparisons.parquet",
         "band": "95 % interval of the paired difference from the best, not adjusted",
         "checkpoints": [str(row["checkpoint"]) for row in shown],
-        "values": numbers(row["value"] for row in shown),
-        **{end: numbers(row[end] for row in shown) for end in _LINE_ENDS},
+        "values": json_numbers(row["value"] for row in shown),
+        **{end: json_numbers(row[end] for row in shown) for end in _LINE_ENDS},
         "is_best": [bool(row["is_best"]) for row in shown],
         "level_with_best": [bool(row["level_with_best"]) for row in shown],
         "not_drawn": [str(row["checkpoint"]) for row in rows[_MOST_ROWS:]],

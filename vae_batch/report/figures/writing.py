@@ -8,15 +8,17 @@ from typing import Any
 
 import pandas as pd
 
+from vae_batch.report.figures.chart_plans import (
+    checkpoint_charts,
+    combined_charts,
+    metric_curves,
+    rate_distortion,
+)
 from vae_batch.report.figures.chosen import Chosen, choose_checkpoints
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure
-from vae_batch.report.figures.latents import kl_spectra, latent_figures
-from vae_batch.report.figures.metric_curves import metric_curves
 from vae_batch.report.figures.plate_figures import film_strip_figure, plate_figures
 from vae_batch.report.figures.printing import print_style
 from vae_batch.report.figures.ranking import rankings
-from vae_batch.report.figures.rate_distortion import rate_distortion
-from vae_batch.report.figures.spectra import spectra_figure, spectrum_figure
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
 from vae_batch.report.score_rows import ScoreRow, read_rows
@@ -86,20 +88,18 @@ def _figures(
 ) -> Iterator[PlannedFigure | LeftOut]:
     yield from metric_curves(scores)
     yield from rankings(comparisons, selection and selection.metric)
-    yield from rate_distortion(scores)
+    yield from rate_distortion(rows)
     yield film_strip_figure(rows, galleries, chosen.reasons)
     shown = {checkpoint: galleries[checkpoint] for checkpoint in chosen.reasons}
     for checkpoint, gallery in shown.items():
         check_gallery(checkpoint, gallery)
     shorts = dict(zip(shown, without_shared_folder([*shown]), strict=True))
-    yield from kl_spectra(shown, shorts)
-    yield from spectra_figure(shown, shorts)
+    yield from combined_charts(shown, shorts)
     names = slugs([*(row.checkpoint for row in rows), *galleries])
     for checkpoint, gallery in shown.items():
         slug = names[checkpoint]
         yield from plate_figures(checkpoint, slug, gallery)
-        yield from latent_figures(checkpoint, slug, gallery)
-        yield spectrum_figure(checkpoint, slug, gallery)
+        yield from checkpoint_charts(checkpoint, slug, gallery)
 
 
 def _files(figure: PlannedFigure) -> dict[str, bytes]:

@@ -12,13 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.charts.chart import legend_of
+from vae_batch.report.charts.curve_charts import CurveChart, curve_charts
+from vae_batch.report.charts.curves import read_curves
+from vae_batch.report.charts.rate_distortion import plane_chart, read_planes
 from vae_batch.report.colours import DARK, LIGHT
 from vae_batch.report.comparison_view import Compared
 from vae_batch.report.gallery import Gallery, check_gallery
-from vae_batch.report.labels import printable
+from vae_batch.report.labels import printable, significant
 from vae_batch.report.notices import Notice, notices
+from vae_batch.report.page.chart_svg import CURVE, PLANE, Drawing, DrawnKey, draw_chart, draw_key
 from vae_batch.report.page.checkpoints import PageCheckpoint, page_checkpoints
-from vae_batch.report.page.curve_charts import curve_charts
 from vae_batch.report.page.pictures import (
     Panel,
     checkpoint_panels,
@@ -28,10 +32,9 @@ from vae_batch.report.page.pictures import (
 from vae_batch.report.page.provenance import provenance_of
 from vae_batch.report.page.race import race_view
 from vae_batch.report.page.ranking import rankings
-from vae_batch.report.page.rate_distortion import planes
 from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.page.verdict import verdict_of
-from vae_batch.report.score_rows import details_in, headlines_in, read_rows
+from vae_batch.report.score_rows import ScoreRow, details_in, headlines_in, read_rows
 from vae_batch.report.score_text import ARROWS
 from vae_batch.run.compare.selection import Selection
 from vae_batch.run.race.record import RaceOutcome
@@ -43,6 +46,24 @@ _DIRECTIONS = {
 }
 _STYLES = ("theme.css", "layout.css", "tables.css", "charts.css", "pictures.css")
 _SCRIPTS = ("tooltip.js", "arrows.js", "tables.js", "compare.js")
+
+
+@dataclass(frozen=True)
+class ShownCurve:
+    """The chart of one metric under one extractor."""
+
+    content: CurveChart
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class ShownPlane:
+    """A rate-distortion plane, its legend and its best checkpoint with that one's ELBO."""
+
+    drawing: Drawing
+    keys: tuple[DrawnKey, ...]
+    best: PageCheckpoint
+    elbo: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,7 @@ def render_page(
     rows, headlines, details = read_rows(scores), headlines_in(scores), details_in(scores)
     checkpoints = page_checkpoints(rows, galleries)
     panels = checkpoint_panels(galleries)
+    curves = curve_charts(read_curves(scores))
     environment = _environment()
     style, script = _style(environment), _sources(environment, "scripts", _SCRIPTS)
     return environment.get_template("page.html.j2").render(
@@ -101,13 +123,29 @@ def render_page(
         rankings=rankings(comparisons, selection, rows, checkpoints),
         provenance=provenance_of(rows, provenance),
         tables=score_tables(rows, headlines, details, checkpoints),
-        curves=curve_charts(scores),
-        planes=planes(rows, checkpoints),
+        curves=[ShownCurve(each, draw_chart(each.chart, CURVE)) for each in curves],
+        curve_keys=[draw_key(key) for key in legend_of(each.chart for each in curves)],
+        planes=_planes(rows, checkpoints),
         film_strip=film_strip_sprite(rows, galleries, selection.level if selection else ()),
         sections=_sections(checkpoints, panels),
         shared=shared_pictures(panels),
         metrics=_defined([*headlines, *details], comparisons),
     )
+
+
+def _planes(
+    rows: Sequence[ScoreRow], checkpoints: Mapping[str, PageCheckpoint]
+) -> list[ShownPlane]:
+    planes = [(plane, plane_chart(plane)) for plane in read_planes(rows)]
+    return [
+        ShownPlane(
+            draw_chart(chart, PLANE),
+            tuple(draw_key(key) for key in chart.keys),
+            checkpoints[plane.best.row.checkpoint],
+            significant(plane.best.elbo, 5),
+        )
+        for plane, chart in planes
+    ]
 
 
 def _by_severity(found: Sequence[Notice]) -> dict[str, list[Notice]]:

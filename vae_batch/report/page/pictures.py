@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vae_batch.report.charts.chart import Chart, legend_of
+from vae_batch.report.charts.gallery_charts import aggregate_charts, kl_chart, spectrum_chart
 from vae_batch.report.film_strip import film_strip
 from vae_batch.report.gallery import Gallery, Images
 from vae_batch.report.image_grids import (
@@ -19,8 +21,14 @@ from vae_batch.report.image_grids import (
     wrapped,
 )
 from vae_batch.report.labels import printable
-from vae_batch.report.page.charts import Chart
-from vae_batch.report.page.gallery_charts import aggregate_chart, kl_chart, spectrum_chart
+from vae_batch.report.page.chart_svg import (
+    SMALL,
+    WIDE,
+    Drawing,
+    DrawnKey,
+    draw_chart,
+    draw_key,
+)
 from vae_batch.report.score_rows import ScoreRow
 from vae_batch.report.sprites import Sprite, sprite
 
@@ -43,7 +51,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Panel:
-    """Pictures or a chart under a heading, with a line that says how to read them.
+    """Pictures or charts under a heading, with a line that says how to read them.
 
     `key` is the same for the same kind of panel of every checkpoint.
     """
@@ -52,7 +60,8 @@ class Panel:
     heading: str
     caption: str
     pictures: tuple[Picture, ...] = ()
-    chart: Chart | None = None
+    charts: tuple[Drawing, ...] = ()
+    keys: tuple[DrawnKey, ...] = ()
 
     @property
     def remark(self) -> str:
@@ -117,10 +126,14 @@ def _panels(
     for panel in _PICTURED:
         if all(entry in gallery for entry in panel.needs):
             yield panel.drawn(name, gallery, budget)
-    for key, (heading, caption, draw) in _CHARTED.items():
-        chart = draw(gallery)
-        if chart is not None:
-            yield Panel(key, heading, caption, chart=chart)
+    for charted in _CHARTED:
+        charts = charted.charts(gallery)
+        if charts:
+            frame = SMALL if len(charts) > 1 else WIDE
+            keys = tuple(draw_key(key) for key in legend_of(charts))
+            drawings = tuple(draw_chart(chart, frame) for chart in charts)
+            caption = charted.caption
+            yield Panel(charted.key, charted.heading, caption, charts=drawings, keys=keys)
 
 
 def _sample_panels(
@@ -226,23 +239,40 @@ _PICTURED = (
     ),
 )
 
-_Draw = Callable[[Gallery], Chart | None]
 
-_CHARTED: dict[str, tuple[str, str, _Draw]] = {
-    "kl": (
-        "KL of each dimension",
-        "Mean over test images, largest first; dimensions that carry nothing are greyed.",
-        kl_chart,
-    ),
-    "aggregate": (
+@dataclass(frozen=True)
+class _Charted:
+    """A panel of charts; those that a gallery has no data for are left out."""
+
+    key: str
+    heading: str
+    caption: str
+    charts: Callable[[Gallery], Sequence[Chart]]
+
+
+def _kl(gallery: Gallery) -> list[Chart]:
+    chart = kl_chart(gallery)
+    return [chart] if chart else []
+
+
+def _spectrum(gallery: Gallery) -> list[Chart]:
+    chart = spectrum_chart({"generated": gallery})
+    return [chart] if chart else []
+
+
+_CHARTED = (
+    _Charted("kl", "KL of each dimension", "Mean over test images, largest first.", _kl),
+    _Charted(
+        "aggregate",
         "Aggregate posterior",
-        "Posterior draws of all test images (filled) against the prior (line), in the dimensions "
-        "of the largest KL.",
-        aggregate_chart,
+        "Posterior draws of all test images against the prior, in the dimensions of the largest "
+        "KL.",
+        aggregate_charts,
     ),
-    "spectrum": (
+    _Charted(
+        "spectrum",
         "Power spectrum",
-        "Mean power of generated and real images by spatial frequency, on a logarithmic scale.",
-        spectrum_chart,
+        "Mean power of generated and real images by spatial frequency.",
+        _spectrum,
     ),
-}
+)

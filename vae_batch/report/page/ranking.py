@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.charts.chart import Axis, round_ticks, value_axis
+from vae_batch.report.charts.curves import Z95
 from vae_batch.report.comparison_view import Compared, compared_groups, compared_title, level_mark
-from vae_batch.report.curves import Z95
 from vae_batch.report.labels import p_value, significant, with_interval
-from vae_batch.report.page.charts import Scale, spanning
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.report.score_rows import ScoreRow
 from vae_batch.run.compare.selection import Selection
@@ -146,18 +146,22 @@ def _part(
     paired = {row["checkpoint"]: _paired_interval(row, best) for row in lines}
     intervals = [i for row in lines for i in (own[row["checkpoint"]], paired[row["checkpoint"]])]
     ends = [end for interval in intervals if interval is not None for end in interval]
-    scale = spanning([best, *(row["value"] for row in lines), *ends], 0, 100, 0.03)
+    scale = value_axis("", [best, *(row["value"] for row in lines), *ends], 0.03)
     shown = [
         _line(row, scale, own[row["checkpoint"]], paired[row["checkpoint"]], checkpoints)
         for row in lines
     ]
-    ticks = [(round(scale(value), 2), text) for value, text in scale.labelled(7)]
-    return RankedPart(tuple(shown), tuple(ticks), round(scale(best), 2))
+    ticks = [(_percent(scale, v), text) for v, text in round_ticks(scale.low, scale.high, 7)]
+    return RankedPart(tuple(shown), tuple(ticks), _percent(scale, best))
+
+
+def _percent(scale: Axis, value: float) -> float:
+    return round(100 * scale.fraction(value), 2)
 
 
 def _line(
     row: Compared,
-    scale: Scale,
+    scale: Axis,
     own: _Interval,
     paired: _Interval,
     checkpoints: Mapping[str, PageCheckpoint],
@@ -175,14 +179,14 @@ def _line(
         previous=previous.anchor if previous else "",
         from_previous=_difference(row, "from_previous"),
         verdict=row["verdict"] or "",
-        bar=Bar(round(scale(row["value"]), 2), _placed(own, scale), _placed(paired, scale)),
+        bar=Bar(_percent(scale, row["value"]), _placed(own, scale), _placed(paired, scale)),
     )
 
 
-def _placed(interval: _Interval, scale: Scale) -> _Interval:
+def _placed(interval: _Interval, scale: Axis) -> _Interval:
     if interval is None:
         return None
-    return round(scale(interval[0]), 2), round(scale(interval[1]), 2)
+    return _percent(scale, interval[0]), _percent(scale, interval[1])
 
 
 def _paired_interval(row: Compared, best: float) -> _Interval:

@@ -1,0 +1,354 @@
+"""A chart before it is drawn: axes, layers, labels, legend and hover texts, in units of the data.
+
+``page.chart_svg`` draws it on the page and ``figures.chart_figures`` in the figure bundle. Both
+draw all of it and decide nothing but sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from vae_batch.report.labels import number, significant
+
+Floats = NDArray[np.float64]
+
+Colour = int | Literal["text", "faint", "best"] | str
+"""Index of a series colour, a name of the theme, or ``#rrggbb``."""
+
+COLOURS, DASHES, MARKERS = 7, 4, 4
+_MOST_LOOKS = 14
+_ROUND_STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is told from the others of its chart.
+
+    Attributes:
+        colour: Of the line and its points.
+        dash: Dash pattern, 0 (solid) to 3.
+        marker: Shape of its points, 0 (circle) to 3; None for a line without points.
+    """
+
+    colour: Colour = 0
+    dash: int = 0
+    marker: int | None = None
+
+
+def look_of(index: int) -> Look:
+    """The look of line ``index``, counted from 0; those beyond the fourteenth are thin and grey.
+
+    Colour, dashes and marker change together, so that lines are told apart without colour.
+    """
+    if index >= _MOST_LOOKS:
+        return Look("faint")
+    return Look(index % COLOURS, index % DASHES, index % MARKERS)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values from ``low`` to ``high`` with labelled ticks; a logarithmic one is above zero."""
+
+    title: str
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...] = ()
+    logarithmic: bool = False
+    turned: bool = False
+    """Whether tick labels are long and have to be turned."""
+
+    def fraction(self, value: float) -> float:
+        """Where ``value`` lies: 0 at the low end, 1 at the high end, NaN where it has no place."""
+        if not self.logarithmic:
+            return (value - self.low) / (self.high - self.low)
+        if not value > 0:
+            return math.nan
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points; NaN interrupts it.
+
+    Attributes:
+        x: Abscissas.
+        y: Ordinates.
+        look: Its colour, dashes and marker.
+        style: "line"; "thin" and "dotted" for what belongs to another line; "faded" across a gap;
+            "level" for a line of constant value.
+        text: Written at its last point, where the line leaves the chart.
+    """
+
+    x: Floats
+    y: Floats
+    look: Look
+    style: Literal["line", "thin", "dotted", "faded", "level"] = "line"
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Markers; ``many`` makes them small."""
+
+    x: Floats
+    y: Floats
+    look: Look
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """The area between two lines; NaN interrupts it."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Whiskers:
+    """Vertical intervals of points that have no neighbour to make a band with."""
+
+    x: Floats
+    low: Floats
+    high: Floats
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars from the bottom of the chart to ``top``; ``pale`` ones lie behind all else."""
+
+    left: Floats
+    right: Floats
+    top: Floats
+    colour: Colour
+    pale: bool = False
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Marks on the x axis, where no value can be: checkpoints that failed or have no value."""
+
+    x: Floats
+    kind: Literal["failed", "undefined"]
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring about the best point."""
+
+    x: float
+    y: float
+
+
+Layer = Line | Points | Band | Whiskers | Bars | Flags | Ring
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name beside a point; drawn where there is room, the first ones first."""
+
+    x: float
+    y: float
+    text: str
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class Hover:
+    """A text for the strip of the chart from ``low`` to ``high``, or for the point (low, y)."""
+
+    low: float
+    high: float
+    text: str
+    y: float | None = None
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of the legend."""
+
+    text: str
+    kind: Literal["line", "dotted", "level", "band", "bar", "pale", "ring", "failed", "undefined"]
+    look: Look = Look()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All that a chart shows, the layers from back to front.
+
+    Attributes:
+        title: What it shows.
+        subtitle: The conditions that everything in it shares, or "".
+        x: Horizontal axis.
+        y: Vertical axis.
+        layers: What is drawn.
+        alt: What it shows, for those who do not see it.
+        keys: The legend.
+        labels: Names beside points, most important first.
+        hovers: Texts for the pointer, in reading order.
+    """
+
+    title: str
+    subtitle: str
+    x: Axis
+    y: Axis
+    layers: tuple[Layer, ...]
+    alt: str
+    keys: tuple[Key, ...] = ()
+    labels: tuple[Label, ...] = ()
+    hovers: tuple[Hover, ...] = ()
+
+
+def legend_of(charts: Iterable[Chart]) -> tuple[Key, ...]:
+    """The entries of several charts' legends, each once, lines first."""
+    keys = dict.fromkeys(key for chart in charts for key in chart.keys)
+    return tuple(sorted(keys, key=lambda key: key.kind != "line"))
+
+
+def floats(values: ArrayLike) -> Floats:
+    """``values`` as a float64 array."""
+    return np.asarray(values, dtype=np.float64)
+
+
+def json_numbers(values: Iterable[float | None]) -> list[float | None]:
+    """Numbers as JSON has them: whatever is not finite is null."""
+    return [float(v) if v is not None and math.isfinite(v) else None for v in values]
+
+
+def value_axis(
+    title: str, values: ArrayLike, margin: float = 0.06, *, logarithmic: bool = False
+) -> Axis:
+    """An axis that holds all finite values with a margin; a lone value lies in its middle."""
+    finite = floats(values)
+    finite = finite[np.isfinite(finite)]
+    if logarithmic:
+        low, high = _ends(np.log(finite[finite > 0]), margin)
+        low, high = math.exp(low), math.exp(high)
+        return Axis(title, low, high, log_ticks(low, high), logarithmic=True)
+    low, high = _ends(finite, margin)
+    return Axis(title, low, high, round_ticks(low, high))
+
+
+def _ends(finite: Floats, margin: float) -> tuple[float, float]:
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    room = margin * (high - low) or abs(low) * 0.05 or 0.5
+    return low - room, high + room
+
+
+def round_ticks(
+    low: float, high: float, most: int = 5, *, whole: bool = False
+) -> tuple[tuple[float, str], ...]:
+    """About ``most`` round values from ``low`` to ``high``, with what is written beside them."""
+    locator = MaxNLocator(most, steps=_ROUND_STEPS, integer=whole, min_n_ticks=2)
+    slack = 1e-9 * (high - low)
+    found = (float(value) for value in locator.tick_values(low, high))
+    values = [0.0 if abs(v) < slack else v for v in found if low - slack <= v <= high + slack]
+    return tuple(zip(values, tick_texts(values), strict=True))
+
+
+def log_ticks(low: float, high: float, most: int = 7) -> tuple[tuple[float, str], ...]:
+    """1, 2 and 5 times powers of ten, or fewer of them where those are many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        every = [step * 10.0**power for power in powers for step in steps]
+        found = [value for value in every if low <= value <= high]
+        if len(found) <= most:
+            break
+    stride = -(-len(found) // most) or 1
+    return tuple((value, tick_texts([value])[0]) for value in found[::stride])
+
+
+def tick_texts(values: Sequence[float]) -> list[str]:
+    """Round values in equal decimals; large ones in thousands (k) or millions (M)."""
+    largest = max((abs(value) for value in values), default=0.0)
+    size, letter = next(((s, c) for s, c in ((1e6, "M"), (1e3, "k")) if largest >= 10 * s), (1, ""))
+    exact = [f"{value / size:.6g}" for value in values]
+    if any("e" in text for text in exact):
+        return [significant(value / size, 3) + letter for value in values]
+    places = max((len(text.partition(".")[2]) for text in exact), default=0)
+    return [number(value / size, places) + letter * (value != 0) for value in values]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a drawing."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether the two share an area."""
+        return (
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
+            and self.top < other.top + other.height
+            and other.top < self.top + self.height
+        )
+
+    def lies_in(self, other: Box) -> bool:
+        """Whether it lies wholly in ``other``."""
+        return (
+            self.left >= other.left
+            and self.top >= other.top
+            and self.left + self.width <= other.left + other.width
+            and self.top + self.height <= other.top + other.height
+        )
+
+
+#: Where a label's corner or side touches its point, best place first.
+_SIDES = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1))
+_REACHES = (1.0, 2.2)
+
+
+def label_boxes(
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    radii: Sequence[float],
+    frame: Box,
+    taken: Iterable[Box] = (),
+) -> list[Box | None]:
+    """A place beside each point for its label, over no other label, point or ``taken`` box.
+
+    Args:
+        points: In units of the drawing, y downwards; the most important first.
+        sizes: Width and height of each label.
+        radii: Of the points' markers.
+        frame: Where labels may lie.
+        taken: What is drawn there already.
+
+    Returns:
+        Boxes; None for labels that find no room.
+    """
+    occupied = [*taken]
+    around = zip(points, radii, strict=True)
+    occupied += [Box(x - r, y - r, 2 * r, 2 * r) for (x, y), r in around]
+    placed: list[Box | None] = []
+    for (x, y), (width, height), radius in zip(points, sizes, radii, strict=True):
+        candidates = (
+            Box(
+                x + across * (width / 2 + reach * radius) - width / 2,
+                y + down * (height / 2 + reach * radius) - height / 2,
+                width,
+                height,
+            )
+            for reach in _REACHES
+            for across, down in _SIDES
+        )
+        free = (b for b in candidates if b.lies_in(frame) and not any(map(b.overlaps, occupied)))
+        box = next(free, None)
+        placed.append(box)
+        occupied += [box] if box else []
+    return placed

@@ -1,0 +1,185 @@
+"""Figures of lines and letters: metrics against steps, rate and distortion, latents, spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vae_batch.report.charts.chart import Chart, floats, json_numbers
+from vae_batch.report.charts.curve_charts import curve_charts, curve_values
+from vae_batch.report.charts.curves import Curve, read_curves
+from vae_batch.report.charts.gallery_charts import (
+    KL_UNIT,
+    SPECTRUM_UNITS,
+    aggregate_charts,
+    collapsed_dimensions,
+    kl_chart,
+    kl_lines_chart,
+    spectrum_chart,
+)
+from vae_batch.report.charts.rate_distortion import plane_chart, plane_values, read_planes
+from vae_batch.report.figures.chart_figures import chart_figure, sheet_figure
+from vae_batch.report.figures.figure import LeftOut, PlannedFigure, vector
+from vae_batch.report.gallery import Gallery
+from vae_batch.report.labels import slugs
+from vae_batch.report.score_rows import ScoreRow
+
+Figures = Iterator[PlannedFigure | LeftOut]
+
+
+def metric_curves(scores: pd.DataFrame) -> Figures:
+    """`curves`, then `curves-<metric>`, with `-<extractor>` for those that depend on one."""
+    curves = read_curves(scores)
+    extractors = slugs(curve.extractor for curve in curves if curve.extractor)
+    drawn = curve_charts(curves)
+    if not drawn:
+        yield LeftOut("curves", "no checkpoint has a finite score")
+        return
+    yield PlannedFigure(
+        "curves",
+        "Metrics against training steps",
+        {"kind": "curves", "panels": [curve_values(each.curve) for each in drawn]},
+        vector(partial(sheet_figure, [each.chart for each in drawn])),
+    )
+    for curve in curves:
+        if not curve.series:
+            yield LeftOut(_curve_name(curve, extractors), "no checkpoint has a finite value")
+    for each in drawn:
+        yield PlannedFigure(
+            _curve_name(each.curve, extractors),
+            f"{each.curve.metric.title} against {each.curve.places.title}",
+            {"kind": "curves", **curve_values(each.curve)},
+            vector(partial(chart_figure, each.chart)),
+        )
+
+
+def _curve_name(curve: Curve, extractors: Mapping[str, str]) -> str:
+    extractor = [extractors[curve.extractor]] if curve.extractor else []
+    return "-".join(["curves", curve.metric.column, *extractor])
+
+
+def rate_distortion(rows: Sequence[ScoreRow]) -> Figures:
+    """`rate-distortion`; where there are several planes, what tells them apart ends the name."""
+    planes = read_planes(rows)
+    if not planes:
+        reason = "no two comparable checkpoints have both KL and reconstruction NLL"
+        yield LeftOut("rate-distortion", reason)
+    names = slugs(plane.family for plane in planes)
+    for plane in planes:
+        name = f"rate-distortion-{names[plane.family]}" if len(planes) > 1 else "rate-distortion"
+        yield PlannedFigure(
+            name,
+            "KL to the prior against reconstruction NLL",
+            plane_values(plane),
+            vector(partial(chart_figure, plane_chart(plane), 3.3)),
+        )
+
+
+def checkpoint_charts(checkpoint: str, slug: str, gallery: Gallery) -> Figures:
+    """`kl-dimensions-<slug>`, `aggregate-posterior-<slug>` and `spectrum-<slug>`."""
+    kl, aggregate = kl_chart(gallery), aggregate_charts(gallery)
+    has_spectrum = "spectrum_power" in gallery
+    spectrum = spectrum_chart({"generated": gallery}) if has_spectrum else None
+    no_posterior = "is stored: the checkpoint has no posterior"
+    parts: tuple[tuple[str, str, Sequence[Chart | None], Any, str], ...] = (
+        ("kl-dimensions", "KL of each latent dimension", [kl], _kl_values,
+         f"no KL of each dimension {no_posterior}"),
+        ("aggregate-posterior", "Aggregate posterior against the prior", aggregate,
+         _aggregate_values, f"no aggregate posterior {no_posterior}"),
+        ("spectrum", "Power spectrum of generated and real images", [spectrum],
+         lambda own: _spectrum_values({"generated": own}), "no power spectrum is stored"),
+    )  # fmt: skip
+    for kind, title, charts, values, reason in parts:
+        drawn = [chart for chart in charts if chart is not None]
+        if not drawn:
+            yield LeftOut(f"{kind}-{slug}", reason, checkpoint)
+            continue
+        if len(drawn) > 1 or kind == "aggregate-posterior":
+            build = partial(sheet_figure, drawn, 4, 1.15)
+        else:
+            build = partial(chart_figure, drawn[0])
+        yield PlannedFigure(f"{kind}-{slug}", title, values(gallery), vector(build), checkpoint)
+
+
+def combined_charts(galleries: Mapping[str, Gallery], names: Mapping[str, str]) -> Figures:
+    """`kl-dimensions` and `spectrum` of several checkpoints, by their short ``names``."""
+    with_kl = {c: gallery for c, gallery in galleries.items() if "kl_per_dimension" in gallery}
+    if len(with_kl) > 1:
+        sorted_kl = {
+            names[c]: np.sort(floats(gallery["kl_per_dimension"]).reshape(-1))[::-1]
+            for c, gallery in with_kl.items()
+        }
+        series = [
+            {"checkpoint": c, "label": names[c], "kl": json_numbers(sorted_kl[names[c]])}
+            for c in with_kl
+        ]
+        values = {"kind": "kl-dimensions", "unit": KL_UNIT, "series": series}
+        build = partial(chart_figure, kl_lines_chart(sorted_kl), 2.8)
+        title = "KL of latent dimensions, sorted"
+        yield PlannedFigure("kl-dimensions", title, values, vector(build))
+    spectra = _same_frequencies(galleries)
+    chart = spectrum_chart({names[c]: g for c, g in spectra.items()}) if len(spectra) > 1 else None
+    if chart is not None:
+        values = _spectrum_values({names[c]: g for c, g in spectra.items()}, [*spectra])
+        title = "Power spectra of generated and real images"
+        yield PlannedFigure("spectrum", title, values, vector(partial(chart_figure, chart, 2.8)))
+
+
+def _same_frequencies(galleries: Mapping[str, Gallery]) -> dict[str, Gallery]:
+    """Galleries with the first one's frequencies: images of another size have others."""
+    stored = {c: gallery for c, gallery in galleries.items() if "spectrum_power" in gallery}
+    sizes = {c: len(gallery["spectrum_power"]) for c, gallery in stored.items()}
+    first = next(iter(sizes.values()), 0)
+    return {c: gallery for c, gallery in stored.items() if sizes[c] == first}
+
+
+def _kl_values(gallery: Gallery) -> dict[str, Any]:
+    kl = floats(gallery["kl_per_dimension"]).reshape(-1)
+    order = np.argsort(-kl, kind="stable")
+    return {
+        "kind": "kl-dimensions",
+        "unit": KL_UNIT,
+        "source": "losses of the checkpoint, mean over the reference images",
+        "dimensions": order.tolist(),
+        "kl": json_numbers(kl[order]),
+        "collapsed": collapsed_dimensions(gallery)[order].tolist(),
+    }
+
+
+def _aggregate_values(gallery: Gallery) -> dict[str, Any]:
+    dimensions = np.asarray(gallery["aggregate_dimensions"])
+    moments = {
+        part: json_numbers(floats(gallery[f"aggregate_{part}"])[dimensions])
+        for part in ("mean", "std")
+        if f"aggregate_{part}" in gallery
+    }
+    return {
+        "kind": "aggregate-posterior",
+        "source": "posterior draws of the reference images",
+        "prior": "standard normal",
+        "dimensions": dimensions.tolist(),
+        "edges": json_numbers(gallery["aggregate_edges"]),
+        "density": [json_numbers(row) for row in gallery["aggregate_density"]],
+        **moments,
+    }
+
+
+def _spectrum_values(
+    galleries: Mapping[str, Gallery], checkpoints: Sequence[str] | None = None
+) -> dict[str, Any]:
+    first, labels = next(iter(galleries.values())), checkpoints or [*galleries]
+    return {
+        "kind": "spectrum",
+        "units": SPECTRUM_UNITS,
+        "scales": {"frequency": "log", "power": "log"},
+        "frequencies": json_numbers(first["spectrum_frequencies"]),
+        "reference": json_numbers(first["spectrum_power_reference"]),
+        "series": [
+            {"checkpoint": checkpoint, "label": label, "power": json_numbers(g["spectrum_power"])}
+            for checkpoint, (label, g) in zip(labels, galleries.items(), strict=True)
+        ],
+    }
