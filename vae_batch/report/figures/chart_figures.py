@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,7 +34,6 @@ from vae_batch.report.charts.chart import (
     legend_of,
 )
 from vae_batch.report.colours import LIGHT
-from vae_batch.report.figures.layout import fit_axes
 from vae_batch.report.figures.printing import (
     DOUBLE_COLUMN,
     SINGLE_COLUMN,
@@ -58,11 +58,11 @@ _LINE_STYLES: dict[str, dict[str, Any]] = {
 
 def chart_figure(chart: Chart, height: float = 2.6) -> Figure:
     """One chart, as wide as a column and ``height`` inches high. Call within ``print_style()``."""
-    figure = Figure(figsize=(SINGLE_COLUMN, height))
+    figure = Figure(figsize=(SINGLE_COLUMN, height), layout="constrained")
     axes = figure.add_subplot()
     draw_chart(axes, chart, _CHARACTERS[SINGLE_COLUMN])
     draw_legend(figure, chart.keys)
-    fit_axes(figure, [[axes]])
+    lay_out(figure)
     _draw_labels(axes, chart)
     return figure
 
@@ -73,13 +73,20 @@ def sheet_figure(charts: Sequence[Chart], beside: int | None = None, height: flo
     beside = min(beside, len(charts))
     rows = -(-len(charts) // beside)
     width = DOUBLE_COLUMN if beside > 1 else SINGLE_COLUMN
-    figure = Figure(figsize=(width, height * rows + 0.5))
+    figure = Figure(figsize=(width, height * rows + 0.5), layout="constrained")
     panels = [figure.add_subplot(rows, beside, 1 + place) for place in range(len(charts))]
     for axes, chart in zip(panels, charts, strict=True):
         draw_chart(axes, chart, _CHARACTERS[width])
     draw_legend(figure, legend_of(charts))
-    fit_axes(figure, [panels[start : start + beside] for start in range(0, len(panels), beside)])
+    lay_out(figure)
     return figure
+
+
+def lay_out(figure: Figure) -> None:
+    """Give axes their places once, and not again for every file that is written."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def draw_chart(axes: Axes, chart: Chart, characters: int) -> None:
@@ -232,7 +239,7 @@ def draw_legend(figure: Figure, keys: Iterable[Key]) -> None:
     if entries:
         longest = max(map(len, entries))
         columns = 3 if longest < 18 else 2 if longest < 28 else 1
-        figure.legend([*entries.values()], [*entries], loc="lower left", ncols=columns)
+        figure.legend([*entries.values()], [*entries], loc="outside lower left", ncols=columns)
 
 
 def _key_artist(key: Key) -> Artist:

@@ -221,7 +221,9 @@ class _Pixels(Artist):
 
     def draw(self, renderer: RendererBase) -> None:
         """Give the pixels to the backend; its unit is the point, whatever the figure's dpi."""
-        left, bottom = (length / renderer.image_dpi * 72 for length in self._corner)
+        # Backends of vectors know what resolution their images are meant for.
+        dpi: float = getattr(renderer, "image_dpi", DPI)
+        left, bottom = (length / dpi * 72 for length in self._corner)
         context = renderer.new_gc()
         renderer.draw_image(context, left, bottom, self._pixels[::-1])
         context.restore()

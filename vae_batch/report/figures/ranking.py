@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.colours import LIGHT
+from vae_batch.report.figures.chart_figures import lay_out
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure, vector
-from vae_batch.report.figures.layout import fit_axes
 from vae_batch.report.figures.printing import SINGLE_COLUMN, plain
 from vae_batch.report.labels import decimals_of, elide, number, slugs, without_shared_folder
 
@@ -90,7 +90,8 @@ def _figure(name: str, rows: Sequence[Row]) -> PlannedFigure:
 
 def _build(rows: Sequence[Row], names: Sequence[str]) -> Figure:
     shown = rows[: len(names)]
-    figure = Figure(figsize=(SINGLE_COLUMN, _FRAME_INCHES + _ROW_INCHES * len(shown)))
+    inches = _FRAME_INCHES + _ROW_INCHES * len(shown)
+    figure = Figure(figsize=(SINGLE_COLUMN, inches), layout="constrained")
     axes = figure.add_subplot()
     axes.use_sticky_edges = False  # those of the band would take the margin left of the best
     _draw_rows(axes, shown)
@@ -102,7 +103,7 @@ def _build(rows: Sequence[Row], names: Sequence[str]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
     _words(axes, rows, len(rows) - len(shown))
     _legend(figure)
-    fit_axes(figure, [[axes]])
+    lay_out(figure)
     return figure
 
 
@@ -162,4 +163,4 @@ def _legend(figure: Figure) -> None:
         "95 % interval": Line2D([], [], color=text, lw=1.2, marker="o", ms=4, mfc="white"),
         "level with the best": Patch(**_BAND),
     }
-    figure.legend([*entries.values()], [*entries], loc="lower left", ncols=3)
+    figure.legend([*entries.values()], [*entries], loc="outside lower left", ncols=3)
