@@ -1,9 +1,8 @@
-"""Pictures of one checkpoint: what eyes compare, at latents that all checkpoints share."""
+"""Pictures of one checkpoint for the report, at latents that all checkpoints share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from vae_batch.metrics import latent_usage
 from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE
 from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.formats.format import Array, Floats
 from vae_batch.models.sampling import draw_labels, standard_normals
 
 SAMPLES = 64
@@ -20,7 +20,6 @@ STEPS = 9
 TRAVERSED_DIMENSIONS = 10
 TRAVERSAL_REACH = 3.0
 
-Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -32,22 +31,22 @@ def draw_gallery(
     seed: int,
     label_counts: Sequence[int] = (),
 ) -> Arrays:
-    """Arrays of the report's pictures; what the checkpoint has no part for is left out.
+    """Arrays of the report's pictures, as far as the checkpoint has the parts for them.
 
     Args:
-      vae: The checkpoint.
-      images: (n, H, W, C) uint8 reference images; the first are reconstructed, all order the
-        latent dimensions by their mean KL.
-      labels: (n,) their classes, where the reference has them.
-      seed: Of the run.
-      label_counts: Reference images of each class, from which a conditional VAE's are drawn.
+        vae: The checkpoint.
+        images: (n, H, W, C) uint8 reference images; the first are reconstructed, all order the
+            latent dimensions by their mean KL.
+        labels: (n,) their classes, where the reference has them.
+        seed: Of the run.
+        label_counts: Reference images of each class; a conditional VAE's classes are drawn by them.
 
     Returns:
-      ``samples`` (64, H, W, C) of the run's first latents, ``originals`` and ``reconstructions``
-      (at the posterior mean), ``interpolation`` (rows, steps, H, W, C), ``traversal`` (dims,
-      values, H, W, C) by decreasing KL with ``traversal_dimensions``, ``traversal_kl`` (nats),
-      ``traversal_collapsed`` (dims,) bool and ``traversal_values``, ``reference_samples``; images
-      are uint8.
+        ``samples`` (64, H, W, C) of the run's first latents, ``originals`` and ``reconstructions``
+        (at the posterior mean), ``interpolation`` (rows, steps, H, W, C), ``traversal`` (dims,
+        values, H, W, C) by decreasing KL with ``traversal_dimensions``, ``traversal_kl`` (nats),
+        ``traversal_collapsed`` (dims,) bool and ``traversal_values``, ``reference_samples``; images
+        are uint8.
     """
     missing = vae.description.missing
     pictures: Arrays = {"reference_samples": images[:SAMPLES]}
@@ -69,7 +68,7 @@ def draw_gallery(
 def _generated(vae: Autoencoder, seed: int, labels: Labels | None) -> Arrays:
     latents = standard_normals(seed, "latents", 0, SAMPLES, vae.latent_shape)
     paths = interpolate(latents)
-    # A path keeps one class, that of its beginning.
+    # A path keeps the class of its beginning.
     ends = None if labels is None else np.repeat(labels[: 2 * INTERPOLATIONS : 2], STEPS)
     return {
         "samples": _decode(vae, latents, labels),
@@ -96,34 +95,32 @@ def interpolate(latents: Floats) -> Floats:
     """Paths between consecutive latent samples that stay on the prior.
 
     Args:
-      latents: (n, *latent_shape) with n >= 2 * INTERPOLATIONS.
+        latents: (n, *latent_shape) with n >= 2 * INTERPOLATIONS.
 
     Returns:
-      (INTERPOLATIONS, STEPS, *latent_shape).
+        (INTERPOLATIONS, STEPS, *latent_shape).
     """
     pairs = latents[: 2 * INTERPOLATIONS].reshape(INTERPOLATIONS, 2, 1, *latents.shape[1:])
     return prior_path(pairs[:, 0], pairs[:, 1], np.linspace(0, 1, STEPS)[None])
 
 
-def prior_path(
-    begins: npt.NDArray[Any], ends: npt.NDArray[Any], places: npt.NDArray[np.float64]
-) -> Floats:
+def prior_path(begins: Array, ends: Array, places: npt.NDArray[np.float64]) -> Floats:
     """Points between pairs of latent samples that stay on the prior.
 
     z(t) = ((1 - t) a + t b) / sqrt(t^2 + (1 - t)^2) is standard normal for every t when a and b
     are (arXiv:1711.01970); the plain straight line would have half the norm in its middle.
 
     Args:
-      begins: (..., *latent_shape), a.
-      ends: The same, b.
-      places: t in [0, 1], of the leading axes' shape; they broadcast.
+        begins: (..., *latent_shape), a.
+        ends: (..., *latent_shape), b.
+        places: t in [0, 1], of the leading axes' shape; all broadcast.
 
     Returns:
-      float32 of the broadcast shape.
+        float32 of the broadcast shape.
     """
     t = places.reshape(*places.shape, *(1 for _ in range(begins.ndim - places.ndim)))
     path = ((1 - t) * begins + t * ends) / np.sqrt(t**2 + (1 - t) ** 2)
-    return path.astype(np.float32)
+    return np.asarray(path, np.float32)
 
 
 def traverse(
@@ -132,12 +129,12 @@ def traverse(
     """Copies of one latent in which one coordinate takes each of ``values``.
 
     Args:
-      centre: (*latent_shape).
-      dimensions: Flat coordinates to sweep.
-      values: Coordinates' values, in prior standard deviations.
+        centre: (*latent_shape).
+        dimensions: Flat coordinates to sweep.
+        values: Coordinates' values, in prior standard deviations.
 
     Returns:
-      (len(dimensions), len(values), *latent_shape).
+        (len(dimensions), len(values), *latent_shape).
     """
     swept = np.tile(centre.reshape(-1), (len(dimensions), len(values), 1))
     for row, dimension in enumerate(dimensions):

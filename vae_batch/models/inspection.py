@@ -1,23 +1,28 @@
-"""What a checkpoint is: its parts, how each role was decided, and a proof that it runs."""
+"""What a checkpoint is: its parts, how each role was decided, and a trial run."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.description import Description
+from vae_batch.models.autoencoder.images import ImageShape
 from vae_batch.models.autoencoder.labels import is_named_label
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.formats.format import LoadOptions, Networks, Port
+from vae_batch.models.formats.format import ArrayVae, LoadOptions, Networks, Port
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import CheckpointError, EvaluationSpec
+
+_log = logging.getLogger(__name__)
 
 _BATCH = 16
 _GIB = 2**30
@@ -27,13 +32,13 @@ _NOISE_SEED = 0
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """Images that a checkpoint is tried on.
+    """Images on which a checkpoint is tried.
 
     Attributes:
-      pixels: (n, H, W, C) uint8.
-      labels: (n,) their classes, or None.
-      classes: Number of classes, or None.
-      name: The reference set they are of.
+        pixels: (n, H, W, C) uint8.
+        labels: (n,) their classes, or None.
+        classes: Number of classes, or None.
+        name: Of their reference set.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -44,16 +49,16 @@ class ProbeImages:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found of one checkpoint.
+    """What was found about one checkpoint.
 
     Attributes:
-      checkpoint: Its files.
-      description: Parts and decisions, or None where it was refused.
-      proofs: Sentences about one encoded image and one decoded sample.
-      refusal: Why it cannot be scored, or None.
-      declare: Spec keys: those in force, or where refused those that would make it readable
-        beside those that were given; none where no key would. A tuple holds the values that a
-        key may have, the likeliest first.
+        checkpoint: Its files.
+        description: Parts and decisions, or None where it was refused.
+        proofs: Sentences about one encoded image and one decoded sample.
+        refusal: Why it cannot be scored, or None.
+        declare: Spec keys: those in force, or where refused those that would make it readable
+            beside those that were given; none where no key would. A tuple holds the values that a
+            key may have, the likeliest first.
     """
 
     checkpoint: Checkpoint
@@ -64,22 +69,22 @@ class Inspection:
 
 
 def inspect_checkpoint(
-    checkpoint: Checkpoint, terms: LoadOptions, probe: ProbeImages | None
+    checkpoint: Checkpoint, options: LoadOptions, probe: ProbeImages | None
 ) -> Inspection:
     """Load a checkpoint, decide its roles, encode one image and decode one sample.
 
     Args:
-      checkpoint: Its files.
-      terms: What is declared, and whether code may be run.
-      probe: Reference images; None tries seeded noise of the model's own size.
+        checkpoint: Its files.
+        options: What was declared, and whether code may run.
+        probe: Reference images; None for seeded noise of the model's own size.
     """
-    given = _given(terms)
+    given = _given(options)
     try:
-        networks = load_networks(dict(checkpoint.files), terms)
+        networks = load_networks(dict(checkpoint.files), options)
         images = probe or _noise(networks)
         vae = assemble(
             networks,
-            terms.reading,
+            options.reading,
             images.pixels.shape[1:],
             images.classes,
             _BATCH,
@@ -88,28 +93,30 @@ def inspect_checkpoint(
         )
         proofs = tuple(_proofs(vae, images))
     except CheckpointError as error:
+        _log.debug("%s is refused", checkpoint.label, exc_info=True)
         keys = {**given, **error.declare} if error.declare else {}
         declare = {key: value for key, value in keys.items() if value is not None}
         return Inspection(checkpoint, refusal=str(error), declare=declare)
-    except Exception as error:  # whatever a model's graph raises, its checkpoint is refused
+    except Exception as error:  # a model's graph may raise anything
+        _log.debug("%s cannot be run", checkpoint.label, exc_info=True)
         refusal = f"{checkpoint.label} cannot be run: {type(error).__name__}: {str(error)[:300]}"
         return Inspection(checkpoint, refusal=refusal)
     in_force = {**given, **_inferred(vae.description)}
     return Inspection(checkpoint, vae.description, proofs, declare=in_force)
 
 
-def _given(terms: LoadOptions) -> dict[str, object]:
+def _given(options: LoadOptions) -> dict[str, object]:
     """Spec keys that were given for this checkpoint."""
-    given: dict[str, object] = dict(terms.reading.declared)
-    if terms.trust:
+    given: dict[str, object] = dict(options.reading.declared)
+    if options.trust:
         given["trust"] = True
-    if terms.memory_cap != int(_DEFAULT_CAP * _GIB):
-        given["memory_cap"] = terms.memory_cap / _GIB
+    if options.memory_cap != int(_DEFAULT_CAP * _GIB):
+        given["memory_cap"] = options.memory_cap / _GIB
     return given
 
 
 def _proofs(vae: Autoencoder, images: ProbeImages) -> list[str]:
-    """One image encoded and one latent sample decoded; without a prior, the image's own code."""
+    """Encode one image and decode one latent sample; without a prior, the image's own code."""
     proofs, missing = [], vae.description.missing
     one = None if images.labels is None else images.labels[:1]
     latents = standard_normals(_NOISE_SEED, "latents", 0, 1, vae.latent_shape)
@@ -132,7 +139,7 @@ def _range_of(values: npt.NDArray[np.float32]) -> str:
 
 
 def _inferred(description: Description) -> dict[str, object]:
-    """The keys that say how it is read, so that a spec can fix it."""
+    """The keys that say how it is read, so that a spec can state them."""
     found = {
         "likelihood": description.likelihood,
         "model_range": description.value_range,
@@ -142,18 +149,18 @@ def _inferred(description: Description) -> dict[str, object]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _noise(networks: Networks | object) -> ProbeImages:
-    """Seeded noise of the size that the checkpoint itself takes or gives, with labels if any."""
+def _noise(networks: Networks | ArrayVae) -> ProbeImages:
+    """Seeded noise of the size that the checkpoint itself takes or returns, with labels if any."""
     shape, classes = _own_image_shape(networks), _own_classes(networks)
     pixels = np.random.default_rng(_NOISE_SEED).integers(0, 256, (2, *shape), dtype=np.uint8)
     labels = None if classes is None else np.arange(2, dtype=np.int64)
     return ProbeImages(pixels, labels, classes, "noise (no --reference was given)")
 
 
-def _own_classes(networks: Networks | object) -> int | None:
+def _own_classes(networks: Networks | ArrayVae) -> int | None:
     """Classes of the labels that a network takes beside images; two where it does not say.
 
-    The larger of two inputs is the image or latent, unless the other is named as a label is.
+    The larger of two inputs is the image or latent, unless the larger one is named like a label.
     """
     if not isinstance(networks, Networks):
         return None
@@ -167,9 +174,9 @@ def _own_classes(networks: Networks | object) -> int | None:
     return None
 
 
-def _own_image_shape(networks: Networks | object) -> tuple[int, int, int]:
+def _own_image_shape(networks: Networks | ArrayVae) -> ImageShape:
     if not isinstance(networks, Networks):
-        return tuple(networks.image_shape)  # type: ignore[attr-defined]
+        return cast("ImageShape", tuple(networks.image_shape))
     halves = (networks.encoder, networks.decoder, networks.whole)
     ports: list[Port] = []
     for network, outputs in zip(halves, (False, True, True), strict=True):
@@ -184,8 +191,8 @@ def _own_image_shape(networks: Networks | object) -> tuple[int, int, int]:
     )
 
 
-def _as_image(shape: tuple[int | None, ...]) -> tuple[int, int, int] | None:
-    """(H, W, C) of a port, where it is plain: images, (H, W), or a flat square."""
+def _as_image(shape: tuple[int | None, ...]) -> ImageShape | None:
+    """(H, W, C) of an input or output that is obvious: images, (H, W), or a flat square."""
     match [size for size in shape if size is not None]:
         case [height, width, channels] if channels in (1, 3):
             return height, width, channels

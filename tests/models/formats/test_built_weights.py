@@ -158,7 +158,7 @@ def build():
 def test_an_unbuilt_model_is_to_be_called_once(tmp_path: Path, module: Write) -> None:
     unbuilt = module(UNBUILT.replace("CALLED", "vae"))
     built = module(UNBUILT.replace("CALLED", "vae(np.ones((1, 5), 'float32')) is None or vae"))
-    from vae_batch.models.formats.user_module import user_function
+    from vae_batch.models.formats.user_modules import user_function
 
     trained = user_function(f"{built}:build", "builder")()
     trained.save_weights(tmp_path / "vae.weights.h5")
@@ -207,7 +207,7 @@ def test_batch_normalisation_and_metrics_do_not_disturb(tmp_path: Path, module: 
         "    decoder = keras.Model(codes, keras.layers.Dense(4)(codes))\n"
         "    return subclassed_of(keras, encoder, decoder)\n"
     )
-    from vae_batch.models.formats.user_module import user_function
+    from vae_batch.models.formats.user_modules import user_function
 
     build = user_function(f"{name}:build", "builder")
     trained = build()

@@ -126,7 +126,7 @@ def test_an_error_of_its_own_passes_the_budget() -> None:
 @pytest.mark.parametrize(
     ("held", "cap", "sentence"),
     [
-        (1 << 20, 8 * GIB, "but the file holds 1 MiB: it is damaged or hostile; save the model"),
+        (1 << 20, 8 * GIB, "but the file holds 1 MiB: it is damaged or malicious; save the model"),
         (6 * GIB, 8 * GIB, "over memory_cap = 8 GiB; if the file is sound, raise --memory-cap"),
     ],
 )

@@ -13,7 +13,7 @@ from same_vae import KINDS, check_same, save
 
 from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
+from vae_batch.models.formats.tf_keras.safety import is_harmless
 from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
@@ -248,7 +248,7 @@ def test_the_users_own_class_is_loaded_from_the_module_that_is_named(
         "    def call(self, x):\n        return 2 * x\n"
     )
     monkeypatch.chdir(tmp_path)
-    from vae_batch.models.formats.user_module import import_user_module
+    from vae_batch.models.formats.user_modules import import_user_module
 
     twice = import_user_module("my_tf_layers", "custom_objects").Twice(name="doubling")
     inputs = tf_keras.Input((3,))

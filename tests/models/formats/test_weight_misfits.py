@@ -64,7 +64,7 @@ def test_a_layer_more_in_the_file_is_an_error(tmp_path: Path, module: Write) -> 
     """Keras 3 reads the layers that it knows and passes over the others."""
     import keras
 
-    from vae_batch.models.formats.user_module import user_function
+    from vae_batch.models.formats.user_modules import user_function
 
     larger = user_function(f"{module(MORE.replace('COUNT', '2'))}:build", "builder")()
     last = larger.get_layer("decoder").layers[-2]

@@ -1,1 +1,4 @@
-"""Autoencoders as arrays: what a checkpoint's networks mean, decided, probed and written down."""
+"""A checkpoint's networks as an autoencoder: roles decided, checked and described.
+
+Whatever cannot be decided raises ``CheckpointError``, whose message says what to declare.
+"""

@@ -206,11 +206,7 @@ def _condition(encoder: EncoderHalf | None, decoder: DecoderHalf | None) -> str 
 
 
 def _probe(vae: Autoencoder, context: Context) -> list[str]:
-    """Run an autoencoder on a few images, and return warnings about what it makes of them.
-
-    Raises:
-        CheckpointError: A value is not finite, or an inferred value range does not fit.
-    """
+    """Run an autoencoder on a few images, and return warnings about what it makes of them."""
     reconstructed = _reconstructed(vae, context)
     warnings = []
     if vae.description.output == "mean":

@@ -55,11 +55,7 @@ class LearnedScale:
     name: str
 
     def log_scale(self, output: Array, images: ImageLayout) -> Floats:
-        """(n, H, W, C) log standard deviation, from one value per pixel, channel or image.
-
-        Raises:
-            CheckpointError: A standard deviation is not positive.
-        """
+        """(n, H, W, C) log standard deviation, from one value per pixel, channel or image."""
         require_finite(output, "decoder's scale")
         values = output.astype(np.float64)
         if self.kind == "std":
@@ -253,11 +249,7 @@ def _is_mean(name: str) -> bool:
 
 
 def _find_learned_scale(trial: Trial, images: int, layout: ImageLayout) -> LearnedScale:
-    """The output beside the images (at place ``images``) that holds their scale.
-
-    Raises:
-        CheckpointError: There is no such output, or its name does not say what it holds.
-    """
+    """The output beside the images (at place ``images``) that holds their scale."""
     ports = trial.network.outputs
     sizes = {1, layout.image_shape[2], int(np.prod(layout.image_shape))}
     for place, output in enumerate(trial.outputs):

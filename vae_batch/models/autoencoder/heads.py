@@ -124,11 +124,7 @@ class HeadRoles:
 
 
 def to_logvar(second: Floats, kind: SecondHead) -> Floats:
-    """A second head as log-variance, computed in float64.
-
-    Raises:
-        CheckpointError: A standard deviation is not positive.
-    """
+    """A second head as log-variance, computed in float64."""
     if kind == "logvar":
         return second
     if kind == "log_std":
@@ -157,9 +153,6 @@ def assign_roles(
         names: Of the outputs.
         outputs: Of one run, (n, *latent_shape) each.
         random: Whether each output differs between two runs.
-
-    Raises:
-        CheckpointError: More than one output is random, or the mean or second head is.
     """
     said = [read_head_name(name).role for name in names]
     known = {role: said.index(role) for role in _ROLES if said.count(role) == 1}

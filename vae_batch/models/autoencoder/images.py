@@ -128,9 +128,6 @@ def read_layout(
         reference: (H, W, C) of the reference images.
         fit: What was declared for images of another size.
         who: Beginning of the error message, such as ``the encoder takes``.
-
-    Raises:
-        CheckpointError: It holds no such images, or another size and no fit is declared.
     """
     layout = find_layout(shape, reference, any_size=True)
     if layout is None:

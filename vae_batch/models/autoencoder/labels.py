@@ -55,12 +55,7 @@ class LabelInput:
         return f"{self.how} labels, {self.classes} classes"
 
     def join(self, main: Array, labels: IntArray) -> tuple[Array, ...]:
-        """The network's inputs.
-
-        Args:
-            main: (n, ...) images or latents, as their input takes them.
-            labels: (n,) classes from 0.
-        """
+        """The network's inputs."""
         if self.how == "concatenated":
             one_hot = self._one_hot(labels)
             one_hot = one_hot.reshape(len(labels), *(1 for _ in main.shape[2:]), self.classes)
@@ -81,11 +76,7 @@ def numpy_dtype(port: Port) -> np.dtype[Any]:
 
 
 def checked_labels(labels: Array | None, rows: int, label: LabelInput, who: str) -> IntArray:
-    """(rows,) int64 labels for a network.
-
-    Raises:
-        CheckpointError: There are none, or one is no class of the reference.
-    """
+    """(rows,) int64 labels for a network."""
     if labels is None:
         raise CheckpointError(
             f"the {who} takes {label.describe()}, but none are given; score it against a "
@@ -121,10 +112,6 @@ def split_inputs(
         info: What is known about labels.
         who: ``encoder``, ``decoder`` or ``model``, for messages.
         main_name: ``images`` or ``latents``, for messages.
-
-    Raises:
-        CheckpointError: More than two inputs, labels of another number of classes, or a reference
-            without labels.
     """
     if len(ports) == 1:
         return ports[0], None
@@ -140,13 +127,7 @@ def split_inputs(
 def concatenated(
     port: Port, main_fits: Callable[[PortShape], bool], info: LabelInfo
 ) -> tuple[PortShape, LabelInput] | None:
-    """The main shape and the label input of an only input that takes both joined, or None.
-
-    Args:
-        port: The network's only input.
-        main_fits: Whether a shape is that of images or latents alone.
-        info: What is known about labels.
-    """
+    """The main shape and the label input of an only input that takes both joined, or None."""
     last = port.shape[-1] if port.shape else None
     if info.classes is None or info.declared not in (None, "concatenated"):
         return None

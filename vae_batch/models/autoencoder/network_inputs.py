@@ -53,11 +53,7 @@ class DecoderTrial:
 
 
 def try_encoder(network: Network, context: Context, free: ImageShape) -> EncoderTrial:
-    """Find an encoder's input, and run it on a black and a white image.
-
-    Raises:
-        CheckpointError: It takes no such images, or cannot run.
-    """
+    """Find an encoder's input, and run it on a black and a white image."""
     source = find_image_input(network, context, free)
     images = np.zeros((_TRIAL_IMAGES, *source.layout.image_shape), np.float32)
     images[1] = 1.0
@@ -72,10 +68,6 @@ def try_decoder(network: Network, context: Context, heads: Sequence[Shape]) -> D
         network: The decoder.
         context: Of the checkpoint.
         heads: Shapes of the encoder's outputs; none for a decoder alone.
-
-    Raises:
-        CheckpointError: The latent's shape is undecided, it is none of the encoder's, or the
-            decoder cannot run.
     """
     source = _find_latent_input(network, context, heads)
     latents = trial_latents(source.shape)
@@ -100,9 +92,6 @@ def find_image_input(
         context: Of the checkpoint.
         free: (H, W, C) that free sizes of its input become.
         who: ``encoder`` or ``model``, for messages.
-
-    Raises:
-        CheckpointError: It takes no images like the reference's, or labels that cannot be given.
     """
     reference, fit = context.image_shape, context.reading.input_fit
 

@@ -68,11 +68,7 @@ class Trial:
 
     @classmethod
     def of(cls, network: Network, who: str, batch_size: int, inputs: Sequence[Array]) -> Trial:
-        """Run a network twice.
-
-        Raises:
-            CheckpointError: It cannot run.
-        """
+        """Run a network twice."""
         outputs, again = (run_once(network, who, batch_size, *inputs) for _ in range(2))
         random = tuple(_differs(one, other) for one, other in zip(outputs, again, strict=True))
         return cls(network, tuple(inputs), outputs, random, batch_size)
@@ -90,11 +86,7 @@ def _differs(one: Floats, other: Floats) -> bool:
 
 
 def require_finite(values: Array, who: str) -> None:
-    """Check what a network returned.
-
-    Raises:
-        CheckpointError: Says how many values are not finite.
-    """
+    """Check what a network returned."""
     bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
     if bad:
         raise CheckpointError(
@@ -104,11 +96,7 @@ def require_finite(values: Array, who: str) -> None:
 
 
 def require_finite_weights(network: Network, who: str) -> None:
-    """Check a network's weights.
-
-    Raises:
-        CheckpointError: Names the first weight that holds NaN or infinity.
-    """
+    """Check a network's weights."""
     for name, values in network.weights():
         is_float = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
         if is_float and not np.isfinite(values.astype(np.float32, copy=False)).all():

@@ -42,15 +42,7 @@ class Parts:
 
 
 def find_parts(networks: Networks, context: Context) -> Parts:
-    """The parts of a checkpoint.
-
-    Args:
-        networks: From its format.
-        context: Of the checkpoint; the decision is added to it.
-
-    Raises:
-        CheckpointError: One network whose shapes do not say what it is.
-    """
+    """The parts of a checkpoint."""
     if networks.encoder is not None or networks.decoder is not None:
         halves = {"encoder": networks.encoder, "decoder": networks.decoder}
         found = " and ".join(name for name, half in halves.items() if half is not None)
@@ -126,9 +118,6 @@ def networks_of_arrays(vae: ArrayVae, batch_size: int) -> tuple[Networks, Output
     Args:
         vae: The plug-in's. An attribute ``format`` names its format; else it is ``arrays``.
         batch_size: Rows per batch.
-
-    Raises:
-        CheckpointError: It does not keep the protocol, or its functions return other shapes.
     """
     latent, image = _stated_shape(vae, "latent_shape"), _stated_shape(vae, "image_shape")
     if vae.output not in get_args(OutputKind):

@@ -29,9 +29,6 @@ def find_heads(
         encoder: That was tried.
         latent_shape: That the decoder takes; None for an encoder alone.
         context: Of the checkpoint; decisions and missing parts are added to it.
-
-    Raises:
-        CheckpointError: The heads cannot be found.
     """
     names, shapes, random = encoder.names, encoder.shapes, encoder.trial.random
     wanted = latent_shape or _common_shape(names, shapes)
@@ -119,11 +116,7 @@ def _common_shape(names: Sequence[str], shapes: Sequence[Shape]) -> Shape | None
 def find_second_head(
     encoder: EncoderTrial, roles: HeadRoles, fit: ImageFit, context: Context
 ) -> SecondHead:
-    """What the second head holds.
-
-    Raises:
-        CheckpointError: It cannot be decided; asks for a declaration.
-    """
+    """What the second head holds."""
     replaced = encoder.trial.network.replaced
     no_draws = "no draws of z to compare with"
     if replaced:

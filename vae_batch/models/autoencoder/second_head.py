@@ -99,9 +99,6 @@ def decide_kind(
 
     Returns:
         The kind, the decision, and warnings.
-
-    Raises:
-        CheckpointError: Name and probe contradict each other, or neither decides.
     """
     negative = bool((values.second < 0).any())
     drawn = kinds_of_draws(values)

@@ -94,11 +94,7 @@ class EncoderHalf:
     def encode(
         self, images: Floats, labels: Array | None, present: ValueRange, batch_size: int
     ) -> tuple[Floats, Floats | None]:
-        """Mean and log-variance of images in the range ``present``.
-
-        Raises:
-            CheckpointError: A value is not finite, or a standard deviation is not positive.
-        """
+        """Mean and log-variance of images in the range ``present``."""
         arrays = self.input.arrays(images, labels, present, "encoder")
         mean, second = self.roles.split(in_batches(self.network.run, batch_size, *arrays))
         require_finite(mean, "encoder's mean")
@@ -123,11 +119,7 @@ class DecoderHalf:
     def decode(
         self, latents: Floats, labels: Array | None, present: ValueRange, batch_size: int
     ) -> tuple[Floats, Floats | None]:
-        """(n, H, W, C) of the model, as ``output.kind`` says, and the log of its learned scale.
-
-        Raises:
-            CheckpointError: The decoder returns a non-finite value.
-        """
+        """(n, H, W, C) of the model, as ``output.kind`` says, and the log of its learned scale."""
         output, scale = self.output, self.output.scale
         if isinstance(self.input, ImageInput):
             arrays = self.input.arrays(latents, labels, present, "model")

@@ -36,9 +36,6 @@ def read_size_and_range(
         hint: Range that the encoder's first layer rescales from, or None.
         output: Where images come out; None for an encoder alone.
         context: Of the checkpoint; decisions and warnings are added to it.
-
-    Raises:
-        CheckpointError: The halves disagree on the size, or the declared range is impossible.
     """
     ends = {"images in": source, "images out": output}
     layouts = {subject: end.layout for subject, end in ends.items() if end is not None}

@@ -1,1 +1,4 @@
-"""Checkpoint formats: each turns files into networks, arrays in and arrays out."""
+"""Checkpoint formats: files to networks.
+
+Whatever cannot be loaded raises ``CheckpointError``, whose message says what to do.
+"""

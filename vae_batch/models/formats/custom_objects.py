@@ -1,4 +1,4 @@
-"""Which classes a model's file needs beside Keras' own, and whose code they are."""
+"""Classes that a model file needs beside Keras' own, and whether their code may run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras import sampling_layers
 from vae_batch.models.formats.keras.config_nodes import Json, Node, nodes
-from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
-from vae_batch.models.formats.user_module import import_user_module
+from vae_batch.models.formats.tf_keras.safety import is_harmless
+from vae_batch.models.formats.user_modules import import_user_module
 from vae_batch.plan.errors import CheckpointError
 
 _LIBRARIES = ("keras", "tf_keras")
-_ROOMS = ("layers", "models", "initializers", "regularizers", "constraints", "activations")
+_MODULES = (
+    "layers", "models", "initializers", "regularizers", "constraints", "activations",
+    "losses", "metrics", "optimizers", "ops", "random",
+)  # fmt: skip
 _INNER = frozenset(
     {"Functional", "Model", "Sequential", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "Policy"}
     | {"TensorFlowOpLayer", "InstanceProperty", "InstanceMethod", "DTypePolicy"}
@@ -37,39 +40,39 @@ _registered: dict[tuple[str, str], dict[str, Any]] = {}
 
 
 def objects_for(
-    config: Json, terms: LoadOptions, source: str, library: str = "keras"
+    config: Json, options: LoadOptions, source: str, library: str = "keras"
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Classes and functions with which a model's configuration can be loaded.
 
-    Unknown layers that draw z from the posterior's heads are replaced by one that gives the mean,
-    so that no code of the file is needed. A trusted Python Lambda in that place is replaced too,
-    since the bytecode of another Python can end the process: in the spelling with modules it is
-    rewritten in ``config``, from which the model is then to be loaded.
+    Unknown layers that sample z from the posterior's heads are replaced by one that returns the
+    mean, so that no code of the file is needed. A trusted Python Lambda that samples z is replaced
+    too, since the bytecode of another Python can crash the process: in the spelling with modules
+    it is rewritten in ``config``, from which the model must then be loaded.
 
     Args:
-      config: Of the model; perhaps changed.
-      terms: The user's modules, and whether code may be run.
-      source: The file, for messages.
-      library: ``keras`` or ``tf_keras``, which is to load it.
+        config: Of the model; perhaps changed.
+        options: The user's modules, and whether code may run.
+        source: The file, for messages.
+        library: ``keras`` or ``tf_keras``, which will load it.
 
     Returns:
-      ``custom_objects`` of the library's ``load_model``, and the names of replaced layers.
+        ``custom_objects`` of the library's ``load_model``, and the names of replaced layers.
 
     Raises:
-      CheckpointError: Code would have to be run without trust, or a class is not at hand; names
-        the layer and what to add.
+        CheckpointError: Code would have to run without trust, or a class is not given; names the
+            layer and what to add.
     """
-    users = _users_objects(terms, library) if terms.trust else {}
+    users = _users_objects(options, library) if options.trust else {}
     objects, replaced = dict(users), []
     lambdas = []
     for node in nodes(config):
         if node.class_name == sampling_layers.SHIM:  # of an earlier reading
             lambdas.append(node.layer)
-        elif _is_lambda(node) and _is_replaceable(node, users, terms, source):
+        elif _is_lambda(node) and _is_replaceable(node, users, options, source):
             lambdas.append(node.layer)
             sampling_layers.replace_by_mean(node)
-        elif code := code_in(node):
-            _require_trust(node, code, terms, source)
+        elif code := _code_in(node):
+            _require_trust(node, code, options, source)
         elif not _is_known(node, library):
             found = users.get(node.registered_name) or users.get(_own_name(node))
             if found is not None:
@@ -79,7 +82,7 @@ def objects_for(
                 shim = sampling_layers.mean_of_posterior(library)
                 objects |= dict.fromkeys((node.registered_name, node.class_name), shim)
             else:
-                raise _unknown(node, terms, source)
+                raise _unknown(node, options, source)
     if lambdas:
         shim = sampling_layers.mean_of_posterior(library)
         objects |= {
@@ -91,12 +94,12 @@ def objects_for(
 
 
 def runs_code(config: Json) -> bool:
-    """Whether loading a configuration runs code of the file, which safe mode refuses."""
-    return any(code_in(node) for node in nodes(config))
+    """Whether loading a configuration runs code of the file, which safe mode forbids."""
+    return any(_code_in(node) for node in nodes(config))
 
 
-def code_in(node: Node) -> str | None:
-    """What code an object brings along, in words; None where it brings none."""
+def _code_in(node: Node) -> str | None:
+    """What code an object would run, in words; None for none."""
     if node.class_name == "__lambda__" or (_is_lambda(node) and _has_bytecode(node.config)):
         return "is a Python Lambda, whose code would be run"
     if node.class_name in _RUNS_CODE:
@@ -119,8 +122,8 @@ def _has_bytecode(config: Json) -> bool:
     return coded or "lambda" in kinds or isinstance(config.get("function"), list)
 
 
-def _is_replaceable(node: Node, users: dict[str, Any], terms: LoadOptions, source: str) -> bool:
-    """Whether a Lambda draws z and may be replaced; one with code is refused without trust."""
+def _is_replaceable(node: Node, users: dict[str, Any], options: LoadOptions, source: str) -> bool:
+    """Whether a Lambda samples z and may be replaced; one with code is refused without trust."""
     function = node.config.get("function")
     name = function.get("config") if isinstance(function, dict) else function
     if not _has_bytecode(node.config) and name in users:
@@ -128,12 +131,12 @@ def _is_replaceable(node: Node, users: dict[str, Any], terms: LoadOptions, sourc
     if not sampling_layers.draws_from_posterior(node):
         return False
     if _has_bytecode(node.config):
-        _require_trust(node, code_in(node) or "", terms, source)
+        _require_trust(node, _code_in(node) or "", options, source)
     return True
 
 
-def _require_trust(node: Node, code: str, terms: LoadOptions, source: str) -> None:
-    if not terms.trust:
+def _require_trust(node: Node, code: str, options: LoadOptions, source: str) -> None:
+    if not options.trust:
         raise CheckpointError(
             f"{source}: layer {node.layer!r} {code}, which is not done for a file that is not "
             f"trusted; {TRUST}, or save the model with a layer class in its place",
@@ -155,28 +158,28 @@ def _is_known(node: Node, library: str) -> bool:
     return name in _INNER or _is_builtin(keras, name)
 
 
-def _is_builtin(keras: Any, name: str) -> bool:  # noqa: ANN401
-    rooms = (*_ROOMS, "losses", "metrics", "optimizers", "ops", "random")
-    return any(hasattr(getattr(keras, room, None), name) for room in rooms)
+def _is_builtin(keras: ModuleType, name: str) -> bool:
+    return any(hasattr(getattr(keras, module, None), name) for module in _MODULES)
 
 
-def _registry(keras: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The library's own table of registered classes; this package's layers are in Keras 3's."""
+def _registry(keras: ModuleType) -> dict[str, Any]:
+    """The library's own table of registered classes; Keras 3's holds this package's layers."""
     if keras.__name__ == "keras":
         from vae_batch.models import layers  # noqa: F401  registers them
-    return keras.utils.get_custom_objects()  # type: ignore[no-any-return]
+    table: dict[str, Any] = keras.utils.get_custom_objects()
+    return table
 
 
-def _users_objects(terms: LoadOptions, library: str) -> dict[str, Any]:
+def _users_objects(options: LoadOptions, library: str) -> dict[str, Any]:
     """Classes and functions of the user's modules, by bare and by registered name.
 
-    The library's table is left as it was, so that one checkpoint's modules do not decide how
-    another is read.
+    The library's table is left unchanged, so that one checkpoint's modules do not affect how
+    another is loaded.
     """
     keras = importlib.import_module(library)
     table = _registry(keras)
     found: dict[str, Any] = {}
-    for name in terms.reading.custom_objects:
+    for name in options.reading.custom_objects:
         before = dict(table)
         try:
             module = import_user_module(name, "custom_objects")
@@ -188,8 +191,8 @@ def _users_objects(terms: LoadOptions, library: str) -> dict[str, Any]:
     return found
 
 
-def _definitions(module: ModuleType, keras: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What a module defines, or takes from a module of its own package."""
+def _definitions(module: ModuleType, keras: ModuleType) -> dict[str, Any]:
+    """What a module defines, or imports from its own package."""
     package = module.__name__.split(".", 1)[0]
     found = {}
     for value in vars(module).values():
@@ -204,11 +207,11 @@ def _own_name(node: Node) -> str:
     return str(node.content.get("config")) if node.class_name == "function" else node.class_name
 
 
-def advice_for_missing(name: str, terms: LoadOptions, where: str = "") -> str:
-    """What to do about a class or function that is not at hand; the end of a sentence."""
+def advice_for_missing(name: str, options: LoadOptions, where: str = "") -> str:
+    """What to do about an unknown class or function; the end of a sentence."""
     what = f"it needs {name!r}{where}"
-    modules = ", ".join(terms.reading.custom_objects)
-    if modules and not terms.trust:
+    modules = ", ".join(options.reading.custom_objects)
+    if modules and not options.trust:
         return (
             f"{what}; custom_objects names {modules}, but modules are imported only with trust: "
             f"{TRUST}"
@@ -222,10 +225,10 @@ def advice_for_missing(name: str, terms: LoadOptions, where: str = "") -> str:
     )
 
 
-def keys_for_missing(terms: LoadOptions) -> dict[str, object]:
-    """Spec keys that would bring a class or function that is not at hand."""
-    named = terms.reading.custom_objects
-    if named and not terms.trust:
+def keys_for_missing(options: LoadOptions) -> dict[str, object]:
+    """Spec keys that would provide an unknown class or function."""
+    named = options.reading.custom_objects
+    if named and not options.trust:
         return {"trust": True}
     return {
         "custom_objects": [*named, "package.module"] if named else "package.module",
@@ -233,7 +236,7 @@ def keys_for_missing(terms: LoadOptions) -> dict[str, object]:
     }
 
 
-def _unknown(node: Node, terms: LoadOptions, source: str) -> CheckpointError:
+def _unknown(node: Node, options: LoadOptions, source: str) -> CheckpointError:
     kind = "function" if node.class_name == "function" else "class"
-    advice = advice_for_missing(_own_name(node), terms, f" (the {kind} of layer {node.layer!r})")
-    return CheckpointError(f"{source} cannot be loaded: {advice}", keys_for_missing(terms))
+    advice = advice_for_missing(_own_name(node), options, f" (the {kind} of layer {node.layer!r})")
+    return CheckpointError(f"{source} cannot be loaded: {advice}", keys_for_missing(options))

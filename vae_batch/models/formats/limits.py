@@ -1,18 +1,19 @@
-"""Limits under which checkpoints are loaded, so that a hostile or huge one raises, not kills.
+"""Limits under which checkpoints are loaded: a malicious or huge one raises instead of crashing.
 
-Four of them: sizes that an archive declares, weights before they are allocated, the largest
-tensor of a network before it is run, and a limit of the operating system for what slips through.
+There are four: sizes that an archive declares, weights before they are allocated, the largest
+tensor of a network before it runs, and a limit of the operating system for all else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import types
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from vae_batch.models.formats.keras.config_nodes import Json, calls_of
 from vae_batch.plan.errors import CheckpointError
 
 GIB = 2**30
+
+_log = logging.getLogger(__name__)
 
 # A configuration of a network of 1,000 layers has about 1 MiB.
 LARGEST_CONFIG = 16 << 20
@@ -31,16 +34,16 @@ _MOST_MEMBERS = 10_000
 _MOST_EXPANSION = 200
 _SMALL_MEMBER = 64 << 20
 
-# What a model may have beside the weights in its file: states that are not saved.
+# What a model may allocate beside the weights in its file: states that are not saved.
 _SPARE_WEIGHTS = 64 << 20
 
-# GiB that a checkpoint may reasonably ask for.
+# GiB that a checkpoint may reasonably need.
 _MOST_MEMORY = 512
 
 # The batch of a CPU run; GPUs take larger ones, and their allocator raises.
 _ROWS = 32
 
-# Shapes of initial values, which budgets within one another ask for again.
+# Shapes of initial values, which nested budgets need again.
 _initialised: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
 
 _CHANGING_LIMITS = threading.RLock()
@@ -48,19 +51,17 @@ _CHANGING_LIMITS = threading.RLock()
 
 @contextlib.contextmanager
 def memory_cap(limit: int) -> Iterator[str | None]:
-    """While it lasts, this process may take so much more private memory than it has now.
+    """Within the context, this process may allocate ``limit`` more bytes of private memory.
 
     An allocation beyond that raises MemoryError (NumPy, Python) or ResourceExhaustedError
-    (TensorFlow, which tries again for 10 seconds).
-
-    RLIMIT_DATA is set and not RLIMIT_AS, since it leaves out address space that is reserved only,
-    of which CUDA and thread arenas take hundreds of GiB.
+    (TensorFlow, which tries again for 10 seconds). RLIMIT_DATA is set and not RLIMIT_AS, which
+    would count address space that is only reserved: CUDA and thread arenas take hundreds of GiB.
 
     Args:
-      limit: Bytes.
+        limit: Bytes.
 
     Yields:
-      None, or why this platform has no such limit.
+        None, or why this platform has no such limit.
     """
     used = _private_bytes()
     if used is None:
@@ -80,15 +81,12 @@ def memory_cap(limit: int) -> Iterator[str | None]:
 
 @contextlib.contextmanager
 def weight_budget(limit: int, source: str, reason: str) -> Iterator[None]:
-    """While it lasts, variables of Keras 3 and tf_keras beyond ``limit`` are refused unallocated.
+    """Within the context, variables of Keras 3 and tf_keras beyond ``limit`` are never allocated.
 
     Args:
-      limit: Bytes of all variables together.
-      source: The file, for messages.
-      reason: What the limit is and what to do, for the message.
-
-    Raises:
-      CheckpointError: A variable was too much.
+        limit: Bytes of all variables together.
+        source: The file, for messages.
+        reason: What the limit is and what to do, for the message.
     """
     import tensorflow as tf
 
@@ -114,27 +112,18 @@ def weight_budget(limit: int, source: str, reason: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def weights_of_file(weight_bytes: int, cap: int, source: str) -> Iterator[None]:
-    """A :func:`weight_budget` of twice what a file holds, and at most the cap.
-
-    Args:
-      weight_bytes: That the file holds, once in memory.
-      cap: Bytes that loading may take.
-      source: The file, for messages.
-
-    Raises:
-      CheckpointError: A variable was too much.
-    """
+    """A :func:`weight_budget` of twice what a file holds, and at most the cap."""
     limit = 2 * weight_bytes + _SPARE_WEIGHTS
     reason = (
-        f", but the file holds {in_words(weight_bytes)}: it is damaged or hostile; save the model "
-        "again with model.save(...)"
+        f", but the file holds {in_words(weight_bytes)}: it is damaged or malicious; save the "
+        "model again with model.save(...)"
     )
     with weight_budget(min(limit, cap), source, reason if limit <= cap else over_cap(cap)):
         yield
 
 
 def ran_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is of memory."""
+    """Whether an error, or one of its causes, means that memory ran out."""
     while error is not None:
         if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
             return True
@@ -151,9 +140,9 @@ def over_cap(cap: int) -> str:
 
 
 def cap_for(size: int) -> dict[str, object]:
-    """The spec's line that would let so many bytes in, twice over as libraries copy them.
+    """The spec key that would admit so many bytes, twice over as libraries copy them.
 
-    None for more than a host has: such a file is rather hostile.
+    Empty for more than a host has: such a file is probably malicious.
     """
     wanted = math.ceil(2 * size / GIB)
     return {"memory_cap": float(wanted)} if wanted <= _MOST_MEMORY else {}
@@ -163,14 +152,14 @@ def check_keras_config(config: Json, weight_bytes: int, cap: int, source: str) -
     """Check a configuration of either library before anything is built from it.
 
     Args:
-      config: Of the model.
-      weight_bytes: That the file holds, once in memory.
-      cap: Bytes that loading may take.
-      source: The file, for messages.
+        config: Of the model.
+        weight_bytes: Bytes of the file's weights in memory.
+        cap: Bytes that loading may use.
+        source: The file, for messages.
 
     Raises:
-      CheckpointError: Its weights are over the cap; it nests models into more than 5,000 calls
-        of layers; or it calls a layer on nothing, which computes while it is loaded.
+        CheckpointError: Its weights exceed the cap; it nests models into more than 5,000 calls of
+            layers; or it calls a layer on no tensor, which would compute during loading.
     """
     if weight_bytes > cap:
         raise CheckpointError(
@@ -181,16 +170,13 @@ def check_keras_config(config: Json, weight_bytes: int, cap: int, source: str) -
     if calls > _MOST_CALLS:
         raise CheckpointError(
             f"{source} nests models into {calls:.3g} calls of layers, of which at most "
-            f"{_MOST_CALLS:,} are loaded; the file is hostile, or save its halves by themselves"
+            f"{_MOST_CALLS:,} are loaded; the file may be malicious; otherwise save encoder and "
+            "decoder separately"
         )
 
 
 def check_zip(path: str | Path, cap: int, source: str) -> None:
-    """Check the sizes that a zip archive declares, without unpacking it.
-
-    Raises:
-      CheckpointError: It is no bomb's bound: too many members, too large, or packed too tightly.
-    """
+    """Check the sizes that a zip archive declares, without unpacking it."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
     if len(members) > _MOST_MEMBERS:
@@ -211,11 +197,7 @@ def check_zip(path: str | Path, cap: int, source: str) -> None:
 
 
 def require_small_activations(network: Network, cap: int, rows: int = _ROWS) -> None:
-    """Check the largest tensor that a network makes of a batch, before it is run.
-
-    Raises:
-      CheckpointError: Names the layer that makes it.
-    """
+    """Check the largest tensor that a network computes for a batch, before it runs."""
     if network.largest is None:
         return
     sample, layer = network.largest
@@ -246,7 +228,7 @@ def _private_bytes() -> int | None:
 
 
 def _variable_bytes(settings: Json) -> int:
-    """Bytes of a variable from the arguments of its creation, without making its values."""
+    """Bytes of a variable from the arguments of its creation, without computing its values."""
     import tensorflow as tf
 
     value, shape, dtype = (settings.get(key) for key in ("initial_value", "shape", "dtype"))
@@ -255,11 +237,12 @@ def _variable_bytes(settings: Json) -> int:
     elif shape is None:
         shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", dtype)
     sizes = tf.TensorShape(shape).as_list() if tf.TensorShape(shape).rank is not None else []
-    return math.prod(size or 0 for size in sizes) * tf.as_dtype(dtype or "float32").size
+    width = int(tf.as_dtype(dtype or "float32").size)
+    return width * math.prod(int(size or 0) for size in sizes)
 
 
-def _shape_and_dtype(initial_value: Any) -> tuple[Any, Any]:  # noqa: ANN401
-    """Of what an initialiser makes, from its graph: nothing is allocated."""
+def _shape_and_dtype(initial_value: Callable[[], Any]) -> tuple[Any, Any]:
+    """Of what an initialiser returns, from its graph: nothing is allocated."""
     import tensorflow as tf
 
     remembers = isinstance(initial_value, types.FunctionType)
@@ -269,7 +252,8 @@ def _shape_and_dtype(initial_value: Any) -> tuple[Any, Any]:  # noqa: ANN401
         with tf.Graph().as_default():
             made = initial_value()
         found = (made.shape, made.dtype)
-    except Exception:  # one that runs eagerly only; it is left to the system's limit
+    except Exception:  # one that only runs eagerly; the system's limit applies to it
+        _log.debug("cannot trace an initialiser", exc_info=True)
         found = ((0,), "float32")
     if remembers:
         _initialised[initial_value] = found

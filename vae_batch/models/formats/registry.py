@@ -1,8 +1,9 @@
-"""Which checkpoint formats there are: the shipped ones, then the plug-ins'."""
+"""Which checkpoint formats there are: the shipped ones, then those of plug-ins."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,8 +20,10 @@ from vae_batch.plan.errors import CheckpointError
 
 ENTRY_POINTS = "vae_batch.checkpoints"
 
-# A file belongs to the first format that recognises it. A zip saved by tf.keras 2 is told from one
-# of Keras 3 by its metadata, HDF5 with an architecture from HDF5 without by an attribute.
+_log = logging.getLogger(__name__)
+
+# A file belongs to the first format that recognises it. Metadata distinguishes a zip of tf.keras 2
+# from one of Keras 3, an attribute distinguishes HDF5 with an architecture from HDF5 without.
 _SHIPPED: tuple[CheckpointFormat, ...] = (
     SavedModelFolder(),
     TfKerasFile(),
@@ -35,16 +38,15 @@ def formats() -> tuple[CheckpointFormat, ...]:
 
     An entry point is an object with the members of
     :class:`~vae_batch.models.formats.format.CheckpointFormat`, or a class whose instances have
-    them. One that cannot be used stands in the list as a format that takes the files which end
-    in its name (``.onnx`` for the entry point ``onnx``) and fails them with the reason.
+    them. One that cannot be used is listed as a format that takes the files whose names end in its
+    own (``.onnx`` for the entry point ``onnx``) and refuses them with the reason.
     """
     return _SHIPPED + _plug_ins(tuple(sys.path))
 
 
 def suffixes() -> tuple[str, ...]:
-    """Endings of file names that a folder scan takes; found without TensorFlow or Keras."""
-    endings = {ending: None for known in formats() for ending in known.suffixes}
-    return tuple(endings)
+    """File name endings that a scan of a folder includes; does not import TensorFlow or Keras."""
+    return tuple({ending: None for known in formats() for ending in known.suffixes})
 
 
 @lru_cache(maxsize=4)  # reading the metadata of every installed package takes tens of ms
@@ -62,44 +64,41 @@ class PlugIn:
         self.name = entry.name
         self.suffixes: tuple[str, ...] = (f".{entry.name}",)
         self._format: Any = None
-        self._broken: str | None = None
+        self._broken: Exception | None = None
         try:
             self._format = _usable(entry.load())
             self.name, self.suffixes = self._format.name, tuple(self._format.suffixes)
-        except Exception as error:  # another package's code
-            self._broken = f"{type(error).__name__}: {error}"
+        except Exception as error:  # another package's code; reported when it is used
+            _log.debug("%s cannot be used", self._title, exc_info=True)
+            self._broken = error
 
     def recognises(self, path: str, head: bytes) -> bool:
-        """As the plug-in says; where it cannot say, by the end of the name."""
-        try:
-            return bool(self._format.recognises(path, head))
-        except Exception:  # broken, or it stumbles over this file
-            return path.endswith(self.suffixes)
+        """As the plug-in says; where it raises, by the end of the name."""
+        if self._broken is None:
+            try:
+                return bool(self._format.recognises(path, head))
+            except Exception:  # another package's code
+                _log.debug("%s cannot recognise %s", self._title, path, exc_info=True)
+        return path.endswith(self.suffixes)
 
-    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks | ArrayVae:
-        """See the protocol.
-
-        Raises:
-          CheckpointError: The plug-in's own, or one that names it.
-        """
+    def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks | ArrayVae:
+        """See the protocol."""
         if self._broken is not None:
+            why = f"{type(self._broken).__name__}: {self._broken}"
             raise CheckpointError(
-                f"{self._title} cannot be used ({self._broken[:300]}); mend or uninstall it"
-            )
+                f"{self._title} cannot be used ({why[:300]}); fix or uninstall it"
+            ) from self._broken
         try:
-            return self._named(self._format.load(files, terms))
+            loaded: Networks | ArrayVae = self._format.load(files, options)
         except CheckpointError:
             raise
         except Exception as error:  # another package's code
             raise CheckpointError(
                 f"{self._title} failed: {type(error).__name__}: {str(error)[:300]}"
             ) from error
-
-    def _named(self, loaded: Any) -> Any:  # noqa: ANN401
-        """Arrays that say of which format they are, as networks do."""
         if not isinstance(loaded, Networks) and not hasattr(loaded, "format"):
-            with contextlib.suppress(AttributeError):  # it takes no attributes
-                loaded.format = self.name
+            with contextlib.suppress(AttributeError):  # an object without free attributes
+                loaded.format = self.name  # type: ignore[attr-defined]
         return loaded
 
 
@@ -107,8 +106,8 @@ def _usable(found: Any) -> Any:  # noqa: ANN401
     """An entry point's object, checked.
 
     Raises:
-      TypeError: It lacks a member of the protocol.
-      ValueError: Its name is a shipped format's.
+        TypeError: It lacks a member of the protocol.
+        ValueError: Its name is a shipped format's.
     """
     candidate = found() if isinstance(found, type) else found
     missing = [

@@ -1,18 +1,17 @@
-"""A small image classifier, trained to serve as an extractor where ImageNet says little.
+"""A small image classifier, trained as an extractor for images unlike ImageNet, such as digits.
 
-For digits, a network that knows digits is the better judge: its penultimate layer gives the
-features and its softmax the probabilities.
+Its penultimate layer gives the features and its softmax the probabilities.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vae_batch.models.image_range import to_three_channels
-from vae_batch.models.training.fitting import layer_maker, save_model, train_epochs
+from vae_batch.models.training.fitting import Array, Tensor, layer_maker, save_model, train_epochs
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ _EVALUATION_BATCH = 512
 
 
 def train_classifier(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Array,
+    labels: Array,
     path: str,
     *,
     epochs: int = 12,
@@ -38,19 +37,19 @@ def train_classifier(
     The same arguments give the same file on one machine's CPU with one number of threads.
 
     Args:
-      images: (n, H, W, 1) or (n, H, W, 3) uint8 in [0, 255]; grey is replicated to three channels.
-      labels: (n,) integers from 0 up; the largest sets the number of classes.
-      path: Where to save, ending in ``.keras``; the model takes (n, H, W, 3) floats in [0, 255],
-        scales them itself, and has a layer ``features`` (64, relu) before its softmax.
-      epochs: Passes over four fifths of the images; the rest is held out.
-      seed: Of the held-out split, initial weights and order.
-      width: Channels of the first layer.
+        images: (n, H, W, 1) or (n, H, W, 3) uint8 in [0, 255]; grey is repeated in three channels.
+        labels: (n,) integers from 0 up; the largest sets the number of classes.
+        path: Where to save, ending in ``.keras``; the model takes (n, H, W, 3) floats in [0, 255],
+            scales them itself, and has a layer ``features`` (64, relu) before its softmax.
+        epochs: Passes over four fifths of the images; the rest is held out.
+        seed: Of the held-out split, initial weights and order.
+        width: Channels of the first layer.
 
     Returns:
-      Fraction of the held-out images that are classified correctly, in [0, 1].
+        Fraction of the held-out images that are classified correctly, in [0, 1].
 
     Raises:
-      InputError: The images, labels, epochs or path cannot be used.
+        InputError: The images, labels, epochs or path cannot be used.
     """
     images, labels = _checked(images, labels)
     if epochs < 1 or width < 1:
@@ -59,9 +58,9 @@ def train_classifier(
         raise InputError(f"a classifier is saved as a .keras file; got {path}")
     order = np.random.default_rng(seed).permutation(len(images))
     held_out, kept = np.split(order, [max(1, round(_HELD_OUT * len(images)))])
-    model = build_classifier(images.shape[1:], int(labels.max()) + 1, width, seed)
+    model = _build_classifier(images.shape[1:], int(labels.max()) + 1, width, seed)
     for _ in train_epochs(
-        lambda batch, targets, _: (cross_entropy(model, batch, targets),),
+        lambda batch, targets, _: (_cross_entropy(model, batch, targets),),
         model.trainable_variables,
         [images[kept], labels[kept]],
         epochs=epochs,
@@ -71,10 +70,10 @@ def train_classifier(
     ):
         pass
     save_model(model, Path(path))
-    return accuracy(model, images[held_out], labels[held_out])
+    return _accuracy(model, images[held_out], labels[held_out])
 
 
-def build_classifier(shape: tuple[int, ...], classes: int, width: int, seed: int) -> keras.Model:
+def _build_classifier(shape: tuple[int, ...], classes: int, width: int, seed: int) -> keras.Model:
     """An untrained classifier of images (H, W, 3) in [0, 255] to (classes,) probabilities."""
     import keras
 
@@ -93,7 +92,7 @@ def build_classifier(shape: tuple[int, ...], classes: int, width: int, seed: int
     return keras.Model(image, probabilities, name="classifier")
 
 
-def cross_entropy(model: keras.Model, batch: Any, targets: Any) -> Any:  # noqa: ANN401
+def _cross_entropy(model: keras.Model, batch: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats of a uint8 batch (n, H, W, 3), as a TensorFlow scalar."""
     import keras
     import tensorflow as tf
@@ -102,7 +101,7 @@ def cross_entropy(model: keras.Model, batch: Any, targets: Any) -> Any:  # noqa:
     return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(targets, probabilities))
 
 
-def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(model: keras.Model, images: Array, labels: Array) -> float:
     """Fraction of uint8 images (n, H, W, 3) whose likeliest class is their label."""
     correct = 0
     for start in range(0, len(images), _EVALUATION_BATCH):
@@ -112,7 +111,7 @@ def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> floa
     return correct / len(images)
 
 
-def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(images: Array, labels: Array) -> tuple[Array, Array]:
     if images.dtype != np.uint8 or len(images) < 2:
         raise InputError(
             "images to train a classifier on must be at least 2 uint8 images (n, H, W, 1) or "
@@ -121,7 +120,7 @@ def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     labels = np.asarray(labels)
     if labels.shape != (len(images),) or labels.dtype.kind not in "ui" or labels.min() < 0:
         raise InputError(
-            f"labels must be {len(images)} integers from 0 up, one an image; got "
+            f"labels must be {len(images)} integers from 0 up, one per image; got "
             f"{labels.dtype} of shape {labels.shape}"
         )
     return to_three_channels(images), labels.astype(np.int64)

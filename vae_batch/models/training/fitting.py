@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -13,17 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import keras
 
 Tensor = Any  # a TensorFlow tensor, whose package is imported lazily
+Array = npt.NDArray[Any]
 
 
 def layer_maker(seed: int) -> Callable[..., Any]:
-    """(kind, name, *sizes, **settings) to a relu layer whose initial weights follow from seed.
+    """A function (kind, name, *sizes, **settings) that makes relu layers with seeded weights.
 
-    Every layer is named, as Keras' own numbering depends on what the process built before.
+    Every layer has a name, as Keras' own numbers depend on what the process built before.
     """
     import keras
 
@@ -38,27 +41,28 @@ def layer_maker(seed: int) -> Callable[..., Any]:
 
 
 def train_epochs(
-    terms: Callable[..., tuple[Tensor, ...]],
+    loss_terms: Callable[..., tuple[Tensor, ...]],
     variables: list[Any],
-    arrays: Sequence[np.ndarray],
+    arrays: Sequence[Array],
     *,
     epochs: int,
     batch_size: int,
     learning_rate: float,
     seed: int,
 ) -> Iterator[tuple[float, ...]]:
-    """Minimise with Adam; yields the epoch's mean of every term after each epoch.
+    """Minimise with Adam; yields the mean of every loss term after each epoch.
 
-    A whole epoch is one TensorFlow graph, so a step costs no Python.
+    A whole epoch is one TensorFlow graph, so that no step runs Python.
 
     Args:
-      terms: (a batch of each array, noise seed (2,) int32) to scalars; the first is the loss.
-      variables: Keras variables to train.
-      arrays: Of one length n; rows are shuffled together.
-      epochs: Epochs to run.
-      batch_size: Rows a step, at most n.
-      learning_rate: Of Adam.
-      seed: Of order and noise.
+        loss_terms: (a batch of each array, noise seed (2,) int32) to scalars; the first is the
+            loss.
+        variables: Keras variables to train.
+        arrays: Of one length n; rows are shuffled together.
+        epochs: Epochs to run.
+        batch_size: Rows per step, at most n.
+        learning_rate: Of Adam.
+        seed: Of order and noise.
     """
     import keras
     import tensorflow as tf
@@ -68,18 +72,18 @@ def train_epochs(
     steps = rows // batch_size
     with tf.device("CPU:0"):  # images stay in host memory; batches travel to the accelerator
         tensors = [tf.constant(array) for array in arrays]
-    count = len(terms(*(tensor[:1] for tensor in tensors), tf.constant([0, 0])))
+    count = len(loss_terms(*(tensor[:1] for tensor in tensors), tf.constant([0, 0])))
     optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.build(variables)
 
     def step(batch: list[Tensor], noise_seed: Tensor) -> Tensor:
         with tf.GradientTape() as tape:
-            values = terms(*batch, noise_seed)
+            values = loss_terms(*batch, noise_seed)
         gradients = tape.gradient(values[0], [variable.value for variable in variables])
         optimizer.apply(gradients, variables)
         return tf.stack(values)
 
-    @tf.function(autograph=False)
+    @functools.partial(tf.function, autograph=False)
     def run_epoch(order: Tensor, epoch: Tensor) -> Tensor:
         def body(index: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
             chosen = order[index * batch_size : (index + 1) * batch_size]
@@ -100,10 +104,10 @@ def train_epochs(
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Save a ``.keras`` file whole or not at all, the same bytes for the same weights.
+    """Save a ``.keras`` file atomically, with the same bytes for the same weights.
 
-    A job that watches the folder never sees half a file, and training again does not change the
-    hash by which scores are kept.
+    A job that watches the folder never sees an incomplete file, and training again does not change
+    the hash under which scores are stored.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

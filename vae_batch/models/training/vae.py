@@ -1,7 +1,7 @@
-"""A small convolutional VAE, trained with checkpoints along the way; for demos and tests.
+"""A small convolutional VAE for demos and tests, saved after several epochs of its training.
 
-The objective is the beta-VAE's, -E_q log p(x|z) + beta KL(q(z|x) || N(0, I)), in nats an image,
-with a Bernoulli likelihood and one draw of z. TensorFlow is imported when training starts.
+The objective is the beta-VAE's, -E_q log p(x|z) + beta KL(q(z|x) || N(0, I)), in nats per image,
+with a Bernoulli likelihood and one sample of z. TensorFlow is imported when training starts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from vae_batch.models.training.fitting import Tensor, layer_maker, save_model, train_epochs
+from vae_batch.models.training.fitting import Array, Tensor, layer_maker, save_model, train_epochs
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class VaeNetwork:
     """One set of weights, as the models that use it.
 
     Attributes:
-      encoder: (n, H, W, C) float32 in [0, 1] to [mean, logvar], each (n, latent_dim).
-      decoder: (n, latent_dim) to (n, H, W, C) Bernoulli means; its last layer is a sigmoid.
-      trunk: The decoder without its last layer.
+        encoder: (n, H, W, C) float32 in [0, 1] to [mean, logvar], each (n, latent_dim).
+        decoder: (n, latent_dim) to (n, H, W, C) Bernoulli means; its last layer is a sigmoid.
+        trunk: The decoder without its last layer.
     """
 
     encoder: keras.Model
@@ -39,7 +39,7 @@ class VaeNetwork:
     trunk: keras.Model
 
     def logits(self, latents: Tensor) -> Tensor:
-        """The decoder before its sigmoid: the NLL stays exact where float32 saturates."""
+        """The decoder before its sigmoid, so that the NLL stays exact where float32 saturates."""
         import keras
 
         head = self.decoder.layers[-1]
@@ -48,7 +48,7 @@ class VaeNetwork:
 
 
 def train_vae(
-    images: np.ndarray,
+    images: Array,
     out: str,
     *,
     epochs: Sequence[int],
@@ -64,29 +64,28 @@ def train_vae(
     """Train a VAE and save a checkpoint after each of ``epochs``.
 
     The same arguments give the same files, byte for byte, on one machine's CPU with one number of
-    threads: initial weights, order and noise come from ``seed`` alone, and global random state is
-    neither read nor set.
+    threads: initial weights, order and noise depend on ``seed`` alone, not on global random state.
 
     Args:
-      images: (n, H, W) or (n, H, W, C) uint8 in [0, 255]; any size, any C.
-      out: Folder of the checkpoints; made where it is missing, same names are overwritten.
-      epochs: Epochs after which to save, each at least 1; the largest ends the training.
-      latent_dim: Dimensions of z.
-      beta: Weight of the KL term.
-      width: Channels of the first layer; the second has twice as many.
-      batch_size: Images a step; what does not fill a last batch waits for the next shuffle.
-      learning_rate: Of Adam.
-      seed: Of initial weights, order and noise.
-      layout: ``pair`` writes ``step-0001/encoder.keras`` ([mean, logvar]) and ``decoder.keras``;
-        ``single`` writes ``step-0001.keras``, a model with nested ``encoder`` ([mean, logvar, z])
-        and ``decoder``.
-      on_epoch: Called with (epoch, mean NLL, mean KL), in nats an image, after every epoch.
+        images: (n, H, W) or (n, H, W, C) uint8 in [0, 255]; any size, any C.
+        out: Folder of the checkpoints, created if missing; files of the same name are overwritten.
+        epochs: Epochs after which to save, each at least 1; the largest ends the training.
+        latent_dim: Dimensions of z.
+        beta: Weight of the KL term.
+        width: Channels of the first layer; the second has twice as many.
+        batch_size: Images per step; an incomplete last batch is skipped.
+        learning_rate: Of Adam.
+        seed: Of initial weights, order and noise.
+        layout: ``pair`` writes ``step-0001/encoder.keras`` ([mean, logvar]) and ``decoder.keras``;
+            ``single`` writes ``step-0001.keras``, a model with nested ``encoder`` ([mean, logvar,
+            z]) and ``decoder``.
+        on_epoch: Called with (epoch, mean NLL, mean KL), in nats per image, after every epoch.
 
     Returns:
-      Paths of the checkpoints in order: folders for ``pair``, files for ``single``.
+        Paths of the checkpoints in order: folders for ``pair``, files for ``single``.
 
     Raises:
-      InputError: The images or a setting cannot be used.
+        InputError: The images or a setting cannot be used.
     """
     images = _nhwc_uint8(images)
     saves = _save_epochs(epochs)
@@ -152,7 +151,7 @@ def build_vae(shape: tuple[int, ...], latent_dim: int, width: int, seed: int) ->
 def elbo_terms(
     network: VaeNetwork, batch: Tensor, beta: float, noise_seed: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(NLL + beta KL, NLL, KL), nats an image, means over a uint8 batch (n, H, W, C).
+    """(NLL + beta KL, NLL, KL) in nats per image, means over a uint8 batch (n, H, W, C).
 
     Bernoulli NLL in its softplus form and Gaussian KL in closed form (1312.6114, appendix B).
     """
@@ -199,7 +198,7 @@ def _margins(side: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def _nhwc_uint8(images: np.ndarray) -> np.ndarray:
+def _nhwc_uint8(images: Array) -> Array:
     images = images[..., None] if images.ndim == 3 else images
     if images.ndim != 4 or images.dtype != np.uint8 or 0 in images.shape:
         raise InputError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint
-from vae_batch.models.formats.source_hash import source_sha256
+from vae_batch.models.formats.user_modules import source_sha256
 from vae_batch.plan import EvaluationSpec, Reading, fingerprint
 
 #: Declared fields that enter when a row is scored, and move no decoded image.

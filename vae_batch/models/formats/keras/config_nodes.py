@@ -1,6 +1,6 @@
 """Configurations of Keras models as JSON: their objects, and which tensors a layer is called on.
 
-Both spellings are read: that of Keras 3 and of tf.keras 2.12 and later (objects with a
+Both spellings are understood: that of Keras 3 and of tf.keras from 2.12 (objects with a
 ``module``), and the older one of HDF5 files (``class_name`` and ``config`` alone).
 """
 
@@ -21,9 +21,9 @@ class Node:
     """A serialised object.
 
     Attributes:
-      content: Its JSON; what is changed in it is changed in the configuration.
-      layer: Name of the layer it belongs to, or of itself.
-      model: Configuration of the functional model whose layer it is, or None.
+        content: Its JSON; what is changed in it is changed in the configuration.
+        layer: Name of the layer it belongs to, or of itself.
+        model: Configuration of the functional model whose layer it is, or None.
     """
 
     content: Json
@@ -48,19 +48,19 @@ class Node:
 
     @property
     def has_module(self) -> bool:
-        """Whether the spelling is the one that names modules."""
+        """Whether its spelling is the one with modules."""
         return "module" in self.content
 
     @property
     def config(self) -> Json:
-        """Its settings; empty where they are no object."""
+        """Its settings; empty where they are not an object."""
         config = self.content.get("config")
         return config if isinstance(config, dict) else {}
 
 
 @dataclass(frozen=True)
 class TensorRef:
-    """An output of a layer, as a configuration names it; ``shape`` where it is written down."""
+    """An output of a layer, as a configuration names it; ``shape`` where it is stored."""
 
     layer: str
     index: int

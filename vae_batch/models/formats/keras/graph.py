@@ -1,17 +1,23 @@
-"""A Keras model as a flat graph of steps: what its last layers do, read without running it.
+"""A Keras 3 or tf_keras model as a flat graph of steps, read without running it.
 
-One reading serves Keras 3 and tf_keras: nested models are inlined, and the ``call`` of a user's
-own class is followed symbolically where it can be.
+Nested models are inlined, and the ``call`` of a user's own class is traced symbolically where that
+works.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+Layer = Any  # a layer, operation or model of either library
+Tensor = Any  # a symbolic or real tensor of either library
+Node = Any  # one call of a layer, in the library's own graph
 Key = tuple[int, int, int]
+
+_log = logging.getLogger(__name__)
 
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow")
 
@@ -30,7 +36,7 @@ class Value:
 class Step:
     """One call of a layer or operation that is no nested model."""
 
-    operation: Any
+    operation: Layer
     inputs: tuple[Value, ...]
 
 
@@ -49,11 +55,11 @@ class Graph:
         return {step.operation.name for step in self.steps}
 
 
-def library_of(layer: Any) -> Any:  # noqa: ANN401
+def library_of(layer: object) -> Any:  # noqa: ANN401  a module
     """The module ``keras`` or ``tf_keras`` that a layer or model belongs to.
 
     Raises:
-      TypeError: It belongs to neither.
+        TypeError: It belongs to neither.
     """
     for parent in type(layer).__mro__:
         root = parent.__module__.split(".", 1)[0]
@@ -62,21 +68,21 @@ def library_of(layer: Any) -> Any:  # noqa: ANN401
     raise TypeError(f"expected a Keras layer or model, found a {type(layer).__name__}")
 
 
-def is_own_class(operation: Any) -> bool:  # noqa: ANN401
-    """Whether the library wrote its ``call``, so that its attributes mean what they say."""
+def is_own_class(operation: Layer) -> bool:
+    """Whether the library wrote its ``call``, so that its attributes are what they seem."""
     written_by = getattr(type(operation).call, "__module__", None) or ""
     return written_by.split(".", 1)[0] in _OWN_MODULES
 
 
-def is_graph(layer: Any) -> bool:  # noqa: ANN401
+def is_graph(layer: Layer) -> bool:
     """Whether it is a functional or built sequential model that runs its own graph."""
     return is_own_class(layer) and bool(getattr(layer, "outputs", None)) and _nodes(layer) != {}
 
 
 def leaves(structure: Any, name: str | None = None) -> Iterator[tuple[str | None, Any]]:  # noqa: ANN401
-    """Leaves of nested dictionaries, lists and tuples, each with its nearest key; None left out.
+    """Leaves of nested dictionaries, lists and tuples, each with its nearest key; None is omitted.
 
-    Dictionaries are read in the order of their keys, so that a structure and its twin agree.
+    Dictionaries are read in the order of their keys, so that equal structures agree.
     """
     if isinstance(structure, Mapping):
         for key in sorted(structure):
@@ -99,7 +105,7 @@ def refilled(structure: Any, replacements: Iterator[Any]) -> Any:  # noqa: ANN40
     return None if structure is None else next(replacements)
 
 
-def read_graph(model: Any) -> Graph:  # noqa: ANN401
+def read_graph(model: Layer) -> Graph:
     """The flat graph of a model for which :func:`is_graph` holds."""
     return _Reader().read(model)
 
@@ -108,21 +114,17 @@ def read_graph(model: Any) -> Graph:  # noqa: ANN401
 class Followed:
     """What a user's ``call`` does, as a functional model, and the keys of its outputs."""
 
-    model: Any
+    model: Layer
     keys: tuple[str | None, ...]
 
 
-def follow_call(
-    layer: Any,  # noqa: ANN401
-    args: Any,  # noqa: ANN401
-    kwargs: Mapping[str, Any],
-) -> Followed | None:
-    """A functional model of what a user's ``call`` does, or None where it cannot be followed.
+def follow_call(layer: Layer, args: Any, kwargs: Mapping[str, Any]) -> Followed | None:  # noqa: ANN401
+    """A functional model of what a user's ``call`` does, or None where tracing it fails.
 
     Args:
-      layer: A built layer or model of a user's class.
-      args: Positional arguments; their symbolic tensors and :class:`Value` leaves become inputs.
-      kwargs: Keyword arguments, likewise.
+        layer: A built layer or model of a user's class.
+        args: Positional arguments; their symbolic tensors and :class:`Value` leaves become inputs.
+        kwargs: Keyword arguments, likewise.
     """
     library = library_of(layer)
     arguments = [list(args), dict(kwargs)]
@@ -137,7 +139,8 @@ def follow_call(
         keys, outputs = zip(*leaves(layer.call(*args, **kwargs)), strict=True)
         inputs = [symbol for symbol in symbols if is_symbol(symbol)]
         return Followed(library.Model(inputs, list(outputs)), keys)
-    except Exception:  # a user's code raises anything on symbols; then it stays one step
+    except Exception:  # a user's code may raise anything on symbols; then it stays one step
+        _log.debug("cannot trace %s symbolically", type(layer).__name__, exc_info=True)
         return None
 
 
@@ -146,7 +149,7 @@ def is_symbol(leaf: Any) -> bool:  # noqa: ANN401
     return isinstance(leaf, Value) or hasattr(leaf, "_keras_history")
 
 
-def dtype_name(tensor: Any) -> str:  # noqa: ANN401
+def dtype_name(tensor: Tensor) -> str:
     """Such as ``float32``, of a tensor of either library."""
     return str(getattr(tensor.dtype, "name", tensor.dtype))
 
@@ -158,12 +161,12 @@ class _Reader:
         self.steps: list[Step] = []
         self.values: list[Value] = []
 
-    def read(self, model: Any) -> Graph:  # noqa: ANN401
+    def read(self, model: Layer) -> Graph:
         inputs = [self._value(tensor) for tensor in model.inputs]
         outputs = self._inline(model, inputs)
         return Graph(tuple(inputs), tuple(outputs), tuple(self.steps), tuple(self.values))
 
-    def _inline(self, model: Any, arguments: Sequence[Value]) -> list[Value]:  # noqa: ANN401
+    def _inline(self, model: Layer, arguments: Sequence[Value]) -> list[Value]:
         known = {key_of(t): value for t, value in zip(model.inputs, arguments, strict=True)}
         for node in all_nodes(model):
             if node_inputs(node):
@@ -174,7 +177,7 @@ class _Reader:
 
     def _call(
         self,
-        node: Any,  # noqa: ANN401
+        node: Node,
         known: Mapping[Key, Value],
         tensors: list[Any],
     ) -> list[Value]:
@@ -192,49 +195,49 @@ class _Reader:
         self.steps.append(step)
         return [self._value(tensor, step, i) for i, tensor in enumerate(tensors)]
 
-    def _value(self, tensor: Any, step: Step | None = None, index: int = 0) -> Value:  # noqa: ANN401
+    def _value(self, tensor: Tensor, step: Step | None = None, index: int = 0) -> Value:
         value = Value(tuple(tensor.shape), dtype_name(tensor), step, index)
         self.values.append(value)
         return value
 
 
-def _function(model: Any) -> Any:  # noqa: ANN401
+def _function(model: Layer) -> Layer:
     """The functional model inside a Keras 3 Sequential; any other model itself."""
     return getattr(model, "_functional", None) or model
 
 
-def _nodes(model: Any) -> Mapping[int, list[Any]]:  # noqa: ANN401
+def _nodes(model: Layer) -> Mapping[int, list[Any]]:
     return getattr(_function(model), "_nodes_by_depth", None) or {}
 
 
-def all_nodes(model: Any) -> list[Any]:  # noqa: ANN401
+def all_nodes(model: Layer) -> list[Any]:
     """The calls of layers in a model itself, nested models being one call."""
     return [node for _, nodes in sorted(_nodes(model).items(), reverse=True) for node in nodes]
 
 
-def made_from(tensor: Any) -> list[Any]:  # noqa: ANN401
+def made_from(tensor: Tensor) -> list[Any]:
     """The tensors of the call that made a tensor; none for an input."""
     operation, node_index, _ = tensor._keras_history
     return node_inputs(operation._inbound_nodes[node_index])
 
 
-def operation_of(node: Any) -> Any:  # noqa: ANN401
+def operation_of(node: Node) -> Layer:
     """The layer or operation that a call is of."""
     return node.operation if hasattr(node, "operation") else node.layer
 
 
-def node_inputs(node: Any) -> list[Any]:  # noqa: ANN401
+def node_inputs(node: Node) -> list[Any]:
     """The tensors that a call takes."""
     return list(node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors)
 
 
-def node_outputs(node: Any) -> list[Any]:  # noqa: ANN401
+def node_outputs(node: Node) -> list[Any]:
     """The tensors that a call makes."""
     made = node.output_tensors if hasattr(node, "output_tensors") else node.outputs
     return [tensor for _, tensor in leaves(made)]
 
 
-def _node_arguments(node: Any) -> tuple[Any, Mapping[str, Any]]:  # noqa: ANN401
+def _node_arguments(node: Node) -> tuple[Any, Mapping[str, Any]]:
     if hasattr(node, "arguments"):
         return list(node.arguments.args), node.arguments.kwargs
     return list(node.call_args), node.call_kwargs
@@ -246,7 +249,7 @@ def _merges(inputs: Sequence[Value], tensors: Sequence[Any]) -> bool:
     return len(inputs) == 2 and len(tensors) == 1 and len(shapes) == 1
 
 
-def key_of(tensor: Any) -> Key:  # noqa: ANN401
+def key_of(tensor: Tensor) -> Key:
     """What a tensor is known by: its layer, the layer's call, and its place among the outputs."""
     operation, node_index, tensor_index = tensor._keras_history
     return id(operation), node_index, tensor_index

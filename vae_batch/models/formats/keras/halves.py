@@ -1,13 +1,13 @@
-"""Encoder and decoder inside one Keras model: by name, or cut apart where z is drawn."""
+"""Encoder and decoder inside one Keras model: found by name, or cut apart where z is sampled."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from vae_batch.models.formats.keras import graph as keras_graph
+from vae_batch.models.formats.keras.graph import Key, Layer, Node, Tensor
 from vae_batch.models.formats.keras.sampling_layers import SHIM, named_as_draw
 
 _NAMES = {
@@ -21,20 +21,20 @@ class Half:
     """A half of a model.
 
     Attributes:
-      model: The half.
-      place: Where it was found, in words.
+        model: The half.
+        place: Where it was found, in words.
     """
 
-    model: Any
+    model: Layer
     place: str
 
 
-def find_halves(model: Any) -> dict[str, Half]:  # noqa: ANN401
-    """Role to half; empty where there is none.
+def find_halves(model: Layer) -> dict[str, Half]:
+    """The halves of a model by role; empty where there are none.
 
-    Halves are nested models, or layers of the user's own class, that are layers or attributes
-    named encoder or decoder. A functional model without such is cut where two tensors of one
-    shape become z, when what is made of z is an output.
+    Halves are nested models, or layers of the user's own class, among the layers or attributes
+    named encoder or decoder. A functional model without them is cut where two tensors of one shape
+    become z, if an output is computed from z.
     """
     named = {role: half for role in _NAMES if (half := _named(model, role)) is not None}
     if not named and keras_graph.is_graph(model):
@@ -42,7 +42,7 @@ def find_halves(model: Any) -> dict[str, Half]:  # noqa: ANN401
     return named
 
 
-def _named(model: Any, role: str) -> Half | None:  # noqa: ANN401
+def _named(model: Layer, role: str) -> Half | None:
     for name in _NAMES[role]:
         pattern = re.compile(rf"(.*_)?{name}(_\d+)?$", re.IGNORECASE)
         layers = [layer for layer in getattr(model, "layers", []) if _is_composite(layer)]
@@ -56,8 +56,8 @@ def _named(model: Any, role: str) -> Half | None:  # noqa: ANN401
     return None
 
 
-def _is_composite(layer: Any) -> bool:  # noqa: ANN401
-    """A nested model, or a layer that a user wrote; a Dense named ``encoder`` is no half."""
+def _is_composite(layer: Layer) -> bool:
+    """A nested model, or a layer that the user wrote; a Dense named ``encoder`` is no half."""
     try:
         library = keras_graph.library_of(layer)
     except TypeError:
@@ -65,8 +65,8 @@ def _is_composite(layer: Any) -> bool:  # noqa: ANN401
     return isinstance(layer, library.Model) or not keras_graph.is_own_class(layer)
 
 
-def _cut(model: Any) -> dict[str, Half]:  # noqa: ANN401
-    draws = [node for node in keras_graph.all_nodes(model) if _draws(node)]
+def _cut(model: Layer) -> dict[str, Half]:
+    draws = [node for node in keras_graph.all_nodes(model) if _samples(node)]
     if len(draws) != 1:
         return {}
     (z,) = keras_graph.node_outputs(draws[0])
@@ -85,14 +85,14 @@ def _cut(model: Any) -> dict[str, Half]:  # noqa: ANN401
     layer = keras_graph.operation_of(draws[0]).name
     library = keras_graph.library_of(model)
     if len(labels) == len(model.inputs):
-        return {}  # a way around z, such as a skip connection
+        return {}  # a path around z, such as a skip connection
     return {
         "encoder": Half(library.Model(model.inputs, heads), f"the inputs of layer {layer!r}"),
         "decoder": Half(library.Model([z, *labels], made), f"what follows layer {layer!r}"),
     }
 
 
-def _draws(node: Any) -> bool:  # noqa: ANN401
+def _samples(node: Node) -> bool:
     operation, inputs = keras_graph.operation_of(node), keras_graph.node_inputs(node)
     outputs = keras_graph.node_outputs(node)
     if len(inputs) < 2 or len(outputs) != 1:
@@ -103,9 +103,10 @@ def _draws(node: Any) -> bool:  # noqa: ANN401
     return kind == SHIM or named_as_draw(kind, operation.name)
 
 
-def _before(tensor: Any, ends: frozenset[Any] = frozenset()) -> Iterator[Any]:  # noqa: ANN401
-    """A tensor and all that it is made of, back to the given ends."""
-    seen, todo = set(), [tensor]
+def _before(tensor: Tensor, ends: frozenset[Key] = frozenset()) -> Iterator[Tensor]:
+    """A tensor and all those it is computed from, back to the given ends."""
+    seen: set[Key] = set()
+    todo = [tensor]
     while todo:
         current = todo.pop()
         key = keras_graph.key_of(current)

@@ -1,4 +1,4 @@
-"""HDF5 files as untrusted data: opened with checks, sizes read without reading values."""
+"""HDF5 files as untrusted data: opened with checks, and measured without reading values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ import numpy as np
 from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
+#: A file, group or dataset of h5py.
+H5 = Any
+
 
 def is_hdf5(path: str, head: bytes) -> bool:
-    """Whether a file is HDF5 of the size that it says, by its first bytes."""
+    """Whether a file is HDF5 of the size that it states, by its first bytes."""
     return bool(head) and kind_of(path, head) == "hdf5"
 
 
@@ -36,45 +39,46 @@ def has_attribute(path: str, head: bytes, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_hdf5(path: str) -> Iterator[Any]:
-    """The file, opened to be read.
+def open_hdf5(path: str, name: str | None = None) -> Iterator[H5]:
+    """The file, opened for reading; ``name`` is what messages call it, if not its path.
 
     Raises:
-      CheckpointError: It is damaged, or a part of it lies in another file.
+        CheckpointError: It is damaged, or a part of it lies in another file.
     """
     import h5py
 
+    name = name or path
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise CheckpointError(
-            f"{path} is a damaged HDF5 file ({os.path.getsize(path)} bytes: {error}); it may be "
+            f"{name} is a damaged HDF5 file ({os.path.getsize(path)} bytes: {error}); it may be "
             "truncated: copy or save it again"
         ) from error
     with file:
-        _refuse_other_files(file, path)
+        _refuse_other_files(file, name)
         yield file
 
 
-def datasets(group: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    """Path below a group and dataset, in the order of the names."""
-    found: list[tuple[str, Any]] = []
-    group.visititems(lambda name, item: found.append((name, item)))  # None: go on
+def datasets(group: H5) -> Iterator[tuple[str, H5]]:
+    """Datasets below a group, with their paths, in the order of the names."""
+    found: list[tuple[str, H5]] = []
+    group.visititems(lambda name, item: found.append((name, item)))  # None continues the visit
     return ((name, item) for name, item in found if hasattr(item, "dtype"))
 
 
-def logical_bytes(file: Any) -> int:  # noqa: ANN401
+def logical_bytes(file: H5) -> int:
     """Bytes of all datasets once they are in memory; the file may store far fewer."""
     return sum(math.prod(item.shape or (1,)) * item.dtype.itemsize for _, item in datasets(file))
 
 
-def text_attribute(group: Any, name: str) -> str | None:  # noqa: ANN401
+def text_attribute(group: H5, name: str) -> str | None:
     """An attribute that Keras wrote as bytes or text; None where there is none."""
     value = group.attrs.get(name)
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def name_attribute(group: Any, name: str) -> list[str] | None:  # noqa: ANN401
+def name_attribute(group: H5, name: str) -> list[str] | None:
     """A list of names, which Keras splits into ``name0``, ``name1``, ... where it is long."""
     if name in group.attrs:
         pieces = [group.attrs[name]]
@@ -88,12 +92,8 @@ def name_attribute(group: Any, name: str) -> list[str] | None:  # noqa: ANN401
     return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def json_attribute(file: Any, name: str, path: str) -> dict[str, Any]:  # noqa: ANN401
-    """A JSON object in an attribute.
-
-    Raises:
-      CheckpointError: It is no JSON object.
-    """
+def json_attribute(file: H5, name: str, path: str) -> dict[str, Any]:
+    """A JSON object in an attribute."""
     try:
         value = json.loads(text_attribute(file, name) or "")
     except (ValueError, RecursionError) as error:
@@ -105,7 +105,7 @@ def json_attribute(file: Any, name: str, path: str) -> dict[str, Any]:  # noqa: 
 
 @contextlib.contextmanager
 def under_suffix(path: str, suffix: str) -> Iterator[str]:
-    """The file under a name with the suffix by which Keras tells how to read it."""
+    """The file under a name with the suffix by which Keras recognises how to read it."""
     if path.endswith(suffix):
         yield path
         return
@@ -115,11 +115,11 @@ def under_suffix(path: str, suffix: str) -> Iterator[str]:
         yield str(link)
 
 
-def _refuse_other_files(file: Any, path: str) -> None:  # noqa: ANN401
+def _refuse_other_files(file: H5, path: str) -> None:
     """HDF5 can borrow groups and values from any file that its reader may open."""
     import h5py
 
-    def visit(name: str, item: Any) -> str | None:  # noqa: ANN401  a found one ends the visit
+    def visit(name: str, item: H5) -> str | None:  # returning a name ends the visit
         if isinstance(item, h5py.Group):
             links = ((key, item.get(key, getlink=True)) for key in item)
             borrowed = [key for key, link in links if isinstance(link, h5py.ExternalLink)]

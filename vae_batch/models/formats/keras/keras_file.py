@@ -1,76 +1,71 @@
-"""The format of Keras 3: a zip of config.json and HDF5 weights, opened as untrusted data."""
+"""The format of Keras 3: a zip of config.json and HDF5 weights, read as untrusted data."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from vae_batch.models.formats import custom_objects
-from vae_batch.models.formats import limits as memory
+from vae_batch.models.formats import custom_objects, limits
 from vae_batch.models.formats.format import LoadOptions, Networks
-from vae_batch.models.formats.keras import zip_archive as keras_zip
-from vae_batch.models.formats.loaded_model import LoadedModel, as_networks
+from vae_batch.models.formats.keras.config_nodes import Json
+from vae_batch.models.formats.keras.hdf5_contents import logical_bytes, open_hdf5
+from vae_batch.models.formats.keras.load_model import LibraryError, ModelFile, load_model
+from vae_batch.models.formats.keras.network import LoadedModel, as_networks
 from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
-FORMAT = "keras"
 _OLDEST_KERAS = (3, 13, 2)
+_CONFIG = "config.json"
+_WEIGHTS = "model.weights.h5"
 
+# What zipfile raises for an archive that is damaged, encrypted or packed in an unknown way.
+_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, KeyError, ValueError, OSError, RuntimeError)
+
+# Keras' message about a class or function that it does not know.
 _MISSING = re.compile(r"(?:locate|nknown)[^']*(?:class|function|object)[^']*'([^']+)'")
 
 
 class KerasFile:
-    """Keras 3 files under any name.
+    """Keras 3 files under any name; implements :class:`~..format.CheckpointFormat`."""
 
-    Implements :class:`vae_batch.models.formats.format.CheckpointFormat`.
-    """
-
-    name = FORMAT
-    suffixes = (".keras",)
+    name = "keras"
+    suffixes: tuple[str, ...] = (".keras",)
 
     def recognises(self, path: str, head: bytes) -> bool:
         """A zip archive with a config.json."""
         return bool(head) and kind_of(path, head) == "keras"
 
-    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
+    def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
         """See the protocol."""
-        return as_networks({role: load_keras_zip(path, terms) for role, path in files.items()})
+        return as_networks({role: load_keras_zip(path, options) for role, path in files.items()})
 
 
-def load_keras_zip(path: str, terms: LoadOptions) -> LoadedModel:
+def load_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
     """The uncompiled model of a Keras 3 file.
 
     Raises:
-      CheckpointError: The file is damaged, too large, or needs code or classes that are not given.
+        CheckpointError: The file is damaged, too large, or needs code or classes that are not
+            given.
     """
     require_keras()
-    config = keras_zip.read_config(path, terms.memory_cap)
-    weight_bytes = keras_zip.weight_bytes(path)
-    memory.check_keras_config(config, weight_bytes, terms.memory_cap, path)
-    as_saved = json.dumps(config)
-    objects, replaced = custom_objects.objects_for(config, terms, path)
-    safe_mode = not (terms.trust and custom_objects.runs_code(config))
-    with tempfile.TemporaryDirectory(prefix="vae-batch-") as folder:
-        local = Path(folder) / "model.keras"
-        if json.dumps(config) == as_saved:
-            local.symlink_to(Path(path).absolute())
-        else:
-            keras_zip.write_with_config(path, config, local)
-        with memory.weights_of_file(weight_bytes, terms.memory_cap, path):
-            model = _load(local, objects, safe_mode, path, terms)
-    return LoadedModel(model, path, FORMAT, replaced)
+    try:
+        return load_model(zip_file(path, options.memory_cap), options, KerasFile.name)
+    except LibraryError as error:
+        advice, declare = _advice(str(error), options)
+        raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
 
 
 def require_keras() -> None:
-    """Check the installed Keras, by which HDF5 files and built models are read too.
+    """Check the installed Keras, which also reads HDF5 files and built models.
 
     Raises:
-      CheckpointError: It is older than 3.13.2, the first whose safe mode has no known way around,
-        or runs on another backend than TensorFlow.
+        CheckpointError: It is older than 3.13.2, the first version whose safe mode cannot be
+            bypassed in a known way, or runs on another backend than TensorFlow.
     """
     import keras
 
@@ -87,30 +82,81 @@ def require_keras() -> None:
         )
 
 
-def _load(
-    local: Path, objects: dict[str, Any], safe_mode: bool, path: str, terms: LoadOptions
-) -> Any:  # noqa: ANN401
-    import keras
+def zip_file(path: str, cap: int) -> ModelFile:
+    """A ``.keras`` archive, whose declared sizes are checked before anything is read.
 
+    Args:
+        path: Of a zip archive.
+        cap: Bytes that loading may use.
+
+    Raises:
+        CheckpointError: It is no sound ``.keras`` file.
+    """
+    read = functools.partial(_read_config, path, cap)
+    read()  # complains about a damaged archive before its weights are unpacked
+    return ModelFile(path, ".keras", read, _weight_bytes(path), functools.partial(_rewrite, path))
+
+
+def _read_config(path: str, cap: int) -> Json:
     try:
-        return keras.saving.load_model(
-            local, custom_objects=objects, compile=False, safe_mode=safe_mode
-        )
-    except Exception as error:  # Keras raises many types here; each means: cannot be loaded
-        if memory.ran_out_of_memory(error):
-            raise
-        advice, declare = _advice(error, terms)
-        raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
+        limits.check_zip(path, cap, path)
+        with zipfile.ZipFile(path) as archive, archive.open(_CONFIG) as member:
+            content = member.read(limits.LARGEST_CONFIG + 1)
+        if len(content) > limits.LARGEST_CONFIG:
+            raise ValueError(f"its {_CONFIG} is larger than any network's")
+        config = json.loads(content)  # RecursionError, a RuntimeError, where nested without end
+        if not isinstance(config, dict):
+            raise ValueError(f"its {_CONFIG} is no JSON object")
+    except CheckpointError:
+        raise
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from error
+    return config
 
 
-def _advice(error: Exception, terms: LoadOptions) -> tuple[str, dict[str, object]]:
-    """The end of a sentence, and the spec's keys that would mend it."""
-    message = str(error).strip() or type(error).__name__
+def _weight_bytes(path: str) -> int:
+    """Bytes of a file's weights in memory, however it packs them.
+
+    They are unpacked to disk, as HDF5 needs random access, which a zip archive does not give.
+    """
+    with tempfile.TemporaryDirectory(prefix="vae-batch-") as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if _WEIGHTS not in archive.namelist():
+                    return sum(member.file_size for member in archive.infolist())
+                weights = archive.extract(_WEIGHTS, folder)
+        except _UNREADABLE as error:
+            raise _damaged(path, error) from error
+        with open_hdf5(weights, f"{_WEIGHTS} of {path}") as file:
+            return logical_bytes(file)
+
+
+def _rewrite(path: str, config: Json, target: Path) -> None:
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as copy:
+        for member in source.infolist():
+            if member.filename == _CONFIG:
+                copy.writestr(_CONFIG, json.dumps(config))
+            elif not member.is_dir():
+                with source.open(member) as old, copy.open(member.filename, "w") as new:
+                    while chunk := old.read(1 << 20):
+                        new.write(chunk)
+
+
+def _damaged(path: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a readable Keras file ({Path(path).stat().st_size:,} bytes: "
+        f"{str(error)[:200]}); it may be truncated or damaged: copy it again, or save the model "
+        "again with model.save(...)"
+    )
+
+
+def _advice(message: str, options: LoadOptions) -> tuple[str, dict[str, object]]:
+    """The end of a sentence about Keras' error, and the spec keys that would solve it."""
     first = message.splitlines()[0][:300]
     missing = _MISSING.search(message)
     if missing:
-        declare = custom_objects.keys_for_missing(terms)
-        return custom_objects.advice_for_missing(missing[1], terms), declare
+        declare = custom_objects.keys_for_missing(options)
+        return custom_objects.advice_for_missing(missing[1], options), declare
     if "safe_mode" in message or "unsafe" in message:
         advice = f"it holds code that is not run from a file ({first}); {custom_objects.TRUST}"
         return advice, {"trust": True}

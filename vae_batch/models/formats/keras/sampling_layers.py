@@ -1,4 +1,4 @@
-"""Layers that draw z from (mean, log-variance): told by their use, replaced by their mean."""
+"""Layers that sample z from (mean, log-variance): recognised by their use, replaced by the mean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vae_batch.models.formats.keras.config_nodes import (
 )
 from vae_batch.models.formats.keras.graph import leaves
 
-# Down-, up- and oversampling resize; they draw nothing.
+# Down-, up- and oversampling resize; they sample nothing.
 _DRAWS = re.compile(r"sampl|reparam", re.IGNORECASE)
 _RESIZES = re.compile(r"(down|up|over|sub)[-_]?sampl", re.IGNORECASE)
 _LATENT = re.compile(r"z|latents?|(z|latent)_(sample|draw|vector)|(sample|code)_z", re.IGNORECASE)
@@ -30,12 +30,12 @@ REGISTERED_SHIM = f"vae_batch>{SHIM}"
 
 
 def draws_from_posterior(node: Node) -> bool:
-    """Whether a layer of a functional model takes the posterior's heads and gives z.
+    """Whether a layer of a functional model takes the posterior's heads and returns z.
 
-    Told by its use: every call takes two tensors or more, the first two of one shape, and one
-    output is used. Beside that, one of these: its class or name says that it samples or is z; the
-    first two tensors are named as a mean and a spread; both are outputs of the model too; or
-    they are twins that come from one tensor and what is made of them is an output of the model.
+    Every call takes at least two tensors, the first two of one shape, and one output is used.
+    Besides, one of these holds: its class or name says that it samples or is z; the first two
+    tensors are named like a mean and a spread; both are outputs of the model too; or they are
+    equal layers on one tensor, and the result is an output of the model.
     """
     if node.model is None:
         return False
@@ -50,7 +50,7 @@ def draws_from_posterior(node: Node) -> bool:
 
 
 def named_as_draw(*names: str) -> bool:
-    """Whether one of a layer's names says that it samples, or that it is z."""
+    """Whether one of a layer's names says that it samples or is z."""
     if any(_RESIZES.search(name) for name in names):
         return False
     return any(_DRAWS.search(name) or _LATENT.fullmatch(name) for name in names)
@@ -58,11 +58,11 @@ def named_as_draw(*names: str) -> bool:
 
 @functools.cache
 def mean_of_posterior(library: str) -> type:
-    """The layer, of ``keras`` or ``tf_keras``, that gives its first input, the mean."""
+    """The layer class, of ``keras`` or ``tf_keras``, that returns its first input, the mean."""
     keras = importlib.import_module(library)
 
     class MeanOfPosterior(keras.layers.Layer):  # type: ignore[misc, name-defined]
-        """Stands in for a sampling layer: gives its first input, the posterior's mean."""
+        """Replaces a sampling layer: returns its first input, the posterior's mean."""
 
         def __init__(self, **settings: Any) -> None:  # noqa: ANN401
             kept = {key: settings[key] for key in ("name", "dtype") if key in settings}
@@ -76,9 +76,9 @@ def mean_of_posterior(library: str) -> type:
 
 @functools.cache
 def lambda_or_mean(library: str, replaced: tuple[str, ...]) -> type:
-    """A ``Lambda`` that comes out of an old configuration as the mean where its name says so.
+    """A ``Lambda`` class that becomes the mean for layers of these names.
 
-    For the spelling without modules, in which a class can be replaced by its name alone.
+    For the old spelling without modules, in which a class can be replaced only by its name.
     """
     keras = importlib.import_module(library)
 
@@ -93,7 +93,7 @@ def lambda_or_mean(library: str, replaced: tuple[str, ...]) -> type:
 
 
 def replace_by_mean(node: Node) -> None:
-    """Write the shim into a configuration, in the place of a layer."""
+    """Replace a layer in its configuration by the layer that returns the mean."""
     kept = {key: node.config[key] for key in ("name", "dtype") if key in node.config}
     node.content["class_name"] = SHIM
     node.content["config"] = kept

@@ -1,7 +1,8 @@
-"""One endpoint of a SavedModel as a network: arrays in, arrays out, whatever its structure."""
+"""One endpoint of a SavedModel as a network: arrays in, arrays out, with or without its sigmoid."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,12 +11,35 @@ from typing import Any
 import numpy as np
 
 from vae_batch.models.formats.format import Array, Network, Port
-from vae_batch.models.formats.saved_model.final_activation import FrozenGraph, freeze
 from vae_batch.plan.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
+
+Loaded = Any  # an object that tf.saved_model.load returns, or a part of it
+TracedFunction = Any  # a tf.ConcreteFunction
+Spec = Any  # a tf.TensorSpec
+Run = Callable[..., tuple[Array, ...]]
 
 # Sub-objects that Keras 2 saves with their own call; other attributes are endpoints only if
 # they are functions themselves.
 _HALVES = ("encoder", "decoder")
+
+# Operations that move values without changing them.
+_SHAPE_ONLY = frozenset(
+    {"Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StopGradient", "EnsureShape"}
+    | {"PreventGradient", "StridedSlice", "Slice"}
+)
+_LINEAR = ("BiasAdd", "Add", "AddV2", "MatMul", "BatchMatMulV2", "Conv2D", "Conv2DBackpropInput")
+_ACTIVATIONS = {
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Relu": "relu",
+    "Softplus": "softplus",
+    "Softmax": "softmax",
+} | dict.fromkeys(_LINEAR, "linear")
+
+_STORED = frozenset(("Const", "Placeholder", "NoOp"))
+_ROWS = 32  # of the smallest batch that runs
 
 
 @dataclass(frozen=True)
@@ -23,21 +47,21 @@ class Endpoint:
     """A callable of a SavedModel.
 
     Attributes:
-      name: Of the attribute or signature.
-      function: Takes the structure of ``concrete``'s signature.
-      concrete: The traced function whose signature the endpoint has here.
-      root: The loaded object; it owns the variables and has to outlive the calls.
+        name: Of the attribute or signature.
+        function: Takes the structure of ``concrete``'s signature.
+        concrete: The traced function whose signature the endpoint has here.
+        root: The loaded object; it owns the variables and has to outlive the calls.
     """
 
     name: str
-    function: Any
-    concrete: Any
-    root: Any
+    function: Loaded
+    concrete: TracedFunction
+    root: Loaded
 
     @property
     def input_size(self) -> int:
-        """Values of one sample of its largest input; free sizes count as one."""
-        specs = [spec for _, spec in _ports(self.concrete.structured_input_signature, "input")]
+        """Values per sample of its largest input; free sizes count as one."""
+        specs = [spec for _, spec in _named_specs(self.concrete.structured_input_signature)]
         shapes = [spec.shape.as_list() for spec in specs if spec.shape.rank]
         return max((math.prod(size or 1 for size in shape[1:]) for shape in shapes), default=0)
 
@@ -45,19 +69,19 @@ class Endpoint:
         """The endpoint as a network.
 
         Raises:
-          CheckpointError: An input has no fixed number of axes, or is no tensor with a batch axis.
+            CheckpointError: An input has no fixed number of axes, or no batch axis.
         """
-        inputs = tuple(_ports(self.concrete.structured_input_signature, "input"))
-        for port, spec in inputs:
+        inputs = list(_named_specs(self.concrete.structured_input_signature))
+        for name, spec in inputs:
             if spec.shape.rank in (None, 0):
                 raise CheckpointError(
-                    f"endpoint {self.name!r} of {source}: its input {port!r} has no fixed number "
+                    f"endpoint {self.name!r} of {source}: its input {name!r} has no fixed number "
                     "of axes with the batch first; export it with an input_signature such as "
                     "tf.TensorSpec((None, 28, 28, 1), tf.float32)"
                 )
         run = self._runner([spec for _, spec in inputs])
-        outputs = _output_ports(self.concrete, run, inputs)
-        frozen = freeze(self.concrete)
+        outputs = self._outputs(run, [spec for _, spec in inputs])
+        frozen = _freeze(self.concrete)
         network = Network(
             source=source,
             inputs=tuple(_port(name, spec) for name, spec in inputs),
@@ -67,9 +91,15 @@ class Endpoint:
             weights=self._weights,
             largest=frozen.largest() if frozen else None,
         )
-        return _with_logits(network, frozen)
+        if frozen is None or network.activation != "sigmoid":
+            return network
 
-    def _runner(self, specs: list[Any]) -> Callable[..., tuple[Array, ...]]:
+        def before_sigmoid() -> Network:
+            return replace(network, run=frozen.without_sigmoid(), activation="linear")
+
+        return replace(network, before_sigmoid=before_sigmoid)
+
+    def _runner(self, specs: list[Spec]) -> Run:
         """Arrays to arrays, through the endpoint's own structure."""
         import tensorflow as tf
 
@@ -88,12 +118,25 @@ class Endpoint:
         fixed = {spec.shape[0] for spec in specs} - {None}
         return _in_batches_of(fixed.pop(), run) if len(fixed) == 1 else run
 
+    def _outputs(self, run: Run, inputs: list[Spec]) -> tuple[Port, ...]:
+        """Shapes as traced; where the trace leaves them open, as one run returns them."""
+        named = list(_named_specs(self.concrete.structured_outputs, outputs=True))
+        if all(spec.shape.rank and None not in spec.shape[1:] for _, spec in named):
+            return tuple(_port(name, spec) for name, spec in named)
+        if any(None in spec.shape[1:] for spec in inputs):
+            return tuple(_port(name, spec) for name, spec in named if spec.shape.rank)
+        arrays = run(*(np.zeros((1, *spec.shape[1:])) for spec in inputs))
+        return tuple(
+            Port(name, array.shape[1:], str(array.dtype))
+            for (name, _), array in zip(named, arrays, strict=True)
+        )
+
     def _weights(self) -> Iterator[tuple[str, Array]]:
         for variable in self.concrete.variables:
             yield variable.name.removesuffix(":0"), variable.numpy()
 
 
-def endpoints_of(root: Any) -> dict[str, Endpoint]:  # noqa: ANN401
+def endpoints_of(root: Loaded) -> dict[str, Endpoint]:
     """Callables of a loaded SavedModel by name: its functions, then its other signatures."""
     found: dict[str, Endpoint] = {}
     for name in [*(n for n in dir(root) if not n.startswith("_")), "__call__"]:
@@ -108,30 +151,22 @@ def endpoints_of(root: Any) -> dict[str, Endpoint]:  # noqa: ANN401
     return found
 
 
-def _best(concrete_functions: Any) -> Any:  # noqa: ANN401
+def _best(concrete_functions: tuple[TracedFunction, ...]) -> TracedFunction | None:
     """The trace for inference with a free batch size, as far as there is one."""
     import tensorflow as tf
 
-    def cost(concrete: Any) -> tuple[int, int]:  # noqa: ANN401
+    candidates = []
+    for concrete in concrete_functions:
         leaves = tf.nest.flatten(concrete.structured_input_signature)
         specs = [leaf for leaf in leaves if isinstance(leaf, tf.TensorSpec)]
         fixed = sum(not spec.shape.rank or spec.shape[0] is not None for spec in specs)
-        return sum(leaf is True for leaf in leaves), fixed
-
-    usable = [
-        concrete
-        for concrete in concrete_functions
-        if any(
-            isinstance(leaf, tf.TensorSpec)
-            for leaf in tf.nest.flatten(concrete.structured_input_signature)
-        )
-    ]
-    return min(usable, key=cost, default=None)
+        if specs:
+            candidates.append(((sum(leaf is True for leaf in leaves), fixed), concrete))
+    best = min(candidates, key=lambda candidate: candidate[0], default=None)
+    return None if best is None else best[1]
 
 
-def _in_batches_of(
-    size: int, run: Callable[..., tuple[Array, ...]]
-) -> Callable[..., tuple[Array, ...]]:
+def _in_batches_of(size: int, run: Run) -> Run:
     """The same for any number of samples, where the graph takes exactly ``size``."""
 
     def run_all(*arrays: Array) -> tuple[Array, ...]:
@@ -148,57 +183,105 @@ def _in_batches_of(
     return run_all
 
 
-def _with_logits(network: Network, frozen: FrozenGraph | None) -> Network:
-    if frozen is None or network.activation != "sigmoid":
-        return network
-
-    def before_sigmoid() -> Network:
-        return replace(
-            network, run=frozen.without_sigmoid(), activation="linear", before_sigmoid=None
-        )
-
-    return replace(network, before_sigmoid=before_sigmoid)
-
-
-def _output_ports(
-    concrete: Any,  # noqa: ANN401
-    run: Callable[..., tuple[Array, ...]],
-    inputs: tuple[tuple[str, Any], ...],
-) -> tuple[Port, ...]:
-    """Shapes as traced; where the trace does not tell, as one run gives them."""
-    named = list(_ports(concrete.structured_outputs, "output"))
-    if all(spec.shape.rank and None not in spec.shape[1:] for _, spec in named):
-        return tuple(_port(name, spec) for name, spec in named)
-    if any(None in spec.shape[1:] for _, spec in inputs):
-        return tuple(_port(name, spec) for name, spec in named if spec.shape.rank)
-    arrays = run(*(np.zeros((1, *spec.shape[1:])) for _, spec in inputs))
-    return tuple(
-        Port(name, array.shape[1:], str(array.dtype))
-        for (name, _), array in zip(named, arrays, strict=True)
-    )
-
-
-def _port(name: str, spec: Any) -> Port:  # noqa: ANN401
+def _port(name: str, spec: Spec) -> Port:
     return Port(name, tuple(spec.shape[1:]), spec.dtype.name)
 
 
-def _ports(structure: Any, default: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _named_specs(structure: object, outputs: bool = False) -> Iterator[tuple[str, Spec]]:
     """Name and spec of every tensor, in the order in which TensorFlow flattens the structure."""
-    for place, (path, spec) in enumerate(_leaves(structure, ())):
-        own = getattr(spec, "name", None) if default == "input" else None
-        yield path or own or f"{default}_{place}", spec
+    for place, (key, spec) in enumerate(_leaves(structure, "")):
+        own = None if outputs else getattr(spec, "name", None)
+        yield key or own or f"{'output' if outputs else 'input'}_{place}", spec
 
 
-def _leaves(structure: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _leaves(structure: object, key: str) -> Iterator[tuple[str, Spec]]:
     """Tensor specs with the innermost key or field name that leads to each."""
     import tensorflow as tf
 
     if isinstance(structure, Mapping):
-        for key in sorted(structure):
-            yield from _leaves(structure[key], (*path, str(key)))
-    elif isinstance(structure, (list, tuple)):
+        for inner in sorted(structure):
+            yield from _leaves(structure[inner], str(inner) or key)
+    elif isinstance(structure, list | tuple):
         fields = getattr(structure, "_fields", ("",) * len(structure))
         for field, value in zip(fields, structure, strict=True):
-            yield from _leaves(value, (*path, field))
-    elif isinstance(structure, (tf.TensorSpec, tf.Tensor)):
-        yield next((key for key in reversed(path) if key), ""), structure
+            yield from _leaves(value, field or key)
+    elif isinstance(structure, tf.TensorSpec | tf.Tensor):
+        yield key, structure
+
+
+@dataclass(frozen=True)
+class _FrozenGraph:
+    """A traced function with its variables as constants and its calls inlined.
+
+    Attributes:
+        function: The frozen function.
+        last: Name of the last node that changes values.
+        activation: What that node computes (``sigmoid``, ``tanh``, ``linear``); None where it is
+            no plain activation.
+    """
+
+    function: TracedFunction
+    last: str
+    activation: str | None
+
+    def largest(self) -> tuple[int, str]:
+        """Bytes of the largest tensor per sample, and the node that computes it.
+
+        A tensor without a batch axis is computed once per batch, so a share of it counts.
+        """
+        found = (0, "")
+        for operation in self.function.graph.get_operations():
+            for tensor in operation.outputs if operation.type not in _STORED else ():
+                sizes = tensor.shape.as_list() if tensor.shape.rank is not None else []
+                count = math.prod(size for size in sizes if size is not None)
+                once = 1 if sizes and sizes[0] is None else _ROWS
+                found = max(found, (count * tensor.dtype.size // once, operation.name))
+        return found
+
+    def without_sigmoid(self) -> Run:
+        """Arrays to arrays through the same graph, in which the last node returns its input."""
+        import tensorflow as tf
+
+        definition = self.function.graph.as_graph_def()
+        for node in definition.node:
+            if node.name == self.last:
+                node.op = "Identity"  # has the sigmoid's one input and its type attribute
+        inputs = [tensor.name for tensor in self.function.inputs]
+        outputs = [tensor.name for tensor in self.function.outputs]
+        imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
+        graph = imported.graph
+        logits = imported.prune(
+            [graph.get_tensor_by_name(name) for name in inputs],
+            [graph.get_tensor_by_name(name) for name in outputs],
+        )
+        types = [tensor.dtype.as_numpy_dtype for tensor in self.function.inputs]
+
+        def run(*arrays: Array) -> tuple[Array, ...]:
+            tensors = [
+                tf.constant(np.asarray(array, kind))
+                for array, kind in zip(arrays, types, strict=True)
+            ]
+            return tuple(tensor.numpy() for tensor in logits(*tensors))
+
+        return run
+
+
+def _freeze(concrete: TracedFunction) -> _FrozenGraph | None:
+    """A traced function's frozen graph; None where TensorFlow cannot freeze it.
+
+    Takes the memory of the weights once more.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    try:
+        frozen = convert_variables_to_constants_v2(
+            concrete, lower_control_flow=False, aggressive_inlining=True
+        )
+    except Exception:  # tables, custom calls, graphs above 2 GiB: it runs without being analysed
+        _log.debug("cannot freeze %s", concrete.name, exc_info=True)
+        return None
+    nodes = {node.name: node for node in frozen.graph.as_graph_def().node}
+    name = frozen.outputs[0].name.split(":")[0]
+    while nodes[name].op in _SHAPE_ONLY:
+        name = nodes[name].input[0].split(":")[0].removeprefix("^")
+    return _FrozenGraph(frozen, name, _ACTIVATIONS.get(nodes[name].op))

@@ -1,7 +1,7 @@
-"""A SavedModel's graph as data, read before TensorFlow runs any of it.
+"""A SavedModel's graph as data, read from ``saved_model.pb`` before TensorFlow runs any of it.
 
-A graph is a program: it may read and write files or call back into Python. What it would do and
-how much memory it would take are found here from the ``saved_model.pb`` alone.
+A graph is a program: it may read and write files or call Python. This module finds out what it
+would do and how much memory it would take.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _SAVING = frozenset(("SaveV2", "MergeV2Checkpoints", "ShardedFilename"))
 _RESTORING = frozenset(("RestoreV2",))
 _MAIN = "main graph"
 
+SavedModelMessage = Any  # protobuf's classes have no types; Graph is its MetaGraphDef
+Graph = Any
+GraphNode = Any
 
-def read_graph(folder: str) -> Any:  # noqa: ANN401
-    """The SavedModel message of a folder.
 
-    Raises:
-      CheckpointError: The file is damaged.
-    """
+def read_graph(folder: str) -> SavedModelMessage:
+    """The SavedModel message of a folder."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -64,8 +64,8 @@ def read_graph(folder: str) -> Any:  # noqa: ANN401
     return message
 
 
-def harmful_operations(message: Any) -> dict[str, str]:  # noqa: ANN401
-    """Operations that need trust, each with the function (or ``main graph``) it stands in.
+def harmful_operations(message: SavedModelMessage) -> dict[str, str]:
+    """Operations that need trust, each with the function (or ``main graph``) that holds it.
 
     The saver's own functions, which TensorFlow writes into every SavedModel to move its variables
     to and from the folder, count only where something else calls them.
@@ -79,8 +79,8 @@ def harmful_operations(message: Any) -> dict[str, str]:  # noqa: ANN401
     return found
 
 
-def logical_bytes(message: Any) -> int:  # noqa: ANN401
-    """Bytes that the variables and the constants take once they are in memory.
+def logical_bytes(message: SavedModelMessage) -> int:
+    """Bytes of all variables and constants in memory.
 
     A constant of equal values is stored as one value, so a small file can declare a huge one.
     """
@@ -103,14 +103,14 @@ def _is_harmful(operation: str) -> bool:
     from tensorflow.python.framework import op_def_registry
 
     definition = op_def_registry.get(operation)
-    if definition is None:  # of no library that is loaded here, so nothing is known of it
+    if definition is None:  # of no loaded library, so nothing is known about it
         return True
     if definition.is_stateful:
         return _HARMLESS_STATEFUL.match(operation) is None
     return _HARMFUL_STATELESS.search(operation) is not None
 
 
-def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _nodes(graph: Graph) -> Iterator[tuple[str, GraphNode]]:
     for node in graph.graph_def.node:
         yield _MAIN, node
     for function in graph.graph_def.library.function:
@@ -118,7 +118,7 @@ def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
             yield function.signature.name, node
 
 
-def _saver_functions(graph: Any) -> dict[str, frozenset[str]]:  # noqa: ANN401
+def _saver_functions(graph: Graph) -> dict[str, frozenset[str]]:
     """Functions that nothing but the saver's two nodes calls, and the operations they may hold."""
     saver = graph.saver_def
     allowed = {
@@ -144,7 +144,7 @@ def _node_name(tensor: str) -> str:
     return tensor.removeprefix("^").split(":")[0]
 
 
-def _called(node: Any) -> set[str]:  # noqa: ANN401
+def _called(node: GraphNode) -> set[str]:
     names = set()
     for value in node.attr.values():
         kind = value.WhichOneof("value")
@@ -158,7 +158,7 @@ def _called(node: Any) -> set[str]:  # noqa: ANN401
 def _tensor_bytes(shape: Any, dtype: int) -> int:  # noqa: ANN401
     import tensorflow as tf
 
-    sizes = [max(dimension.size, 0) for dimension in shape.dim]
+    sizes = [max(int(dimension.size), 0) for dimension in shape.dim]
     try:
         width = int(tf.dtypes.as_dtype(dtype).size or 1)
     except TypeError:  # no type of this TensorFlow

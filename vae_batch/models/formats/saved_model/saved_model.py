@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vae_batch.models.formats.format import LoadOptions, Network, Networks
 from vae_batch.models.formats.limits import cap_for, in_words, over_cap, ran_out_of_memory
-from vae_batch.models.formats.saved_model.endpoint import Endpoint, endpoints_of
+from vae_batch.models.formats.saved_model.endpoint import Endpoint, Loaded, endpoints_of
 from vae_batch.models.formats.saved_model.graph import (
+    SavedModelMessage,
     harmful_operations,
     logical_bytes,
     read_graph,
@@ -19,17 +19,16 @@ from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
 _GRAPH = "saved_model.pb"
-# Where nothing is declared, endpoints by these names; for a folder that is one half, the names
-# that Keras and TensorFlow give to a model's only endpoint follow.
+# Names of endpoints where nothing is declared; for a folder that is one half, then the names that
+# Keras and TensorFlow give to a model's only endpoint.
 _NAMES = {"encoder": ("encode", "encoder"), "decoder": ("decode", "decoder")}
 _ONLY = ("serve", "serving_default", "call", "__call__")
 
 
 class SavedModelFolder:
-    """The format ``saved_model``: TensorFlow's folders with a ``saved_model.pb``.
+    """TensorFlow's folders with a ``saved_model.pb``; implements ``CheckpointFormat``.
 
-    Implements :class:`vae_batch.models.formats.format.CheckpointFormat`; a path may name the
-    folder or the ``saved_model.pb`` in it.
+    A path may name the folder or the ``saved_model.pb`` in it.
     """
 
     name = "saved_model"
@@ -39,22 +38,23 @@ class SavedModelFolder:
         """See the protocol."""
         return (_folder(path) / _GRAPH).is_file()
 
-    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
-        """See the protocol.
-
-        Raises:
-          CheckpointError: The folder is damaged, lacks endpoints, takes too much memory, or its
-            graph holds operations that need trust.
-        """
+    def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
+        """See the protocol."""
         parts: dict[str, Network] = {}
         notes: list[str] = []
         for role, path in files.items():
             folder = str(_folder(path))
-            choice = _Choice(folder, endpoints_of(_load(folder, terms)), terms.reading)
+            choice = _Choice(folder, endpoints_of(_load(folder, options)), options.reading)
             for part, endpoint in choice.parts(role).items():
                 parts[part] = endpoint.network(folder)
                 notes.append(f"{part}: endpoint {endpoint.name!r} of {Path(folder).name}")
-        return Networks(self.name, notes=tuple(notes), **parts)
+        return Networks(
+            self.name,
+            parts.get("encoder"),
+            parts.get("decoder"),
+            parts.get("whole"),
+            tuple(notes),
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class _Choice:
         )
 
     def _choices(self, part: str) -> dict[str, object]:
-        """The spec's line for a part, the likeliest endpoint first: images are the larger input."""
+        """The spec key for a part, the likeliest endpoint first: images are the larger input."""
         encodes = part == "encoder"
         found = sorted(self.found.values(), key=lambda e: e.input_size, reverse=encodes)
         names = tuple(endpoint.name for endpoint in found)
@@ -114,16 +114,16 @@ def _folder(path: str) -> Path:
     return Path(path).parent if Path(path).name == _GRAPH else Path(path)
 
 
-def _checked_graph(folder: str, terms: LoadOptions) -> Any:  # noqa: ANN401
+def _checked_graph(folder: str, options: LoadOptions) -> SavedModelMessage:
     graph = read_graph(folder)
     size = logical_bytes(graph)
-    if size > terms.memory_cap:
+    if size > options.memory_cap:
         raise CheckpointError(
-            f"{folder} declares {in_words(size)} of tensors{over_cap(terms.memory_cap)}",
+            f"{folder} declares {in_words(size)} of tensors{over_cap(options.memory_cap)}",
             cap_for(size),
         )
     harmful = harmful_operations(graph)
-    if harmful and not terms.trust:
+    if harmful and not options.trust:
         listed = "; ".join(f"{op} in {where}" for op, where in list(harmful.items())[:4])
         raise CheckpointError(
             f"the graph of {folder} holds operations that may touch files or run code ({listed}); "
@@ -133,15 +133,15 @@ def _checked_graph(folder: str, terms: LoadOptions) -> Any:  # noqa: ANN401
     return graph
 
 
-def _load(folder: str, terms: LoadOptions) -> Any:  # noqa: ANN401
+def _load(folder: str, options: LoadOptions) -> Loaded:
     import tensorflow as tf
 
-    graph = _checked_graph(folder, terms)
+    graph = _checked_graph(folder, options)
     tags = [set(meta.meta_info_def.tags) for meta in graph.meta_graphs]
     serving = ["serve"] if len(tags) > 1 and {"serve"} in tags else None
     try:
         return tf.saved_model.load(folder, tags=serving)
-    except Exception as error:  # TensorFlow raises many types; each means: cannot be loaded
+    except Exception as error:  # TensorFlow raises many types
         if ran_out_of_memory(error):
             raise
         raise CheckpointError(

@@ -1,8 +1,10 @@
-"""What a tf.keras configuration may name: tf_keras imports whatever module a file tells it to.
+"""What a tf.keras configuration may name without trust.
 
-Keras 3 has closed that; tf_keras, kept for old files, has not (CVE-2025-1550 is of this kind), and
-its safe mode looks at Python lambdas only. So every object of a configuration is checked against
-lists of what is known to be harmless, before tf_keras sees it.
+tf_keras imports whatever module a file names (CVE-2025-1550 is of this kind; Keras 3 has fixed it),
+and its safe mode checks Python lambdas only. So every object of a configuration is compared with
+lists of harmless ones before tf_keras reads it. A TFOpLambda layer names any public function of
+TensorFlow, some of which read and write files (``io.write_file``), load libraries
+(``load_library``), call Python or change the process's state.
 """
 
 from __future__ import annotations
@@ -13,14 +15,20 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from vae_batch.models.formats.tf_keras.allowed_functions import is_harmless
 from vae_batch.plan.errors import CheckpointError
 
-_ROOMS = ("layers", "models", "initializers", "regularizers", "constraints", "mixed_precision")
-_TRAINING_ROOMS = ("optimizers", "optimizers.legacy", "losses", "metrics", "optimizers.schedules")
-_FUNCTION_ROOMS = ("activations", "losses", "metrics")
+_CLASS_MODULES = (
+    "layers",
+    "models",
+    "initializers",
+    "regularizers",
+    "constraints",
+    "mixed_precision",
+)
+_TRAINING_MODULES = ("optimizers", "optimizers.legacy", "losses", "metrics", "optimizers.schedules")
+_FUNCTION_MODULES = ("activations", "losses", "metrics")
 _UNEXPORTED = frozenset({"Functional", "AddLoss", "AddMetric", "Policy", "LossScaleOptimizer"})
-# They open the file that a setting names, run code that the file holds or refers to, or take
+# They open the file that a setting names, run code that the file holds or refers to, or access
 # attributes of Python objects by name.
 _HARMFUL = frozenset(
     {"Lambda", "TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing"}
@@ -31,17 +39,63 @@ _VALUES |= frozenset({"TensorShape", "__keras_tensor__"})
 _OWN_MODULE = re.compile(r"(tf_keras|keras)(\.\w+)*|builtins")
 _META = frozenset({"get", "serialize", "deserialize"})
 
+# Modules of which every function only computes.
+_TF_MODULES = frozenset({"math", "nn", "linalg", "image", "signal", "bitwise", "__operators__"})
+_TOP_LEVEL = (
+    "abs add argmax argmin argsort atan boolean_mask broadcast_to cast clip_by_norm clip_by_value "
+    "concat convert_to_tensor cos cumsum divide einsum ensure_shape equal exp expand_dims eye fill "
+    "floor gather gather_nd greater greater_equal identity less less_equal linspace log "
+    "logical_and logical_not logical_or matmul maximum meshgrid minimum multiply negative norm "
+    "not_equal one_hot ones ones_like pad pow range rank realdiv reduce_max reduce_mean "
+    "reduce_min reduce_prod reduce_sum repeat reshape reverse roll round rsqrt scatter_nd shape "
+    "sigmoid sign sin size slice softmax sort split sqrt square squeeze stack stop_gradient "
+    "strided_slice subtract tanh tensordot tile transpose truediv unstack where zeros zeros_like"
+)
+_RANDOM = (
+    "categorical gamma normal poisson shuffle stateless_categorical stateless_gamma "
+    "stateless_normal stateless_truncated_normal stateless_uniform truncated_normal uniform"
+)
+_BACKEND = (
+    "abs all any arange argmax argmin batch_dot batch_flatten batch_normalization bias_add "
+    "binary_crossentropy cast cast_to_floatx categorical_crossentropy clip concatenate constant "
+    "conv1d conv2d conv2d_transpose cos cumprod cumsum dot elu epsilon equal exp expand_dims eye "
+    "flatten gather greater greater_equal hard_sigmoid int_shape l2_normalize less less_equal log "
+    "max maximum mean min minimum ndim not_equal one_hot ones ones_like permute_dimensions pow "
+    "prod random_bernoulli random_binomial random_normal random_uniform relu repeat "
+    "repeat_elements reshape reverse round shape sigmoid sign sin softmax softplus softsign "
+    "sparse_categorical_crossentropy sqrt square squeeze stack std stop_gradient sum tanh tile "
+    "transpose truncated_normal var zeros zeros_like"
+)
+_ACTIVATIONS = (
+    "elu exponential gelu hard_sigmoid leaky_relu linear mish relu selu sigmoid softmax softplus "
+    "softsign swish tanh"
+)
+# Of VAEs whose loss was added to the model with add_loss.
+_LOSSES = (
+    "binary_crossentropy categorical_crossentropy cosine_similarity huber kl_divergence log_cosh "
+    "mean_absolute_error mean_absolute_percentage_error mean_squared_error "
+    "mean_squared_logarithmic_error poisson sparse_categorical_crossentropy"
+)
+_TF_FUNCTIONS = {
+    "": frozenset(_TOP_LEVEL.split()),
+    "random": frozenset(_RANDOM.split()),
+    "keras.backend": frozenset(_BACKEND.split()),
+    "keras.activations": frozenset(_ACTIVATIONS.split()),
+    "keras.losses": frozenset(_LOSSES.split()),
+    "keras.metrics": frozenset(_LOSSES.split()),
+}
+
 
 def require_harmless(config: Any, own: Collection[str], source: str) -> None:  # noqa: ANN401
     """Check that a configuration names nothing but tf_keras' own harmless objects.
 
     Args:
-      config: Of the model, as JSON.
-      own: Names that are taken from ``custom_objects`` and not from where the file says.
-      source: The file, for messages.
+        config: Of the model, as JSON.
+        own: Names that are resolved in ``custom_objects``, not where the file says.
+        source: The file, for messages.
 
     Raises:
-      CheckpointError: It names something else; trust would be needed.
+        CheckpointError: It names something else, which needs trust.
     """
     for node, layer in _objects(config, "model"):
         problem = _problem(node, own)
@@ -75,7 +129,7 @@ def _problem(node: dict[str, Any], own: Collection[str]) -> str | None:
     if name in _HARMFUL:
         return f"is a {name}, which may open files or run code"
     if not _is_class(name) or not (registered is None or _is_class(registered)):
-        return f"names the class {registered or name!r}, which is none of tf.keras' own"
+        return f"names the class {registered or name!r}, which is not part of tf.keras"
     return None
 
 
@@ -103,8 +157,8 @@ def _is_class(name: str) -> bool:
 def _classes() -> frozenset[str]:
     found = {
         name
-        for room in (*_ROOMS, *_TRAINING_ROOMS)
-        for name, value in _members(room)
+        for module in _CLASS_MODULES
+        for name, value in _members(module)
         if inspect.isclass(value)
     }
     return frozenset(found | _UNEXPORTED) - _HARMFUL
@@ -114,17 +168,25 @@ def _classes() -> frozenset[str]:
 def _functions() -> frozenset[str]:
     found = {
         name
-        for room in _FUNCTION_ROOMS
-        for name, value in _members(room)
+        for module in _FUNCTION_MODULES
+        for name, value in _members(module)
         if inspect.isfunction(value)
     }
     return frozenset(found) - _META
 
 
-def _members(room: str) -> Iterator[tuple[str, Any]]:
+def _members(module: str) -> Iterator[tuple[str, Any]]:
     import tf_keras
 
     place: Any = tf_keras
-    for piece in room.split("."):
+    for piece in module.split("."):
         place = getattr(place, piece)
     return iter(vars(place).items())
+
+
+def is_harmless(function: object) -> bool:
+    """Whether a function, named as ``math.sigmoid``, computes and does nothing else."""
+    if not isinstance(function, str):
+        return False
+    module, _, name = function.removeprefix("compat.v1.").rpartition(".")
+    return module in _TF_MODULES or name in _TF_FUNCTIONS.get(module, ())

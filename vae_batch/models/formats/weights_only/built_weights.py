@@ -1,17 +1,16 @@
-"""Weight files without an architecture, put into the model that the user's function builds."""
+"""Weight files without an architecture, loaded into the model that the user's function builds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from vae_batch.models.formats.format import LoadOptions, Networks
-from vae_batch.models.formats.keras.graph import library_of
+from vae_batch.models.formats.keras.graph import Layer, library_of
 from vae_batch.models.formats.keras.hdf5_contents import is_hdf5, logical_bytes, open_hdf5
 from vae_batch.models.formats.keras.network import network_of, networks_of
 from vae_batch.models.formats.limits import cap_for, in_words, over_cap
-from vae_batch.models.formats.user_module import user_function, working_directory_on_path
+from vae_batch.models.formats.user_modules import user_function, working_directory_on_path
 from vae_batch.models.formats.weights_only import weight_files
 from vae_batch.plan.errors import CheckpointError
 
@@ -19,10 +18,7 @@ _HALVES = ("encoder", "decoder")
 
 
 class BuiltWeights:
-    """The format ``weights+builder``: HDF5 weights of Keras 3, tf.keras or the older Keras.
-
-    Implements :class:`vae_batch.models.formats.format.CheckpointFormat`.
-    """
+    """HDF5 weights of Keras 3, tf.keras or the older Keras; implements ``CheckpointFormat``."""
 
     name = "weights+builder"
     suffixes: tuple[str, ...] = (".weights.h5", ".h5", ".hdf5")
@@ -37,16 +33,11 @@ class BuiltWeights:
         except CheckpointError:  # damaged, or borrowing from other files
             return False
 
-    def load(self, files: Mapping[str, str], terms: LoadOptions) -> Networks:
-        """See the protocol.
-
-        Raises:
-          CheckpointError: No builder is declared or trusted, it fails, it returns no built VAE,
-            or the weights do not fit what it returns.
-        """
+    def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
+        """See the protocol."""
         for path in files.values():
-            _require_builder(path, terms)
-        built = _built(str(terms.reading.builder))
+            _require_builder(path, options)
+        built = _built(str(options.reading.builder))
         for role, path in files.items():
             if role == "model":
                 built.assign(path)
@@ -60,11 +51,11 @@ class _Built:
     """What a builder returned: one model, or its halves by name."""
 
     reference: str
-    model: Any
-    halves: Mapping[str, Any]
+    model: Layer | None
+    halves: Mapping[str, Layer]
 
     def assign(self, path: str) -> None:
-        """Put one file's weights into the whole, or, where it is laid out otherwise, the halves."""
+        """Load one file's weights into the whole model, or into the halves if that fails."""
         if self.model is None:
             weight_files.assign(path, self.halves, self.reference)
             return
@@ -76,9 +67,9 @@ class _Built:
             try:
                 weight_files.assign(path, self.halves, self.reference)
             except CheckpointError:
-                raise unfit from None
+                raise unfit from unfit.__cause__
 
-    def half(self, role: str) -> Any:  # noqa: ANN401
+    def half(self, role: str) -> Layer:
         if role in self.halves:
             return self.halves[role]
         raise CheckpointError(
@@ -90,42 +81,38 @@ class _Built:
         note = f"built by {self.reference}"
         if set(files) == {"model"} and self.model is not None:
             found = networks_of(self.model, files["model"], BuiltWeights.name)
-            return Networks(
-                found.format, found.encoder, found.decoder, found.whole, (*found.notes, note)
-            )
+            return replace(found, notes=(*found.notes, note))
         parts = {
             role: network_of(half, files.get(role) or files["model"])
             for role, half in self.halves.items()
             if role in files or "model" in files
         }
-        return Networks(BuiltWeights.name, **parts, notes=(note,))
+        return Networks(
+            BuiltWeights.name, parts.get("encoder"), parts.get("decoder"), notes=(note,)
+        )
 
 
-def _require_builder(path: str, terms: LoadOptions) -> None:
-    """Reads the file with checks, so that the refusal can say what is in it.
-
-    Raises:
-      CheckpointError: The file is damaged or too large, or code may not be run.
-    """
+def _require_builder(path: str, options: LoadOptions) -> None:
+    """Check that a builder may run; the refusal lists the layers of the file."""
     with open_hdf5(path) as file:
         size, layers = logical_bytes(file), weight_files.layer_names(file)
-    if size > terms.memory_cap:
+    if size > options.memory_cap:
         raise CheckpointError(
-            f"{path} holds {in_words(size)} of weights{over_cap(terms.memory_cap)}", cap_for(size)
+            f"{path} holds {in_words(size)} of weights{over_cap(options.memory_cap)}", cap_for(size)
         )
     held = ", ".join(layers[:6]) + (", ..." if len(layers) > 6 else "")
-    if terms.reading.builder is None:
+    if options.reading.builder is None:
         raise CheckpointError(
             f"{path} holds weights without an architecture (layers {held}); add --builder "
             "package.module:function, a function of yours that returns the built VAE whose "
             "save_weights wrote the file, or the tuple (encoder, decoder), and "
-            "--trust-checkpoints, because it is code that is run",
+            "--trust-checkpoints, because its code will run",
             {"builder": "package.module:function", "trust": True},
         )
-    if not terms.trust:
+    if not options.trust:
         raise CheckpointError(
-            f"{path} holds weights for the model that builder {terms.reading.builder!r} returns; "
-            "that is code that is run, so add --trust-checkpoints (trust = true)",
+            f"{path} holds weights for the model that builder {options.reading.builder!r} returns; "
+            "running it needs your trust: add --trust-checkpoints (trust = true)",
             {"trust": True},
         )
 
@@ -155,7 +142,7 @@ def _built(reference: str) -> _Built:
     return built
 
 
-def _is_keras(value: Any) -> bool:  # noqa: ANN401
+def _is_keras(value: object) -> bool:
     try:
         library_of(value)
     except TypeError:
@@ -163,20 +150,15 @@ def _is_keras(value: Any) -> bool:  # noqa: ANN401
     return True
 
 
-def _halves_of(model: Any) -> dict[str, Any]:  # noqa: ANN401
+def _halves_of(model: Layer) -> dict[str, Layer]:
     named = {layer.name: layer for layer in model.layers}
     found = {role: getattr(model, role, None) or named.get(role) for role in _HALVES}
     return {role: half for role, half in found.items() if half is not None and _is_keras(half)}
 
 
-def _require_built(model: Any, reference: str) -> None:  # noqa: ANN401
-    """Every layer has its weights; a model that only holds built halves may itself be unbuilt.
-
-    Raises:
-      CheckpointError: Some layer has none yet.
-    """
-    layers = [layer for layer in getattr(model, "layers", [])]
-    unbuilt = [layer.name for layer in layers if not layer.built]
+def _require_built(model: Layer, reference: str) -> None:
+    """Check that every layer has weights; a model with built halves may itself be unbuilt."""
+    unbuilt = [layer.name for layer in getattr(model, "layers", []) if not layer.built]
     if unbuilt or not model.weights:
         missing = f"its layer {unbuilt[0]!r} has" if unbuilt else "it has"
         raise CheckpointError(

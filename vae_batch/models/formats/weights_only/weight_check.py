@@ -1,4 +1,4 @@
-"""Whether the weights of a file are the weights of a model: by shape, by name, and by value."""
+"""Checks that the weights of a file belong to a model: by shape, by name, and by value."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.formats.format import Array
+from vae_batch.models.formats.format import Array, Shape
+from vae_batch.models.formats.keras.graph import Layer
 from vae_batch.plan.errors import CheckpointError
 
-# Counters of metrics and states of random generators have at most so many values; a file may hold
+Variable = Any  # of Keras 3 or tf_keras
+
+# Counters of metrics and states of random generators have at most this many values. A file may hold
 # them where the model that is built for scoring does not.
 _BOOKKEEPING = 2
 
@@ -23,37 +26,37 @@ class StoredWeight:
     """One weight of a file.
 
     Attributes:
-      place: The group it stands in.
-      layer: Name of its layer, where the file tells.
-      name: Its path in the file.
-      shape: Of its values.
-      values: None where they have not been read.
+        group: The HDF5 group that holds it.
+        layer: Name of its layer, where the file says.
+        name: Its path in the file.
+        shape: Of its values.
+        values: None where they have not been read.
     """
 
-    place: str
+    group: str
     layer: str | None
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     values: Array | None = None
 
 
 def assign_by_order(
-    stored: Iterable[StoredWeight], parts: Sequence[tuple[str, Any]], path: str, builder: str
+    stored: Iterable[StoredWeight], parts: Sequence[tuple[str, Layer]], path: str, builder: str
 ) -> None:
-    """Give the n-th weight of the file to the n-th weight of the model, part by part.
+    """Assign the n-th weight of the file to the n-th weight of the model, part by part.
 
     Args:
-      stored: In the file's order, with values.
-      parts: Name and layer (or nested model) of each part with weights, in the model's order.
-      path: The file, for messages.
-      builder: Who built the model, for messages.
+        stored: In the file's order, with values.
+        parts: Name and layer (or nested model) of each part with weights, in the model's order.
+        path: The file, for messages.
+        builder: Who built the model, for messages.
 
     Raises:
-      CheckpointError: Counts, shapes or names show that the model is another one.
+        CheckpointError: Counts, shapes or names show that the model is another one.
     """
     groups: dict[str, list[StoredWeight]] = {}
     for weight in stored:
-        groups.setdefault(weight.place, []).append(weight)
+        groups.setdefault(weight.group, []).append(weight)
     if len(groups) != len(parts):
         raise CheckpointError(
             f"{path} holds weights of {_listed(groups)}, but the model that builder {builder!r} "
@@ -65,14 +68,14 @@ def assign_by_order(
         variables = [*part.trainable_weights, *part.non_trainable_weights]
         if len(weights) != len(variables):
             raise CheckpointError(
-                f"{path} holds {len(weights)} weights for {weights[0].place!r}, but {name!r} of "
+                f"{path} holds {len(weights)} weights for {weights[0].group!r}, but {name!r} of "
                 f"builder {builder!r} has {len(variables)}; build it with the layers it was "
                 "trained with"
             )
         pairs += list(zip(weights, variables, strict=True))
     _require_shapes(pairs, path, builder)
     _require_same_layers(
-        ((weight.layer, layer_of(variable)) for weight, variable in pairs), path, builder
+        ((weight.layer, _layer_of(variable)) for weight, variable in pairs), path, builder
     )
     for weight, variable in pairs:
         variable.assign(weight.values)
@@ -80,17 +83,17 @@ def assign_by_order(
 
 def require_assigned(
     stored: Sequence[StoredWeight],
-    model: Any,  # noqa: ANN401
+    model: Layer,
     path: str,
     builder: str,
 ) -> None:
-    """Check by value that a loader put every weight of a file into the layer it belongs to.
+    """Check by value that a library loaded every weight of a file into the layer it belongs to.
 
-    A library's loader may skip what it does not find, and it tells layers apart by their order.
+    The libraries skip what they do not find, and match layers by their order.
 
     Raises:
-      CheckpointError: A weight is in the model and not in the file, the other way round, or in
-        another layer.
+        CheckpointError: A weight is in the model and not in the file, the other way round, or in
+            another layer.
     """
     left = {weight.name: weight for weight in stored if math.prod(weight.shape) > _BOOKKEEPING}
     found: list[tuple[str | None, str]] = []
@@ -99,13 +102,13 @@ def require_assigned(
         equal = [weight for weight in stored if _same(weight.values, value)]
         if not equal:
             raise CheckpointError(
-                f"{path} holds no values for weight {path_of(variable)} {value.shape} of the model "
-                f"that builder {builder!r} returns; return the model whose save_weights wrote the "
-                "file"
+                f"{path} holds no values for weight {_path_of(variable)} {value.shape} of the "
+                f"model that builder {builder!r} returns; return the model whose save_weights "
+                "wrote the file"
             )
         for weight in equal:
             left.pop(weight.name, None)
-        own = layer_of(variable)
+        own = _layer_of(variable)
         best = next((w for w in equal if w.layer and _plain(w.layer) == _plain(own)), equal[0])
         found.append((best.layer, own))
     if left:
@@ -118,30 +121,30 @@ def require_assigned(
     _require_same_layers(found, path, builder)
 
 
-def path_of(variable: Any) -> str:  # noqa: ANN401
+def _path_of(variable: Variable) -> str:
     """``encoder/z_mean/kernel`` of a Keras 3 or tf_keras variable."""
     return str(getattr(variable, "path", None) or variable.name).removesuffix(":0")
 
 
-def layer_of(variable: Any) -> str:  # noqa: ANN401
+def _layer_of(variable: Variable) -> str:
     """Name of the layer that holds a variable."""
-    pieces = path_of(variable).split("/")
+    pieces = _path_of(variable).split("/")
     return pieces[-2] if len(pieces) > 1 else pieces[0]
 
 
-def _require_shapes(pairs: Iterable[tuple[StoredWeight, Any]], path: str, builder: str) -> None:
+def _require_shapes(pairs: list[tuple[StoredWeight, Variable]], path: str, builder: str) -> None:
     for weight, variable in pairs:
         if tuple(weight.shape) != tuple(variable.shape):
             raise CheckpointError(
                 f"{path} does not fit the model that builder {builder!r} returns: weight "
                 f"{weight.name.removesuffix(':0')} of the file has shape {tuple(weight.shape)}, "
-                f"{path_of(variable)} of the model {tuple(variable.shape)}; build it with the "
+                f"{_path_of(variable)} of the model {tuple(variable.shape)}; build it with the "
                 "sizes it was trained with"
             )
 
 
 def _require_same_layers(found: Iterable[tuple[str | None, str]], path: str, builder: str) -> None:
-    """A file's layer may be named otherwise in the model, but not like another layer of it."""
+    """A layer may have another name in the file, but not that of another layer of the model."""
     pairs = [(_plain(stored), _plain(own)) for stored, own in found if stored is not None]
     names = {own for _, own in pairs}
     for stored, own in pairs:

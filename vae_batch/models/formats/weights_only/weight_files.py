@@ -1,8 +1,8 @@
-"""Keras' HDF5 weight files put into a model, with a proof that each weight went where it belongs.
+"""Keras' HDF5 weight files, loaded into a model with a check that each weight is in its place.
 
 There are two layouts. Keras 3 and tf.keras from 2.12 write ``.weights.h5``: groups follow the
 model's attributes and each layer's weights are numbered in a group ``vars``. Older versions, and
-``save_weights("x.h5")`` of tf.keras, write one group a layer, listed in ``layer_names``.
+``save_weights("x.h5")`` of tf.keras, write one group per layer, listed in ``layer_names``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+from vae_batch.models.formats.keras.graph import Layer
 from vae_batch.models.formats.keras.hdf5_contents import (
+    H5,
     datasets,
     name_attribute,
     open_hdf5,
@@ -37,28 +38,28 @@ _TF_KERAS_SHAPES = re.compile(
 )
 
 
-def holds_weights(file: Any) -> bool:  # noqa: ANN401
+def holds_weights(file: H5) -> bool:
     """Whether an open HDF5 file has one of the two layouts."""
     return _is_legacy(file) or any(_is_numbered(name) for name, _ in datasets(file))
 
 
-def layer_names(file: Any) -> list[str]:  # noqa: ANN401
-    """Names, or at least places, of the layers with weights."""
-    names = (weight.layer or weight.place for weight in _stored(file))
+def layer_names(file: H5) -> list[str]:
+    """Names, or else groups, of the layers with weights."""
+    names = (weight.layer or weight.group for weight in _stored(file))
     return list(dict.fromkeys(names))
 
 
-def assign(path: str, target: Any, builder: str) -> None:  # noqa: ANN401
-    """Put a file's weights into a built model.
+def assign(path: str, target: Layer | Mapping[str, Layer], builder: str) -> None:
+    """Load a file's weights into a built model.
 
     Args:
-      path: The weight file.
-      target: A model, or a model for each half (``encoder``, ``decoder``) that the file holds.
-      builder: Who built it, for messages.
+        path: The weight file.
+        target: A model, or a model for each half (``encoder``, ``decoder``) that the file holds.
+        builder: Who built it, for messages.
 
     Raises:
-      CheckpointError: Shapes differ, a weight of the model is not in the file, a weight of the
-        file has no place in the model, or one went into another layer of the same shape.
+        CheckpointError: Shapes differ, a weight of the model is not in the file, a weight of the
+            file has no place in the model, or one went into another layer of the same shape.
     """
     with open_hdf5(path) as file:
         if _is_legacy(file):
@@ -73,19 +74,13 @@ def assign(path: str, target: Any, builder: str) -> None:  # noqa: ANN401
             _load(part, path, model, builder, list(_stored_of(part)))
 
 
-def _load(
-    file: str,
-    path: str,
-    model: Any,  # noqa: ANN401
-    builder: str,
-    stored: list[StoredWeight],
-) -> None:
-    """Let the model's own library read the numbered layout, then check what it did."""
+def _load(file: str, path: str, model: Layer, builder: str, stored: list[StoredWeight]) -> None:
+    """Let the model's own library load the numbered layout, then check the result."""
     try:
         with under_suffix(file, _SUFFIX) as readable, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it skips; checked below
             model.load_weights(readable)
-    except Exception as error:  # Keras raises many types; each means: does not fit
+    except Exception as error:  # both libraries raise many types
         raise CheckpointError(
             f"{path} does not fit the model that builder {builder!r} returns: "
             f"{_why_unfit(str(error))}"
@@ -103,14 +98,14 @@ def _why_unfit(message: str) -> str:
     )
 
 
-def _parts(target: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+def _parts(target: Layer | Mapping[str, Layer]) -> list[tuple[str, Layer]]:
     """Layers with weights, by name, in the order of the older layout."""
     if isinstance(target, Mapping):
         return list(target.items())
     return [(layer.name, layer) for layer in target.layers if layer.weights]
 
 
-def _is_legacy(file: Any) -> bool:  # noqa: ANN401
+def _is_legacy(file: H5) -> bool:
     return name_attribute(file, "layer_names") is not None
 
 
@@ -118,7 +113,7 @@ def _is_numbered(name: str) -> bool:
     return re.search(r"(^|/)vars/\d+$", name) is not None
 
 
-def _stored(file: Any) -> Iterator[StoredWeight]:  # noqa: ANN401
+def _stored(file: H5) -> Iterator[StoredWeight]:
     return _stored_legacy(file) if _is_legacy(file) else _stored_numbered(file)
 
 
@@ -127,7 +122,7 @@ def _stored_of(path: str) -> Iterator[StoredWeight]:
         yield from _stored_numbered(file, values=True)
 
 
-def _stored_numbered(file: Any, *, values: bool = False) -> Iterator[StoredWeight]:  # noqa: ANN401
+def _stored_numbered(file: H5, *, values: bool = False) -> Iterator[StoredWeight]:
     for name, item in datasets(file):
         if _is_numbered(name) and not name.startswith(("optimizer/", "_optimizer/")):
             layer = text_attribute(item.parent, "name")
@@ -136,7 +131,7 @@ def _stored_numbered(file: Any, *, values: bool = False) -> Iterator[StoredWeigh
             )
 
 
-def _stored_legacy(file: Any) -> Iterator[StoredWeight]:  # noqa: ANN401
+def _stored_legacy(file: H5) -> Iterator[StoredWeight]:
     for part in [*(name_attribute(file, "layer_names") or ()), "top_level_model_weights"]:
         group = file.get(part)
         names = (name_attribute(group, "weight_names") or []) if group is not None else []
@@ -147,12 +142,8 @@ def _stored_legacy(file: Any) -> Iterator[StoredWeight]:  # noqa: ANN401
             yield StoredWeight(part, layer, name, item.shape, item[()])
 
 
-def _sections(file: Any, path: str) -> dict[str, str]:  # noqa: ANN401
-    """Group of each half in a file of the numbered layout.
-
-    Raises:
-      CheckpointError: No two groups are named so, or stand in the place of nested models.
-    """
+def _sections(file: H5, path: str) -> dict[str, str]:
+    """Group of each half in a file of the numbered layout."""
     halves = ("encoder", "decoder")
     if all(half in file for half in halves):
         return {half: half for half in halves}

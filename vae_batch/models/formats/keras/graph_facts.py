@@ -1,4 +1,4 @@
-"""What a model's graph tells of it: final activation, pixel range of its input, sizes."""
+"""What follows from a model's graph: final activation, pixel range of its input, sizes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from vae_batch.models.formats.format import Array
 from vae_batch.models.formats.keras.graph import (
     Graph,
+    Layer,
     Step,
+    Tensor,
     Value,
     is_graph,
     is_own_class,
@@ -42,15 +44,15 @@ _TARGETS = ((0.0, 1.0), (-1.0, 1.0))
 
 
 def final_activation(graph: Graph) -> str | None:
-    """Name of the activation that makes the first output, behind shape-only layers.
+    """Name of the activation that computes the first output, before layers that change shape only.
 
-    None where the last layer is none of the library's own, or has no known activation.
+    None where that layer is not the library's own, or has no known activation.
     """
     step = _last_change(graph.outputs[0])
     return None if step is None else _activation(step.operation)
 
 
-def final_sigmoid(graph: Graph) -> Any | None:  # noqa: ANN401
+def final_sigmoid(graph: Graph) -> Layer | None:
     """The layer or operation that ends the first output with a sigmoid and is called once."""
     step = _last_change(graph.outputs[0])
     if step is None or _activation(step.operation) != "sigmoid":
@@ -60,12 +62,11 @@ def final_sigmoid(graph: Graph) -> Any | None:  # noqa: ANN401
 
 
 @contextlib.contextmanager
-def without_sigmoid(operation: Any) -> Iterator[None]:  # noqa: ANN401
-    """While it lasts, a layer that ends with a sigmoid ends without it.
-
-    Args:
-      operation: From :func:`final_sigmoid`.
-    """
+def without_sigmoid(operation: Layer | None) -> Iterator[None]:
+    """Within the context, a layer from :func:`final_sigmoid` (if any) ends without its sigmoid."""
+    if operation is None:
+        yield
+        return
     operation = _inner_layer(operation)
     name = "activation" if getattr(operation, "activation", None) is not None else "call"
     own = name in vars(operation)
@@ -84,7 +85,7 @@ def input_range(graph: Graph) -> str | None:
     """Pixel range that a Rescaling right behind an input maps to [0, 1] or [-1, 1]."""
     for step in graph.steps:
         operation = step.operation
-        if type(operation).__name__ == "Rescaling" and _reaches_input(step.inputs[0]):
+        if type(operation).__name__ == "Rescaling" and _last_change(step.inputs[0]) is None:
             found = _range_before(np.asarray(operation.scale), np.asarray(operation.offset))
             if found is not None:
                 return found
@@ -92,7 +93,7 @@ def input_range(graph: Graph) -> str | None:
 
 
 def name_of(value: Value) -> str:
-    """Name of the layer that made a value; names that Keras gave to reshapes are looked through."""
+    """Name of the layer that made a value; reshapes with a default name are skipped."""
     step = value.step
     while step is not None and _keeps_values(step.operation) and _has_default_name(step.operation):
         if step.inputs[0].step is None:
@@ -102,24 +103,24 @@ def name_of(value: Value) -> str:
 
 
 def largest_activation(graph: Graph) -> tuple[int, str]:
-    """Bytes of the largest tensor of one sample, and the layer that makes it.
+    """Bytes of the largest tensor per sample, and the layer that computes it.
 
-    Tensors inside of attention layers and of TimeDistributed models are counted; scratch memory
-    of kernels is not.
+    Tensors inside attention layers and TimeDistributed models count; scratch memory of kernels
+    does not.
     """
-    sizes = [(activation_bytes(value), name_of(value)) for value in graph.values]
+    sizes = [(_activation_bytes(value), name_of(value)) for value in graph.values]
     sizes += [(_inner_bytes(step), str(step.operation.name)) for step in graph.steps]
     return max(sizes, key=lambda size: size[0])
 
 
-def activation_bytes(value: Value) -> int:
-    """Bytes of one sample of a value; free sizes count as 1."""
+def _activation_bytes(value: Value) -> int:
+    """Bytes of a value per sample; free sizes count as 1."""
     width = 2 if value.dtype in ("bfloat16", "float16") else np.dtype(value.dtype).itemsize
     return width * _elements(value.shape[1:])
 
 
 def _inner_bytes(step: Step) -> int:
-    """Bytes of the largest tensor of one sample that a layer makes and does not give out."""
+    """Bytes of the largest tensor per sample that a layer computes and does not return."""
     operation = step.operation
     kind = type(operation).__name__
     if kind in _ATTENTION and is_own_class(operation):
@@ -139,7 +140,7 @@ def _elements(shape: tuple[int | None, ...]) -> int:
     return math.prod(size or 1 for size in shape)
 
 
-def snake_case(name: str) -> str:
+def _snake_case(name: str) -> str:
     """``LeakyReLU`` to ``leaky_re_lu``, as Keras names its layers."""
     inner = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", inner).lower()
@@ -152,11 +153,7 @@ def _last_change(value: Value) -> Step | None:
     return step
 
 
-def _reaches_input(value: Value) -> bool:
-    return _last_change(value) is None
-
-
-def _keeps_values(operation: Any) -> bool:  # noqa: ANN401
+def _keeps_values(operation: Layer) -> bool:
     if not is_own_class(operation):
         return False
     kind = type(operation).__name__
@@ -167,25 +164,25 @@ def _keeps_values(operation: Any) -> bool:  # noqa: ANN401
     return kind in _KEEP_VALUES
 
 
-def _activation(operation: Any) -> str | None:  # noqa: ANN401
+def _activation(operation: Layer) -> str | None:
     if not is_own_class(operation):
         return None
     operation = _inner_layer(operation)
     kind = type(operation).__name__
     function = getattr(operation, "activation", None)
     if kind in _RECURRENT:
-        return None  # its output is gated: no activation's range
+        return None  # its output is gated: no activation bounds it
     if function is not None:
         return _name_of_function(function)
     if kind == "TFOpLambda":
         kind = _function_of(operation)
     if kind in _UNBOUNDED:
         return "linear"
-    known = snake_case(kind).replace("re_lu", "relu")
+    known = _snake_case(kind).replace("re_lu", "relu")
     return known if known in _ACTIVATIONS else None
 
 
-def _name_of_function(function: Any) -> str | None:  # noqa: ANN401
+def _name_of_function(function: Layer) -> str | None:
     """Name of a library's own activation; a user's is given with its module."""
     if not hasattr(function, "__name__"):
         return _activation(function)  # a layer given as the activation
@@ -194,22 +191,22 @@ def _name_of_function(function: Any) -> str | None:  # noqa: ANN401
     return function.__name__ if own else f"{function.__module__}.{function.__name__}"
 
 
-def _inner_layer(operation: Any) -> Any:  # noqa: ANN401
+def _inner_layer(operation: Layer) -> Layer:
     wraps = type(operation).__name__ == "TimeDistributed"
     return operation.layer if wraps else operation
 
 
-def _function_of(operation: Any) -> str:  # noqa: ANN401
+def _function_of(operation: Layer) -> str:
     """``sigmoid`` of tf_keras' TFOpLambda of ``math.sigmoid``."""
     return str(operation.symbol).rsplit(".", 1)[-1]
 
 
-def _has_default_name(operation: Any) -> bool:  # noqa: ANN401
-    kind = snake_case(type(operation).__name__)
+def _has_default_name(operation: Layer) -> bool:
+    kind = _snake_case(type(operation).__name__)
     return re.fullmatch(rf"(tf\..*|{kind}(_\d+)?)", operation.name) is not None
 
 
-def _range_before(scale: Any, offset: Any) -> str | None:  # noqa: ANN401
+def _range_before(scale: Array, offset: Array) -> str | None:
     if scale.size != 1 or offset.size != 1:
         return None
     if scale == 1 and offset == 0:
@@ -221,5 +218,5 @@ def _range_before(scale: Any, offset: Any) -> str | None:  # noqa: ANN401
     return None
 
 
-def _unchanged(inputs: Any, *_: Any, **__: Any) -> Any:  # noqa: ANN401
+def _unchanged(inputs: Tensor, *_: object, **__: object) -> Tensor:
     return inputs

@@ -1,0 +1,95 @@
+"""Loads a model file of Keras 3 or tf_keras: checks it first, then loads it under limits."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vae_batch.models.formats import limits
+from vae_batch.models.formats.custom_objects import objects_for, runs_code
+from vae_batch.models.formats.format import LoadOptions
+from vae_batch.models.formats.keras.config_nodes import Json
+from vae_batch.models.formats.keras.network import LoadedModel
+from vae_batch.models.formats.tf_keras.safety import require_harmless
+from vae_batch.plan.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file of which only the configuration was read.
+
+    Attributes:
+        path: The file.
+        suffix: Of the name by which both libraries recognise its kind: ``.keras`` or ``.h5``.
+        read_config: Reads the model's configuration.
+        weight_bytes: Bytes of its weights in memory.
+        write_with_config: Writes a copy with another configuration to a path.
+    """
+
+    path: str
+    suffix: str
+    read_config: Callable[[], Json]
+    weight_bytes: int
+    write_with_config: Callable[[Json, Path], None]
+
+
+class LibraryError(Exception):
+    """Keras or tf_keras could not load a file; its own error is the cause."""
+
+
+def load_model(
+    file: ModelFile,
+    options: LoadOptions,
+    format_name: str,
+    library: Literal["keras", "tf_keras"] = "keras",
+) -> LoadedModel:
+    """A model without its training settings; sampling layers of unknown classes return their mean.
+
+    Raises:
+        CheckpointError: The file would run code without trust, needs classes that are not given,
+            or takes too much memory.
+        LibraryError: The library could not load it.
+    """
+    config, path, cap = file.read_config(), file.path, options.memory_cap
+    limits.check_keras_config(config, file.weight_bytes, cap, path)
+    objects, replaced = objects_for(config, options, path, library)
+    if library == "tf_keras" and not options.trust:
+        require_harmless(config, objects.keys(), path)
+    safe = not (options.trust and runs_code(config))
+    models = importlib.import_module(library).models
+    with tempfile.TemporaryDirectory(prefix="vae-batch-") as folder:
+        local = Path(folder) / f"model{file.suffix}"
+        if config == file.read_config():
+            local.symlink_to(Path(path).absolute())
+        else:  # a sampling layer was replaced in it
+            file.write_with_config(config, local)
+        try:
+            with _safe_mode(library, safe), limits.weights_of_file(file.weight_bytes, cap, path):
+                model = models.load_model(
+                    str(local), custom_objects=objects, compile=False, safe_mode=safe
+                )
+        except CheckpointError:
+            raise
+        except Exception as error:  # both libraries raise many types
+            if limits.ran_out_of_memory(error):
+                raise
+            message = str(error).strip() or type(error).__name__
+            raise LibraryError(message) from error
+    return LoadedModel(model, path, format_name, replaced)
+
+
+@contextlib.contextmanager
+def _safe_mode(library: str, safe: bool) -> Iterator[None]:
+    """tf_keras ignores the argument ``safe_mode`` for HDF5 files."""
+    if library == "keras":
+        yield
+        return
+    from tf_keras.src.saving.serialization_lib import SafeModeScope
+
+    with SafeModeScope(safe):
+        yield
