@@ -22,6 +22,8 @@ def floor_of(module: str) -> int:
     parts = module.split(".")
     if len(parts) == 1:
         return 0
+    if parts[1:3] == ["metrics", "catalogue"]:
+        return 0  # words and flags, no arrays
     return FLOORS.get(parts[1], TOP)
 
 

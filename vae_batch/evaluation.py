@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import EvaluationSpec
 from vae_batch.plan.location import Location
 from vae_batch.report.bundle import write_report

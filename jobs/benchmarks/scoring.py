@@ -24,11 +24,11 @@ from measuring import in_fresh_process, write_json
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import DEFAULT_GROUPS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.plan import Shard, Unit, make_spec
-from vae_batch.plan.metric_groups import DEFAULT_GROUPS
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
 from vae_batch.run.planning.units import units_of_row

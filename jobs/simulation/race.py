@@ -25,16 +25,10 @@ import numpy.typing as npt
 import typer
 from threadpoolctl import threadpool_limits
 
-from vae_batch.metrics import (
-    METRICS,
-    FrechetReference,
-    KernelReference,
-    PairedScore,
-    Race,
-    bias_dominated,
-    level_with_best,
-    race_counts,
-)
+from vae_batch.metrics import METRICS, FrechetReference, PairedScore, level_with_best
+from vae_batch.metrics.comparison.race import Race, race_counts
+from vae_batch.metrics.samples.frechet_uncertainty import bias_dominated
+from vae_batch.metrics.samples.kernel import KernelReference
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
 from vae_batch.run.race.scores import Raced, raced_frechet, raced_kernel
 from vae_batch.run.scoring.losses import losses_per_image

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from vae_batch.metrics import (
+from vae_batch.metrics import LabelDistribution, inception_score
+from vae_batch.metrics.samples.inception import (
     InceptionScore,
-    LabelDistribution,
-    inception_score,
     inception_score_of_splits,
     split_bounds,
 )

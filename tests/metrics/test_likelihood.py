@@ -5,12 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from vae_batch.metrics import (
-    bernoulli_nll,
+from vae_batch.metrics import bernoulli_nll, gaussian_kl, gaussian_nll
+from vae_batch.metrics.likelihood.densities import (
     bernoulli_nll_from_probabilities,
-    gaussian_kl,
     gaussian_kl_per_dimension,
-    gaussian_nll,
 )
 
 

@@ -33,8 +33,8 @@ def test_a_paired_difference_with_its_bounds() -> None:
 
 
 def test_where_lower_is_better_higher_is_worse_and_fid_goes_by_the_corrected_column() -> None:
-    before = [entry("a/step-1", MONDAY, {"fid": [9, 9.1, 9, 9.1]})]
-    new = [entry("a/step-2", TUESDAY, {"fid": [12, 12.3, 12, 12.3]})]
+    before = [entry("a/step-1", MONDAY, {"fid_corrected": [9, 9.1, 9, 9.1]})]
+    new = [entry("a/step-2", TUESDAY, {"fid_corrected": [12, 12.3, 12, 12.3]})]
     found = compared(new, before)["a/step-2", "fid_corrected", "best"]
     assert found.difference == pytest.approx(3.1)
     assert found.worse_by == pytest.approx(3.1)
@@ -119,14 +119,14 @@ def test_an_overwritten_checkpoint_whose_files_are_another_s_gives_a_plain_diffe
 
 
 def test_losses_are_compared_once_whatever_the_extractors() -> None:
-    images = {"elbo": [1, 2, 3], "fid": [1, 2, 3]}
+    images = {"elbo": [1, 2, 3], "fid_corrected": [1, 2, 3]}
     before = [entry("a/step-1", MONDAY, images, extractor=name) for name in "ef"]
     new = [entry("a/step-2", TUESDAY, images, extractor=name) for name in "ef"]
     found = [c for c in compare_new(new, before) if c.relation == "best"]
     assert [(c.metric, c.extractor) for c in found] == [
+        ("elbo", None),
         ("fid_corrected", "e"),
         ("fid_corrected", "f"),
-        ("elbo", None),
     ]
 
 

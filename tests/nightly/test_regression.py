@@ -81,7 +81,7 @@ def test_without_a_paired_interval_the_plain_difference_decides() -> None:
 
 
 def test_an_undefined_number_is_not_judged_and_says_why() -> None:
-    before = [entry("a/step-1", MONDAY, {"fid": [1, 2, 3]})]
+    before = [entry("a/step-1", MONDAY, {"fid_corrected": [1, 2, 3]})]
     new = [entry("a/step-2", TUESDAY)]
     row = score_fields("a/step-2", fid_corrected_reason="too few images")
     (found,) = judged(new, before, {("a/step-2", "e"): row}, fid_corrected=1.0)
@@ -96,10 +96,12 @@ def test_a_first_checkpoint_of_its_conditions_is_not_judged() -> None:
 
 
 def test_one_extractor_may_regress_alone() -> None:
-    before = [entry("a/step-1", MONDAY, {"fid": [1, 2, 3]}, extractor=name) for name in "ef"]
+    before = [
+        entry("a/step-1", MONDAY, {"fid_corrected": [1, 2, 3]}, extractor=name) for name in "ef"
+    ]
     new = [
-        entry("a/step-2", TUESDAY, {"fid": [1, 2, 3]}, extractor="e"),
-        entry("a/step-2", TUESDAY, {"fid": [9, 10, 11]}, extractor="f"),
+        entry("a/step-2", TUESDAY, {"fid_corrected": [1, 2, 3]}, extractor="e"),
+        entry("a/step-2", TUESDAY, {"fid_corrected": [9, 10, 11]}, extractor="f"),
     ]
     found = judged(new, before, fid_corrected=1.0)
     assert [(j.extractor, j.status) for j in found] == [("e", "tolerated"), ("f", "regressed")]
@@ -149,8 +151,12 @@ def spec(**settings: Any) -> EvaluationSpec:
 @pytest.mark.parametrize(
     ("tolerance", "message"),
     [
-        ({"fidd": 1.0}, r"tolerance: fidd is no metric; those that can be compared: .*elbo.*fid"),
-        ({"kl": 1.0}, r"tolerance: kl has no better direction; those that can be compared: "),
+        (
+            {"fidd": 1.0},
+            r"tolerance = .*: fidd is no metric; expected one of .*elbo.*kid",
+        ),
+        ({"kl": 1.0}, r"tolerance = .*: kl has no better direction; expected one of "),
+        ({"fid": 1.0, "fid_corrected": 1.0}, r"fid and fid_corrected are one metric; name it once"),
         ({"iwae": 1.0}, r"iwae is of the group iwae, which metrics leaves out; add it, or name"),
         ({"elbo": -0.5}, r"elbo = -0.5: expected how much worse it may be, .* in nats/image"),
         ({"elbo": float("inf")}, r"elbo = inf: expected"),

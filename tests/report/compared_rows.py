@@ -15,6 +15,12 @@ def compared_row(checkpoint: str, value: float, best: str = "a", **more: object)
             "from_best_high": value - 19.02,
             "from_best_p": 0.5,
         }
-    named = {"metric": "fid", "checkpoint": checkpoint, "value": value, "n": 100, "best": best}
+    named = {
+        "metric": "fid_corrected",
+        "checkpoint": checkpoint,
+        "value": value,
+        "n": 100,
+        "best": best,
+    }
     level = {"is_best": checkpoint == best, "level_with_best": checkpoint == best}
     return dict.fromkeys(COMPARISON_COLUMNS) | named | level | difference | more

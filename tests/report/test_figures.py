@@ -286,7 +286,7 @@ def test_ties_fill_what_the_best_worst_and_last_leave() -> None:
 
 
 def _selection(best: str, level: tuple[str, ...]) -> Selection:
-    return Selection("fid", "inception-2015", best, 10.0, level, "r/s029", 50, "")
+    return Selection("fid_corrected", "inception-2015", best, 10.0, level, "r/s029", 50, "")
 
 
 def test_the_index_names_files_that_a_later_report_may_remove() -> None:

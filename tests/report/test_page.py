@@ -73,7 +73,9 @@ def test_hostile_names_and_reasons_are_text() -> None:
     )
     gallery = {**grey_gallery(), "nearest_extractor": np.array(HOSTILE)}
     compared = [compared_row(HOSTILE, 20.0, best=HOSTILE), compared_row("b", 30.0, best=HOSTILE)]
-    selection = Selection("fid", None, HOSTILE, 20.0, (HOSTILE,), "b", 2, HOSTILE, HOSTILE)
+    selection = Selection(
+        "fid_corrected", None, HOSTILE, 20.0, (HOSTILE,), "b", 2, HOSTILE, HOSTILE
+    )
     page = Elements(
         render_page(scores, {HOSTILE: gallery}, {HOSTILE: {"a": HOSTILE}}, compared, selection)
     )

@@ -49,7 +49,9 @@ def test_ranking_shows_intervals_on_one_scale_and_marks_what_is_level() -> None:
 
 def test_verdict_says_what_speaks_for_and_against_it() -> None:
     sentence, confirmation = "best by FID: a", "not confirmed: on fresh seeds b is better"
-    selection = Selection("fid", None, "a", 20.0, ("a", "b"), "b", 3, sentence, confirmation)
+    selection = Selection(
+        "fid_corrected", None, "a", 20.0, ("a", "b"), "b", 3, sentence, confirmation
+    )
     page = ranked_page(selection)
     grounds = [a["class"] for a in page.of("li") if a.get("class") in ("for", "against", "open")]
     # not confirmed; b is level; the ELBO prefers c; flagged as dull

@@ -18,7 +18,7 @@ from vae_batch.run.race.record import Leaving, RaceOutcome, read_race, write_rac
 from vae_batch.storage import Store
 
 OUTCOME = RaceOutcome(
-    metric="fid",
+    metric="fid_corrected",
     extractor="inception-2015",
     alpha=0.05,
     level=0.005,
@@ -95,9 +95,11 @@ def test_those_that_left_stand_below_under_their_samples_and_win_nothing() -> No
 
 
 def test_the_page_tells_who_left_when_and_by_how_much() -> None:
-    selection = Selection("fid", "inception-2015", "runs/d", 9.0, ("runs/d",), None, 1, "best")
+    selection = Selection(
+        "fid_corrected", "inception-2015", "runs/d", 9.0, ("runs/d",), None, 1, "best"
+    )
     page = render_page(two_metrics(scores()), {}, {}, (), selection, OUTCOME)
-    assert "The race by Fréchet distance (inception-2015), bias-corrected: 3 left it" in page
+    assert "The race by Fréchet distance, bias-corrected (inception-2015): 3 left it" in page
     assert "3 others left the race; the best of all was among them" in page
     assert page.index("+4.75") < page.index("+3.25") < page.index("+12.5")
     assert "512, 1,024, 10,000 samples" in page

@@ -33,7 +33,7 @@ def cells(scores: pd.DataFrame, **more: Any) -> list[list[str]]:
 
 def compared(metric: str, checkpoint: str, *, best: bool = False, level: bool = False) -> Any:
     """A row of the table of comparisons, as far as the table reads it."""
-    extractor = "inception-2015" if metric in ("fid", "kid") else None
+    extractor = "inception-2015" if metric in ("fid_corrected", "kid") else None
     return {
         "metric": metric,
         "extractor": extractor,
@@ -76,9 +76,9 @@ def test_what_cannot_be_told_from_the_best_is_marked() -> None:
         compared("elbo", "a", best=True),
         compared("elbo", "b", level=True),
         compared("elbo", "c"),
-        compared("fid", "a", best=True),
-        compared("fid", "b"),
-        compared("fid", "c", level=True),
+        compared("fid_corrected", "a", best=True),
+        compared("fid_corrected", "b"),
+        compared("fid_corrected", "c", level=True),
     ]
     rows = cells(scores, comparisons=comparisons)
     minus = "\N{MINUS SIGN}"
@@ -137,7 +137,7 @@ def test_a_table_fits_its_terminal_and_cuts_no_number(width: int) -> None:
         failed_row("runs/other", 3, "out of memory"),
     )
     console = Console(file=io.StringIO(), width=width)
-    console.print(terminal_table(scores, selected="fid"))
+    console.print(terminal_table(scores, selected="fid_corrected"))
     lines = console.file.getvalue().splitlines()
     assert all(len(line) <= width for line in lines)
     text = "\n".join(lines)

@@ -13,6 +13,7 @@ from scipy.stats import t as student
 from support.models.toy_models import save_pair
 
 from vae_batch.evaluation import evaluate
+from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.drawn import is_drawn
 from vae_batch.run.compare.pairwise import compare_run, compare_runs
@@ -149,7 +150,7 @@ def test_rows_of_other_conditions_are_never_subtracted(
 def test_a_biased_frechet_distance_is_not_compared(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:
-    """60 samples for 16 dimensions are fewer than 4.88 a dimension: the kernel distance decides."""
+    """60 samples for 16 dimensions are fewer than 4.88 each: the kernel distance decides."""
     settings = finished | {"samples": 60, "out": str(tmp_path / "out")}
     evaluation = evaluate(make_spec(settings), Silent())
     assert all("bias-dominated" in row["fid_warning"] for row in evaluation.summary.rows)
@@ -158,7 +159,9 @@ def test_a_biased_frechet_distance_is_not_compared(
     assert {row["metric"] for row in read_comparisons(Store.open(settings["out"]))} >= {"kid"}
     assert evaluation.selection is not None
     assert evaluation.selection.metric == "kid"
-    with pytest.raises(InputError, match=r"--select fid: .*4\.88 images a feature dimension"):
+    with pytest.raises(
+        InputError, match=r"--select fid_corrected: .*4\.88 images per feature dimension"
+    ):
         evaluate(make_spec(settings | {"select": "fid"}), Silent())
 
 
@@ -167,7 +170,7 @@ def test_the_best_is_named_with_its_rivals(finished: dict[str, Any]) -> None:
     assert selection is not None
     rows = {row["checkpoint"]: row for row in read_score_rows(Store.open(finished["out"]))}
     best = min(rows, key=lambda name: rows[name]["fid_corrected"])
-    assert (selection.metric, selection.best, selection.compared) == ("fid", best, 3)
+    assert (selection.metric, selection.best, selection.compared) == ("fid_corrected", best, 3)
     assert selection.value == pytest.approx(rows[best]["fid_corrected"], rel=1e-12)
     assert best in selection.sentence
     assert "95 % CI" in selection.sentence
@@ -175,6 +178,44 @@ def test_the_best_is_named_with_its_rivals(finished: dict[str, Any]) -> None:
     by_elbo = select_best(compare_run(finished["out"]), make_spec(finished | {"select": "elbo"}))
     assert by_elbo is not None
     assert by_elbo.best == max(rows, key=lambda name: rows[name]["elbo"])
+
+
+@pytest.mark.parametrize("metric", [m.column for m in COMPARED])
+def test_a_verdict_has_the_number_of_the_score_table(finished: dict[str, Any], metric: str) -> None:
+    rows = read_score_rows(Store.open(finished["out"]))
+    if metric in ("iwae", "ssim"):
+        pytest.skip(f"{metric} is not among the scores of this run")
+    selection = select_best(compare_run(finished["out"]), make_spec(finished | {"select": metric}))
+    assert selection is not None
+    assert selection.metric == metric
+    (value,) = (row[metric] for row in rows if row["checkpoint"] == selection.best)
+    assert selection.value == value
+    assert f", {value:.5g}, n = " in selection.sentence
+    compared = [row for row in compare_run(finished["out"]) if row["metric"] == metric]
+    assert {row["checkpoint"]: row["value"] for row in compared} == {
+        row["checkpoint"]: row[metric] for row in rows
+    }
+
+
+@pytest.mark.parametrize("asked", ["fid", "inception_score"])
+def test_what_stands_for_a_biased_metric_is_named(finished: dict[str, Any], asked: str) -> None:
+    spec = make_spec(finished | {"select": asked, "tolerance": {asked: 0.5}})
+    assert (spec.select, spec.tolerance) == (f"{asked}_corrected", {f"{asked}_corrected": 0.5})
+    selection = select_best(compare_run(finished["out"]), spec)
+    assert selection is not None
+    assert selection.metric == f"{asked}_corrected"
+    assert f"best by {METRICS[selection.metric].short}" in selection.sentence
+
+
+def test_an_unknown_metric_is_refused_with_those_that_may_stand_there() -> None:
+    few = {"checkpoints": ["runs"], "reference": "digits"}
+    for settings in ({"select": "fud"}, {"race": "fud"}, {"tolerance": {"fud": 1.0}}):
+        with pytest.raises(InputError, match=r"fud is no metric; expected one of .*kid"):
+            make_spec(few | settings)
+    with pytest.raises(InputError, match="psnr is not compared between checkpoints"):
+        make_spec(few | {"select": "psnr"})
+    with pytest.raises(InputError, match="fud: no such group of metrics; expected all, or some"):
+        make_spec(few | {"metrics": "losses,fud"})
 
 
 def test_confirmation_measures_the_best_two_on_fresh_seeds(
@@ -216,7 +257,7 @@ def test_metrics_are_added_without_the_models(finished: dict[str, Any], tmp_path
         assert [new[name] for name in kept] == [old[name] for name in kept]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")} == shards
     metrics = {row["metric"] for row in compare_run(str(out))}
-    assert {"fid", "kid", "elbo"} <= metrics  # influences of both runs are there
+    assert {"fid_corrected", "kid", "elbo"} <= metrics  # influences of both runs are there
 
 
 def test_rescoring_a_damaged_file_says_what_to_do(finished: dict[str, Any], tmp_path: Path) -> None:
@@ -228,7 +269,7 @@ def test_rescoring_a_damaged_file_says_what_to_do(finished: dict[str, Any], tmp_
     part.write_bytes(bytes(content))
     with pytest.raises(InputError, match="differs from its receipt; run `vae-batch score` again"):
         list(rescore(str(out), ["kid"]))
-    assert json.loads((out / "selection.json").read_text())["metric"] == "fid"
+    assert json.loads((out / "selection.json").read_text())["metric"] == "fid_corrected"
 
 
 def test_two_runs_are_compared_under_the_same_conditions_only(

@@ -14,7 +14,8 @@ from scipy.special import ndtri
 from support.runs.serial_runs import Row, files_of, rows_of, score
 from support.stores.stored_rows import assert_value_or_reason, folders_of, shards, stored
 
-from vae_batch.metrics import METRICS, pareto_k
+from vae_batch.metrics import METRICS
+from vae_batch.metrics.likelihood.importance import pareto_k
 
 SPLITS, BETA, SEED = 5, 2.5, 3
 SIDE_REASON = "pixels a side"

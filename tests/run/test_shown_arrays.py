@@ -14,7 +14,7 @@ from support.models.toy_models import make_decoder, make_encoder
 from support.runs.serial_runs import score
 from support.stores.stored_rows import folders_of, stored
 
-from vae_batch.metrics import radial_power_spectrum
+from vae_batch.metrics.images.diagnostics import radial_power_spectrum
 from vae_batch.models.references.reference import open_reference
 from vae_batch.models.sampling import standard_normals
 from vae_batch.run.compare.rescore import rescore

@@ -18,7 +18,7 @@ def metrics(
     ] = None,
 ) -> None:
     """List the metrics, or say what one of them means, needs and comes from."""
-    from vae_batch.metrics import METRICS
+    from vae_batch.metrics.catalogue import METRICS
     from vae_batch.report.metric_table import metric_details, metric_markdown
 
     if column is None:

@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics import InceptionScore, frechet_distance, inception_score
+from vae_batch.metrics.samples.frechet import frechet_distance
+from vae_batch.metrics.samples.inception import InceptionScore, inception_score
 from vae_batch.plan import InputError
 
 _SEED = 2020

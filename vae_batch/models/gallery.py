@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import latent_usage
-from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE
+from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE, latent_usage
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.formats.format import Array, Floats
 from vae_batch.models.sampling import draw_labels, standard_normals

@@ -14,26 +14,18 @@ from typing import Literal
 
 import numpy as np
 
-from vae_batch.metrics import METRICS, PairedScore
-from vae_batch.metrics.comparison.paired_difference import holm_adjusted, paired_difference
+from vae_batch.metrics.catalogue import COMPARED, METRICS
+from vae_batch.metrics.comparison.paired_difference import (
+    PairedScore,
+    holm_adjusted,
+    paired_difference,
+)
 from vae_batch.nightly.history import Row
-from vae_batch.run.compare.pairwise import conditions_of_metric, paired_scores
+from vae_batch.run.compare.pairwise import paired_scores
 from vae_batch.run.output.recorded_rows import ScoredRow
 
 #: Columns of the score table that are compared every night, where both sides have them.
-COLUMNS = (
-    "fid_corrected",
-    "kid",
-    "inception_score",
-    "elbo",
-    "reconstruction_nll",
-    "iwae",
-    "mse",
-    "ssim",
-)
-
-#: Under which name the influences of a column are kept, where it is another.
-_PAIRED_AS = {"fid_corrected": "fid"}
+COLUMNS = tuple(metric.column for metric in COMPARED)
 
 _ALPHA = 0.05
 
@@ -66,8 +58,7 @@ class Entry:
 
     def paired(self, column: str) -> PairedScore | None:
         """The score of a column with its influences, where it has any."""
-        name = _PAIRED_AS.get(column, column)
-        return self.scores.get(name)
+        return self.scores.get(column)
 
 
 @dataclass(frozen=True)
@@ -198,7 +189,7 @@ def _conditions(column: str, entry: Entry) -> tuple[object, ...]:
     fields = entry.fields
     declared = fields["sigma_source"] in (None, "declared")
     sigma = fields["sigma"] if declared else fields["sigma_source"]
-    names = conditions_of_metric(column)
+    names = METRICS[column].conditions
     return tuple(sigma if name == "sigma" else fields[name] for name in names)
 
 

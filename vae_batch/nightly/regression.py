@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.nightly.comparisons import (
     Comparison,
     Entry,
@@ -58,14 +58,11 @@ def require_tolerances(spec: EvaluationSpec) -> None:
     """Refuse a tolerance that could never be applied.
 
     Raises:
-      InputError: A metric is unknown, has no better direction, is not asked for, or its tolerance
-        is not a finite number from 0; names those that can be compared.
+      InputError: A metric is not asked for, or its tolerance is not a finite number from 0; names
+        those that can be compared.
     """
     known = comparable_metrics(spec)
     for name, value in spec.tolerance.items():
-        if name not in METRICS or METRICS[name].direction == "neither":
-            what = "has no better direction" if name in METRICS else "is no metric"
-            raise InputError(f"tolerance: {name} {what}; those that can be compared: {known}")
         group = METRICS[name].group
         if group not in spec.metrics:
             raise InputError(
@@ -84,7 +81,7 @@ def comparable_metrics(spec: EvaluationSpec) -> str:
     return ", ".join(
         name
         for name, metric in METRICS.items()
-        if metric.direction != "neither" and metric.group in spec.metrics
+        if metric.direction != "neither" and not metric.compared_as and metric.group in spec.metrics
     )
 
 

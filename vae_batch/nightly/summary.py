@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.nightly.comparisons import Comparison
 from vae_batch.nightly.history import Row
 from vae_batch.nightly.regression import Judgement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.nightly.comparisons import Comparison
 from vae_batch.nightly.history import Row
 from vae_batch.nightly.regression import Judgement

@@ -6,20 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vae_batch.commands.exit_codes import REGRESSED, SCORED, SOME_FAILED
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS, compared_column
 from vae_batch.nightly.comparisons import Comparison, Entry
 from vae_batch.nightly.history import Row
 from vae_batch.nightly.regression import Judgement
 from vae_batch.run.compare.selection import Selection
 
-#: Columns by which checkpoints are judged where nothing was selected, or that has no value.
-_USUAL = ("fid_corrected", "kid", "elbo", "reconstruction_nll", "mse")
-
 
 def judged_by(selection: Selection | None, rows: Sequence[Row]) -> str:
     """Column of the night's verdicts: that of the selection, or the first that has a value."""
-    selected = selection.metric if selection else _USUAL[0]
-    wanted = ["fid_corrected" if selected == "fid" else selected, *_USUAL]
+    selected = [compared_column(selection.metric)] if selection else []
+    wanted = [*selected, *DEFAULT_CHOICE]
     valued = (name for name in wanted if any(row[name] is not None for row in rows))
     return next(valued, wanted[0])
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-RaceMetric = Literal["fid", "kid", "elbo", "iwae"]
+from vae_batch.metrics.catalogue import metric_for
 
 
 class RaceSettings(BaseModel):
@@ -22,7 +20,7 @@ class RaceSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: RaceMetric
+    metric: str
     alpha: float = Field(0.05, gt=0, lt=1)
     first: int = Field(512, ge=2)
     growth: float = Field(2.0, gt=1)
@@ -32,6 +30,12 @@ class RaceSettings(BaseModel):
     @classmethod
     def _a_metric_alone(cls, value: object) -> object:
         return {"metric": value} if isinstance(value, str) else value
+
+    @field_validator("metric")
+    @classmethod
+    def _races_by_what_is_compared(cls, value: str) -> str:
+        """``fid`` becomes ``fid_corrected``, which stands for it in every comparison."""
+        return metric_for(value, "race").column
 
     @model_validator(mode="after")
     def _the_last_is_not_before_the_first(self) -> RaceSettings:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from vae_batch.plan.metric_groups import DEFAULT_GROUPS, MetricGroup
+from vae_batch.metrics.catalogue import BROKEN_PLUG_INS, DEFAULT_GROUPS, GROUPS, METRICS, metric_for
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.reading import Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
@@ -88,7 +88,7 @@ class EvaluationSpec(Reading):
     memory_cap: float = _field(
         "runtime", 8.0, "GiB that loading one checkpoint may take on a worker.", gt=0
     )
-    metrics: tuple[MetricGroup, ...] = _field(
+    metrics: tuple[str, ...] = _field(
         "runtime",
         DEFAULT_GROUPS,
         "Groups of metrics, or 'all': a group that is not asked for costs nothing, and can be "
@@ -108,16 +108,11 @@ class EvaluationSpec(Reading):
         "Images a batch, of one fixed shape; 32 on CPUs, on GPUs chosen by a short probe.",
         ge=1,
     )
-    select: (
-        Literal[
-            "elbo", "iwae", "reconstruction_nll", "mse", "ssim", "fid", "kid", "inception_score"
-        ]
-        | None
-    ) = _field(
+    select: str | None = _field(
         "runtime",
         None,
-        "Metric by which the best checkpoint is chosen (default: fid where its bias allows, else "
-        "kid, else elbo).",
+        "Metric by which the best checkpoint is chosen (default: fid_corrected where there are "
+        "enough images for it, else kid, else elbo).",
     )
     confirm: bool = _field(
         "runtime", False, "Measure the best and the second again on fresh seeds."
@@ -125,8 +120,8 @@ class EvaluationSpec(Reading):
     race: RaceSettings | None = _field(
         "runtime",
         None,
-        "Score in rounds and let checkpoints leave that can no longer be best by this metric: fid, "
-        "kid, elbo or iwae; the table [race] of a TOML file has more keys.",
+        "Score in rounds and drop checkpoints that can no longer be best by this metric: "
+        "fid_corrected, kid, elbo or iwae; the table [race] of a TOML file has more keys.",
     )
     keep_activations: Literal["all", "reference", "best", "none"] = _field(
         "runtime",
@@ -187,9 +182,29 @@ class EvaluationSpec(Reading):
         if not isinstance(given, list | tuple):
             return value
         names = [part.strip() for item in given for part in str(item).split(",")]
-        known = get_args(MetricGroup)
-        chosen = set(known) if "all" in names else set(names)
-        return tuple(name for name in known if name in chosen) + tuple(sorted(chosen - set(known)))
+        chosen = set(GROUPS) if "all" in names else set(names)
+        unknown = sorted(chosen - set(GROUPS))
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)}: no such group of metrics; expected all, or some of "
+                f"{', '.join(GROUPS)}{_broken_plug_ins()}"
+            )
+        return tuple(name for name in GROUPS if name in chosen)
+
+    @field_validator("select")
+    @classmethod
+    def _selects_by_what_is_compared(cls, value: str | None) -> str | None:
+        """``fid`` becomes ``fid_corrected``, which stands for it in every comparison."""
+        return None if value is None else metric_for(value, "select").column
+
+    @field_validator("tolerance")
+    @classmethod
+    def _tolerates_what_is_compared(cls, value: dict[str, float]) -> dict[str, float]:
+        columns = {name: metric_for(name, "tolerance").column for name in value}
+        twice = [name for name, column in columns.items() if name != column and column in value]
+        if twice:
+            raise ValueError(f"{twice[0]} and {columns[twice[0]]} are one metric; name it once")
+        return {columns[name]: allowed for name, allowed in value.items()}
 
     @field_validator("checkpoints", "extractors", "weights", mode="before")
     @classmethod
@@ -244,17 +259,18 @@ class EvaluationSpec(Reading):
         race = self.race
         if race is None:
             return self
-        group = "losses" if race.metric == "elbo" else race.metric
-        if group not in self.metrics:
+        metric = METRICS[race.metric]
+        if metric.group not in self.metrics:
             raise ValueError(
-                f"race is by {race.metric}, which metrics does not hold; add {group} to --metrics"
+                f"race is by {race.metric}, which metrics does not contain; add {metric.group} to "
+                "--metrics"
             )
         if self.select not in (None, race.metric):
             raise ValueError(
                 f"select is {self.select}, race is by {race.metric}: only those that may be best "
                 "by the latter are scored in full; select by the race's metric, or without a race"
             )
-        if race.metric in ("fid", "kid") and self.keep_activations != "all":
+        if metric.compared == "samples" and self.keep_activations != "all":
             raise ValueError(
                 f"a race by {race.metric} goes on from stored activations, so that "
                 f"keep_activations = {self.keep_activations!r} would have them computed again; "
@@ -289,6 +305,14 @@ def identity_of(spec: EvaluationSpec) -> dict[str, Any]:
     """The spec's identity fields by name, as plain values."""
     values = spec.model_dump(mode="json")
     return {name: values[name] for name in sorted(values) if role_of(name) == "identity"}
+
+
+def _broken_plug_ins() -> str:
+    """What is said of plug-ins whose groups are missing since they could not be loaded."""
+    return "".join(
+        f"; {title} cannot be used ({why}); fix or uninstall it"
+        for title, why in BROKEN_PLUG_INS.items()
+    )
 
 
 def _info(name: str) -> FieldInfo:

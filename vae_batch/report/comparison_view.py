@@ -68,10 +68,9 @@ def _best_first(rows: Sequence[Compared]) -> list[Compared]:
 
 
 def compared_title(row: Compared) -> str:
-    """What a group is compared by: the metric, its extractor, and that its bias is removed."""
+    """What a group is compared by: the metric and its extractor."""
     title = METRICS[row["metric"]].title
-    named = f"{title} ({printable(row['extractor'])})" if row["extractor"] else title
-    return named + (", bias-corrected" if row["metric"] == "fid" else "")
+    return f"{title} ({printable(row['extractor'])})" if row["extractor"] else title
 
 
 def level_mark(row: Compared) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from vae_batch.metrics.catalogue import Metric
+from vae_batch.metrics.catalogue import Metric, compared_column
 from vae_batch.report.labels import count, printable, without_shared_folder
 from vae_batch.report.score_rows import ScoreRow, comparable, read_rows
 from vae_batch.report.score_text import Footnotes, sample_counts, text_rows
@@ -34,9 +34,6 @@ _BEST = "* best point estimate among rows with the same extractor, protocol, n a
 _LEVEL = "≈ cannot be told from the best (paired by shared samples, adjusted by Holm)"
 _SPREAD = "± one standard error"
 _INTERVAL = "[ ] 95 % interval"
-
-#: Comparisons name a Fréchet distance by its plain name, and compare it freed of its bias.
-_COMPARED_AS = {"fid_corrected": "fid"}
 
 Comparison = Mapping[str, Any]
 
@@ -122,9 +119,9 @@ class ScoreTable:
         return aligned(cells)
 
     def _is_level(self, row: ScoreRow, metric: Metric) -> bool:
-        compared_as = _COMPARED_AS.get(metric.column, metric.column)
         extractor = row.conditions.extractor if metric.per_extractor else None
-        return (compared_as, extractor, row.checkpoint) in self._level and row.failure is None
+        key = (compared_column(metric.column), extractor, row.checkpoint)
+        return key in self._level and row.failure is None
 
     def _table(
         self,

@@ -102,7 +102,8 @@ def columns_of(
     """Headlines that tell something, the corrected distance, and what the best was chosen by."""
     metrics = [m for m in headlines_in(scores) if parent(m) == m.column]
     metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
-    more = [METRICS[name] for name in ("fid_corrected", selected or "") if name in METRICS]
+    wanted = dict.fromkeys(("fid_corrected", selected or ""))
+    more = [METRICS[name] for name in wanted if name in METRICS]
     has_values = [m for m in more if any(row.value(m.column) is not None for row in rows)]
     metrics += [metric for metric in has_values if metric not in metrics]
     order = {column: place for place, column in enumerate(METRICS)}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 
 Status = Literal["scored", "failed"]
 

@@ -57,11 +57,9 @@ def entry(
     paired: Mapping[str, list[float]] | None = None,
     **values: Any,
 ) -> Entry:
-    """An entry; ``paired`` are values an image, whose means are the row's numbers."""
+    """An entry; ``paired`` are values per image, whose means are the row's numbers."""
     arrays = {name: np.array(found, float) for name, found in (paired or {}).items()}
     means = {name: float(found.mean()) for name, found in arrays.items()}
-    if "fid" in means:
-        means["fid_corrected"] = means["fid"]
     made = Entry(night_row(checkpoint, date, **{**means, **values}), None)
     scores = {name: PairedScore.from_values(found) for name, found in arrays.items()}
     made.__dict__["scores"] = scores

@@ -1,55 +1,115 @@
-"""The metric table: each score column once; tables, tooltips and laws are made from it."""
+"""The metric table: each score column once; everything that names a metric reads it.
+
+It holds words and flags and no arrays, so that it may be read on every floor.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from typing import Literal
 
 from vae_batch.metrics.catalogue.diagnostics import DIAGNOSTICS
+from vae_batch.metrics.catalogue.groups import SHIPPED_GROUPS, Group
 from vae_batch.metrics.catalogue.likelihood import LIKELIHOOD
-from vae_batch.metrics.catalogue.likelihood_details import LIKELIHOOD_DETAILS
-from vae_batch.metrics.catalogue.metric import Direction, Metric, Need
+from vae_batch.metrics.catalogue.metric import Direction, Metric, Need, StoredArrays, UnitKind
+from vae_batch.metrics.catalogue.plug_ins import groups_of_plug_ins, load_plug_ins
 from vae_batch.metrics.catalogue.reconstruction import RECONSTRUCTION
-from vae_batch.metrics.catalogue.sample_distances import SAMPLE_DISTANCES
 from vae_batch.metrics.catalogue.samples import SAMPLES
 
-#: Tables in the order of the report, each with the group of its metrics.
-_TABLES = (
-    (LIKELIHOOD, "losses"),
-    (LIKELIHOOD_DETAILS, "latents"),
-    (RECONSTRUCTION, "reconstruction"),
-    (SAMPLES, "fid"),
-    (SAMPLE_DISTANCES, "fid"),
-    (DIAGNOSTICS, "diagnostics"),
-)
-
-#: Where a metric's group is not that of its table, by the beginning of its column.
-_BY_PREFIX = {
-    "reconstruction_nll": "losses",
-    "beta_objective": "losses",
-    "iwae": "iwae",
-    "reconstruction_fid": "reconstruction_fid",
-    "fid_infinity": "fid_infinity",
-    "inception_score": "inception_score",
-    "kid": "kid",
-    "precision": "precision",
-    "recall": "precision",
-    "density": "precision",
-    "coverage": "precision",
-    "authentic_fraction": "memorisation",
-    "training_distance_ratio": "memorisation",
-    "data_copying_z": "memorisation",
+_SHIPPED = {
+    metric.column: metric for metric in (*LIKELIHOOD, *RECONSTRUCTION, *SAMPLES, *DIAGNOSTICS)
 }
+_PLUG_INS, BROKEN_PLUG_INS = load_plug_ins(_SHIPPED)
 
-
-def _grouped() -> Iterator[Metric]:
-    for table, usual in _TABLES:
-        for metric in table:
-            own = (group for start, group in _BY_PREFIX.items() if metric.column.startswith(start))
-            yield replace(metric, group=next(own, usual))
-
-
-METRICS: dict[str, Metric] = {metric.column: metric for metric in _grouped()}
+METRICS: dict[str, Metric] = _SHIPPED | _PLUG_INS
 """Every metric of the score table by its column, in the order of the report."""
 
-__all__ = ["METRICS", "Direction", "Metric", "Need"]
+PLUG_INS: tuple[Metric, ...] = tuple(_PLUG_INS.values())
+"""Those of other packages."""
+
+GROUPS: dict[str, Group] = {
+    group.name: group for group in (*SHIPPED_GROUPS, *groups_of_plug_ins(PLUG_INS, SHIPPED_GROUPS))
+}
+"""Every group of metrics by its name."""
+
+DEFAULT_GROUPS: tuple[str, ...] = tuple(name for name, g in GROUPS.items() if g.is_default)
+"""Groups that are computed when none is asked for."""
+
+COMPARED: tuple[Metric, ...] = tuple(
+    metric for how in ("images", "samples") for metric in METRICS.values() if metric.compared == how
+)
+"""Metrics that checkpoints are compared by: per image first, then per generated sample."""
+
+DEFAULT_CHOICE: tuple[str, ...] = tuple(
+    metric.column
+    for metric in sorted(METRICS.values(), key=lambda metric: metric.default_choice)
+    if metric.default_choice
+)
+"""Columns in the order in which one is looked for to choose the best checkpoint by."""
+
+Purpose = Literal["select", "race", "tolerance"]
+
+
+def metric_for(name: str, purpose: Purpose) -> Metric:
+    """The metric that stands for a name where a user asks to select, race or tolerate by it.
+
+    Args:
+        name: A column of the score table; ``fid`` stands for ``fid_corrected``, as checkpoints
+            are compared by the latter.
+        purpose: What it is named for.
+
+    Raises:
+        ValueError: There is no such metric, or it does not serve the purpose; lists those that do.
+    """
+    column = compared_column(name)
+    if column in METRICS and _serves(METRICS[column], purpose):
+        return METRICS[column]
+    why = _refusal(name, purpose)
+    known = ", ".join(c for c, metric in METRICS.items() if _serves(metric, purpose))
+    raise ValueError(f"{name} {why}; expected one of {known}")
+
+
+def compared_column(name: str) -> str:
+    """The column that stands for a metric in comparisons: its own, except for a biased one's."""
+    return METRICS[name].compared_as or name if name in METRICS else name
+
+
+def corrected_from(column: str) -> str | None:
+    """The biased metric that a column stands for in comparisons, or None."""
+    return next((name for name, metric in METRICS.items() if metric.compared_as == column), None)
+
+
+def _refusal(name: str, purpose: Purpose) -> str:
+    if name not in METRICS:
+        return "is no metric"
+    if METRICS[name].direction == "neither":
+        return "has no better direction"
+    return "cannot be raced by" if purpose == "race" else "is not compared between checkpoints"
+
+
+def _serves(metric: Metric, purpose: Purpose) -> bool:
+    if metric.direction == "neither" or metric.compared_as:
+        return False
+    if purpose == "select":
+        return metric.compared is not None
+    return bool(metric.raced_over) if purpose == "race" else True
+
+
+__all__ = [
+    "BROKEN_PLUG_INS",
+    "COMPARED",
+    "DEFAULT_CHOICE",
+    "DEFAULT_GROUPS",
+    "GROUPS",
+    "METRICS",
+    "PLUG_INS",
+    "Direction",
+    "Group",
+    "Metric",
+    "Need",
+    "Purpose",
+    "StoredArrays",
+    "UnitKind",
+    "compared_column",
+    "corrected_from",
+    "metric_for",
+]

@@ -20,6 +20,7 @@ DIAGNOSTICS = (
         "1; below it samples are blurred, and noise or high contrast raise it as detail does.",
         _LAPLACIAN,
         needs=("decoder", "prior"),
+        group="diagnostics",
     ),
     Metric(
         "sharpness_ratio_reference",
@@ -31,6 +32,7 @@ DIAGNOSTICS = (
         "index; how far from 1 it is says what the ratio of generated images may be by chance.",
         _LAPLACIAN,
         needs=(),
+        group="diagnostics",
     ),
     Metric(
         "reconstruction_sharpness_ratio",
@@ -43,6 +45,7 @@ DIAGNOSTICS = (
         "the prior's.",
         _LAPLACIAN,
         needs=("encoder", "decoder"),
+        group="diagnostics",
     ),
     Metric(
         "high_frequency_ratio",
@@ -55,6 +58,7 @@ DIAGNOSTICS = (
         "noise or a checkerboard of upsampling.",
         "Durall, Keuper and Keuper 2020, arXiv:2003.01826",
         needs=("decoder", "prior"),
+        group="diagnostics",
     ),
     Metric(
         "high_frequency_ratio_reference",
@@ -66,6 +70,7 @@ DIAGNOSTICS = (
         "even index; the baseline of the generated images' ratio.",
         "Durall, Keuper and Keuper 2020, arXiv:2003.01826",
         needs=(),
+        group="diagnostics",
     ),
     Metric(
         "duplicate_rate",
@@ -77,6 +82,7 @@ DIAGNOSTICS = (
         "duplicates too, so read it beside the rate of as many reference images.",
         "Equality of 8-bit pixels, no single source",
         needs=("decoder", "prior"),
+        group="diagnostics",
     ),
     Metric(
         "duplicate_rate_reference",
@@ -89,6 +95,7 @@ DIAGNOSTICS = (
         "generated images' rate.",
         "Equality of 8-bit pixels, no single source",
         needs=(),
+        group="diagnostics",
     ),
     Metric(
         "pixel_diversity_ratio",
@@ -100,6 +107,7 @@ DIAGNOSTICS = (
         "two real ones, best at 1; below it modes are missing, and noise counts as diversity.",
         "Closed form of the mean squared distance over all pairs, 2 tr(covariance)",
         needs=("decoder", "prior"),
+        group="diagnostics",
         requirement="2",
     ),
     Metric(
@@ -113,6 +121,7 @@ DIAGNOSTICS = (
         "set the first ones; real images score 0.01 by construction, at that number only.",
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("decoder", "prior", "activations"),
+        group="diagnostics",
         requirement="100",
     ),
     Metric(
@@ -125,6 +134,7 @@ DIAGNOSTICS = (
         "other half, about 0.01; its distance from that is what chance does to the rate.",
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("activations",),
+        group="diagnostics",
         requirement="200",
     ),
     Metric(
@@ -139,6 +149,7 @@ DIAGNOSTICS = (
         "set the first ones).",
         _VENDI,
         needs=("decoder", "prior", "activations"),
+        group="diagnostics",
     ),
     Metric(
         "vendi_score_reference",
@@ -150,6 +161,7 @@ DIAGNOSTICS = (
         "generated images takes; its baseline under the same extractor.",
         _VENDI,
         needs=("activations",),
+        group="diagnostics",
     ),
     Metric(
         "authentic_fraction",
@@ -162,6 +174,7 @@ DIAGNOSTICS = (
         "so that only a value well below theirs speaks of copying.",
         _AUTHENTICITY,
         needs=("decoder", "prior", "activations"),
+        group="memorisation",
     ),
     Metric(
         "authentic_fraction_reference",
@@ -173,6 +186,7 @@ DIAGNOSTICS = (
         "among the training images; the baseline of the generated images' share.",
         _AUTHENTICITY,
         needs=("activations",),
+        group="memorisation",
     ),
     Metric(
         "training_distance_ratio",
@@ -185,6 +199,7 @@ DIAGNOSTICS = (
         "above 1 poor samples hide any copying.",
         _COPYING,
         needs=("decoder", "prior", "activations"),
+        group="memorisation",
     ),
     Metric(
         "data_copying_z",
@@ -197,6 +212,7 @@ DIAGNOSTICS = (
         "real ones, and it grows with the number of images at one strength of copying.",
         _COPYING,
         needs=("decoder", "prior", "activations"),
+        group="memorisation",
         requirement="21",
     ),
     Metric(
@@ -210,5 +226,6 @@ DIAGNOSTICS = (
         "latent code, so that smoother is not better by itself.",
         "Karras et al. 2019, arXiv:1812.04948, with squared error in place of LPIPS",
         needs=("decoder", "prior"),
+        group="diagnostics",
     ),
 )

@@ -1,14 +1,84 @@
-"""One entry of the metric table: what a score column means, in words a reader sees."""
+"""One entry of the metric table: everything that the product knows of a score column.
+
+A package brings metrics of its own through the entry point ``vae_batch.metrics``; see
+:mod:`vae_batch.metrics.catalogue.plug_ins`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Direction = Literal["lower", "higher", "neither"]
 
-#: What must be there before a metric is defined: a half of the VAE, its prior, or arrays.
+#: What must exist before a metric is defined: a half of the VAE, its prior, or arrays.
 Need = Literal["encoder", "decoder", "prior", "posterior", "activations", "class_probabilities"]
+
+#: Stored files of a row that metrics are computed from, named as the units of a plan.
+UnitKind = Literal[
+    "description",
+    "losses",
+    "importance",
+    "generated",
+    "reference",
+    "reconstructed",
+    "pictures",
+    "reference_pictures",
+]
+
+#: Columns that two rows must share before they are compared, by what a metric depends on.
+_SAME_IMAGES = ("reference_sha256", "n_reference", "seed")
+_SAME_PIXELS = (*_SAME_IMAGES, "model_range", "input_fit")
+_SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma")
+SAME_PROTOCOL = (*_SAME_IMAGES, "extractor", "weights_sha256", "protocol", "n_generated")
+
+
+class StoredArrays(Protocol):
+    """Stored arrays of one checkpoint, from which a plug-in metric is computed.
+
+    Arrays are read when a method is called. Index i is the same latent sample or the same test
+    image for every checkpoint of a run.
+    """
+
+    def activations(self) -> NDArray[Any]:
+        """(n, d) float32 activations of the generated images."""
+        ...
+
+    def probabilities(self) -> NDArray[Any]:
+        """(n, classes) class probabilities of the generated images."""
+        ...
+
+    def reference_activations(self) -> NDArray[Any]:
+        """(m, d) float32 activations of the reference images."""
+        ...
+
+    def losses(self) -> Mapping[str, NDArray[Any]]:
+        """(k,) float64 per-image values of the test images by column, such as ``elbo``."""
+        ...
+
+
+class IndexedScore(Protocol):
+    """A score with the influence of each index on it, as ``PairedScore`` is one."""
+
+    @property
+    def value(self) -> float:
+        """The score."""
+        ...
+
+    @property
+    def influence(self) -> NDArray[Any]:
+        """(n,) float64 influence of each index, in the score's unit, with mean 0."""
+        ...
+
+
+#: Computes a plug-in metric. A plain number is a score without a standard error; a
+#: ``PairedScore`` brings the influence of each index, so that checkpoints can be compared by it.
+#: A ValueError says in one sentence why the metric is undefined.
+Compute = Callable[[StoredArrays], float | IndexedScore]
 
 
 @dataclass(frozen=True)
@@ -16,19 +86,35 @@ class Metric:
     """One column of the score table.
 
     Attributes:
-        column: name in the score table.
-        title: heading in the report.
-        short: heading where space is scarce, such as a terminal.
-        unit: unit of the values, or "" for a pure number.
-        direction: which way is better, or "neither".
-        definition: one sentence with the metric's main trap.
-        source: where the definition comes from.
-        needs: without one of these the metric is null, with that reason.
-        requirement: what the number of images must be, in words, or "" where any will do.
-        standard_error: whether a column `<column>_se` holds its standard error.
-        within_likelihood: whether values compare within one family of likelihoods only.
-        headline: whether it stands in the narrow tables; the others are shown in full ones.
-        group: under which name a user asks for it; given when the table is put together.
+        column: Name in the score table.
+        title: Heading in the report.
+        short: Heading where space is scarce, such as a terminal.
+        unit: Unit of the values, or "" for a pure number.
+        direction: Which way is better, or "neither".
+        definition: One sentence with the metric's main trap.
+        source: Where the definition comes from.
+        needs: Without one of these the metric is null, with that reason.
+        group: Name under which a user asks for it (``--metrics``).
+        requirement: How many images it needs, in words, or "" where any number will do.
+        standard_error: Whether a column ``<column>_se`` holds its standard error.
+        interval: Columns with the ends of its own 95 % interval, or None.
+        within_likelihood: Whether values compare within one family of likelihoods only.
+        compared: How checkpoints are compared by it: by paired differences of per-image values
+            of the test ``images``, or of influences of the generated ``samples``; None where
+            they are not.
+        compared_as: Column that stands for it in every comparison, selection, race and
+            tolerance, or "" where it stands for itself.
+        images_per_dimension: Generated and reference images per feature dimension below which
+            its bias forbids a comparison; the column is null there.
+        raced_over: Units that a race by it needs, of which the last one grows from round to
+            round; empty where it cannot be raced by.
+        default_choice: Place, from 1, in the order in which a metric is looked for to choose the
+            best checkpoint by; 0 where it is chosen by only on request.
+        headline: Whether it stands in the narrow tables and has a curve; the others are shown
+            in full tables.
+        spread_of: Column whose spread over splits or subsets it is, or "".
+        reads: For plug-ins: units that it is computed from.
+        compute: For plug-ins: computes it from stored arrays; None for the metrics shipped.
     """
 
     column: str
@@ -39,13 +125,47 @@ class Metric:
     definition: str
     source: str
     needs: tuple[Need, ...]
+    _: KW_ONLY
+    group: str
     requirement: str = ""
     standard_error: bool = False
+    interval: tuple[str, str] | None = None
     within_likelihood: bool = False
+    compared: Literal["images", "samples"] | None = None
+    compared_as: str = ""
+    images_per_dimension: float = 0.0
+    raced_over: tuple[UnitKind, ...] = ()
+    default_choice: int = 0
     headline: bool = False
-    group: str = ""
+    spread_of: str = ""
+    reads: tuple[UnitKind, ...] = ()
+    compute: Compute | None = None
 
     @property
     def per_extractor(self) -> bool:
         """Whether the value depends on the extractor, or on the checkpoint alone."""
         return "activations" in self.needs or "class_probabilities" in self.needs
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Columns of the score table that two rows must share before it compares them."""
+        if self.per_extractor:
+            return SAME_PROTOCOL
+        return _SAME_LIKELIHOOD if self.within_likelihood else _SAME_PIXELS
+
+    @property
+    def sign(self) -> float:
+        """1 where lower values are better, -1 where higher ones are.
+
+        Raises:
+            ValueError: Neither direction is better.
+        """
+        if self.direction == "neither":
+            raise ValueError(f"{self.column} has no better direction, so it ranks no checkpoints")
+        return -1.0 if self.direction == "higher" else 1.0
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its columns of the score table: value, standard error where it has one, reason."""
+        error = (f"{self.column}_se",) if self.standard_error else ()
+        return (self.column, *error, f"{self.column}_reason")

@@ -18,6 +18,9 @@ RECONSTRUCTION = (
         "blur.",
         "Kingma and Welling 2013, arXiv:1312.6114 (Gaussian decoder, up to scale and constant)",
         needs=("encoder", "decoder"),
+        group="reconstruction",
+        compared="images",
+        default_choice=5,
         standard_error=True,
     ),
     Metric(
@@ -31,6 +34,7 @@ RECONSTRUCTION = (
         "background.",
         "Absolute error, no single source",
         needs=("encoder", "decoder"),
+        group="reconstruction",
         standard_error=True,
     ),
     Metric(
@@ -44,6 +48,7 @@ RECONSTRUCTION = (
         "the mean is over the others only.",
         "Huynh-Thu and Ghanbari 2008, Electronics Letters 44(13)",
         needs=("encoder", "decoder"),
+        group="reconstruction",
         standard_error=True,
     ),
     Metric(
@@ -57,6 +62,7 @@ RECONSTRUCTION = (
         "bottleneck.",
         "The images of infinite PSNR",
         needs=("encoder", "decoder"),
+        group="reconstruction",
     ),
     Metric(
         "ssim",
@@ -69,6 +75,8 @@ RECONSTRUCTION = (
         "digits on black score high, and images below 11 pixels a side have none.",
         _SSIM,
         needs=("encoder", "decoder"),
+        group="reconstruction",
+        compared="images",
         standard_error=True,
     ),
     Metric(
@@ -81,6 +89,7 @@ RECONSTRUCTION = (
         "1; defined for images of more than 160 pixels a side only.",
         "Wang, Simoncelli and Bovik 2003, Asilomar Conference on Signals, Systems and Computers",
         needs=("encoder", "decoder"),
+        group="reconstruction",
         standard_error=True,
     ),
     Metric(
@@ -96,6 +105,7 @@ RECONSTRUCTION = (
         "Heusel et al. 2017, arXiv:1706.08500; of reconstructions: Esser et al. 2021, "
         "arXiv:2012.09841",
         needs=("encoder", "decoder", "activations"),
+        group="reconstruction_fid",
         requirement="2",
     ),
 )

@@ -52,6 +52,18 @@ class PairedScore:
         mean = float(array.mean())
         return cls(mean, array - mean, is_mean=True)
 
+    def with_value(self, value: float) -> PairedScore:
+        """The same score by another estimator, such as an Inception Score freed of its bias.
+
+        To first order the influences on a score that is an exponential scale with its value;
+        those on a mean stay, whose value differs by rounding only.
+        """
+        if value == self.value:
+            return self
+        if self.is_mean:
+            return PairedScore(value, self.influence, is_mean=True)
+        return PairedScore(value, self.influence * (value / self.value))
+
 
 def paired_score(score: PairedScore | ArrayLike) -> PairedScore:
     """The score itself, or the mean of (n,) per-index values."""

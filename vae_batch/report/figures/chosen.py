@@ -7,14 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS
 from vae_batch.report.score_rows import ScoreRow
 from vae_batch.run.compare.selection import Selection
 
 MOST_CHECKPOINTS = 8
 """That have plates of their own."""
-
-_USUAL = ("fid", "kid", "elbo", "reconstruction_nll", "mse")
 
 Row = Mapping[str, Any]
 
@@ -72,7 +70,7 @@ def _ranked(
     rows: Sequence[ScoreRow], comparisons: Sequence[Row], selection: Selection | None
 ) -> list[str]:
     """Checkpoints from best to worst by the selected metric, or else by the first usual one."""
-    for name in (selection.metric,) if selection else _USUAL:
+    for name in (selection.metric,) if selection else DEFAULT_CHOICE:
         values = _compared(comparisons, name, selection) or _scored(rows, name)
         if values:
             sign = -1 if METRICS[name].direction == "higher" else 1

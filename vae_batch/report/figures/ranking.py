@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.colours import LIGHT
 from vae_batch.report.figures.chart_figures import lay_out
@@ -29,7 +29,7 @@ _MOST_ROWS = 24
 _ROW_INCHES = 0.165
 _FRAME_INCHES = 1.0
 #: The metric that is selected by always has a ranking, and so have these.
-_USUAL = ("fid", "kid", "elbo")
+_USUAL = DEFAULT_CHOICE[:3]
 _LINE_ENDS = ("from_best", "from_best_low", "from_best_high", "from_best_p")
 
 
@@ -143,10 +143,9 @@ _BAND: dict[str, Any] = {"facecolor": LIGHT.series[0], "alpha": 0.12, "lw": 0}
 
 def _words(axes: Axes, rows: Sequence[Row], left_out: int) -> None:
     metric, extractor = METRICS[rows[0]["metric"]], rows[0]["extractor"]
-    of = ", bias-corrected" if metric.column == "fid" else ""
     conditions = [str(extractor)] if extractor else []
     conditions += [f"n = {rows[0]['n']:,}"] if rows[0]["n"] else []
-    axes.set_title(f"{metric.title}{of}", pad=14)
+    axes.set_title(metric.title, pad=14)
     above = {"xycoords": "axes fraction", "textcoords": "offset points", "size": "small"}
     faint = {"color": LIGHT.faint, **above}
     axes.annotate(plain(elide(" · ".join(conditions), 40)), (0, 1), (0, 4), **faint)

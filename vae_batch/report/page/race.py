@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.comparison_view import compared_title
 from vae_batch.report.labels import count, p_value, printable, significant
 from vae_batch.report.page.checkpoints import PageCheckpoint
@@ -52,10 +52,10 @@ def race_view(
     if outcome is None:
         return None
     left = [leaving for leaving in reversed(outcome.left) if leaving.checkpoint in checkpoints]
-    said = outcome.sentence
+    said, metric = outcome.sentence, METRICS[compared_column(outcome.metric)]
     return RaceView(
-        title=compared_title({"metric": outcome.metric, "extractor": outcome.extractor}),
-        metric=METRICS["fid_corrected" if outcome.metric == "fid" else outcome.metric],
+        title=compared_title({"metric": metric.column, "extractor": outcome.extractor}),
+        metric=metric,
         sentence=printable(f"{said[:1].upper()}{said[1:]}."),
         looks=", ".join(count(look) for look in outcome.looks),
         level=significant(outcome.level),

@@ -16,9 +16,6 @@ from vae_batch.run.compare.selection import Selection
 
 _MOST_SHOWN = 12
 
-#: What is compared where it is not the column of the metric's own name.
-_COMPARED = {"fid": "fid_corrected", "inception_score": "inception_score_corrected"}
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -198,12 +195,10 @@ def _paired_interval(row: Compared, best: float) -> _Interval:
 
 def _own_interval(compared: Compared, rows: Iterable[ScoreRow]) -> _Interval:
     """The score's own interval, from its standard error in the score table."""
-    metric: str = compared["metric"]
-    column = _COMPARED.get(metric, metric)
     for row in rows:
         same = compared["extractor"] in (None, row.conditions.extractor)
         if row.checkpoint == compared["checkpoint"] and same and row.failure is None:
-            error = row.standard_error(METRICS[column])
+            error = row.standard_error(METRICS[compared["metric"]])
             value = compared["value"]
             return None if error is None else (value - Z95 * error, value + Z95 * error)
     return None

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vae_batch import __version__
-from vae_batch.metrics import METRICS, ComparisonRow, PairedDifference, PairedScore
-from vae_batch.metrics.comparison.ranking import require_same_conditions
-from vae_batch.plan import InputError
+from vae_batch.metrics.catalogue import COMPARED, METRICS, compared_column
+from vae_batch.metrics.catalogue.metric import SAME_PROTOCOL
+from vae_batch.metrics.comparison.paired_difference import PairedDifference, PairedScore
+from vae_batch.metrics.comparison.ranking import ComparisonRow, require_same_conditions
+from vae_batch.plan import SCORING_VERSION, InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
@@ -29,26 +30,14 @@ from vae_batch.storage import (
 Row = dict[str, Any]
 Scores = dict[str, PairedScore]
 
-#: Losses that are compared image by image, the same under every extractor.
-_LOSSES = ("elbo", "reconstruction_nll", "iwae", "mse", "ssim")
-
-#: Scores that are compared sample by sample through their influences.
-_DISTANCES = ("fid", "kid", "inception_score")
-
-#: What two rows must share before their difference means anything.
-_SAME_IMAGES = ("reference_sha256", "n_reference", "seed")
-_SAME_PIXELS = (*_SAME_IMAGES, "model_range", "input_fit")
-_SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma")
-_SAME_PROTOCOL = (*_SAME_IMAGES, "extractor", "weights_sha256", "protocol", "n_generated")
-
 
 def compare_run(location: str) -> list[Row]:
     """Compare all scored rows of an output folder and write ``comparisons.parquet``.
 
-    Rows are compared only with rows of the same conditions. A Fréchet distance is compared only
-    where its bias does not dominate it; there the kernel distance decides. Rows that left a race
-    are not compared. Where the rows are
-    those that were compared last time, nothing is read but that table.
+    Each metric of the table that is ``compared`` is, under the name and with the value of its
+    score column. Rows are compared only with rows of the same conditions, and rows that left a
+    race are not compared. If the rows are those that were compared last time, only that table is
+    read.
 
     Raises:
       InputError: No run has begun there.
@@ -74,7 +63,7 @@ def _in_full(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
 def _inputs(rows: Sequence[ScoredRow]) -> str:
     """Digest of all that comparisons are made of: a row that is scored again has another time."""
     made_of = [[dict(row.fields), _condition(row, "sigma")] for row in rows]
-    text = json.dumps([__version__, made_of], sort_keys=True, default=str)
+    text = json.dumps([SCORING_VERSION, made_of], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -114,19 +103,9 @@ def compare_rows(rows: Sequence[ScoredRow]) -> list[Row]:
 
 
 def paired_scores(row: ScoredRow) -> Scores:
-    """Scores of a row that can be compared sample by sample, by metric.
-
-    ``fid`` is the bias-corrected distance, and is left out where its bias dominates it.
-    """
+    """Scores of a row that can be compared index by index, by column of the score table."""
     reading = _Reading()
     return {**reading.losses(row), **reading.distances(row)}
-
-
-def conditions_of_metric(metric: str) -> tuple[str, ...]:
-    """Columns of the score table that two rows must share before a metric compares them."""
-    if METRICS[metric].per_extractor:
-        return _SAME_PROTOCOL
-    return _SAME_LIKELIHOOD if METRICS[metric].within_likelihood else _SAME_PIXELS
 
 
 def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -> None:
@@ -146,8 +125,8 @@ def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -
 
 def _conditions_in(rows: Sequence[ScoredRow]) -> list[Row]:
     """The conditions of some rows, each once."""
-    found = {tuple(row.fields[name] for name in _SAME_PROTOCOL) for row in rows}
-    return [dict(zip(_SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
+    found = {tuple(row.fields[name] for name in SAME_PROTOCOL) for row in rows}
+    return [dict(zip(SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
 
 
 def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
@@ -186,17 +165,18 @@ def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Row]:
     """Losses are compared once a checkpoint, distances once an extractor, too."""
     nothing = dict.fromkeys(COMPARISON_COLUMNS)
     found: list[Row] = []
-    for some, metrics, read in (
-        (_one_each(rows), _LOSSES, reading.losses),
-        (rows, _DISTANCES, reading.distances),
+    for some, how, read in (
+        (_one_each(rows), "images", reading.losses),
+        (rows, "samples", reading.distances),
     ):
+        metrics = [metric.column for metric in COMPARED if metric.compared == how]
         for metric, table in compare_streamed(some, metrics, _group_of, ScoreReader(read)):
             found += [{**nothing, **_line(metric, compared)} for compared in table]
     return found
 
 
 def _group_of(row: ScoredRow, metric: str) -> tuple[Any, ...]:
-    return tuple(_condition(row, name) for name in conditions_of_metric(metric))
+    return tuple(_condition(row, name) for name in METRICS[metric].conditions)
 
 
 def _condition(row: ScoredRow, name: str) -> object:
@@ -255,20 +235,28 @@ def _losses_of(row: ScoredRow) -> Scores:
     values |= parts.columns("losses", ["mse", "ssim"])
     if "importance" in parts.units and row.fields["iwae"] is not None:
         values |= importance_per_image(parts, description)
-    wanted = {name: values[name] for name in _LOSSES if name in values}
     return {
-        name: PairedScore.from_values(found)
-        for name, found in wanted.items()
-        if row.fields[name] is not None
+        metric.column: PairedScore.from_values(values[metric.column]).with_value(
+            row.fields[metric.column]
+        )
+        for metric in COMPARED
+        if metric.column in values and row.fields[metric.column] is not None
     }
 
 
 def _distances_of(row: ScoredRow) -> Scores:
-    """Distances with the influence of each sample, but for a Fréchet distance that is all bias."""
+    """Scores of the generated samples, with the influence of each sample.
+
+    Influences are stored under the name of the metric that they were derived for, such as
+    ``fid``; the score is that of the column that stands for it in comparisons.
+    """
     generated = row.parts.units.get("generated")
     if generated is None:
         return {}
-    scores = read_influences(row.parts.stores.out, generated)
-    if row.fields["fid_warning"]:
-        scores.pop("fid", None)
-    return {name: score for name, score in scores.items() if row.fields[name] is not None}
+    stored = read_influences(row.parts.stores.out, generated)
+    scores = {compared_column(name): score for name, score in stored.items()}
+    return {
+        column: score.with_value(row.fields[column])
+        for column, score in scores.items()
+        if row.fields.get(column) is not None
+    }

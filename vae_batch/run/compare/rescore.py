@@ -9,7 +9,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.output.prune import pruned_reason
@@ -73,7 +73,5 @@ def _values(row: ScoredRow, groups: Sequence[str]) -> dict[str, Any]:
 def _columns(group: str) -> Iterator[str]:
     for metric in METRICS.values():
         if metric.group == group:
-            yield from (metric.column, f"{metric.column}_reason")
-            if metric.standard_error:
-                yield f"{metric.column}_se"
+            yield from metric.columns
     yield from _BESIDE.get(group, ())

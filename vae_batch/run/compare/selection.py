@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS, compared_column
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
@@ -15,9 +15,6 @@ SELECTION = "selection.json"
 
 #: Folder of the confirmation's own run, below the output folder.
 CONFIRMATION = "confirmation"
-
-#: Tried in this order where no metric is asked for.
-_USUAL = ("fid", "kid", "elbo", "reconstruction_nll", "mse")
 
 #: Added to the seed of a run for its confirmation: any number but 0 gives fresh draws.
 CONFIRMATION_SEED = 1_000_003
@@ -59,17 +56,22 @@ def select_best(comparisons: Sequence[Row], spec: EvaluationSpec) -> Selection |
       InputError: The metric asked for was compared for no checkpoint.
     """
     raced = (spec.race.metric,) if spec.race else ()
-    for metric in (spec.select,) if spec.select else (*raced, *_USUAL):
+    for metric in (spec.select,) if spec.select else (*raced, *DEFAULT_CHOICE):
         rows = [row for row in comparisons if row["metric"] == metric]
         if rows:
             return _selection(metric, _first_group(rows), is_race=spec.race is not None)
     if spec.select and comparisons:
         compared = sorted({str(row["metric"]) for row in comparisons})
         raise InputError(
-            f"--select {spec.select}: no checkpoint has it to be compared (a Fréchet distance "
-            f"needs 4.88 images a feature dimension); compared were {', '.join(compared)}"
+            f"--select {spec.select}: no checkpoint has a value of it{_needed(spec.select)}; "
+            f"checkpoints were compared by {', '.join(compared)}"
         )
     return None
+
+
+def _needed(metric: str) -> str:
+    images = METRICS[metric].images_per_dimension
+    return f" (it needs {images:.2f} images per feature dimension)" if images else ""
 
 
 def write_selection(store: Store, selection: Selection) -> None:
@@ -88,7 +90,9 @@ def read_selection(store: Store) -> Selection | None:
         return None
     try:
         values = decode_checked(found)
-        return Selection(**{**values, "level": tuple(values["level"])})
+        # Version 0.1 called the corrected Fréchet distance ``fid``.
+        named = {"metric": compared_column(values["metric"]), "level": tuple(values["level"])}
+        return Selection(**{**values, **named})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{store.shown}/{SELECTION} is damaged ({error}); `vae-batch verify --mend` takes it "
@@ -122,9 +126,7 @@ def confirmed(selection: Selection, fresh: Sequence[Row]) -> str:
 
 def title_of(metric: str, extractor: str | None) -> str:
     """What checkpoints were compared by, in short."""
-    # The Fréchet distances compared are those freed of their bias.
-    column = "fid_corrected" if metric == "fid" else metric
-    return METRICS[column].short + (f"[{extractor}]" if extractor else "")
+    return METRICS[compared_column(metric)].short + (f"[{extractor}]" if extractor else "")
 
 
 def level_in_words(rivals: Sequence[str]) -> str:

@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vae_batch.metrics import METRICS, ComparisonRow, PairedDifference, PairedScore
-from vae_batch.metrics.comparison.paired_difference import paired_difference
+from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.comparison.paired_difference import (
+    PairedDifference,
+    PairedScore,
+    paired_difference,
+)
 from vae_batch.metrics.comparison.ranking import (
     NO_STEP,
+    ComparisonRow,
     best_of,
     comparison_row,
     judge_steps,

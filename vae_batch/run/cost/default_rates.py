@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.plan import Unit
-from vae_batch.plan.metric_groups import MetricGroup
 from vae_batch.plan.shards import Kind
 
 ACTIVATIONS: tuple[Kind, ...] = ("reference", "generated", "reconstructed")
@@ -74,7 +73,7 @@ class _ScoreCost:
 
 #: By ``jobs/benchmarks/scoring.py``, with a prepared reference; other groups cost next to nothing.
 #: Memorisation was not measured, and is taken for precision, which looks for neighbours too.
-_SCORES: Mapping[MetricGroup, _ScoreCost] = {
+_SCORES: Mapping[str, _ScoreCost] = {
     "latents": _ScoreCost(2.2, 0.0, 1, 1),
     "reconstruction_fid": _ScoreCost(0.0, 1.2, 2, 1),
     "fid": _ScoreCost(0.0, 31.0, 2, 1),
@@ -156,7 +155,7 @@ def core_seconds(kind: Kind, extractor: str | None, terms: Terms) -> float:
 def light_work(
     reductions: Iterable[Unit],
     rows: Iterable[tuple[int, str]],
-    groups: Sequence[MetricGroup],
+    groups: Sequence[str],
     terms: Terms,
 ) -> tuple[int, float, float]:
     """Number, core seconds and bytes of light tasks.
@@ -182,7 +181,7 @@ def light_work(
     return count, seconds, size
 
 
-def score_seconds(samples: int, features: int, groups: Sequence[MetricGroup]) -> float:
+def score_seconds(samples: int, features: int, groups: Sequence[str]) -> float:
     """Core seconds of one row's score."""
     n, d = samples / _TABLE_SAMPLES, features / _TABLE_FEATURES
     known = (_SCORES[group] for group in groups if group in _SCORES)

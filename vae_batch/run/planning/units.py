@@ -5,33 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Literal
 
+from vae_batch.metrics.catalogue import GROUPS
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint
-from vae_batch.plan.metric_groups import MetricGroup
 from vae_batch.plan.shards import Kind
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
 from vae_batch.run.reference.facts import ReferenceFacts
 
 #: Fields of the spec that move a decoded image or a loss.
 _MODEL_FIELDS = ("seed", "batch_size", "shard_size")
-
-#: Groups of metrics that read a unit. Those of no group are always computed: the report needs them.
-_READERS: dict[Kind, set[MetricGroup]] = {
-    "losses": {"losses", "latents", "iwae", "reconstruction", "diagnostics"},
-    "importance": {"iwae"},
-    "generated": {
-        *("fid", "fid_infinity", "inception_score", "kid", "precision"),
-        *("diagnostics", "memorisation"),
-    },
-    "reference": {
-        *("fid", "fid_infinity", "reconstruction_fid", "kid", "precision"),
-        *("diagnostics", "memorisation"),
-    },
-    "reference_pictures": {"diagnostics"},
-    "pictures": {"diagnostics"},
-    "reconstructed": {"reconstruction_fid"},
-}
 
 #: Images of an importance-weighted shard are decoded once for each of many draws.
 _IMPORTANCE_SHARE = 8
@@ -75,8 +58,8 @@ def units_of_row(
 
 def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:
     """Whether a group that was asked for reads a unit; what no metric reads is for the report."""
-    readers = _READERS.get(kind)
-    return readers is None or not readers.isdisjoint(spec.metrics)
+    readers = {name for name, group in GROUPS.items() if kind in group.reads}
+    return not readers or not readers.isdisjoint(spec.metrics)
 
 
 def reference_unit(

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from vae_batch.metrics import METRICS, Race, bias_dominated, race_counts
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.metrics.comparison.paired_difference import PairedScore
-from vae_batch.metrics.comparison.race import Elimination
+from vae_batch.metrics.comparison.race import Elimination, Race, race_counts
+from vae_batch.metrics.samples.frechet_uncertainty import bias_dominated
 from vae_batch.plan import InputError, fingerprint
-from vae_batch.plan.race_settings import RaceMetric, RaceSettings
-from vae_batch.plan.shards import Kind
+from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.run.execute.driver import Driver
 from vae_batch.run.execute.executor import Executor
 from vae_batch.run.execute.failures import Failure
@@ -28,14 +28,6 @@ from vae_batch.run.race.record import Leaving, RaceOutcome
 from vae_batch.run.race.scores import Raced, race_score
 from vae_batch.run.scoring.row import failed_row
 from vae_batch.storage import upsert_scores
-
-#: Units that a metric needs; the last one is raced over.
-_NEEDED: dict[RaceMetric, tuple[Kind, ...]] = {
-    "fid": ("reference", "generated"),
-    "kid": ("reference", "generated"),
-    "elbo": ("description", "losses"),
-    "iwae": ("description", "losses", "importance"),
-}
 
 
 def run_of(plan: RunPlan) -> str:
@@ -104,7 +96,7 @@ class Racing:
         self._guard = guard
         self._settings = _settings(plan)
         self._rows = {row.job.identifier: row for row in _entries(plan)}
-        self._kind = _NEEDED[self._settings.metric][-1]
+        self._kind = METRICS[self._settings.metric].raced_over[-1]
         self._whole = min(row.units[self._kind].samples for row in self._rows.values())
         self._counts = self._looks()
         self._race = Race(self._rows, self._direction, len(self._counts), self._settings.alpha)
@@ -127,16 +119,16 @@ class Racing:
     def _is_biased(self, count: int) -> bool:
         """Whether that is known before anything is computed: of Inception's features it is."""
         row = next(iter(self._rows.values()))
-        if self._settings.metric != "fid" or not row.extractor.feature_dim:
+        if not METRICS[self._settings.metric].images_per_dimension or not row.extractor.feature_dim:
             return False
         return bias_dominated(count, row.units["reference"].samples, row.extractor.feature_dim)
 
     def _refuse(self, most: int) -> NoReturn:
         reference = self._plan.reference.count
         raise InputError(
-            f"race by fid: {most} generated and {reference} reference images are too few to judge "
-            "a Fréchet distance by, which needs 4.88 images a feature dimension; race by kid, or "
-            "take more samples"
+            f"race by fid_corrected: {most} generated and {reference} reference images are too "
+            "few for it: it needs 4.88 images per feature dimension; race by kid, or raise "
+            "--samples"
         )
 
     def run(self) -> RaceOutcome:
@@ -160,11 +152,11 @@ class Racing:
 
     def _score(self, count: int) -> dict[str, Raced]:
         """Scores of the first samples of all that are in the race; others are taken out."""
-        needed = _NEEDED[self._settings.metric]
+        needed = METRICS[self._settings.metric].raced_over
         rows = []
         for name in self._race.survivors:
             row = self._rows[name]
-            units = {kind: shortened_unit(row.units[kind], count) for kind in needed}
+            units = {str(kind): shortened_unit(row.units[kind], count) for kind in needed}
             rows.append(replace(row, units=units))
         plan = replace(self._plan, rows=tuple(rows))
         done = _Round(plan, rows, self._executor, self._progress, self._guard)

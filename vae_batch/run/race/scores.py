@@ -8,18 +8,16 @@ from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
 
-from vae_batch.metrics import (
-    CorrectedFrechetDistance,
-    FrechetReference,
-    KernelReference,
-    bias_dominated,
-    frechet_influence,
-    kernel_influence,
-)
 from vae_batch.metrics.comparison.paired_difference import PairedScore
-from vae_batch.metrics.samples.frechet_uncertainty import RESIDUAL_BIAS
+from vae_batch.metrics.samples.frechet import FrechetReference
+from vae_batch.metrics.samples.frechet_influence import frechet_influence
+from vae_batch.metrics.samples.frechet_uncertainty import (
+    RESIDUAL_BIAS,
+    CorrectedFrechetDistance,
+    bias_dominated,
+)
+from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.plan import Unit
-from vae_batch.plan.race_settings import RaceMetric
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
 from vae_batch.run.scoring.row import parts_of
@@ -114,8 +112,8 @@ def _importance_bound(parts: RowParts) -> Raced:
     return Raced(None if values is None else PairedScore.from_values(values))
 
 
-_SCORES: dict[RaceMetric, Callable[[RowParts], Raced]] = {
-    "fid": _frechet_score,
+_SCORES: dict[str, Callable[[RowParts], Raced]] = {
+    "fid_corrected": _frechet_score,
     "kid": _kernel_score,
     "elbo": _bound,
     "iwae": _importance_bound,

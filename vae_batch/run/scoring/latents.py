@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_batch.metrics import (
+from vae_batch.metrics.likelihood.aggregate_posterior import (
     aggregate_information,
     aggregate_moment_kl,
     aggregate_prior_mmd,
-    latent_usage,
 )
-from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE
+from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE, latent_usage
 from vae_batch.models.sampling import standard_normals
 from vae_batch.run.scoring.report_arrays import posterior_histograms, posterior_summary
 from vae_batch.run.scoring.score_sheet import Row, ScoreSheet

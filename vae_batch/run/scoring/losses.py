@@ -8,8 +8,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import MeanLoss, bits_per_dim, elbo, optimal_sigma
 from vae_batch.metrics.likelihood.densities import LOG_2PI
+from vae_batch.metrics.likelihood.elbo import MeanLoss, bits_per_dim, elbo
+from vae_batch.metrics.likelihood.families import optimal_sigma
 from vae_batch.metrics.likelihood.importance import (
     PARETO_K_LIMIT,
     effective_sample_size,

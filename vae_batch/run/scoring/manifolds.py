@@ -5,19 +5,17 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from vae_batch.metrics import (
-    KernelReference,
-    KernelSubsets,
+from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.images.diagnostics import real_against_real
+from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
+from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE, KernelSubsets
+from vae_batch.metrics.samples.neighbours import Neighbourhoods
+from vae_batch.metrics.samples.precision_recall import manifold_scores
+from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
-    Neighbourhoods,
-    kernel_influence,
-    manifold_scores,
     near_duplicate_rate,
-    real_against_real,
     vendi_score,
 )
-from vae_batch.metrics.comparison.paired_difference import PairedScore
-from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.report_arrays import alike_samples
 from vae_batch.run.scoring.samples import Rows, reference_features

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from vae_batch.metrics import (
+from vae_batch.metrics.samples.set_diagnostics import (
     TrainingNeighbours,
     authentic_fraction,
     data_copying_z,

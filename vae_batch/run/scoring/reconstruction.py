@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vae_batch.metrics import MeanPsnr
-from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE
+from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE, MeanPsnr
 from vae_batch.run.scoring.losses import mean_and_error
 from vae_batch.run.scoring.report_arrays import worst_reconstructions
 from vae_batch.run.scoring.score_sheet import Row, ScoreSheet

@@ -11,7 +11,8 @@ from typing import Any
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from vae_batch.metrics import LabelDistribution, Moments, split_bounds
+from vae_batch.metrics.samples.inception import LabelDistribution, split_bounds
+from vae_batch.metrics.samples.moments import Moments
 from vae_batch.plan import Shard, Unit
 from vae_batch.run.scoring.stored import Damaged, read_shard
 from vae_batch.storage import (

@@ -10,21 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import (
+from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.samples.frechet import FrechetReference, frechet_distance
+from vae_batch.metrics.samples.frechet_influence import frechet_influence
+from vae_batch.metrics.samples.frechet_uncertainty import (
     CorrectedFrechetDistance,
-    FrechetReference,
+    bias_dominated,
+    frechet_distance_infinity,
+)
+from vae_batch.metrics.samples.inception import (
     InceptionScore,
     LabelDistribution,
-    Moments,
-    bias_dominated,
-    corrected_inception_score,
-    frechet_distance,
-    frechet_distance_infinity,
-    frechet_influence,
-    inception_divergences,
     inception_score_of_splits,
 )
-from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.samples.inception_uncertainty import (
+    corrected_inception_score,
+    inception_divergences,
+)
+from vae_batch.metrics.samples.moments import Moments
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts, read_all, read_reduction

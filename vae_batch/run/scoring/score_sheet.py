@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import METRICS
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import EvaluationSpec
 
 Row = dict[str, Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import gaussian_kl
 from vae_batch.metrics.images.diagnostics import sharpness
 from vae_batch.metrics.images.reconstruction import (
     MULTISCALE_SIDE,
@@ -16,6 +15,7 @@ from vae_batch.metrics.images.reconstruction import (
     peak_signal_to_noise_ratio,
     structural_similarity,
 )
+from vae_batch.metrics.likelihood.densities import gaussian_kl
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.image_range import bounds_of
 from vae_batch.models.sampling import standard_normals

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics import bernoulli_nll, bernoulli_nll_from_probabilities
+from vae_batch.metrics.likelihood.densities import bernoulli_nll, bernoulli_nll_from_probabilities
 from vae_batch.metrics.likelihood.families import (
     continuous_bernoulli_nll,
     discretized_logistic_nll,
