@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).parents[1] / "vae_batch"
 
 FLOORS = {"plan": 0, "metrics": 1, "storage": 2, "models": 3, "run": 4, "report": 5}
@@ -38,18 +36,21 @@ def imported_modules(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_downwards(path: Path) -> None:
-    if path == PACKAGE / "__init__.py":
-        return
-    module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-    own = floor_of(module)
-    upwards = [
-        name
-        for name in imported_modules(path)
-        if name.split(".")[0] == "vae_batch" and floor_of(name) > own
-    ]
-    assert not upwards, f"{module} (floor {own}) imports from a higher floor: {upwards}"
+def test_imports_go_downwards() -> None:
+    upwards = {}
+    for path in MODULES:
+        if path == PACKAGE / "__init__.py":
+            continue
+        module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        own = floor_of(module)
+        higher = [
+            name
+            for name in imported_modules(path)
+            if name.split(".")[0] == "vae_batch" and floor_of(name) > own
+        ]
+        if higher:
+            upwards[f"{module} (floor {own})"] = higher
+    assert not upwards, f"modules that import from a higher floor: {upwards}"
 
 
 def test_only_one_room_imports_ray() -> None:
@@ -61,32 +62,29 @@ def test_only_one_room_imports_ray() -> None:
     assert set(importers) == {"run/execute/on_ray"}
 
 
-@pytest.mark.parametrize(
-    "statement",
-    ["import vae_batch", "import vae_batch.plan, vae_batch.metrics, vae_batch.storage"],
-)
-def test_light_floors_in_a_fresh_interpreter(statement: str) -> None:
-    heavy = loaded_by(statement) & {"ray", "tensorflow", "keras", "matplotlib", "sklearn"}
-    assert not heavy, f"{statement} loads {heavy}"
+def test_what_the_light_floors_load() -> None:
+    """One interpreter imports floor after floor; what is loaded so far is checked each time."""
+    index, metrics, floors, top = loaded_by(
+        "import vae_batch",
+        "from vae_batch.metrics import Moments, frechet_distance, inception_score",
+        "import vae_batch.plan, vae_batch.metrics, vae_batch.storage",
+        "import vae_batch.run.execute.driver, vae_batch.report.bundle, vae_batch.cli",
+    )
+    assert not index & {"numpy", "pydantic", "pyarrow"}, "the index imports nothing but itself"
+    assert not metrics & {"ray", "tensorflow", "pandas", "pyarrow", "pydantic"}, (
+        "metrics need NumPy and SciPy only"
+    )
+    assert not floors & {"ray", "tensorflow", "keras", "matplotlib", "sklearn"}, (
+        "floors 0 to 2 are light"
+    )
+    assert not top & {"ray", "tensorflow", "keras"}, "the driver does not load TensorFlow"
 
 
-def test_metrics_need_numpy_and_scipy_only() -> None:
-    statement = "from vae_batch.metrics import Moments, frechet_distance, inception_score"
-    assert not loaded_by(statement) & {"ray", "tensorflow", "pandas", "pyarrow", "pydantic"}
-
-
-def test_the_driver_does_not_load_tensorflow() -> None:
-    statement = "import vae_batch.run.execute.driver, vae_batch.report.bundle, vae_batch.cli"
-    assert not loaded_by(statement) & {"ray", "tensorflow", "keras"}
-
-
-def test_index_imports_nothing_but_itself() -> None:
-    assert not loaded_by("import vae_batch") & {"numpy", "pydantic", "pyarrow"}
-
-
-def loaded_by(statement: str) -> set[str]:
-    code = f"{statement}; import sys; print(*{{m.split('.')[0] for m in sys.modules}})"
+def loaded_by(*statements: str) -> list[set[str]]:
+    """Top-level modules that a fresh interpreter has loaded after each statement."""
+    shown = "print(*{m.split('.')[0] for m in sys.modules})"
+    code = "\n".join(["import sys", *(f"{statement}\n{shown}" for statement in statements)])
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
