@@ -1,9 +1,8 @@
-"""A worker: checkpoints that fail are loaded once, two shards in flight, suspects alone."""
+"""A worker: checkpoints that fail are loaded once, and two shards are in flight."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,25 +13,11 @@ from support.runs.serial_runs import rows_of, score
 
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute import worker as shard_worker
-from vae_batch.run.execute.executor import SerialExecutor
-from vae_batch.run.execute.retry_ledger import Attempts, Place
-from vae_batch.run.execute.scheduling import Task
-from vae_batch.run.execute.worker import ShardOutcome, ShardWorker
+from vae_batch.run.execute.worker import ShardWorker
 from vae_batch.run.output.stores import RunStores
-from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.storage import Store
+from vae_batch.storage import Store, write_with_receipt
 
 _WAIT = 20.0
-
-
-class TwoWorkers(SerialExecutor):
-    """Two workers take turns; they share a ledger as those of a cluster do."""
-
-    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
-        ledger = Attempts()
-        workers = [ShardWorker(config, ledger), ShardWorker(config, ledger)]
-        for turn, (unit, shard) in enumerate(tasks):
-            yield workers[turn % 2].run(unit, shard)
 
 
 @pytest.fixture
@@ -49,25 +34,18 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return counted
 
 
-@pytest.mark.parametrize("executor", [SerialExecutor, TwoWorkers])
 def test_a_checkpoint_that_fails_to_load_is_loaded_once_in_a_run(
-    executor: type[SerialExecutor],
-    toy_settings: dict[str, Any],
-    tmp_path: Path,
-    loads: list[str],
+    toy_settings: dict[str, Any], tmp_path: Path, loads: list[str]
 ) -> None:
     bad = tmp_path / "bad-0002.keras"
     bad.write_bytes(b"no zip")
     checkpoints = [*toy_settings["checkpoints"], str(bad)]
-    summary = score(
-        toy_settings | {"checkpoints": checkpoints, "metrics": "losses,fid"}, executor()
-    )
+    summary = score(toy_settings | {"checkpoints": checkpoints, "metrics": "losses,fid"})
     rows = rows_of(summary)
     assert "is a text file, not a model" in rows.pop(str(bad))["reason"]
     assert {row["status"] for row in rows.values()} == {"scored"}
     assert loads.count("bad-0002.keras") == 1
-    healthy = [name for name in loads if name != "bad-0002.keras"]
-    assert len(healthy) == (3 if executor is SerialExecutor else 6)  # once on each worker
+    assert len(loads) == 3 + 1
 
 
 def test_an_unforeseen_error_is_not_met_again_either(
@@ -80,9 +58,38 @@ def test_an_unforeseen_error_is_not_met_again_either(
         raise TypeError("unforeseen")
 
     monkeypatch.setattr(shard_worker, "losses_of_checkpoint", fails)
-    summary = score(toy_settings | {"metrics": "losses"}, TwoWorkers())
+    summary = score(toy_settings | {"metrics": "losses"})
     assert [row["reason"] for row in summary.rows] == ["TypeError: unforeseen"] * 3
     assert len(tried) == 3
+
+
+def test_a_worker_tries_to_load_a_checkpoint_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A shard that is in flight already when the load fails ends at once, with the same reason."""
+    tried = []
+
+    def fails(config: Any, job: Any) -> Any:
+        tried.append(job)
+        raise CheckpointError("cut short")
+
+    monkeypatch.setattr(shard_worker, "load_job", fails)
+    store = Store.open(str(tmp_path))
+    spec = SimpleNamespace(shard_timeout=600.0, settled_batch_size=16, batch_size=16)
+    config: Any = SimpleNamespace(
+        spec=spec,
+        stores=RunStores(store, store),
+        jobs={"a": None},
+        in_batches_of=lambda size: config,
+    )
+    worker = ShardWorker(config)
+    outcomes = [
+        worker.run(Unit(f"{kind}/a", kind, "f", 1, 1, "a"), Shard(f"{kind}/a", 0, 1))
+        for kind in ("description", "losses")
+    ]
+    assert len(tried) == 1
+    assert {(o.status, o.reason) for o in outcomes} == {("checkpoint_failed", "cut short")}
+    assert all("CheckpointError: cut short" in outcome.traceback for outcome in outcomes)
 
 
 class Stage:
@@ -92,11 +99,10 @@ class Stage:
         self.events: list[str] = []
         self.gates: dict[str, threading.Event] = {}
         self._changed = threading.Condition()
-        self.ledger = Attempts()
         stores = RunStores(Store.open(str(root)), Store.open(str(root)))
         spec = SimpleNamespace(shard_timeout=600.0, settled_batch_size=16)
         config: Any = SimpleNamespace(spec=spec, stores=stores)
-        self.worker = ShardWorker(config, self.ledger)
+        self.worker = ShardWorker(config)
         monkeypatch.setattr(ShardWorker, "_compute", self._compute)
         monkeypatch.setattr(shard_worker, "write_shard", self._write)
         monkeypatch.setattr(shard_worker, "device_name", lambda: "cpu")
@@ -143,60 +149,17 @@ def test_one_shard_computes_while_another_is_written(
     for thread in threads:
         thread.join(_WAIT)
     assert stage.events == ["compute a", "write a", "compute b", "write b"]
-    assert stage.ledger.faults() == {}
-
-
-def test_a_shard_that_waits_for_the_device_is_not_in_flight(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """When the process dies now, the one that computes counts and the one that waits does not."""
-    stage = Stage(monkeypatch, tmp_path)
-    stage.hold("compute a")
-    threads = [stage.start(Shard("a", 0, 64))]
-    stage.wait_for("compute a")
-    threads.append(stage.start(Shard("b", 0, 64)))
-    elsewhere = Place("other", "1")
-    assert not stage.ledger.begin(Shard("b", 0, 64), "b", place=elsewhere).alone
-    stage.ledger.end(Shard("b", 0, 64))
-    assert stage.ledger.begin(Shard("a", 0, 64), "a", place=elsewhere).alone
-    stage.gates["compute a"].set()
-    for thread in threads:
-        thread.join(_WAIT)
-
-
-def test_a_suspect_has_the_worker_for_itself(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """It begins after its neighbour is written, and the next begins after it is written."""
-    stage, suspect = Stage(monkeypatch, tmp_path), Shard("b", 0, 64)
-    stage.ledger.begin(suspect, "b", place=Place("other", "1"))  # and that process died
-    stage.hold("write a", "write b")
-    threads = [stage.start(Shard("a", 0, 64))]
-    stage.wait_for("write a")
-    threads.append(stage.start(suspect))
-    threads.append(stage.start(Shard("c", 0, 64)))
-    threads[1].join(0.3)
-    assert stage.events == ["compute a", "write a"]
-    stage.gates["write a"].set()
-    stage.wait_for("write b")
-    threads[2].join(0.3)
-    assert stage.events[2:] == ["compute b", "write b"]
-    stage.gates["write b"].set()
-    for thread in threads:
-        thread.join(_WAIT)
-    assert stage.events[4:] == ["compute c", "write c"]
-    assert stage.ledger.faults() == {"workers lost": 1}
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (CheckpointError("cut short"), "checkpoint_failed"),
+        (CheckpointError("cut short"), "unit_failed"),
         (InputError("no such set"), "bad_input"),
-        (TypeError("unforeseen"), "error"),
+        (TypeError("unforeseen"), "unit_failed"),
     ],
 )
-def test_a_failed_shard_leaves_the_ledger_and_both_locks(
+def test_a_failed_shard_releases_both_locks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, status: str
 ) -> None:
     stage = Stage(monkeypatch, tmp_path)
@@ -207,15 +170,12 @@ def test_a_failed_shard_leaves_the_ledger_and_both_locks(
     with monkeypatch.context() as patch:
         patch.setattr(stage.worker, "_compute", fails)
         unit = Unit("a", "losses", "f", 64, 64, "a")
-        first, again = (stage.worker.run(unit, Shard("a", 0, 64)) for _ in range(2))
-    assert first.status == status
-    # Once an unforeseen error has failed the checkpoint, its shards are refused.
-    assert again.status == ("checkpoint_failed" if status == "error" else status)
-    assert str(error) in first.reason
-    assert again.reason == first.reason
+        outcome = stage.worker.run(unit, Shard("a", 0, 64))
+    assert outcome.status == status
+    assert str(error) in outcome.reason
+    assert ("Traceback" in outcome.traceback) == (status == "unit_failed")
     stage.start(Shard("b", 0, 64)).join(_WAIT)
     assert stage.events == ["compute b", "write b"]
-    assert stage.ledger.faults() == {}
 
 
 def test_a_store_that_refuses_ends_the_run_with_a_sentence(
@@ -231,4 +191,15 @@ def test_a_store_that_refuses_ends_the_run_with_a_sentence(
     outcome = stage.worker.run(unit, Shard("a", 0, 64))
     assert outcome.status == "bad_input"
     assert "No space left on device; what is finished there stays" in outcome.reason
-    assert not stage.ledger.begin(Shard("a", 0, 64), "a").alone
+
+
+def test_a_shard_that_a_lost_worker_finished_is_not_computed_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stage = Stage(monkeypatch, tmp_path)
+    unit, shard = Unit("a", "losses", "f", 64, 64, "a"), Shard("a", 0, 64)
+    write_with_receipt(Store.open(str(tmp_path)), unit, shard.name, b"x", rows=64)
+    assert stage.worker.run(unit, shard, may_be_done=True).status == "done"
+    assert stage.events == []
+    stage.worker.run(unit, shard)
+    assert stage.events == ["compute a", "write a"]

@@ -203,7 +203,7 @@ class Chaos:
 
     def _inject(self, kind: str) -> None:
         if kind == "kill worker":
-            victims = sorted(self._nodes.processes("MapWorker"))
+            victims = sorted(self._nodes.processes("ShardActor"))
             if victims:
                 os.kill(victims[self._draw.integers(len(victims))], signal.SIGKILL)
         elif kind == "lose node":

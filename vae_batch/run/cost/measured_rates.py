@@ -12,7 +12,7 @@ from vae_batch.plan.shards import Kind
 from vae_batch.run.cost.cost_file import RunCost, read_costs
 from vae_batch.run.cost.default_rates import Extracted, Terms
 from vae_batch.run.cost.estimate import Devices, Key, Rate, measured_rate, padded
-from vae_batch.run.execute.scheduling import Task
+from vae_batch.run.execute.task_queue import Task
 from vae_batch.run.output.run_record import DamagedRecordError, read_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.batch_size import CPU_BATCH_SIZE

@@ -13,11 +13,12 @@ from vae_batch.run.cost.default_rates import Terms
 from vae_batch.run.cost.estimate import Devices, Key, Rate, Work, estimate, joined, work_of
 from vae_batch.run.execute.background_tasks import timed
 from vae_batch.run.execute.executor import Executor, Handle
-from vae_batch.run.execute.scheduling import Task
+from vae_batch.run.execute.task_queue import Task
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.activity import Activity
+from vae_batch.run.progress.events import FaultMet
 from vae_batch.run.scoring.row import now
 
 
@@ -66,14 +67,16 @@ class MeteredExecutor:
         """See ``Executor.require_visible``."""
         self._executor.require_visible(plan)
 
-    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
+    def run_shards(
+        self, tasks: Sequence[Task], config: WorkerConfig
+    ) -> Iterator[ShardOutcome | FaultMet]:
         """See ``Executor.run_shards``."""
         if tasks and not self._handed:
             self._rates = self._find_rates()
         self._handed = joined([*self._handed, *work_of(tasks, self._terms)])
         units = {unit.path: unit for unit, _ in tasks}
         for outcome in self._executor.run_shards(tasks, config):
-            if outcome.status == "done":
+            if isinstance(outcome, ShardOutcome) and outcome.status == "done":
                 self._note(units[outcome.unit], outcome)
             yield outcome
 

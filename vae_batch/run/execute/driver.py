@@ -26,6 +26,7 @@ from vae_batch.run.planning.work_queue import WorkQueue
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.display import ProgressDisplay, display_sink
 from vae_batch.run.progress.events import (
+    FaultMet,
     Message,
     PartDamaged,
     RowFailed,
@@ -151,6 +152,9 @@ class Driver:
             for outcome in self._executor.run_shards(tasks, self._config()):
                 raise_if_stopped()
                 self._guard()
+                if isinstance(outcome, FaultMet):
+                    self._emit(outcome)
+                    continue
                 self._take(outcome)
                 self._collect(wait=False)
                 self._write_scores_if_due()

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 
-from vae_batch.run.execute.scheduling import Task
+from vae_batch.run.execute.task_queue import Task as Task
 from vae_batch.run.execute.worker import ShardOutcome, ShardWorker, device_name
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.activity import Activity
+from vae_batch.run.progress.events import FaultMet
 
 
 class Handle(Protocol):
@@ -44,7 +45,7 @@ class Executor(Protocol):
         ...
 
     def activity(self) -> Activity:
-        """What its workers are at now; may be asked from another thread, and may then raise."""
+        """How many workers are busy now; may be called from another thread."""
         ...
 
     def require_visible(self, plan: RunPlan) -> None:
@@ -55,10 +56,13 @@ class Executor(Protocol):
         """
         ...
 
-    def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
-        """Compute every task once; one outcome each, as they end.
+    def run_shards(
+        self, tasks: Sequence[Task], config: WorkerConfig
+    ) -> Iterator[ShardOutcome | FaultMet]:
+        """Compute shards, checkpoint by checkpoint; several workers have several under way.
 
-        Checkpoint by checkpoint, as they are given; several workers have several under way.
+        Yields one outcome per shard, as they end, and the faults that were survived. After a shard
+        failed, the other shards of its unit, or of its checkpoint, are skipped.
         """
         ...
 
@@ -94,10 +98,10 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """Everything in this process, one thing after another; no Ray.
+    """Everything in this process, one task after another, without Ray.
 
-    Nobody watches over it: a shard that hangs or crashes takes the run with it, which the same
-    command then goes on with.
+    There is no watchdog: a shard that hangs or crashes ends the run, which the same command
+    resumes.
     """
 
     description = "this process"
@@ -118,10 +122,17 @@ class SerialExecutor:
     def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
         """See ``Executor.run_shards``."""
         if tasks:
-            device_name()  # imports TensorFlow without its chatter, which a display cannot bear
+            device_name()  # imports TensorFlow without its log lines, which would break a display
         worker = ShardWorker(config)
+        skipped: set[str | None] = set()
         for unit, shard in tasks:
-            yield worker.run(unit, shard)
+            if skipped.isdisjoint({unit.path, unit.checkpoint}):
+                outcome = worker.run(unit, shard)
+                if outcome.status == "unit_failed":
+                    skipped.add(unit.path)
+                elif outcome.status == "checkpoint_failed":
+                    skipped.add(unit.checkpoint)
+                yield outcome
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """See ``Executor.submit``; runs at once."""

@@ -1,4 +1,4 @@
-"""A shard that takes too long ends its worker, so that another tries it and the run goes on."""
+"""A shard that exceeds its time limit ends its worker, so that another one can try it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STUCK = 75
 #: The process's stderr as a descriptor, whatever stands in its place by now.
 _LOG = 2
 
-#: Seconds that the ledger has to answer before the process ends all the same.
+#: Seconds that the driver has to be notified before the process ends all the same.
 _MARGIN = 20.0
 
 
 class Watchdog:
-    """Takes this process down when a shard is stuck.
+    """Ends this process when a shard is stuck.
 
     Threads cannot be ended from outside, so the process must go. Only for workers that somebody
     replaces: a serial run has no such protection.
@@ -32,8 +32,8 @@ class Watchdog:
         """Watch nothing yet.
 
         Args:
-          seconds: That a shard may take.
-          note: Told of the shard before the process ends.
+            seconds: Time limit of a shard.
+            note: Called with the shard and the limit before the process ends.
         """
         self._seconds, self._note = seconds, note
 
@@ -59,7 +59,7 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def _end(self, shard: Shard) -> None:
-        # Needs no lock of Python's, should the ledger or a lock never answer.
+        # Needs no lock of Python's, in case `note` never returns.
         faulthandler.dump_traceback_later(_MARGIN, exit=True, file=_LOG)
         print(
             f"{shard.unit} {shard.name} is not done after {self._seconds:g} s: this worker ends",

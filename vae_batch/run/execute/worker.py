@@ -1,4 +1,4 @@
-"""A worker: holds the networks and computes one shard after another, whoever calls it."""
+"""A worker: it holds the networks and computes one shard after another, in any process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,8 +16,8 @@ from vae_batch.models.extractors.extractor import Extractor
 from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
-from vae_batch.run.execute.oom_backoff import BatchSizes
-from vae_batch.run.execute.retry_ledger import AttemptLedger, Attempts, Taken
+from vae_batch.run.execute.failures import Failure, failure_of
+from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
 from vae_batch.run.execute.shard_files import write_shard
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.execute.timeout import Watchdog
@@ -40,28 +39,29 @@ from vae_batch.storage.retry import StoreError
 
 _log = logging.getLogger(__name__)
 
-Status = Literal["done", "checkpoint_failed", "bad_input", "damaged", "error"]
+Status = Literal["done", "unit_failed", "checkpoint_failed", "bad_input", "damaged"]
 
 _KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What became of a shard.
+    """How a shard ended.
 
     Attributes:
-      unit: Path of its unit.
-      shard: The range.
-      status: ``done``; ``checkpoint_failed`` (its row fails); ``bad_input`` (the run cannot go
-        on); ``damaged`` (stored reference images are, and must be stored again first); ``error``
-        (anything else; counts against the checkpoint).
-      reason: For a person, where it is not done.
-      seconds: Time it took.
-      device: Where it was computed.
-      size: Bytes written.
-      damaged_unit: Path of the unit of images of which a file is damaged.
-      damaged_part: Name of that file's shard.
-      traceback: Of the exception that it failed with; empty where there was none.
+        unit: Path of its unit.
+        shard: The range of samples.
+        status: ``done``; ``unit_failed`` (the other shards of its unit are skipped);
+            ``checkpoint_failed`` (the checkpoint cannot be loaded, or ends its workers: all its
+            shards are skipped); ``bad_input`` (the run cannot go on); ``damaged`` (stored
+            reference images are damaged and must be stored again first).
+        reason: A sentence for people, unless it is done.
+        seconds: Time to compute it.
+        device: Kind of device that computed it.
+        size: Bytes written.
+        damaged_unit: Path of the unit of images that has a damaged file.
+        damaged_part: Name of that file's shard.
+        traceback: Formatted traceback of the exception; empty where none was raised.
     """
 
     unit: str
@@ -90,52 +90,37 @@ class _Computed:
 class ShardWorker:
     """Computes shards; networks are loaded at first use and kept.
 
-    May be called by two threads: one computes while the other writes, so that the device never
-    waits for the disk. A shard that was in flight when a process died has the worker for itself.
+    Two threads may call it: one computes while the other writes, so that the device never waits
+    for the disk.
     """
 
-    def __init__(
-        self,
-        config: WorkerConfig,
-        ledger: AttemptLedger | None = None,
-        *,
-        may_be_asked_again: bool = False,
-    ) -> None:
-        """Keep the config; nothing is loaded yet, so a broken model costs a shard, not a worker.
+    def __init__(self, config: WorkerConfig, watchdog: Watchdog | None = None) -> None:
+        """Keep the config; nothing is loaded yet, so a broken model fails a shard, not a worker.
 
         Args:
-          config: Of the run.
-          ledger: Shared by all workers, where somebody replaces a worker that went down; this
-            one then ends itself when a shard is stuck. None where nobody does: then there is no
-            such protection, and the ledger is this worker's own.
-          may_be_asked_again: Whether shards may be finished that nobody has heard of; it then
-            looks at their receipts first.
+            config: Of the run.
+            watchdog: Ends this process when a shard is stuck; only where somebody replaces it.
         """
-        self._config, self._may_be_asked_again = config, may_be_asked_again
-        self._ledger: AttemptLedger = ledger or Attempts()
-        self._watchdog = Watchdog(config.spec.shard_timeout, ledger.stuck) if ledger else None
+        self._config, self._watchdog = config, watchdog
         self._device, self._writing = threading.Lock(), threading.Lock()
         self._batches = BatchSizes(config.spec.settled_batch_size)
         self._extractors: dict[str, tuple[int, Extractor]] = {}
         self._known = KnownActivations(config.spec, config.stores.reference)
         self._vaes: OrderedDict[str, Autoencoder] = OrderedDict()
+        self._unloadable: dict[str, Failure] = {}
 
-    def run(self, unit: Unit, shard: Shard) -> ShardOutcome:
-        """Compute a shard and write its file and receipt; never raises for bad data."""
-        return self.run_taken(lambda: (unit, shard, self._ledger.begin(shard, unit.checkpoint)))
+    def run(self, unit: Unit, shard: Shard, *, may_be_done: bool = False) -> ShardOutcome:
+        """Compute a shard and write its file and receipt; bad data gives an outcome, no exception.
 
-    def run_taken(self, take: Callable[[], Taken]) -> ShardOutcome:
-        """The same for a shard that is only named, and begun, when its turn to compute has come."""
+        Args:
+            unit: The shard's unit.
+            shard: The range of samples.
+            may_be_done: Whether a worker that was lost may have finished it; its receipt is
+                looked for first.
+        """
         with self._device:
-            unit, shard, permit = take()
-            if self._may_be_asked_again and self._is_finished(unit, shard):
-                self._ledger.end(shard)
+            if may_be_done and self._is_finished(unit, shard):
                 return ShardOutcome(unit.path, shard, "done")
-            if permit.alone:
-                with self._writing:  # the other thread has written, and cannot begin
-                    return self._run_alone(unit, shard)
-            if permit.refusal:
-                return ShardOutcome(unit.path, shard, "checkpoint_failed", permit.refusal)
             computed = self._compute_or_fail(unit, shard)
             if isinstance(computed, ShardOutcome):
                 return computed
@@ -150,20 +135,12 @@ class ShardWorker:
         receipt = read_receipt(store, unit, shard.name)
         return receipt is not None and store.exists(file_path(unit, shard.name))
 
-    def _run_alone(self, unit: Unit, shard: Shard) -> ShardOutcome:
-        permit = self._ledger.begin(shard, unit.checkpoint, alone=True)
-        if permit.refusal:
-            return ShardOutcome(unit.path, shard, "checkpoint_failed", permit.refusal)
-        computed = self._compute_or_fail(unit, shard)
-        if isinstance(computed, ShardOutcome):
-            return computed
-        return self._write(unit, shard, computed)
-
     def _compute_or_fail(self, unit: Unit, shard: Shard) -> _Computed | ShardOutcome:
-        """The shard's content, or what became of it where there is none."""
+        """The shard's content, or its outcome where there is none."""
+        known_failure = self._unloadable.get(unit.checkpoint or "")
+        if known_failure is not None:
+            return self._failed(unit, shard, known_failure)
         began = time.perf_counter()
-        status: Status
-        trace = ""
         try:
             with self._watched(shard, native=True):
                 if (known := self._known_content(unit, shard)) is not None:
@@ -175,35 +152,34 @@ class ShardWorker:
                 # Here, too, TensorFlow may be imported for the first time, which two threads must
                 # not do at once: Python's import locks deadlock.
                 return _Computed(content, seconds, device_name(), batch_size)
-        except InputError as error:
-            status, reason = "bad_input", str(error)
-        except CheckpointError as error:
-            status, reason, trace = "checkpoint_failed", str(error), traceback.format_exc()
-        except DamagedFileError as error:  # reference images are all that a stage reads
-            self._ledger.end(shard)
+        except (InputError, StoreError) as error:  # the checkpoint is not at fault
+            return ShardOutcome(unit.path, shard, "bad_input", str(error))
+        except DamagedFileError as error:  # stages read no other files than reference images
             return ShardOutcome(
                 *(unit.path, shard, "damaged", str(error)),
                 damaged_unit=error.unit.path,
                 damaged_part=error.name,
             )
-        except StoreError as error:  # no fault of the checkpoint's
-            status, reason = "bad_input", str(error)
-        except Exception as error:  # isolation: a shard's fault costs one row
-            status, reason = "error", f"{type(error).__name__}: {error}"[:600]
-            trace = traceback.format_exc()
+        except CheckpointError as error:
+            return self._failed(unit, shard, Failure(str(error), traceback.format_exc()))
+        except Exception as error:  # isolation: an error in one shard fails one row
             _log.exception("%s %s failed", unit.path, shard.name)
-        if unit.checkpoint is not None and status in ("checkpoint_failed", "error"):
-            self._ledger.fail(unit.checkpoint, reason)
-        self._ledger.end(shard)
-        return ShardOutcome(unit.path, shard, status, reason, traceback=trace)
+            return self._failed(unit, shard, failure_of(error))
+
+    def _failed(self, unit: Unit, shard: Shard, failure: Failure) -> ShardOutcome:
+        fails_whole = unit.kind == "description" or unit.checkpoint in self._unloadable
+        status: Status = "checkpoint_failed" if fails_whole else "unit_failed"
+        return ShardOutcome(unit.path, shard, status, failure.reason, traceback=failure.traceback)
 
     def _known_content(self, unit: Unit, shard: Shard) -> _Computed | None:
-        """Activations that another set of images has."""
+        """Cached activations of the same images in another set; None where there are none."""
         if unit.kind != "reference":
             return None
         identity = self._config.extractors[str(unit.extractor)]
         known = self._known.of(self._config.images_of(unit), identity, shard)
-        return known and _Computed(known.columns, 0.0, known.device, known.batch_size, "cache")
+        if known is None:
+            return None
+        return _Computed(known.columns, 0.0, known.device, known.batch_size, "cache")
 
     def _write(self, unit: Unit, shard: Shard, computed: _Computed) -> ShardOutcome:
         store = self._config.stores.holding(unit)
@@ -219,8 +195,6 @@ class ShardWorker:
                 )
         except OSError as error:
             return ShardOutcome(unit.path, shard, "bad_input", storage_fault(store, error))
-        finally:
-            self._ledger.end(shard)
         return ShardOutcome(unit.path, shard, "done", "", seconds, device, size)
 
     def _watched(self, shard: Shard, *, native: bool = False) -> AbstractContextManager[None]:
@@ -276,9 +250,23 @@ class ShardWorker:
         if name not in self._vaes:
             while len(self._vaes) >= _KEPT_CHECKPOINTS:
                 self._vaes.popitem(last=False)
-            self._vaes[name] = load_job(config, config.jobs[name])
+            self._vaes[name] = self._load(name, config)
         self._vaes.move_to_end(name)
         return replace(self._vaes[name], batch_size=config.spec.settled_batch_size)
+
+    def _load(self, name: str, config: WorkerConfig) -> Autoencoder:
+        """Load a checkpoint; one that cannot be loaded is not tried a second time."""
+        try:
+            return load_job(config, config.jobs[name])
+        except InputError:
+            raise
+        except CheckpointError as error:
+            self._unloadable[name] = Failure(str(error), traceback.format_exc())
+            raise
+        except Exception as error:
+            if not is_out_of_memory(error):  # else smaller batches are tried
+                self._unloadable[name] = failure_of(error)
+            raise
 
 
 def device_name() -> str:

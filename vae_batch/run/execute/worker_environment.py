@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+#: See ``vae_batch.run.progress.log``, which is not imported here: this module comes first.
+_DEBUG = "VAE_BATCH_DEBUG"
+
 #: Ray shows tasks without a GPU all of their node's, and TensorFlow takes what it sees.
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -21,6 +24,8 @@ def thread_environment(threads: int) -> dict[str, str]:
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "KERAS_BACKEND": "tensorflow",
     }
+    if _DEBUG in os.environ:
+        environment[_DEBUG] = os.environ[_DEBUG]
     if threads:
         environment |= {
             "OMP_NUM_THREADS": str(threads),

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -47,7 +48,7 @@ def is_joined() -> bool:
     return _joined
 
 
-def _join(named: str, address: str, quiet: dict[str, object]) -> None:
+def _join(named: str, address: str, quiet: dict[str, Any]) -> None:
     """Enter a cluster.
 
     Args:
@@ -68,7 +69,7 @@ def _join(named: str, address: str, quiet: dict[str, object]) -> None:
         raise InputError(said or _not_there(named, str(error))) from error
 
 
-def _start_local(quiet: dict[str, object]) -> None:
+def _start_local(quiet: dict[str, Any]) -> None:
     token = Path.home() / _TOKEN_FILE
     written_before = token.exists()
     environment = {"env_vars": thread_environment(threads=1)}

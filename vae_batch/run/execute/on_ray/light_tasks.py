@@ -34,7 +34,7 @@ class LightTasks:
         self._task = _run.options(**claims)
         self._pool = pool
         self._waiting: deque[LightTask] = deque()
-        self._started: dict[ray.ObjectRef, LightTask] = {}
+        self._started: dict[Any, LightTask] = {}
         self._slots, self._looked = 1, -_LOOKS_EVERY
         self.files = DriverFiles()
 
@@ -79,9 +79,9 @@ class LightTask:
         """Keep what is to be called."""
         self._tasks = tasks
         self.function, self.arguments = function, arguments
-        self._reference: ray.ObjectRef | None = None
+        self._reference: Any | None = None
 
-    def begin(self, reference: ray.ObjectRef) -> None:
+    def begin(self, reference: Any) -> None:  # noqa: ANN401
         """Note that it was started."""
         self._reference = reference
         self.arguments = ()  # a plan may be large

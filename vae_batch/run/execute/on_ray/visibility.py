@@ -124,9 +124,8 @@ def refusal_here(files: DriverFiles, *, extracts: bool = False) -> str:
       files: Of the driver.
       extracts: Whether the process loads extractors.
     """
-    problems = map(_problem_of_mark, files.marks)
-    if extracts:
-        problems = itertools.chain(problems, map(_problem_of_file, files.weights))
+    weights = files.weights if extracts else ()
+    problems = itertools.chain(map(_problem_of_mark, files.marks), map(_problem_of_file, weights))
     problem = next(filter(None, problems), "")
     if not problem:
         return ""
