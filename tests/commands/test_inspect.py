@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from models.autoencoder.saved_vaes import SHAPES, SavedVae, save_vae
-from models.checkpoints.no_models import NO_MODELS
 from models.formats import hostile_files
 from models.formats.same_vae import KINDS
 from models.formats.saved_kinds import saved_kinds
+from support.models.broken_checkpoints import BROKEN
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
@@ -147,9 +147,9 @@ def test_conditional_vaes_are_tried_with_labels(
     assert found["description"]["condition"] == expected
 
 
-@pytest.mark.parametrize("name", NO_MODELS)
+@pytest.mark.parametrize("name", BROKEN)
 def test_files_that_are_no_vae_are_refused(tmp_path: Path, name: str) -> None:
-    make, words = NO_MODELS[name]
+    make, words = BROKEN[name]
     make(tmp_path / name)
     result = call(str(tmp_path / name), "--reference", "digits")
     assert result.exit_code == 3

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from models.autoencoder.saved_vaes import save_vae
-from models.checkpoints.no_models import NO_MODELS
 from models.formats import hostile_files
 from models.formats.saved_kinds import saved_kinds
+from support.models.broken_checkpoints import BROKEN
 from support.runs.serial_runs import TimedExecutor, rows_of, score, settings_of
 from typer.testing import CliRunner
 
@@ -68,7 +68,7 @@ def test_a_mixed_folder_of_twelve(classifier: Path, tmp_path: Path) -> None:
     good = healthy(folder)
     save_hostile(folder, marker)
     for name in ("pointer.keras", "page.h5", "cut.keras"):
-        NO_MODELS[name][0](folder / name)
+        BROKEN[name][0](folder / name)
     words = ["score", str(folder), "--json"]
     for name, value in settings_of([], classifier, tmp_path / "out").items():
         if name != "checkpoints":
@@ -87,7 +87,7 @@ def test_a_mixed_folder_of_twelve(classifier: Path, tmp_path: Path) -> None:
     for name, words_of_reason in HOSTILE.items():
         assert words_of_reason in rows[str(folder / name)]["reason"]
     for name in ("pointer.keras", "page.h5", "cut.keras"):
-        for part in NO_MODELS[name][1]:
+        for part in BROKEN[name][1]:
             assert part in rows[str(folder / name)]["reason"]
             assert part in result.stderr
     assert not marker.exists()
@@ -96,11 +96,11 @@ def test_a_mixed_folder_of_twelve(classifier: Path, tmp_path: Path) -> None:
 def test_every_sort_of_file_that_is_no_vae(classifier: Path, tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
-    for name, (make, _) in NO_MODELS.items():
+    for name, (make, _) in BROKEN.items():
         make(folder / name)
     rows = rows_of(score(settings_of([str(folder)], classifier, tmp_path / "out")))
-    assert set(rows) == {str(folder / name) for name in NO_MODELS}
-    for name, (_, words) in NO_MODELS.items():
+    assert set(rows) == {str(folder / name) for name in BROKEN}
+    for name, (_, words) in BROKEN.items():
         row = rows[str(folder / name)]
         assert row["status"] == "failed"
         assert row["fid"] is None

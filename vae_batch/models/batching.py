@@ -1,9 +1,9 @@
-"""Batches of one fixed shape, so that a sample's bits do not depend on its neighbours' number.
+"""Batches of one fixed shape, so that a sample's bits do not depend on how many are in its batch.
 
-A sample's numbers do not depend on the other rows of its batch either, so a batch of another size
-gives the same numbers up to the order in which a device's kernels sum for that shape: bit for bit
-on some, in the last digits on others. So the size asked for belongs to a run's identity, and a
-shard that memory forced into smaller batches (``vae_batch.run.execute.oom_backoff``) says so.
+Nor do they depend on the other rows of the batch. A batch of another size gives the same numbers,
+except that a device's kernels may sum in another order for that shape, which may change the last
+digits. So the batch size belongs to a run's identity, and a shard that was computed in smaller
+batches for lack of memory (``vae_batch.run.execute.oom_backoff``) says so.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def map_batches(
     """Apply ``function`` to consecutive batches of ``arrays`` and join its outputs.
 
     Args:
-      function: Takes arrays of exactly ``batch_size`` rows, returns arrays of as many rows.
-      batch_size: Rows a batch; the last batch is padded by repeating its last row.
-      *arrays: Inputs with one common first axis of at least one row.
-      concurrency: Batches under way at once, each in a thread of its own.
+        function: Takes arrays of exactly ``batch_size`` rows and returns arrays of as many rows.
+        batch_size: Rows per batch; the last batch is padded by repeating its last row.
+        *arrays: Inputs with one common first axis of at least one row.
+        concurrency: Batches that run at the same time, each in its own thread.
 
     Returns:
-      Outputs joined along the first axis, in order, padding removed.
+        Outputs joined along the first axis, in order, without padding.
     """
     rows = len(arrays[0])
 

@@ -1,7 +1,7 @@
-"""Value ranges of images: declared or inferred, always checked, and conversion to and from uint8.
+"""Value ranges of images: declared or inferred, always checked; conversion to and from uint8.
 
-Inside the job every image is uint8 in [0, 255]; floats live only at the edges, where a range
-says what black and white are.
+Within a run every image is uint8 in [0, 255]. Floats occur only in files and in models, where a
+range says what black and white are.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from vae_batch.plan.errors import InputError
 
@@ -18,18 +19,18 @@ VALUE_RANGES: dict[str, tuple[float, float]] = {
     "0..255": (0.0, 255.0),
 }
 
-# Undeclared floats whose maximum lies in (1, 16] may be [0, 1] with overshoot from a resize, or
-# another scale such as 0..16; read as 0..255 they would be black, so they must be declared.
+# Undeclared floats with a maximum in (1, 16] may be 0..1 with overshoot from a resize, or another
+# scale such as 0..16. Read as 0..255 they would be black, so their range must be declared.
 _AMBIGUOUS_BELOW = 16.0
 _TOLERANCE = 1e-6  # of the range's width: rounding of float32 arithmetic, not data
 _CHUNK_VALUES = 1 << 24
 
 
 def bounds_of(value_range: str | tuple[float, float]) -> tuple[float, float]:
-    """(black, white) of a range given by its name or as a pair.
+    """(black, white) of a range, given by its name or as a pair.
 
     Raises:
-      InputError: The name is not one of VALUE_RANGES, or the pair is not increasing.
+        InputError: The name is not one of ``VALUE_RANGES``, or the pair is not increasing.
     """
     if isinstance(value_range, str):
         if value_range not in VALUE_RANGES:
@@ -44,23 +45,23 @@ def bounds_of(value_range: str | tuple[float, float]) -> tuple[float, float]:
 def resolve_range(
     images: np.ndarray, value_range: str | None, source: str
 ) -> tuple[tuple[float, float], bool]:
-    """The range of a whole set of images, and whether it had to be inferred.
+    """Declared or inferred range of a whole set of images.
 
-    A declared range is checked over every value. Undeclared: integers mean 0..255; floats mean
-    -1..1 when they have negative values, 0..1 when their maximum is at most 1 and above 1/255,
-    else 0..255; a maximum of at most 1/255 or in (1, 16] says too little and is an error.
+    A declared range is checked over every value. Undeclared integers are 0..255. Undeclared floats
+    are -1..1 if any is negative, 0..1 if their maximum is above 1/255 and at most 1, else 0..255;
+    a maximum of at most 1/255 or in (1, 16] is ambiguous and an error.
 
     Args:
-      images: (n, ...) integers, booleans or floats; may be a memory map.
-      value_range: A name in VALUE_RANGES, or None to infer.
-      source: What to call the set in an error.
+        images: (n, ...) integers, booleans or floats; may be a memory map.
+        value_range: A name in ``VALUE_RANGES``, or None to infer.
+        source: What to call the set in an error.
 
     Returns:
-      ((black, white), inferred); inferred is False for uint8 and for a declared range.
+        ((black, white), inferred); inferred is False for uint8 and for a declared range.
 
     Raises:
-      InputError: NaN or infinite values, values outside the range, or an ambiguous range; the
-        message names the first image concerned.
+        InputError: NaN or infinite values, values outside the range, or an ambiguous range; the
+            message names the first image concerned.
     """
     if images.dtype.kind not in "uifb":
         raise InputError(
@@ -79,18 +80,18 @@ def resolve_range(
 
 
 def to_uint8(images: np.ndarray, value_range: str | tuple[float, float]) -> np.ndarray:
-    """Images as uint8 in [0, 255]: scaled, rounded half to even, clipped.
+    """Convert images to uint8 in [0, 255]: scale, round half to even, clip.
 
     Args:
-      images: (n, ...) floats or integers in value_range; values beyond it are clipped, as a
-        decoder without a bounded last layer overshoots.
-      value_range: Name or (black, white).
+        images: (n, ...) floats or integers in ``value_range``. Values outside it are clipped,
+            since a decoder without a bounded last layer overshoots.
+        value_range: Name or (black, white).
 
     Returns:
-      An array of the same shape, uint8.
+        uint8 array of the same shape.
 
     Raises:
-      InputError: A value is NaN or infinite; the message names the image.
+        InputError: A value is NaN or infinite; the message names the image.
     """
     low, high = bounds_of(value_range)
     if images.dtype == np.uint8 and (low, high) == (0.0, 255.0):
@@ -102,24 +103,27 @@ def to_uint8(images: np.ndarray, value_range: str | tuple[float, float]) -> np.n
 
 
 def from_uint8(images: np.ndarray, value_range: str | tuple[float, float]) -> np.ndarray:
-    """uint8 images in [0, 255] as float32 in a model's range; to_uint8 is its exact inverse.
+    """Convert uint8 images in [0, 255] to float32 in a model's range.
+
+    ``to_uint8`` is the exact inverse.
 
     Raises:
-      InputError: The images are not uint8.
+        InputError: The images are not uint8.
     """
     if images.dtype != np.uint8:
         raise InputError(f"from_uint8 takes uint8 images, got {images.dtype}; use to_uint8 first")
     low, high = bounds_of(value_range)
     # Each of the 256 values is rounded to float32 once, from float64.
     table = (low + np.arange(256) * ((high - low) / 255.0)).astype(np.float32)
-    return table[images]
+    converted: npt.NDArray[np.float32] = table[images]
+    return converted
 
 
 def to_three_channels(images: np.ndarray) -> np.ndarray:
-    """(n, H, W, 1) or (n, H, W, 3) as (n, H, W, 3); grey is replicated, not tinted.
+    """Repeat the channel of grey images: (n, H, W, 1) or (n, H, W, 3) to (n, H, W, 3).
 
     Raises:
-      InputError: Any other shape.
+        InputError: Another shape.
     """
     if images.ndim == 4 and images.shape[-1] == 3:
         return images

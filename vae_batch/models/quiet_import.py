@@ -1,7 +1,7 @@
-"""TensorFlow's import without its chatter, which would run through a display that moves.
+"""Imports TensorFlow without its log lines, which would break up a live progress display.
 
-TensorFlow 2.21 writes half a dozen lines on file descriptor 2 before it reads
-``TF_CPP_MIN_LOG_LEVEL``, past ``sys.stderr``.
+TensorFlow 2.21 writes half a dozen lines directly to file descriptor 2 before it reads
+``TF_CPP_MIN_LOG_LEVEL``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-#: What Abseil writes below a fatal error; it may stand behind words that others wrote.
-_CHATTER = re.compile(
+#: Log lines of Abseil below a fatal error; they may follow other text on their line.
+_LOG_LINES = re.compile(
     rb"(?:WARNING: All log messages before absl|[IWE]\d{4} \d\d:\d\d:\d+\.\d)[^\n]*\n"
 )
 
@@ -23,19 +23,19 @@ _STDERR = 2
 
 
 def import_tensorflow() -> Any:  # noqa: ANN401 - a module without types
-    """TensorFlow; what its import says is dropped where ``TF_CPP_MIN_LOG_LEVEL`` is 3."""
+    """Import TensorFlow; its log lines are dropped if ``TF_CPP_MIN_LOG_LEVEL`` is 3."""
     if "tensorflow" in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
         import tensorflow
 
         return tensorflow
-    with _without_chatter():
+    with _without_log_lines():
         import tensorflow
     return tensorflow
 
 
 @contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Hold back what is written on file descriptor 2; all but chatter is written afterwards."""
+def _without_log_lines() -> Iterator[None]:
+    """Hold back what is written to file descriptor 2; all but log lines is written afterwards."""
     try:
         shown = os.dup(_STDERR)
     except OSError:  # closed
@@ -52,4 +52,4 @@ def _without_chatter() -> Iterator[None]:
             os.dup2(shown, _STDERR)
             held.seek(0)
             with suppress(OSError), os.fdopen(shown, "wb") as stream:
-                stream.write(_CHATTER.sub(b"", held.read()))
+                stream.write(_LOG_LINES.sub(b"", held.read()))

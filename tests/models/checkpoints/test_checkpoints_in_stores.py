@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from models.formats.same_vae import SavedVae
 from models.formats.saved_kinds import saved_kinds
 from support.runs.serial_runs import rows_of, score, settings_of
+from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri
 
 #: Kinds, and the name of each in a store.
 STORED = {"keras_single": "vae.keras", "h5_pair": "pair", "saved_model": "graph"}
@@ -28,23 +28,12 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """The address of a bucket of a real S3 API, with NAME in the place of a path."""
-    moto_server = pytest.importorskip("moto.server", reason="moto is missing: install '.[s3]'")
-    from pyarrow import fs
-
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        filesystem, _ = fs.FileSystem.from_uri(f"s3://models/?{query}&allow_bucket_creation=true")
-        filesystem.create_dir("models")
+    pytest.importorskip("moto.server", reason="moto is missing: install '.[s3]'")
+    with local_s3() as server:
+        filesystem = make_bucket(server, "models")
         for kind, name in STORED.items():
             upload(filesystem, saved_kinds()[kind], f"models/{name}")
-        yield f"s3://models/NAME?{query}"
-        server.stop()
+        yield s3_uri(server.removeprefix("http://"), "models/NAME")
 
 
 def upload(filesystem: object, saved: SavedVae, target: str) -> None:

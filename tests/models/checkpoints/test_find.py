@@ -10,37 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from support.models.checkpoint_files import labels, roles, touch, touch_all
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.inputs.files import read_file
 from vae_batch.plan import InputError
-
-
-def touch(path: Path, content: str = "x") -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return str(path)
-
-
-def touch_all(folder: Path, names: str) -> None:
-    for name in names.split():
-        touch(folder / name, name)
-
-
-def labels(folder: Path, *patterns: str) -> list[str]:
-    found = find_checkpoints([str(folder / pattern) for pattern in patterns])
-    return [c.label.removeprefix(f"{folder}/") for c in found]
-
-
-def roles(folder: Path, *patterns: str) -> dict[str, dict[str, str]]:
-    """Label to files by role, all without the folder."""
-    found = find_checkpoints([str(folder / pattern) for pattern in patterns])
-    return {
-        c.label.removeprefix(f"{folder}/"): {
-            role: path.removeprefix(f"{folder}/") for role, path in c.files
-        }
-        for c in found
-    }
 
 
 @pytest.fixture

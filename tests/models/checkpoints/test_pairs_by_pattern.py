@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.models.checkpoint_files import touch_all
 
 from vae_batch.models.checkpoints import find_checkpoints
 from vae_batch.plan import InputError
-
-
-def touch_all(folder: Path, names: str) -> None:
-    for name in names.split():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
 
 
 def pairs(

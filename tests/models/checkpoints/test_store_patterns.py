@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri
 
 from vae_batch.models.checkpoints import find_checkpoints
 from vae_batch.models.inputs.files import fetch, is_folder, read_file, read_head
@@ -27,24 +27,13 @@ FILES = (
 @pytest.fixture(scope="module")
 def uri() -> Iterator[str]:
     """URI of a bucket's folder with NAME in place of what is below it."""
-    moto_server = pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
-    from pyarrow import fs
-
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        query = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        filesystem, _ = fs.FileSystem.from_uri(f"s3://vaes/?{query}&allow_bucket_creation=true")
-        filesystem.create_dir("vaes")
+    pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
+    with local_s3() as server:
+        filesystem = make_bucket(server, "vaes")
         for name in FILES:
             with filesystem.open_output_stream(f"vaes/runs/{name}") as stream:
                 stream.write(name.encode())
-        yield f"s3://vaes/runs/NAME?{query}"
-        server.stop()
+        yield s3_uri(server.removeprefix("http://"), "vaes/runs/NAME")
 
 
 @pytest.mark.parametrize(

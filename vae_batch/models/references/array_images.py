@@ -1,4 +1,4 @@
-"""Reference images in NumPy arrays and files: any range, checked, read back as uint8."""
+"""Reference images in NumPy arrays and files, of any range: checked, and read as uint8."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile)
 
 @dataclass(frozen=True)
 class ArrayPixels:
-    """Images in one array (n, H, W, C) of any checked range; may be a memory map."""
+    """Images in one array (n, H, W, C) of a checked range; may be a memory map."""
 
     images: np.ndarray
     source_range: tuple[float, float]
@@ -39,11 +39,11 @@ class ArrayPixels:
 
 
 def array_pixels(images: np.ndarray, value_range: str | None, source: str) -> ArrayPixels:
-    """Checked images from an array (n, H, W), (n, H, W, 1) or (n, H, W, 3).
+    """Check images of an array (n, H, W), (n, H, W, 1) or (n, H, W, 3).
 
     Raises:
-      InputError: Any other shape (channels first and alpha are named as such), no images, or
-        values outside the range.
+        InputError: Another shape (the message recognises channels first and alpha), no images, or
+            values outside the range.
     """
     images = _nhwc(images, source)
     bounds, inferred = resolve_range(images, value_range, source)
@@ -51,7 +51,7 @@ def array_pixels(images: np.ndarray, value_range: str | None, source: str) -> Ar
 
 
 def npy_pixels(path: Path, value_range: str | None) -> ArrayPixels:
-    """Images of a .npy file, memory-mapped; never unpickled."""
+    """Images of a .npy file, memory-mapped and never unpickled."""
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except _UNREADABLE as error:
@@ -62,9 +62,9 @@ def npy_pixels(path: Path, value_range: str | None) -> ArrayPixels:
 def npz_pixels(
     path: Path, split: str, value_range: str | None
 ) -> tuple[ArrayPixels, np.ndarray | None, str]:
-    """Images, labels and split of a .npz file: x_train/x_test, or one array; never unpickled."""
+    """Images, labels and split of a .npz file (x_train/x_test, or one array); never unpickled."""
     try:
-        # Opened here, because np.load leaves a damaged archive's file open.
+        # np.load leaves the file of a damaged archive open.
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -81,7 +81,7 @@ def npz_pixels(
 def split_of(
     splits: dict[str, tuple[np.ndarray, np.ndarray | None]], split: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images and (n,) int64 labels of one split, or of train then test for ``all``."""
+    """Images and (n,) int64 labels of one split; for ``all``, of train and then test."""
     chosen = [splits[name] for name in (("train", "test") if split == "all" else (split,))]
     images = chosen[0][0] if len(chosen) == 1 else np.concatenate([part[0] for part in chosen])
     parts = [part[1] for part in chosen if part[1] is not None]

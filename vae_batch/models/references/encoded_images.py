@@ -1,4 +1,4 @@
-"""Reference images in png, jpeg, ... form: a folder, or a column of a Parquet file."""
+"""Encoded reference images (png, jpeg, ...): a folder, or a column of a Parquet file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,18 @@ _COLOUR_MODES = ("RGB", "P", "CMYK", "YCbCr")
 
 @dataclass(frozen=True)
 class EncodedPixels:
-    """Images in png, jpeg, ... form, decoded when they are read.
+    """Encoded images, decoded when they are read.
 
-    ``encoded`` holds a path or the bytes of each; ``names`` says what to call it in an error.
+    Attributes:
+        names: What errors call each image.
+        encoded: Path or bytes of each image.
+        shape: (H, W, C) of every image.
+        source_range: (black, white) of the stored values.
+        range_inferred: Always False.
     """
 
     names: Sequence[str]
-    encoded: Sequence[Path] | Sequence[bytes]
+    encoded: Sequence[Path | bytes]
     shape: tuple[int, int, int]
     source_range: tuple[float, float] = (0.0, 255.0)
     range_inferred: bool = False
@@ -37,10 +42,10 @@ class EncodedPixels:
         return len(self.encoded)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Images [start, stop) as (n, H, W, C) uint8 in [0, 255].
+        """Read images [start, stop) as (n, H, W, C) uint8 in [0, 255].
 
         Raises:
-          InputError: An image is truncated or damaged; the message names it.
+            InputError: An image is truncated or damaged; the message names it.
         """
         images = np.empty((stop - start, *self.shape), np.uint8)
         for row, index in enumerate(range(start, stop)):
@@ -81,8 +86,8 @@ def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
 def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
     """Images and labels of a Parquet file with one column of encoded images.
 
-    The column is binary, or a struct with a binary field ``bytes``; a column ``label`` or
-    ``labels`` of integers gives the labels.
+    The column is binary, or a struct with a binary field ``bytes``. Labels are read from an
+    integer column ``label`` or ``labels``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -120,9 +125,9 @@ def _opened(encoded: Path | bytes, name: str) -> Image.Image:
 
 
 def _shared_shape(
-    encoded: Sequence[Path] | Sequence[bytes], names: Sequence[str], source: str
+    encoded: Sequence[Path | bytes], names: Sequence[str], source: str
 ) -> tuple[int, int, int]:
-    """(H, W, C) from every image's header; C is 3 when any image has colour."""
+    """(H, W, C) by every image's header; C is 3 if any image has colour."""
     size: tuple[int, int] | None = None
     channels = 1
     for item, name in zip(encoded, names, strict=True):
@@ -149,7 +154,7 @@ def _image_column(schema: Any, path: Path) -> str:  # noqa: ANN401 - pyarrow is 
     def holds_bytes(kind: Any) -> bool:  # noqa: ANN401
         if kinds.is_struct(kind):
             return kind.get_field_index("bytes") >= 0 and holds_bytes(kind.field("bytes").type)
-        return kinds.is_binary(kind) or kinds.is_large_binary(kind)
+        return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
 
     found = [field.name for field in schema if holds_bytes(field.type)]
     named = [name for name in ("image", "images", "img") if name in found]
@@ -164,7 +169,7 @@ def _image_column(schema: Any, path: Path) -> str:  # noqa: ANN401 - pyarrow is 
 def _is_integer(schema: Any, name: str) -> bool:  # noqa: ANN401
     import pyarrow.types as kinds
 
-    return kinds.is_integer(schema.field(name).type)
+    return bool(kinds.is_integer(schema.field(name).type))
 
 
 def _bytes_of(value: bytes | dict[str, bytes] | None) -> bytes:

@@ -1,9 +1,9 @@
 """Reference sets: the real images that generated ones are compared with, in a fixed order.
 
-Opening a set checks all that can be checked without decoding every image; reading returns uint8
-NHWC. This module needs numpy and pyarrow: scikit-learn, Pillow and Keras are imported by the
-sources that use them, so that a driver process can open a set without TensorFlow. Workers never
-open it: they read the images that the driver has stored.
+Opening a set checks everything that can be checked without decoding every image; reading returns
+uint8 NHWC. scikit-learn, Pillow and Keras are imported only by the sources that need them, so a
+driver can open most sets without TensorFlow. Workers never open a set: they read the images that
+the driver has stored.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class ReferenceImages:
     """A set of real images in a fixed order.
 
     Attributes:
-      name: The named set, the path as it was given, or a URI without query and credentials.
-      split: train, test or all; a source without splits is ``all``.
-      source_range: (black, white) of the values as they are stored.
-      range_inferred: True when the range was inferred from float values, not declared.
-      shape: (H, W, C) of one image; C is 1 or 3.
-      labels: (n,) int64 classes where the source has them, else None.
-      classes: Number of classes of the whole split (its largest label and one), or None.
+        name: The named set, the path as it was given, or a URI without query and credentials.
+        split: ``train``, ``test`` or ``all``; a source without splits is ``all``.
+        source_range: (black, white) of the stored values.
+        range_inferred: Whether the range was inferred from float values instead of declared.
+        shape: (H, W, C) of one image; C is 1 or 3.
+        labels: (n,) int64 classes if the source has them, else None.
+        classes: Number of classes of the whole split (its largest label plus 1), or None.
     """
 
     name: str
@@ -72,11 +72,11 @@ class ReferenceImages:
         return self._count
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Images [start, stop) as (stop - start, H, W, C) uint8 in [0, 255].
+        """Read images [start, stop) as (stop - start, H, W, C) uint8 in [0, 255].
 
         Raises:
-          IndexError: The range does not lie within the set.
-          InputError: An image file cannot be decoded; the message names it.
+            IndexError: The range is not within the set.
+            InputError: An image file cannot be decoded; the message names it.
         """
         if not 0 <= start <= stop <= self._count:
             raise IndexError(f"images [{start}, {stop}) of {self.name}, which has {self._count}")
@@ -91,31 +91,32 @@ def open_reference(
     value_range: str | None = None,
     limit: int | None = None,
 ) -> ReferenceImages:
-    """Open a reference set by name or path.
+    """Open a reference set by name, path or URI.
 
     Args:
-      source: ``digits`` (scikit-learn's bundled 8x8 digits), ``mnist``, ``fashion_mnist``,
-        ``cifar10``, or the path of a folder of images (sorted by relative path, subfolders
-        included), a ``.npz`` (x_train/x_test, or one array named images, arr_0 or x), a ``.npy``
-        or a ``.parquet`` file with a column of encoded images; or a URI of one of these, which is
-        brought to this machine's temporary folder as long as the set is open.
-      split: train, test or all (train, then test); ignored by sources without splits.
-      value_range: Range of the stored values, one of VALUE_RANGES; None takes integers as 0..255
-        and infers the range of floats. Checked over the whole set before ``limit``.
-      limit: Use only the first ``limit`` images.
+        source: ``digits`` (scikit-learn's bundled 8x8 digits), ``mnist``, ``fashion_mnist`` or
+            ``cifar10``; or a folder of images (sorted by relative path, subfolders included), a
+            ``.npz`` (x_train/x_test, or one array named images, arr_0 or x), a ``.npy`` or a
+            ``.parquet`` file with a column of encoded images. What a URI names is copied into a
+            temporary folder for as long as the set is open.
+        split: ``train``, ``test`` or ``all`` (train, then test); ignored by sources without splits.
+        value_range: Range of the stored values, one of ``VALUE_RANGES``. None means 0..255 for
+            integers and infers the range of floats. It is checked over the whole set, before
+            ``limit``.
+        limit: Use only the first ``limit`` images.
 
     Returns:
-      The set; nothing is decoded yet where images are stored encoded.
+        The set. Encoded images are not decoded yet.
 
     Raises:
-      InputError: The source is unknown, unreadable, empty, of mixed sizes, outside its range, or
-        smaller than ``limit``.
+        InputError: The source is unknown, unreadable, empty, of mixed sizes, outside its range, or
+            smaller than ``limit``.
     """
     if split not in SPLITS:
         raise InputError(f"reference split {split!r} is not known; it may be {', '.join(SPLITS)}")
     if value_range is not None:
         bounds_of(value_range)
-    copy = _brought(source) if is_uri(source) else None
+    copy = _copied(source) if is_uri(source) else None
     name = Location.parse(source).label if copy else source
     try:
         pixels, labels, actual_split = _open(str(copy.path) if copy else source, split, value_range)
@@ -147,8 +148,8 @@ def open_reference(
     )
 
 
-def _brought(uri: str) -> LocalCopy:
-    """What a URI names, on this machine; of a folder the images alone."""
+def _copied(uri: str) -> LocalCopy:
+    """Copy what a URI names; of a folder, only the images."""
     label = Location.parse(uri).label
     try:
         return LocalCopy(uri, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
@@ -162,14 +163,14 @@ def _brought(uri: str) -> LocalCopy:
 
 
 def _named(message: str, copy: LocalCopy | None, source: str) -> str:
-    """A message that calls a copy by the name of what it was copied from."""
+    """A message in which a copy has the name of its original."""
     return message if copy is None else message.replace(str(copy.path), source)
 
 
 def _open(
     source: str, split: str, value_range: str | None
 ) -> tuple[Pixels, np.ndarray | None, str]:
-    """Pixels, labels and the split they are of."""
+    """Pixels, labels and the split that they belong to."""
     if source in _NAMED:
         images, labels, stored_range = _NAMED[source](split)
         return _named_pixels(source, images, value_range, stored_range), labels, split
@@ -218,9 +219,9 @@ _Loaded = tuple[np.ndarray, np.ndarray | None, tuple[float, float]]
 
 
 def _digits(split: str) -> _Loaded:
-    """The bundled 8x8 digits, values 0..16; train is 1000 of a fixed shuffle, test the other 797.
+    """The bundled 8x8 digits, values 0..16: train is 1000 of a fixed shuffle, test the other 797.
 
-    RandomState, because NumPy promises that its stream never changes.
+    RandomState, since NumPy promises that its stream never changes.
     """
     from sklearn.datasets import load_digits
 
@@ -232,13 +233,13 @@ def _digits(split: str) -> _Loaded:
 
 
 def _mnist(split: str) -> _Loaded:
-    """MNIST from the Keras cache without importing Keras where it is there."""
+    """MNIST, read from Keras' cache without importing Keras if it is there."""
     cached = _keras_home() / "datasets" / "mnist.npz"
     if not cached.is_file():
         return _from_keras("mnist", split)
     pixels, labels, _ = npz_pixels(cached, split, None)
     if labels is None or pixels.shape != (28, 28, 1):
-        raise InputError(f"{cached} is not Keras' mnist.npz; remove it and fetch it again")
+        raise InputError(f"{cached} is not Keras' mnist.npz; remove it and download it again")
     return pixels.images, labels, (0.0, 255.0)
 
 
@@ -247,14 +248,14 @@ def _keras_home() -> Path:
 
 
 def _from_keras(name: str, split: str) -> _Loaded:
-    """A set through keras.datasets, which imports TensorFlow and may use the network."""
+    """A set of keras.datasets, which imports TensorFlow and may download."""
     import keras
 
     try:
         (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception when a download fails
         raise InputError(
-            f"reference {name!r} is not in Keras' cache and could not be fetched "
+            f"reference {name!r} is not in Keras' cache and could not be downloaded "
             f"({type(error).__name__}: {error}). Without a network: copy the folder "
             f"{_keras_home() / 'datasets'} from a machine where keras.datasets.{name}.load_data() "
             "has run, or save the images as .npz (x_train, y_train, x_test, y_test) and give that "

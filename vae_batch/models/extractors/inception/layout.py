@@ -117,6 +117,23 @@ class Block:
     in_channels: int
     rows: tuple[_Row, ...]
 
+    @property
+    def units(self) -> list[Unit]:
+        """Its units. One that begins a branch reads the block's input, others the one before."""
+        units: list[Unit] = []
+        previous = {"": self.in_channels}
+        for branch, suffix, out, height, width, stride in self.rows:
+            stem, _, step = branch.rpartition("_")
+            begins = step in {"1", "pool"} or not stem
+            channels = self.in_channels if begins else previous[stem]
+            padding = "valid" if stride == 2 else "same"
+            shape = (height, width, channels, out)
+            name, scope = f"{self.name}.{branch}", f"{self.graph_scope}/{suffix}"
+            units.append(Unit(name, scope, shape, stride, padding))
+            if step not in {"2a", "2b", "3a", "3b"}:
+                previous[stem] = out
+        return units
+
 
 BLOCKS: tuple[Block, ...] = tuple(
     Block(f"Mixed_{name}", kind, "mixed" if index == 0 else f"mixed_{index}", channels, tuple(rows))
@@ -146,25 +163,8 @@ _STEM: tuple[Unit, ...] = (
 )
 
 
-def _block_units(block: Block) -> list[Unit]:
-    """Units of a block. A unit that opens a branch reads the block; others read their branch."""
-    units: list[Unit] = []
-    previous = {"": block.in_channels}
-    for branch, suffix, out, height, width, stride in block.rows:
-        stem, _, step = branch.rpartition("_")
-        opens = step in {"1", "pool"} or not stem
-        channels = block.in_channels if opens else previous[stem]
-        padding = "valid" if stride == 2 else "same"
-        shape = (height, width, channels, out)
-        name, scope = f"{block.name}.{branch}", f"{block.graph_scope}/{suffix}"
-        units.append(Unit(name, scope, shape, stride, padding))
-        if step not in {"2a", "2b", "3a", "3b"}:
-            previous[stem] = out
-    return units
-
-
 UNITS: dict[str, Unit] = {
-    unit.name: unit for unit in [*_STEM, *(u for b in BLOCKS for u in _block_units(b))]
+    unit.name: unit for unit in [*_STEM, *(u for b in BLOCKS for u in b.units)]
 }
 
 # keras.applications sorts layers by depth, deepest branch first: places within a block's rows.

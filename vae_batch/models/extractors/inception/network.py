@@ -1,8 +1,8 @@
 """Inception v3 once, in Keras layers, for every extractor and every Keras backend.
 
-Two variants share every line but three: the ``2015`` network of the FID literature max-pools in
-the last block's pool branch, has logits without bias, and 1008 classes; ``keras`` is
-``keras.applications.InceptionV3``. Average pools leave padding out in both. Batch norm is folded
+Two variants differ in three points: the ``2015`` network of the FID literature max-pools in the
+last block's pool branch, has logits without bias, and 1008 classes; ``keras`` is
+``keras.applications.InceptionV3``. Average pools ignore padding in both. Batch norm is folded
 beforehand, so a unit is one convolution with bias and ReLU, and the 1x1 convolutions that read
 the same block input run as one convolution whose output is split.
 """
@@ -31,7 +31,7 @@ Variant = Literal["2015", "keras"]
 
 
 class _Builder:
-    """Makes layers and remembers which numbers go into each."""
+    """Makes layers, and collects the weights of each."""
 
     def __init__(self, weights: InceptionWeights) -> None:
         self.weights = weights
@@ -62,6 +62,8 @@ class _Builder:
         """Outputs of the 1x1 units that read the block's input, computed together."""
         import keras
 
+        if len(names) == 1:
+            return [self.conv(x, *names)]
         merged = self.conv(x, *names)
         widths = [UNITS[name].kernel_shape[-1] for name in names]
         parts: list[Tensor] = keras.ops.split(merged, list(np.cumsum(widths)[:-1]), axis=-1)
@@ -85,7 +87,7 @@ class _Builder:
         return layer(features)
 
     def fill(self) -> None:
-        """Put the numbers into the built layers."""
+        """Set the weights of the built layers."""
         for layer, arrays in self.pending:
             layer.set_weights(arrays)
 
@@ -99,83 +101,55 @@ def _pool(x: Tensor, kind: Literal["avg", "max"], stride: int) -> Tensor:
     return layer(3, strides=stride, padding=padding, **options)(x)
 
 
-def _pool_branch(build: _Builder, x: Tensor, b: str, kind: Literal["avg", "max"]) -> Tensor:
-    """Pool, then the 1x1 unit; an average is taken behind the linear part of the unit instead.
+def _pool_branch(build: _Builder, x: Tensor, name: str, kind: Literal["avg", "max"]) -> Tensor:
+    """Pool, then the 1x1 unit; an average is instead computed behind the unit's linear part.
 
     Both are linear and the average's weights sum to 1, so they commute, bias included; there are
-    then 32 to 192 channels to average in place of 192 to 2,048.
+    then 32 to 192 channels to average instead of 192 to 2,048.
     """
     import keras
 
-    name = f"{b}.branch_pool"
     if kind == "max":
         return build.conv(_pool(x, "max", 1), name)
     linear = build.conv(x, name, activation=None)
     return keras.layers.ReLU(dtype="float32")(_pool(linear, "avg", 1))
 
 
-def _chain(build: _Builder, x: Tensor, block: str, *branches: str) -> Tensor:
-    for branch in branches:
-        x = build.conv(x, f"{block}.{branch}")
-    return x
+def _branches(build: _Builder, x: Tensor, block: Block) -> list[Tensor]:
+    """Outputs of a block's convolution branches.
 
-
-def _numbered(branch: str, first: int, last: int) -> list[str]:
-    return [f"{branch}_{step}" for step in range(first, last + 1)]
-
-
-def _block_a(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
-    names = (f"{b}.branch1x1", f"{b}.branch5x5_1", f"{b}.branch3x3dbl_1")
-    one, five, three = build.openings(x, *names)
-    five = _chain(build, five, b, "branch5x5_2")
-    three = _chain(build, three, b, *_numbered("branch3x3dbl", 2, 3))
-    return [one, five, three, _pool_branch(build, x, b, pool)]
-
-
-def _block_b(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
-    three = _chain(build, x, b, "branch3x3")
-    double = _chain(build, x, b, *_numbered("branch3x3dbl", 1, 3))
-    return [three, double, _pool(x, "max", 2)]
-
-
-def _block_c(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
-    names = (f"{b}.branch1x1", f"{b}.branch7x7_1", f"{b}.branch7x7dbl_1")
-    one, seven, double = build.openings(x, *names)
-    seven = _chain(build, seven, b, *_numbered("branch7x7", 2, 3))
-    double = _chain(build, double, b, *_numbered("branch7x7dbl", 2, 5))
-    return [one, seven, double, _pool_branch(build, x, b, pool)]
-
-
-def _block_d(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
-    three, seven = build.openings(x, f"{b}.branch3x3_1", f"{b}.branch7x7x3_1")
-    three = _chain(build, three, b, "branch3x3_2")
-    seven = _chain(build, seven, b, *_numbered("branch7x7x3", 2, 4))
-    return [three, seven, _pool(x, "max", 2)]
-
-
-def _block_e(build: _Builder, x: Tensor, b: str, pool: Literal["avg", "max"]) -> list[Tensor]:
-    names = (f"{b}.branch1x1", f"{b}.branch3x3_1", f"{b}.branch3x3dbl_1")
-    one, three, double = build.openings(x, *names)
-    double = _chain(build, double, b, "branch3x3dbl_2")
-    return [
-        one,
-        _chain(build, three, b, "branch3x3_2a"),
-        _chain(build, three, b, "branch3x3_2b"),
-        _chain(build, double, b, "branch3x3dbl_3a"),
-        _chain(build, double, b, "branch3x3dbl_3b"),
-        _pool_branch(build, x, b, pool),
-    ]
-
-
-_BLOCK_BUILDERS = {"a": _block_a, "b": _block_b, "c": _block_c, "d": _block_d, "e": _block_e}
+    The units of a branch are a chain; units that end in ``a`` and ``b`` both read the unit before
+    them, and both are outputs.
+    """
+    chains: dict[str, list[str]] = {}
+    for unit in block.units:
+        branch = unit.name.rpartition(".")[2]
+        if branch != "branch_pool":
+            stem, _, step = branch.rpartition("_")
+            chains.setdefault(stem or step, []).append(unit.name)
+    first = [names[0] for names in chains.values()]
+    one_by_one = [name for name in first if UNITS[name].kernel_shape[:2] == (1, 1)]
+    opened = dict(zip(one_by_one, build.openings(x, *one_by_one), strict=True))
+    outputs: list[Tensor] = []
+    for start, *rest in chains.values():
+        forks = [name for name in rest if name[-1] in "ab"]
+        y = opened[start] if start in opened else build.conv(x, start)
+        for name in rest[: len(rest) - len(forks)]:
+            y = build.conv(y, name)
+        outputs += [build.conv(y, name) for name in forks] or [y]
+    return outputs
 
 
 def _mixed(build: _Builder, x: Tensor, block: Block, variant: Variant) -> Tensor:
     import keras
 
-    last = block is BLOCKS[-1]
-    pool: Literal["avg", "max"] = "max" if last and variant == "2015" else "avg"
-    branches = _BLOCK_BUILDERS[block.kind](build, x, block.name, pool)
+    branches = _branches(build, x, block)
+    pool_unit = f"{block.name}.branch_pool"
+    if pool_unit in UNITS:
+        is_max = block is BLOCKS[-1] and variant == "2015"
+        branches.append(_pool_branch(build, x, pool_unit, "max" if is_max else "avg"))
+    else:
+        branches.append(_pool(x, "max", 2))
     return keras.layers.Concatenate(axis=-1, dtype="float32", name=block.name)(branches)
 
 
@@ -188,8 +162,8 @@ def build_network(weights: InceptionWeights, variant: Variant) -> keras.Model:
 
     Returns:
         A model from (n, 299, 299, 3) float32, already normalised, to the list
-        [(n, 2048) pooled features, (n, classes) probabilities], both float32; features alone
-        where the weights have no classifier.
+        [(n, 2048) pooled features, (n, classes) probabilities], both float32; only the features
+        if the weights have no classifier.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Files that lie where a model should: each with the words by which its row is to fail."""
+"""Files that are no usable models, each with words of the reason for which its row fails."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def diverged(path: Path) -> None:
 
 
 #: File name to its maker and to what the reason says: what it is, and what to do.
-NO_MODELS: dict[str, tuple[Callable[[Path], object], tuple[str, str]]] = {
+BROKEN: dict[str, tuple[Callable[[Path], object], tuple[str, str]]] = {
     "pointer.keras": (
         lambda path: path.write_text(LFS_POINTER),
         ("is a Git LFS pointer, not the file of 12,345,678 bytes", "run git lfs pull"),
