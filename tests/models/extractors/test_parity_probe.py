@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from write_parity_probe import features_in_float64
 
 from vae_batch.models.extractors.inception import parity_probe as parity_probe
 from vae_batch.models.extractors.inception.folded_weights import random_weights
 from vae_batch.models.extractors.inception.layout import IMAGE_SIZE, KERAS_ORDER
 from vae_batch.models.extractors.inception.parity_probe import (
     STORED,
-    features_in_float64,
     measure_parity,
     probe_images,
     read_stored_probe,

@@ -228,7 +228,7 @@ def test_nothing_to_be_had_says_where_and_what(empty_caches: Path) -> None:
 
 def test_a_wrong_folder_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAE_BATCH_WEIGHTS", "/nowhere/at/all")
-    with pytest.raises(InputError, match="VAE_BATCH_WEIGHTS='/nowhere/at/all' is no folder"):
+    with pytest.raises(InputError, match="VAE_BATCH_WEIGHTS='/nowhere/at/all' is not a folder"):
         find_weights("inception-2015")
 
 

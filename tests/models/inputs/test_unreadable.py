@@ -136,7 +136,7 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "sm/saved_model.pb").write_bytes(b"x")
     assert kind_of(str(tmp_path / "sm"), b"") == "saved_model"
     assert kind_of(str(tmp_path), b"") == "folder"
-    assert "without saved_model.pb, so no SavedModel (it holds sm)" in why_unreadable(
+    assert "without saved_model.pb, so it is not a SavedModel (it holds sm)" in why_unreadable(
         str(tmp_path), b""
     )
     assert kind_of(str(tmp_path / "gone"), b"") == "missing"

@@ -6,6 +6,7 @@ formats are the real ones. The PyTorch writers spell out the pickle, so they nee
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -65,7 +66,9 @@ def raw_inception(seed: int, classes: int) -> RawInception:
     for unit in UNITS.values():
         channels = (unit.kernel_shape[-1],)
         variance = draw(channels, 0.5, 1.5)
-        edge = np.sqrt(3 * 2.6 / unit.fan_in)  # of a uniform distribution of variance 2.6 / fan_in
+        edge = np.sqrt(
+            3 * 2.6 / math.prod(unit.kernel_shape[:3])
+        )  # of a uniform distribution of variance 2.6 / fan_in
         kernel = draw(unit.kernel_shape, -edge, edge)
         # Half of it only: the less common part, the more the network amplifies rounding.
         kernel -= 0.5 * kernel.mean(axis=(0, 1, 2))

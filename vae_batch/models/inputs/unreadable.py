@@ -105,14 +105,14 @@ def _zip(path: str, head: bytes) -> str:
     found = f"it holds {_list(inner)}"
     if any(name.endswith((".keras", ".h5", ".hdf5", "saved_model.pb")) for name in inner):
         return f"is a zip archive around a model, not the model itself ({found}); unzip it"
-    return f"is a zip archive without config.json, so no .keras file ({found}); {_SAVE}"
+    return f"is a zip archive without config.json, so it is not a .keras file ({found}); {_SAVE}"
 
 
 def _folder(path: str, head: bytes) -> str:
     names = sorted(name for name in os.listdir(path) if not is_hidden(name))
     return (
-        f"is a folder without saved_model.pb, so no SavedModel (it holds {_list(names)}); name "
-        "the file or folder of the model itself"
+        f"is a folder without saved_model.pb, so it is not a SavedModel (it holds {_list(names)}); "
+        "name the file or folder of the model itself"
     )
 
 

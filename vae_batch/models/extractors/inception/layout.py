@@ -35,12 +35,6 @@ class Unit:
     stride: int = 1
     padding: str = "same"
 
-    @property
-    def fan_in(self) -> int:
-        """Number of inputs of one output value: height * width * in channels."""
-        height, width, channels, _ = self.kernel_shape
-        return height * width * channels
-
 
 # Branch name, graph suffix, out channels, kernel height and width, stride; stride 2 is unpadded.
 _Row = tuple[str, str, int, int, int, int]

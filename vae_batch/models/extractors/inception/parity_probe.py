@@ -1,9 +1,9 @@
 """The parity probe: fixed images through ``inception-random``, against stored float64 features.
 
-A device that computes in float32 stays within rounding of the stored features whatever its
-maker, threads or graph; one that computes coarser does not. The images are made here from
-integers, so every machine has the same bits; the features beside this file were computed in
-float64 throughout (``tests/models/extractors/write_parity_probe.py``).
+A device that computes in float32 stays within rounding of the stored features, whatever its maker,
+threads or graph; one that computes with lower precision does not. The images are made here from
+integers, so every machine has the same bits. ``tests/models/extractors/write_parity_probe.py``
+computed the stored features in float64 throughout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,12 @@ from vae_batch.models.extractors.inception.extractor import (
     InceptionExtractor,
     identify_inception,
 )
-from vae_batch.models.extractors.inception.layout import FEATURE_DIM, IMAGE_SIZE
-from vae_batch.models.extractors.inception.resize import NUMPY_OPS, normalise, resize
+from vae_batch.models.extractors.inception.layout import FEATURE_DIM
 from vae_batch.plan.errors import InputError
 
-if TYPE_CHECKING:
-    import keras
-
-#: Largest ``relative_deviation`` of a device in float32, and of one whose convolutions take TF32.
-#: Measured on a CPU: 3.1e-6 in float32; with the convolutions' operands rounded 3.6e-3 to TF32
-#: (10 bits) and 2.8e-2 to bfloat16 (7 bits). So the first passes float32 alone, the second TF32.
+#: Largest ``relative_deviation`` of a device in float32, and of one with TF32 convolutions.
+#: Measured on a CPU: 3.1e-6 in float32; 3.6e-3 with the operands of convolutions rounded to TF32
+#: (10 bits), 2.8e-2 with bfloat16 (7 bits). So the first passes float32 alone, the second TF32.
 TOLERANCE = 1e-3
 TF32_TOLERANCE = 1e-2
 
@@ -46,7 +42,7 @@ _SEED = 299
 
 @dataclass(frozen=True)
 class StoredProbe:
-    """What the probe's file holds.
+    """Content of the probe's file.
 
     Attributes:
         features: (16, 2048) float64 pooled features of ``probe_images``.
@@ -63,7 +59,7 @@ class Parity:
 
     Attributes:
         float32: With float32 convolutions.
-        as_scored: As workers compute; another figure only where ``tf32``.
+        as_scored: As workers compute; differs from ``float32`` only if ``tf32``.
         tf32: Whether TensorFlow computes convolutions in TF32 here.
     """
 
@@ -91,7 +87,7 @@ def probe_images() -> NDArray[np.uint8]:
 
 
 def _bytes(philox: np.random.Philox, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """The highest 8 of raw 64 bits, one draw a value."""
+    """The highest 8 of raw 64 bits, one draw per value."""
     raw = np.asarray(philox.random_raw(int(np.prod(shape))))
     return (raw >> np.uint64(56)).astype(np.int64).reshape(shape)
 
@@ -125,7 +121,7 @@ def measure_parity() -> Parity:
     """Run the probe on this process's device and compare with the file.
 
     Raises:
-        InputError: The file is damaged, or is of other images or weights than this version's.
+        InputError: The file is damaged, or was made for another version's images or weights.
     """
     reference = read_stored_probe().features
     as_scored = _deviation(reference, _COUNT)
@@ -135,7 +131,7 @@ def measure_parity() -> Parity:
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
-        # Another batch size, as TensorFlow may remember the TF32 algorithm it chose for a shape.
+        # Another batch size, since TensorFlow may reuse the TF32 algorithm it chose for a shape.
         float32 = _deviation(reference, _COUNT // 2)
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(True)
@@ -151,7 +147,7 @@ def _deviation(reference: NDArray[np.float64], batch_size: int) -> float:
 
 
 def _takes_tf32() -> bool:
-    """Whether TensorFlow computes float32 convolutions in TF32 here: its default since Ampere."""
+    """Whether TensorFlow computes float32 convolutions in TF32: its default since Ampere."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -161,78 +157,11 @@ def _takes_tf32() -> bool:
     return tuple(details.get("compute_capability", (0, 0))) >= (8, 0)
 
 
-def features_in_float64(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Pooled features with every step in float64: resize, normalisation and network.
-
-    The network is the extractor's own, cloned layer by layer with a float64 policy; its float32
-    weights are kept as they are, since they define the extractor. Positions of the resize are
-    float32 numbers by its definition. Needs the TensorFlow backend on a CPU.
-
-    Args:
-        images: (n, height, width, 3) uint8.
-
-    Returns:
-        (n, 2048) float64.
-    """
-    from vae_batch.models.extractors.inception.folded_weights import random_weights
-    from vae_batch.models.extractors.inception.network import build_network
-
-    identity = identify_inception(_EXTRACTOR)
-    network = _in_float64(build_network(random_weights(), "keras"))
-    pixels = resize(images.astype(np.float64), identity.resize, IMAGE_SIZE, ops=NUMPY_OPS)
-    inputs = normalise(pixels, identity.normalisation)
-    # One image a pass, so that memory stays small whatever the number of images.
-    passes = [np.asarray(network(inputs[i : i + 1])[0]) for i in range(len(inputs))]
-    features = np.concatenate(passes)
-    if features.dtype != np.float64 or features.shape != (len(images), FEATURE_DIM):
-        raise RuntimeError(f"expected float64 features, found {features.dtype} {features.shape}")
-    return features
-
-
-def _in_float64(network: keras.Model) -> keras.Model:
-    """A copy of a functional model whose layers all compute in float64, with the same weights."""
-    import keras
-
-    def widened(layer: Any) -> Any:  # noqa: ANN401
-        if not isinstance(layer, keras.layers.Layer):
-            return layer  # an operation without dtype of its own: it takes that of its input
-        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
-
-    inputs = keras.Input(network.input_shape[1:], dtype="float64")
-    wide = keras.models.clone_model(network, input_tensors=inputs, clone_function=widened)
-    wide.set_weights(network.get_weights())
-    return wide
-
-
-def write_stored_probe(path: Path, command: str, versions: dict[str, str]) -> StoredProbe:
-    """Compute the float64 features and write them with their provenance.
-
-    Args:
-        path: The ``.npz`` to write.
-        command: How it was made.
-        versions: Versions of what computed it, by name.
-
-    Returns:
-        What was written.
-    """
-    images, identity = probe_images(), identify_inception(_EXTRACTOR)
-    provenance = {
-        "what": "pooled features of this module's probe_images, float64 throughout",
-        "command": command,
-        "versions": versions,
-        **_fixed_points(images, identity),
-    }
-    features = features_in_float64(images)
-    text = json.dumps(provenance, indent=1, sort_keys=True)
-    np.savez_compressed(path, features=features, provenance=np.array(text))
-    return StoredProbe(features, provenance)
-
-
 def read_stored_probe() -> StoredProbe:
     """Read the stored features.
 
     Raises:
-        InputError: The file is missing, damaged, or of other images or weights than this version's.
+        InputError: The file is missing, damaged, or made for another version's images or weights.
     """
     try:
         with STORED.open("rb") as file:
@@ -243,10 +172,10 @@ def read_stored_probe() -> StoredProbe:
         raise InputError(
             f"the stored probe {STORED} cannot be read ({error}); install vae_batch again"
         ) from error
-    expected = _fixed_points(probe_images(), identify_inception(_EXTRACTOR))
-    moved = [name for name, value in expected.items() if provenance.get(name) != value]
-    if moved or features.shape != (_COUNT, FEATURE_DIM) or features.dtype != np.float64:
-        what = ", ".join(moved) or f"features of shape {features.shape}"
+    expected = fixed_points(probe_images(), identify_inception(_EXTRACTOR))
+    changed = [name for name, value in expected.items() if provenance.get(name) != value]
+    if changed or features.shape != (_COUNT, FEATURE_DIM) or features.dtype != np.float64:
+        what = ", ".join(changed) or f"features of shape {features.shape}"
         raise InputError(
             f"the stored probe {STORED} was made for another version of vae_batch ({what}); "
             "install vae_batch again"
@@ -254,8 +183,8 @@ def read_stored_probe() -> StoredProbe:
     return StoredProbe(features, provenance)
 
 
-def _fixed_points(images: NDArray[np.uint8], identity: ExtractorIdentity) -> dict[str, str]:
-    """What the features depend on; a change of any makes the file stale."""
+def fixed_points(images: NDArray[np.uint8], identity: ExtractorIdentity) -> dict[str, str]:
+    """What the features depend on; a change of any of it makes the file invalid."""
     return {
         "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
         "weights_sha256": identity.weights_sha256,

@@ -111,7 +111,7 @@ def search_folders() -> tuple[Path, ...]:
     named = os.environ.get(FOLDER_VARIABLE, "")
     if named and not Path(named).is_dir():
         raise InputError(
-            f"{FOLDER_VARIABLE}={named!r} is no folder; set it to the folder that holds the "
+            f"{FOLDER_VARIABLE}={named!r} is not a folder; set it to the folder that holds the "
             "weights files, or unset it."
         )
     keras_home = os.environ.get("KERAS_HOME", "")
