@@ -30,12 +30,13 @@ def open_filesystem(location: Location) -> tuple[arrow_fs.FileSystem, str]:
     """
     if not location.scheme:
         return arrow_fs.LocalFileSystem(), str(location.local_path)
-    if location.scheme == "s3" and ":" in location.authority.rpartition("@")[2]:
+    host = location.authority.rpartition("@")[2]
+    if location.scheme == "s3" and (":" in host or "?" in location.user):
         raise InputError(
             f"{location.label}: write a key or secret in a URI with %2F for /, %3F for ? and %40 "
             "for @; or leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    if _WILDCARD.search(location.authority):
+    if _WILDCARD.search(host):
         raise InputError(f"{location.label}: write the bucket or host in full, without wildcards")
     query = f"?{location.query}" if location.query else ""
     try:

@@ -20,7 +20,6 @@ from vae_batch.models.image_range import VALUE_RANGES, bounds_of
 from vae_batch.models.inputs.files import LocalCopy
 from vae_batch.models.references.array_images import (
     ArrayPixels,
-    array_pixels,
     npy_pixels,
     npz_pixels,
     split_of,
@@ -172,47 +171,32 @@ def _open(
 ) -> tuple[Pixels, np.ndarray | None, str]:
     """Pixels, labels and the split that they belong to."""
     if source in _NAMED:
-        images, labels, stored_range = _NAMED[source](split)
-        return _named_pixels(source, images, value_range, stored_range), labels, split
+        images, labels, stored = _NAMED[source](split)
+        _require_range(value_range, stored, source)
+        return ArrayPixels(images, stored, range_inferred=False), labels, split
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _encoded(*folder_pixels(path), value_range, source)
+    suffix = path.suffix.lower()
+    if path.is_dir() or (suffix == ".parquet" and path.is_file()):
+        pixels, labels = folder_pixels(path) if path.is_dir() else parquet_pixels(path)
+        _require_range(value_range, pixels.source_range, source)
+        return pixels, labels, "all"
     if not path.is_file():
         raise InputError(_unknown(source))
-    suffix = path.suffix.lower()
     if suffix == ".npz":
         return npz_pixels(path, split, value_range)
     if suffix == ".npy":
         return npy_pixels(path, value_range), None, "all"
-    if suffix == ".parquet":
-        return _encoded(*parquet_pixels(path), value_range, source)
     raise InputError(
         f"reference {source!r}: a {suffix or 'nameless'} file is not a set; expected {_PATH_KINDS}"
     )
 
 
-def _encoded(
-    pixels: Pixels, labels: np.ndarray | None, value_range: str | None, source: str
-) -> tuple[Pixels, np.ndarray | None, str]:
-    if value_range not in (None, "0..255"):
-        raise InputError(
-            f"{source}: image files hold 0..255, but value_range {value_range!r} was declared; "
-            "leave it out"
-        )
-    return pixels, labels, "all"
-
-
-def _named_pixels(
-    source: str, images: np.ndarray, value_range: str | None, stored: tuple[float, float]
-) -> Pixels:
+def _require_range(value_range: str | None, stored: tuple[float, float], source: str) -> None:
     if value_range is not None and VALUE_RANGES[value_range] != stored:
         raise InputError(
-            f"{source}: this set is stored in {stored[0]:g}..{stored[1]:g}, but value_range "
+            f"{source}: its images are stored in {stored[0]:g}..{stored[1]:g}, but value_range "
             f"{value_range!r} was declared; leave it out"
         )
-    if images.dtype == np.uint8:
-        return array_pixels(images, value_range, source)
-    return ArrayPixels(images, stored, range_inferred=False)
 
 
 _Loaded = tuple[np.ndarray, np.ndarray | None, tuple[float, float]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +17,27 @@ from vae_batch.models.extractors.weights.published import (
     PublishedWeights,
     published_by_hash,
 )
+from vae_batch.models.inputs.file_kind import FileKind, kind_of, read_zip_contents
+from vae_batch.models.inputs.files import HEAD_BYTES
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
 
 _CHUNK = 1 << 20
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # Pickle protocol 2 of torch.save's magic number 0x1950a86a20f9469cfc6c.
 TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+_FORMATS_OF_KINDS: dict[FileKind, str] = {
+    "hdf5": "keras-h5",
+    "truncated_hdf5": "keras-h5",  # refused by its hash, or when it is read
+    "keras": "keras-archive",
+    "zip": "zip",
+    "npz": "zip",
+    "truncated_zip": "zip-damaged",
+    "pickle": "pickle",
+    "html": "html",
+    "lfs_pointer": "git-lfs",
+    "empty": "empty",
+}
 
 # Formats that are recognised only to say why a file is refused.
 _FOREIGN_WORDS = {
@@ -90,40 +103,21 @@ def _looks_like_graphdef(head: bytes) -> bool:
     return head[name : name + 1] == b"\x0a" and head[name + 2 : name + 4].isascii()
 
 
-def _zip_format(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return "zip-damaged"
-    if any("/code/" in name for name in names):
-        return "torchscript"
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
-        return "torch-state-dict"
-    return "keras-archive" if "model.weights.h5" in names else "zip"
-
-
 def sniff_format(path: Path) -> str:
     """Format of a file by its content; its name is ignored."""
     with path.open("rb") as stream:
-        head = stream.read(512)
-    if head.startswith(_HDF5_MAGIC):
-        return "keras-h5"
-    if head.startswith(b"PK"):
-        return _zip_format(path)
+        head = stream.read(HEAD_BYTES)
     if head.startswith(TORCH_LEGACY_MAGIC):
         return "torch-state-dict"
     if head.startswith(b"\x1f\x8b"):
         return "graphdef-tgz" if _graphdef_bytes(path) is not None else "gzip"
-    if head.startswith(b"version https://git-lfs"):
-        return "git-lfs"
-    if head[:1] == b"\x80":
-        return "pickle"
-    if head.lstrip()[:1] == b"<":
-        return "html"
     if _looks_like_graphdef(head):
         return "graphdef"
-    return "unknown" if head else "empty"
+    kind = kind_of(str(path), head)
+    if kind == "pickle" and head.startswith(b"PK"):
+        names = read_zip_contents(str(path)).names
+        return "torchscript" if any("/code/" in name for name in names) else "torch-state-dict"
+    return _FORMATS_OF_KINDS.get(kind, "unknown")
 
 
 def _graphdef_bytes(path: Path) -> bytes | None:
