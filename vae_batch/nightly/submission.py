@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from vae_batch.nightly.regression import require_tolerances
 from vae_batch.plan import InputError, make_spec, read_toml
+from vae_batch.plan.location import is_uri
 
 PREFIX = "vae-nightly"
 
@@ -235,7 +236,7 @@ def _word(details: Any) -> str:  # noqa: ANN401
 def _require_lasting_output(spec: Path) -> None:
     read = make_spec(read_toml(str(spec)), source=str(spec))
     require_tolerances(read)
-    if "://" not in read.out and not Path(read.out).expanduser().is_absolute():
+    if not is_uri(read.out) and not Path(read.out).expanduser().is_absolute():
         raise InputError(
             f"{spec}: out = {read.out!r} is relative, and the job runs in a copy of the working "
             "directory that is deleted with it; expected a URI such as s3://bucket/folder, or an "

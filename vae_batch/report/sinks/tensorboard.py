@@ -15,6 +15,7 @@ from typing import Any
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
+from vae_batch.plan.location import is_uri
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import slugs
 from vae_batch.report.sinks.scored_checkpoints import (
@@ -63,7 +64,7 @@ def write_tensorboard(run: FinishedRun, log_folder: str) -> Written:
     """
     import tensorflow as tf
 
-    where = log_folder if "://" in log_folder else str(Path(log_folder).expanduser())
+    where = log_folder if is_uri(log_folder) else str(Path(log_folder).expanduser())
     written = Written(os.path.join(where, _run_name(run)))
     checkpoints = scored_checkpoints(run)
     lines = lines_of(checkpoints)
