@@ -20,6 +20,7 @@ from vae_batch.report.labels import printable, without_shared_folder
 
 if TYPE_CHECKING:
     from vae_batch.report.comparison_view import ComparedTable
+    from vae_batch.storage.comparison_file import Comparison
 
 #: A hash, of which a person needs no more than its beginning.
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
@@ -42,7 +43,7 @@ def compare(
     with exit_codes():
         rows = _compared(out_a, out_b)
         if as_json:
-            print(json.dumps(rows, indent=1))
+            print(json.dumps([row.to_record() for row in rows], indent=1))
             return
         names = _names(out_a, out_b, rows)
     console = Console()
@@ -53,7 +54,7 @@ def compare(
     console.print(Text(_NOTE))
 
 
-def _compared(out_a: str, out_b: str) -> list[dict[str, Any]]:
+def _compared(out_a: str, out_b: str) -> list[Comparison]:
     """Comparisons of two runs.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 from vae_batch.metrics.catalogue import COMPARED, METRICS, compared_column
 from vae_batch.metrics.catalogue.metric import SAME_PROTOCOL
 from vae_batch.metrics.comparison.paired_difference import PairedDifference, PairedScore
-from vae_batch.metrics.comparison.ranking import ComparisonRow, require_same_conditions
+from vae_batch.metrics.comparison.ranking import require_same_conditions
 from vae_batch.plan import SCORING_VERSION, InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
@@ -19,19 +19,18 @@ from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_ro
 from vae_batch.run.scoring.influences import read_influences
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
 from vae_batch.storage import (
-    COMPARISON_COLUMNS,
     DamagedFileError,
     Store,
     comparison_inputs,
     read_comparisons,
     write_comparisons,
 )
+from vae_batch.storage.comparison_file import Comparison, Difference
 
-Row = dict[str, Any]
 Scores = dict[str, PairedScore]
 
 
-def compare_run(location: str) -> list[Row]:
+def compare_run(location: str) -> list[Comparison]:
     """Compare all scored rows of an output folder and write ``comparisons.parquet``.
 
     Each metric of the table that is ``compared`` is, under the name and with the value of its
@@ -67,7 +66,7 @@ def _inputs(rows: Sequence[ScoredRow]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _known(out: Store, inputs: str) -> list[Row] | None:
+def _known(out: Store, inputs: str) -> list[Comparison] | None:
     """The comparisons of the same rows, where they have been written and are intact."""
     try:
         same = comparison_inputs(out) == inputs
@@ -76,7 +75,7 @@ def _known(out: Store, inputs: str) -> list[Row] | None:
         return None
 
 
-def compare_runs(location_a: str, location_b: str) -> list[Row]:
+def compare_runs(location_a: str, location_b: str) -> list[Comparison]:
     """Compare the rows of two output folders with each other; nothing is written.
 
     A checkpoint that both have is told apart by its folder.
@@ -97,7 +96,7 @@ def compare_runs(location_a: str, location_b: str) -> list[Row]:
     return compare_rows(named)
 
 
-def compare_rows(rows: Sequence[ScoredRow]) -> list[Row]:
+def compare_rows(rows: Sequence[ScoredRow]) -> list[Comparison]:
     """Comparisons of rows, each with those of the same conditions."""
     return _compare(rows, _Reading())
 
@@ -123,7 +122,7 @@ def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -
     raise InputError(str(refusal))
 
 
-def _conditions_in(rows: Sequence[ScoredRow]) -> list[Row]:
+def _conditions_in(rows: Sequence[ScoredRow]) -> list[dict[str, Any]]:
     """The conditions of some rows, each once."""
     found = {tuple(row.fields[name] for name in SAME_PROTOCOL) for row in rows}
     return [dict(zip(SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
@@ -161,17 +160,16 @@ class _Reading:
             return {}
 
 
-def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Row]:
-    """Losses are compared once a checkpoint, distances once an extractor, too."""
-    nothing = dict.fromkeys(COMPARISON_COLUMNS)
-    found: list[Row] = []
+def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Comparison]:
+    """Compare per-image metrics once per checkpoint, the others once per extractor, too."""
+    found: list[Comparison] = []
     for some, how, read in (
         (_one_each(rows), "images", reading.losses),
         (rows, "samples", reading.distances),
     ):
         metrics = [metric.column for metric in COMPARED if metric.compared == how]
         for metric, table in compare_streamed(some, metrics, _group_of, ScoreReader(read)):
-            found += [{**nothing, **_line(metric, compared)} for compared in table]
+            found += [_comparison(metric, compared) for compared in table]
     return found
 
 
@@ -184,47 +182,31 @@ def _condition(row: ScoredRow, name: str) -> object:
     return row.parts.reading.sigma if name == "sigma" else row.fields[name]
 
 
-def _line(metric: str, compared: Compared) -> Row:
-    """A checkpoint against the best of all, and against the one before it in its folder."""
+def _comparison(metric: str, compared: Compared) -> Comparison:
     line, fields = compared.line, compared.row.fields
-    return {
-        "metric": metric,
-        "extractor": fields["extractor"] if METRICS[metric].per_extractor else None,
-        "checkpoint": line.checkpoint,
-        "step": fields["step"],
-        "value": line.value,
-        "n": compared.count,
-        "is_best": line.is_best,
-        "level_with_best": line.level_with_best,
-        "best": compared.best,
-        **_against_best(line),
-        **_against_previous(line, compared.previous),
-    }
+    best, previous = line.against_best, line.against_previous
+    return Comparison(
+        metric=metric,
+        extractor=fields["extractor"] if METRICS[metric].per_extractor else None,
+        checkpoint=line.checkpoint,
+        step=fields["step"],
+        value=line.value,
+        n=compared.count,
+        is_best=line.is_best,
+        level_with_best=line.level_with_best,
+        best=compared.best,
+        from_best=_difference(best, line.best_p),
+        from_best_unpaired_se=None if best is None else best.unpaired_standard_error,
+        previous=None if previous is None else compared.previous,
+        from_previous=_difference(previous, line.previous_p),
+        verdict=None if previous is None else line.verdict,
+    )
 
 
-def _against_best(line: ComparisonRow) -> Row:
-    found = line.against_best
+def _difference(found: PairedDifference | None, p: float) -> Difference | None:
     if found is None:
-        return {}
-    unpaired = {"from_best_unpaired_se": found.unpaired_standard_error}
-    return {**_difference("from_best", found, line.best_p), **unpaired}
-
-
-def _against_previous(line: ComparisonRow, previous: str | None) -> Row:
-    if line.against_previous is None:
-        return {}
-    difference = _difference("from_previous", line.against_previous, line.previous_p)
-    return {"previous": previous, **difference, "verdict": line.verdict}
-
-
-def _difference(name: str, found: PairedDifference, p: float) -> Row:
-    return {
-        name: found.difference,
-        f"{name}_se": found.standard_error,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-        f"{name}_p": p,
-    }
+        return None
+    return Difference(found.difference, found.standard_error, found.low, found.high, p)
 
 
 def _losses_of(row: ScoredRow) -> Scores:

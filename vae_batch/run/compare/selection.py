@@ -1,15 +1,15 @@
-"""The best checkpoint by one metric, said honestly: with its rivals, intervals and confirmation."""
+"""The best checkpoint by one metric, with its rivals, intervals and confirmation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS, compared_column
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.comparison_file import Comparison
 
 SELECTION = "selection.json"
 
@@ -19,23 +19,21 @@ CONFIRMATION = "confirmation"
 #: Added to the seed of a run for its confirmation: any number but 0 gives fresh draws.
 CONFIRMATION_SEED = 1_000_003
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class Selection:
     """Which checkpoint is best by one metric.
 
     Attributes:
-      metric: Column of the score table.
-      extractor: Under which it was measured; None for losses.
-      best: Checkpoint.
-      value: Its score.
-      level: All checkpoints that cannot be told from it, itself among them.
-      second: The next best checkpoint, or None where there is no other.
-      compared: Number of checkpoints compared.
-      sentence: All of that for a person.
-      confirmation: What fresh seeds said, or None where it was not asked for.
+        metric: Column of the score table.
+        extractor: Under which it was measured; None for metrics that need none.
+        best: Label of the best checkpoint.
+        value: Its score, as in the score table.
+        level: All checkpoints that are not distinguishable from it, itself among them.
+        second: The next best checkpoint, or None where only one was scored.
+        compared: Number of checkpoints compared.
+        sentence: All of that for a person.
+        confirmation: Result of a comparison on fresh seeds; None where none was asked for.
     """
 
     metric: str
@@ -49,19 +47,19 @@ class Selection:
     confirmation: str | None = None
 
 
-def select_best(comparisons: Sequence[Row], spec: EvaluationSpec) -> Selection | None:
-    """The best checkpoint by the metric asked for, or by the first usual one that was compared.
+def select_best(comparisons: Sequence[Comparison], spec: EvaluationSpec) -> Selection | None:
+    """The best checkpoint by the metric asked for, or by the first of the default ones.
 
     Raises:
-      InputError: The metric asked for was compared for no checkpoint.
+        InputError: No checkpoint was compared by the metric asked for.
     """
     raced = (spec.race.metric,) if spec.race else ()
     for metric in (spec.select,) if spec.select else (*raced, *DEFAULT_CHOICE):
-        rows = [row for row in comparisons if row["metric"] == metric]
+        rows = [row for row in comparisons if row.metric == metric]
         if rows:
             return _selection(metric, _first_group(rows), is_race=spec.race is not None)
     if spec.select and comparisons:
-        compared = sorted({str(row["metric"]) for row in comparisons})
+        compared = sorted({row.metric for row in comparisons})
         raise InputError(
             f"--select {spec.select}: no checkpoint has a value of it{_needed(spec.select)}; "
             f"checkpoints were compared by {', '.join(compared)}"
@@ -83,7 +81,7 @@ def read_selection(store: Store) -> Selection | None:
     """What was selected; None where nothing was.
 
     Raises:
-      InputError: The file is damaged.
+        InputError: The file is damaged.
     """
     found = store.find(SELECTION)
     if found is None:
@@ -100,24 +98,24 @@ def read_selection(store: Store) -> Selection | None:
         ) from None
 
 
-def confirmed(selection: Selection, fresh: Sequence[Row]) -> str:
+def confirmed(selection: Selection, fresh: Sequence[Comparison]) -> str:
     """What the same comparison says on fresh seeds.
 
     Args:
-      selection: Made on the run's own seeds.
-      fresh: Comparisons of the best and the second on others.
+        selection: Made on the run's own seeds.
+        fresh: Comparisons of the best and the second on other seeds.
     """
     rows = {
-        row["checkpoint"]: row
+        row.checkpoint: row
         for row in fresh
-        if row["metric"] == selection.metric and row["extractor"] == selection.extractor
+        if row.metric == selection.metric and row.extractor == selection.extractor
     }
-    best, second = rows.get(selection.best), rows.get(selection.second)
+    best, second = rows.get(selection.best), rows.get(selection.second or "")
     if best is None or second is None:
         return "fresh seeds gave no comparison of the best and the second"
-    if not best["is_best"]:
+    if not best.is_best:
         loser, again = best, "not confirmed: on fresh seeds the second is better"
-    elif second["level_with_best"]:
+    elif second.level_with_best:
         loser, again = second, "not confirmed: on fresh seeds the two cannot be told apart"
     else:
         loser, again = second, "confirmed on fresh seeds"
@@ -135,53 +133,55 @@ def level_in_words(rivals: Sequence[str]) -> str:
     return f"{len(rivals)} cannot be told from it: {shown}"
 
 
-def _first_group(rows: Sequence[Row]) -> list[Row]:
-    """Rows compared with each other: those that share their best and extractor."""
-    first = rows[0]
-    return [row for row in rows if (row["best"], row["extractor"]) == _group(first)]
+def _first_group(rows: Sequence[Comparison]) -> list[Comparison]:
+    """Rows that were compared with the first one."""
+    return [row for row in rows if row.group == rows[0].group]
 
 
-def _group(row: Row) -> tuple[Any, Any]:
-    return row["best"], row["extractor"]
-
-
-def _selection(metric: str, rows: Sequence[Row], *, is_race: bool) -> Selection:
-    best = next(row for row in rows if row["is_best"])
-    sign = 1 if METRICS[metric].direction == "lower" else -1
-    others = sorted((row for row in rows if row is not best), key=lambda row: sign * row["value"])
-    level = tuple(row["checkpoint"] for row in rows if row["level_with_best"])
+def _selection(metric: str, rows: Sequence[Comparison], *, is_race: bool) -> Selection:
+    best = next(row for row in rows if row.is_best)
+    sign = METRICS[metric].sign
+    others = sorted((row for row in rows if row is not best), key=lambda row: sign * row.value)
+    level = tuple(row.checkpoint for row in rows if row.level_with_best)
     return Selection(
         metric=metric,
-        extractor=best["extractor"],
-        best=best["checkpoint"],
-        value=best["value"],
+        extractor=best.extractor,
+        best=best.checkpoint,
+        value=best.value,
         level=level,
-        second=others[0]["checkpoint"] if others else None,
+        second=others[0].checkpoint if others else None,
         compared=len(rows),
         sentence=_sentence(metric, best, others, level, is_race=is_race),
     )
 
 
 def _sentence(
-    metric: str, best: Row, others: Sequence[Row], level: Sequence[str], *, is_race: bool
+    metric: str,
+    best: Comparison,
+    others: Sequence[Comparison],
+    level: Sequence[str],
+    *,
+    is_race: bool,
 ) -> str:
-    title = title_of(metric, best["extractor"])
-    said = f"best by {title}: {best['checkpoint']}, {best['value']:.5g}, n = {best['n']:,}"
+    title = title_of(metric, best.extractor)
+    said = f"best by {title}: {best.checkpoint}, {best.value:.5g}, n = {best.n:,}"
     if not others:
         alone = "no other stayed in the race" if is_race else "there is no other to compare it with"
         return f"{said}; {alone}"
-    rivals = [name for name in level if name != best["checkpoint"]]
+    rivals = [name for name in level if name != best.checkpoint]
     if rivals:
         said += f"; {level_in_words(rivals)}"
-    return f"{said}; next is {others[0]['checkpoint']}, {_difference(others[0], len(others))}"
+    return f"{said}; next is {others[0].checkpoint}, {_difference(others[0], len(others))}"
 
 
-def _difference(row: Row, tests: int | None = None) -> str:
+def _difference(row: Comparison, tests: int | None = None) -> str:
     """The honest line: a difference, its interval and its adjusted p-value."""
+    found = row.from_best
+    if found is None:
+        raise ValueError(f"{row.checkpoint} is the best, which has no difference from itself")
     of = f" of {tests}" if tests else ""
-    p = row["from_best_p"]
-    said = f"p = {p:.2g}" if p > 0 else "p < 1e-300"
+    said = f"p = {found.p:.2g}" if found.p > 0 else "p < 1e-300"
     return (
-        f"{row['from_best']:+.4g} from it, 95 % CI [{row['from_best_low']:.4g}, "
-        f"{row['from_best_high']:.4g}], Holm {said}{of}, shared seeds"
+        f"{found.value:+.4g} from it, 95 % CI [{found.low:.4g}, {found.high:.4g}], "
+        f"Holm {said}{of}, shared seeds"
     )
