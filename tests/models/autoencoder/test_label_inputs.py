@@ -142,7 +142,7 @@ def test_label_maps_behind_an_images_channels() -> None:
     np.testing.assert_allclose(mean, shifted(mean_of(images), LABELS), rtol=1e-5)
 
 
-def test_a_conditional_decoder_alone_is_told_by_its_declaration() -> None:
+def test_a_conditional_decoder_alone_needs_a_declaration() -> None:
     """(8,) may be 8 latents, or 3 latents and 5 classes: only a declaration tells."""
 
     def run(zy: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_a_conditional_decoder_alone_is_told_by_its_declaration() -> None:
     assert declared.description.condition == "concatenated labels, 5 classes"
 
 
-def test_latents_and_labels_of_one_size_are_told_by_name() -> None:
+def test_names_distinguish_latents_and_labels_of_one_size() -> None:
     first = split_inputs(
         ports({"y": (5,), "z": (5,)}), lambda s: True, LabelInfo(5, None), "decoder", "latents"
     )

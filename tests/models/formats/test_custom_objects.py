@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_batch.models.formats.custom_objects import objects_for, runs_code
 from vae_batch.models.formats.format import LoadOptions
+from vae_batch.models.formats.keras.custom_objects import objects_for, runs_code
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 

@@ -289,7 +289,7 @@ def test_tensors_over_the_memory_cap_are_refused_before_loading(tmp_path: Path) 
         load({"model": folder})
 
 
-def test_the_largest_tensor_of_a_sample_is_told(tmp_path: Path) -> None:
+def test_the_largest_tensor_of_a_sample_is_found(tmp_path: Path) -> None:
     import tensorflow as tf
 
     def decode(z: Any) -> Any:

@@ -12,9 +12,9 @@ from edited_files import age_hdf5, rewrite_config
 from same_vae import KINDS, check_same, save
 
 from vae_batch.models.formats.format import LoadOptions, Networks
+from vae_batch.models.formats.keras.keras_file import TfKerasFile
+from vae_batch.models.formats.keras.tf_keras_safety import is_harmless
 from vae_batch.models.formats.load import load_networks
-from vae_batch.models.formats.tf_keras.safety import is_harmless
-from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 

@@ -18,12 +18,7 @@ from vae_batch.models.autoencoder.network_inputs import (
     try_encoder,
 )
 from vae_batch.models.autoencoder.network_runs import Trial, require_finite_weights
-from vae_batch.models.autoencoder.parts import (
-    Parts,
-    find_parts,
-    how_to_save_halves,
-    networks_of_arrays,
-)
+from vae_batch.models.autoencoder.parts import find_parts, how_to_save_halves, networks_of_arrays
 from vae_batch.models.autoencoder.posterior import find_heads, find_second_head
 from vae_batch.models.autoencoder.vae import Autoencoder, DecoderHalf, EncoderHalf, ImageInput
 from vae_batch.models.autoencoder.value_range import check_value_range, read_size_and_range
@@ -75,38 +70,35 @@ def assemble(
         if network is not None:
             require_finite_weights(network, who)
     if parts.whole is None:
-        vae = _assemble_halves(parts, context, stated, networks.format)
+        vae = _assemble_halves(parts, context, stated)
     else:
-        vae = _assemble_whole(parts.whole, context, networks.format)
+        vae = _assemble_whole(parts.whole, context, parts.format)
     warnings = (*context.warnings, *_probe(vae, context))
     return replace(vae, description=replace(vae.description, warnings=warnings))
 
 
-def _assemble_halves(
-    parts: Parts, context: Context, stated: OutputKind | None, format_name: str
-) -> Autoencoder:
-    encoder = decoder = roles = output = encoder_half = decoder_half = None
+def _assemble_halves(parts: Networks, context: Context, stated: OutputKind | None) -> Autoencoder:
+    source = encoder = decoder = roles = None
     if parts.encoder is not None:
-        encoder = try_encoder(parts.encoder, context, _free_size(parts.decoder, context))
+        source, encoder = try_encoder(parts.encoder, context, _free_size(parts.decoder, context))
     if parts.decoder is not None:
-        decoder = try_decoder(parts.decoder, context, encoder.shapes if encoder else [])
-        output = read_decoder_output(decoder.trial, context, stated)
-        decoder_half = DecoderHalf(decoder.input, output)
+        latents, trial = try_decoder(parts.decoder, context, encoder.shapes if encoder else [])
+        decoder = DecoderHalf(latents, read_decoder_output(trial, context, stated))
     if encoder is not None:
-        roles = find_heads(encoder, decoder.input.shape if decoder else None, context)
+        roles = find_heads(encoder, latents.shape if decoder else None, context)
     _record_missing(parts, roles, context)
     hint = parts.encoder.input_hint if parts.encoder else None
-    fit = read_size_and_range(encoder.input if encoder else None, hint, output, context)
-    if encoder is not None and roles is not None:
-        kind = find_second_head(encoder, roles, fit, context) if roles.has_second else None
-        encoder_half = EncoderHalf(encoder.trial.network, encoder.input, roles, kind)
+    fit = read_size_and_range(source, hint, decoder.output if decoder else None, context)
+    half = None
+    if source is not None and encoder is not None and roles is not None:
+        has_second = roles.has_second
+        kind = find_second_head(source, encoder, roles, fit, context) if has_second else None
+        half = EncoderHalf(encoder.network, source, roles, kind)
     if decoder is not None:
-        latent_shape = decoder.input.shape
-    else:
-        assert encoder is not None  # _record_missing has refused all else
-        assert roles is not None
-        latent_shape = roles.latent_shape(encoder.shapes)
-    return _joined(format_name, latent_shape, fit, encoder_half, decoder_half, context)
+        return _joined(parts.format, latents.shape, fit, half, decoder, context)
+    assert encoder is not None  # _record_missing has refused all else
+    assert roles is not None
+    return _joined(parts.format, roles.latent_shape(encoder.shapes), fit, half, None, context)
 
 
 def _assemble_whole(network: Network, context: Context, format_name: str) -> Autoencoder:
@@ -141,7 +133,7 @@ def _free_size(decoder: Network | None, context: Context) -> ImageShape:
     return context.image_shape
 
 
-def _record_missing(parts: Parts, roles: HeadRoles | None, context: Context) -> None:
+def _record_missing(parts: Networks, roles: HeadRoles | None, context: Context) -> None:
     """What an encoder or a decoder alone lacks, and whether there is a prior."""
     missing = context.missing
     if parts.encoder is None:

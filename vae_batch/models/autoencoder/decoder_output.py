@@ -99,12 +99,8 @@ def read_decoder_output(trial: Trial, context: Context, stated: OutputKind | Non
     """What a decoder returns, from its declaration, its final activation and a few rows of it.
 
     A final sigmoid is removed where possible, so that the Bernoulli NLL is computed from logits: a
-    float32 probability of exactly 0 or 1 has lost what the NLL needs.
-
-    Args:
-        trial: Of the decoder.
-        context: Of the checkpoint; the decisions are added to it.
-        stated: What a plug-in states about its output; None for networks.
+    float32 probability of exactly 0 or 1 has lost what the NLL needs. A plug-in has ``stated`` what
+    it returns; networks have not.
 
     Raises:
         CheckpointError: The images cannot be found among the outputs, they are random, or the

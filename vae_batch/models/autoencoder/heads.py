@@ -147,12 +147,7 @@ def assign_roles(
 
     Names decide. An output that differs between two runs is z. Of three outputs, two that are
     equal are the mean and a z whose sampling layer returns the mean. Else position decides, in the
-    order mean, second head, z.
-
-    Args:
-        names: Of the outputs.
-        outputs: Of one run, (n, *latent_shape) each.
-        random: Whether each output differs between two runs.
+    order mean, second head, z. ``random`` says which outputs differ between two runs.
     """
     said = [read_head_name(name).role for name in names]
     known = {role: said.index(role) for role in _ROLES if said.count(role) == 1}

@@ -48,13 +48,10 @@ class ImageLayout:
 
 
 def find_layout(shape: PortShape, reference: ImageShape, any_size: bool) -> ImageLayout | None:
-    """The layout of an image input or output, or None where it holds no images like these.
+    """The layout of an image input or output, or None where it holds no images like the reference.
 
-    Args:
-        shape: Of the input or output; free sizes become the reference's.
-        reference: (H, W, C) of the reference images.
-        any_size: Whether other heights and widths than the reference's are accepted too; a flat
-            shape is then read as a square.
+    Free sizes become the reference's. With ``any_size``, other heights and widths are accepted
+    too, and a flat shape is read as a square.
     """
     known = with_free_sizes(shape, reference)
     if known is None:
@@ -121,14 +118,7 @@ def with_free_sizes(shape: PortShape, like: ImageShape) -> Shape | None:
 def read_layout(
     shape: PortShape, reference: ImageShape, fit: InputFit | None, who: str
 ) -> ImageLayout:
-    """The layout of an input or output that must hold images.
-
-    Args:
-        shape: Of the input or output.
-        reference: (H, W, C) of the reference images.
-        fit: What was declared for images of another size.
-        who: Beginning of the error message, such as ``the encoder takes``.
-    """
+    """The layout of an input or output that must hold images; ``who`` begins the error message."""
     layout = find_layout(shape, reference, any_size=True)
     if layout is None:
         raise CheckpointError(

@@ -105,13 +105,6 @@ def split_inputs(
 
     The main input is the one that fits. Where both fit, the label input is the one that is named
     like labels, else the one that has the shape of labels, else the second.
-
-    Args:
-        ports: The network's inputs.
-        fits: Whether a shape can be the main input's.
-        info: What is known about labels.
-        who: ``encoder``, ``decoder`` or ``model``, for messages.
-        main_name: ``images`` or ``latents``, for messages.
     """
     if len(ports) == 1:
         return ports[0], None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,53 +25,23 @@ _TRIAL_IMAGES = 2
 _TRIAL_LATENTS = 64
 
 
-@dataclass(frozen=True)
-class EncoderTrial:
-    """An encoder whose input is known, and what it returned for a few images."""
-
-    input: ImageInput
-    trial: Trial
-
-    @property
-    def names(self) -> list[str]:
-        """Names of its outputs."""
-        return [port.name for port in self.trial.network.outputs]
-
-    @property
-    def shapes(self) -> list[Shape]:
-        """Shapes of its outputs, without the batch axis."""
-        return [output.shape[1:] for output in self.trial.outputs]
-
-
-@dataclass(frozen=True)
-class DecoderTrial:
-    """A decoder whose input is known, and what it returned for a few latents."""
-
-    input: LatentInput
-    trial: Trial
-
-
-def try_encoder(network: Network, context: Context, free: ImageShape) -> EncoderTrial:
+def try_encoder(network: Network, context: Context, free: ImageShape) -> tuple[ImageInput, Trial]:
     """Find an encoder's input, and run it on a black and a white image."""
     source = find_image_input(network, context, free)
     images = np.zeros((_TRIAL_IMAGES, *source.layout.image_shape), np.float32)
     images[1] = 1.0
     arrays = source.arrays(images, context.trial_labels(_TRIAL_IMAGES), "0..1", "encoder")
-    return EncoderTrial(source, Trial.of(network, "encoder", context.batch_size, arrays))
+    return source, Trial.of(network, "encoder", context.batch_size, arrays)
 
 
-def try_decoder(network: Network, context: Context, heads: Sequence[Shape]) -> DecoderTrial:
-    """Find a decoder's input, and run it.
-
-    Args:
-        network: The decoder.
-        context: Of the checkpoint.
-        heads: Shapes of the encoder's outputs; none for a decoder alone.
-    """
+def try_decoder(
+    network: Network, context: Context, heads: Sequence[Shape]
+) -> tuple[LatentInput, Trial]:
+    """Find a decoder's input, and run it; ``heads`` are the encoder's output shapes, if any."""
     source = _find_latent_input(network, context, heads)
     latents = trial_latents(source.shape)
     arrays = source.arrays(latents, context.trial_labels(len(latents)), "decoder")
-    return DecoderTrial(source, Trial.of(network, "decoder", context.batch_size, arrays))
+    return source, Trial.of(network, "decoder", context.batch_size, arrays)
 
 
 def trial_latents(shape: Shape) -> Floats:
@@ -85,13 +54,9 @@ def trial_latents(shape: Shape) -> Floats:
 def find_image_input(
     network: Network, context: Context, free: ImageShape, who: str = "encoder"
 ) -> ImageInput:
-    """Where a network takes images, and labels beside them.
+    """Where an encoder or a whole model takes images, and labels beside them.
 
-    Args:
-        network: An encoder, or a whole autoencoder.
-        context: Of the checkpoint.
-        free: (H, W, C) that free sizes of its input become.
-        who: ``encoder`` or ``model``, for messages.
+    Free sizes of its input become ``free`` (H, W, C).
     """
     reference, fit = context.image_shape, context.reading.input_fit
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_batch.models.batching import map_batches
-from vae_batch.models.formats.format import Array, Floats, Network, as_float32
+from vae_batch.models.formats.format import Array, Floats, Network, Shape, as_float32
 from vae_batch.models.formats.limits import ran_out_of_memory
 from vae_batch.plan.errors import CheckpointError
 
@@ -65,6 +65,16 @@ class Trial:
     outputs: Outputs
     random: tuple[bool, ...]
     batch_size: int
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the outputs."""
+        return [port.name for port in self.network.outputs]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Shapes of the outputs, without the batch axis."""
+        return [output.shape[1:] for output in self.outputs]
 
     @classmethod
     def of(cls, network: Network, who: str, batch_size: int, inputs: Sequence[Array]) -> Trial:

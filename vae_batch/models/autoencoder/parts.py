@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -26,50 +25,34 @@ from vae_batch.plan.errors import CheckpointError
 _PLUG_IN = "the plug-in"
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a checkpoint.
-
-    Attributes:
-        encoder: Images to heads, or None.
-        decoder: Latents to images, or None.
-        whole: Images to images in one network without halves, or None.
-    """
-
-    encoder: Network | None = None
-    decoder: Network | None = None
-    whole: Network | None = None
-
-
-def find_parts(networks: Networks, context: Context) -> Parts:
-    """The parts of a checkpoint."""
+def find_parts(networks: Networks, context: Context) -> Networks:
+    """The networks by what they are; ``whole`` then maps images to images."""
     if networks.encoder is not None or networks.decoder is not None:
         halves = {"encoder": networks.encoder, "decoder": networks.decoder}
         found = " and ".join(name for name, half in halves.items() if half is not None)
         context.decide("parts", found, "; ".join(networks.notes) or "by name")
-        return Parts(networks.encoder, networks.decoder)
+        return networks
     whole = networks.whole
     if whole is None:
         raise CheckpointError("the checkpoint holds no network; save an encoder and a decoder")
     listing = f"inputs {list_ports(whole.inputs)}; outputs {list_ports(whole.outputs)}"
-    named = _parts_by_shapes(whole, context.image_shape, context.labels)
-    if named is None:
+    part = _part_by_shapes(whole, context.image_shape, context.labels)
+    if part is None:
         raise CheckpointError(
             f"{whole.source} holds one network that is no part of an autoencoder of "
             f"{context.image_shape} images: {listing}; expected images to images, images to mean "
             "and log-variance, or latents to images; "
             f"{how_to_save_halves(networks.format)}"
         )
-    found, parts = named
-    reasons = (*networks.notes, f"by shapes: {listing}")
-    context.decide("parts", found, "; ".join(reasons))
-    return parts
+    reasons = "; ".join((*networks.notes, f"by shapes: {listing}"))
+    context.decide("parts", "images to images" if part == "whole" else part, reasons)
+    return Networks(networks.format, **{part: whole}, notes=networks.notes)
 
 
-def _parts_by_shapes(
+def _part_by_shapes(
     whole: Network, reference: ImageShape, labels: LabelInfo
-) -> tuple[str, Parts] | None:
-    """What one network is, in words and as parts; None where its shapes do not say."""
+) -> Literal["encoder", "decoder", "whole"] | None:
+    """Which part one network is; None where its shapes do not say."""
     images = image_shapes([port.shape for port in (*whole.inputs, *whole.outputs)], reference)
 
     def is_image(shape: PortShape) -> bool:
@@ -85,11 +68,11 @@ def _parts_by_shapes(
     gives_images = sum(is_image(port.shape) for port in whole.outputs)
     others = len(whole.outputs) - gives_images
     if takes_images and gives_images == 1 and not others:
-        return "images to images", Parts(whole=whole)
+        return "whole"
     if takes_images and others > 1:
-        return "encoder", Parts(encoder=whole)
+        return "encoder"
     if gives_images and not takes_images:
-        return "decoder", Parts(decoder=whole)
+        return "decoder"
     return None
 
 

@@ -10,9 +10,10 @@ from vae_batch.models.autoencoder.description import Context
 from vae_batch.models.autoencoder.heads import HeadRoles, assign_roles, read_head_name
 from vae_batch.models.autoencoder.images import ImageFit
 from vae_batch.models.autoencoder.labels import list_ports
-from vae_batch.models.autoencoder.network_inputs import EncoderTrial, is_packed
-from vae_batch.models.autoencoder.network_runs import Outputs, in_batches, require_finite
+from vae_batch.models.autoencoder.network_inputs import is_packed
+from vae_batch.models.autoencoder.network_runs import Outputs, Trial, in_batches, require_finite
 from vae_batch.models.autoencoder.second_head import DRAWS, HeadValues, decide_kind, row_to_draw
+from vae_batch.models.autoencoder.vae import ImageInput
 from vae_batch.models.formats.format import Array, Shape, as_float32
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import SecondHead
@@ -20,17 +21,12 @@ from vae_batch.plan.reading import SecondHead
 _PROBE_IMAGES = 256
 
 
-def find_heads(
-    encoder: EncoderTrial, latent_shape: Shape | None, context: Context
-) -> HeadRoles | None:
+def find_heads(encoder: Trial, latent_shape: Shape | None, context: Context) -> HeadRoles | None:
     """Roles of an encoder's outputs, or None where it returns nothing but a sampled z.
 
-    Args:
-        encoder: That was tried.
-        latent_shape: That the decoder takes; None for an encoder alone.
-        context: Of the checkpoint; decisions and missing parts are added to it.
+    ``latent_shape`` is that of the decoder's input; None for an encoder alone.
     """
-    names, shapes, random = encoder.names, encoder.shapes, encoder.trial.random
+    names, shapes, random = encoder.names, encoder.shapes, encoder.random
     wanted = latent_shape or _common_shape(names, shapes)
     heads = [i for i, shape in enumerate(shapes) if shape == wanted]
     if not heads and wanted is not None:
@@ -47,7 +43,7 @@ def find_heads(
             f"the encoder has outputs of shapes {shapes}, expected mean and log-variance (and "
             f"perhaps z), each of the decoder's input shape {latent_shape}"
             if latent_shape is not None
-            else f"the encoder has the outputs {list_ports(encoder.trial.network.outputs)}, "
+            else f"the encoder has the outputs {list_ports(encoder.network.outputs)}, "
             "expected mean and log-variance (and perhaps z) of one shape"
         )
     if len(heads) == 1:
@@ -55,10 +51,10 @@ def find_heads(
     return _several_heads(heads, encoder, context)
 
 
-def _several_heads(heads: Sequence[int], encoder: EncoderTrial, context: Context) -> HeadRoles:
+def _several_heads(heads: Sequence[int], encoder: Trial, context: Context) -> HeadRoles:
     names = [encoder.names[i] for i in heads]
-    outputs = [encoder.trial.outputs[i] for i in heads]
-    roles = assign_roles(names, outputs, [encoder.trial.random[i] for i in heads])
+    outputs = [encoder.outputs[i] for i in heads]
+    roles = assign_roles(names, outputs, [encoder.random[i] for i in heads])
     places = {"mean": roles.mean, "second head": roles.second, "z": roles.z}
     verdict = ", ".join(f"{role} is {names[i]!r}" for role, i in places.items() if i is not None)
     context.decide("posterior", verdict, roles.how)
@@ -75,11 +71,11 @@ def _several_heads(heads: Sequence[int], encoder: EncoderTrial, context: Context
     )
 
 
-def _single_head(index: int, encoder: EncoderTrial, context: Context) -> HeadRoles | None:
+def _single_head(index: int, encoder: Trial, context: Context) -> HeadRoles | None:
     """A plain autoencoder's code, or the z of a VAE without its posterior."""
-    name, replaced = encoder.names[index], encoder.trial.network.replaced
+    name, replaced = encoder.names[index], encoder.network.replaced
     remedy = "save the encoder with the outputs [mean, log-variance]"
-    if encoder.trial.random[index]:
+    if encoder.random[index]:
         context.missing["encoder"] = context.missing["posterior"] = (
             f"the encoder gives nothing but {name!r}, which is a random sample; {remedy}"
         )
@@ -114,14 +110,14 @@ def _common_shape(names: Sequence[str], shapes: Sequence[Shape]) -> Shape | None
 
 
 def find_second_head(
-    encoder: EncoderTrial, roles: HeadRoles, fit: ImageFit, context: Context
+    source: ImageInput, encoder: Trial, roles: HeadRoles, fit: ImageFit, context: Context
 ) -> SecondHead:
     """What the second head holds."""
-    replaced = encoder.trial.network.replaced
+    replaced = encoder.network.replaced
     no_draws = "no draws of z to compare with"
     if replaced:
         no_draws += f": layer {replaced[0]!r} is replaced by its mean"
-    values = _probe(encoder, roles, fit, context)
+    values = _probe(source, encoder, roles, fit, context)
     kind, decision, warnings = decide_kind(
         encoder.names[roles.second_output], values, context.reading.second_head, no_draws
     )
@@ -130,15 +126,17 @@ def find_second_head(
     return kind
 
 
-def _probe(encoder: EncoderTrial, roles: HeadRoles, fit: ImageFit, context: Context) -> HeadValues:
+def _probe(
+    source: ImageInput, encoder: Trial, roles: HeadRoles, fit: ImageFit, context: Context
+) -> HeadValues:
     """The heads on reference images and noise, and draws of z for one of these inputs."""
     pixels, labels = context.probe_images(_PROBE_IMAGES)
-    network = encoder.trial.network
-    z = roles.z if roles.z is not None and encoder.trial.random[roles.z] else None
+    network = encoder.network
+    z = roles.z if roles.z is not None and encoder.random[roles.z] else None
 
     def run(batch: Array, batch_labels: Array) -> Outputs:
         images = fit.to_model(batch)
-        arrays = encoder.input.arrays(images, batch_labels, fit.value_range, "encoder")
+        arrays = source.arrays(images, batch_labels, fit.value_range, "encoder")
         outputs = tuple(as_float32(output) for output in network.run(*arrays))
         mean, second = roles.split(outputs)
         return (mean, mean if second is None else second, *(() if z is None else (outputs[z],)))

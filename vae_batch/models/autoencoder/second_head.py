@@ -89,16 +89,9 @@ def kinds_of_draws(values: HeadValues) -> frozenset[Kind] | None:
 def decide_kind(
     name: str, values: HeadValues, declared: SecondHead | None, why_no_draws: str
 ) -> tuple[SecondHead, Decision, list[str]]:
-    """What the second head holds, and how that was decided.
+    """What the second head of a name holds, how that was decided, and warnings.
 
-    Args:
-        name: Of the output.
-        values: From the probe.
-        declared: By the user; takes precedence.
-        why_no_draws: Why the probe holds no draws, where it holds none.
-
-    Returns:
-        The kind, the decision, and warnings.
+    A declaration takes precedence. ``why_no_draws`` is said where ``values`` holds no draws.
     """
     negative = bool((values.second < 0).any())
     drawn = kinds_of_draws(values)

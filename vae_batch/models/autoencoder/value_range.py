@@ -31,11 +31,8 @@ def read_size_and_range(
 ) -> ImageFit:
     """How the reference's images become the model's.
 
-    Args:
-        source: Where images go in; None for a decoder alone.
-        hint: Range that the encoder's first layer rescales from, or None.
-        output: Where images come out; None for an encoder alone.
-        context: Of the checkpoint; decisions and warnings are added to it.
+    ``hint`` is the range from which the encoder's first layer rescales. Decisions and warnings are
+    added to the context.
     """
     ends = {"images in": source, "images out": output}
     layouts = {subject: end.layout for subject, end in ends.items() if end is not None}

@@ -81,12 +81,9 @@ def memory_cap(limit: int) -> Iterator[str | None]:
 
 @contextlib.contextmanager
 def weight_budget(limit: int, source: str, reason: str) -> Iterator[None]:
-    """Within the context, variables of Keras 3 and tf_keras beyond ``limit`` are never allocated.
+    """Within the context, variables of Keras 3 and tf_keras beyond ``limit`` bytes are refused.
 
-    Args:
-        limit: Bytes of all variables together.
-        source: The file, for messages.
-        reason: What the limit is and what to do, for the message.
+    They are not allocated; the refusal names ``source`` and ends with ``reason``.
     """
     import tensorflow as tf
 
@@ -150,12 +147,6 @@ def cap_for(size: int) -> dict[str, object]:
 
 def check_keras_config(config: Json, weight_bytes: int, cap: int, source: str) -> None:
     """Check a configuration of either library before anything is built from it.
-
-    Args:
-        config: Of the model.
-        weight_bytes: Bytes of the file's weights in memory.
-        cap: Bytes that loading may use.
-        source: The file, for messages.
 
     Raises:
         CheckpointError: Its weights exceed the cap; it nests models into more than 5,000 calls of

@@ -17,7 +17,7 @@ from vae_batch.models.formats.format import (
     Network,
     Networks,
 )
-from vae_batch.models.formats.keras.keras_file import require_keras
+from vae_batch.models.formats.keras.load_model import require_keras
 from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha256_of_roles
 from vae_batch.models.inputs.unreadable import why_unreadable
 from vae_batch.plan.errors import CheckpointError

@@ -12,9 +12,8 @@ from typing import Any
 
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadOptions, Networks
 from vae_batch.models.formats.keras.hdf5_file import Hdf5File
-from vae_batch.models.formats.keras.keras_file import KerasFile
+from vae_batch.models.formats.keras.keras_file import KerasFile, TfKerasFile
 from vae_batch.models.formats.saved_model.saved_model import SavedModelFolder
-from vae_batch.models.formats.tf_keras.tf_keras_file import TfKerasFile
 from vae_batch.models.formats.weights_only.built_weights import BuiltWeights
 from vae_batch.plan.errors import CheckpointError
 

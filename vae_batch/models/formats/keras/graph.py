@@ -119,13 +119,7 @@ class Followed:
 
 
 def follow_call(layer: Layer, args: Any, kwargs: Mapping[str, Any]) -> Followed | None:  # noqa: ANN401
-    """A functional model of what a user's ``call`` does, or None where tracing it fails.
-
-    Args:
-        layer: A built layer or model of a user's class.
-        args: Positional arguments; their symbolic tensors and :class:`Value` leaves become inputs.
-        kwargs: Keyword arguments, likewise.
-    """
+    """A functional model of what a user's ``call`` does, or None where tracing it fails."""
     library = library_of(layer)
     arguments = [list(args), dict(kwargs)]
     try:

@@ -1,26 +1,35 @@
-"""HDF5 model files under any name: loaded by Keras 3, or by tf_keras where Keras 3 cannot."""
+"""HDF5 model files under any name, opened as untrusted data.
+
+Keras 3 loads them, or tf_keras where Keras 3 cannot.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import math
+import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.config_nodes import Json, nodes
-from vae_batch.models.formats.keras.hdf5_contents import (
-    has_attribute,
-    json_attribute,
-    logical_bytes,
-    open_hdf5,
-    text_attribute,
+from vae_batch.models.formats.keras.load_model import (
+    LibraryError,
+    ModelFile,
+    is_old,
+    load_model,
+    load_with_tf_keras,
+    require_keras,
 )
-from vae_batch.models.formats.keras.keras_file import require_keras
-from vae_batch.models.formats.keras.load_model import LibraryError, ModelFile, load_model
 from vae_batch.models.formats.keras.network import LoadedModel, as_networks
-from vae_batch.models.formats.tf_keras.tf_keras_file import is_old, load_with_tf_keras
+from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
 _CONFIG = "model_config"
@@ -29,6 +38,9 @@ _OF_TF_KERAS = frozenset(
     {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "AddLoss", "AddMetric"}
     | {"ClassMethod", "InstanceMethod", "InstanceProperty"}
 )
+
+#: A file, group or dataset of h5py.
+H5 = Any
 
 
 class Hdf5File:
@@ -94,3 +106,113 @@ def _rewrite(path: str, config: Json, target: Path) -> None:
     shutil.copyfile(path, target)
     with h5py.File(target, "r+") as copy:
         copy.attrs[_CONFIG] = json.dumps(config)
+
+
+def is_hdf5(path: str, head: bytes) -> bool:
+    """Whether a file is HDF5 of the size that it states, by its first bytes."""
+    return bool(head) and kind_of(path, head) == "hdf5"
+
+
+def has_attribute(path: str, head: bytes, name: str) -> bool:
+    """Whether a file is sound HDF5 with an attribute of that name."""
+    if not is_hdf5(path, head):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return name in file.attrs
+    except OSError:  # damaged
+        return False
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str, name: str | None = None) -> Iterator[H5]:
+    """The file, opened for reading; ``name`` is what messages call it, if not its path."""
+    import h5py
+
+    name = name or path
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise CheckpointError(
+            f"{name} is a damaged HDF5 file ({os.path.getsize(path)} bytes: {error}); it may be "
+            "truncated: copy or save it again"
+        ) from error
+    with file:
+        _refuse_other_files(file, name)
+        yield file
+
+
+def datasets(group: H5) -> Iterator[tuple[str, H5]]:
+    """Datasets below a group, with their paths, in the order of the names."""
+    found: list[tuple[str, H5]] = []
+    group.visititems(lambda name, item: found.append((name, item)))  # None continues the visit
+    return ((name, item) for name, item in found if hasattr(item, "dtype"))
+
+
+def logical_bytes(file: H5) -> int:
+    """Bytes of all datasets once they are in memory; the file may store far fewer."""
+    return sum(math.prod(item.shape or (1,)) * item.dtype.itemsize for _, item in datasets(file))
+
+
+def text_attribute(group: H5, name: str) -> str | None:
+    """An attribute that Keras wrote as bytes or text; None where there is none."""
+    value = group.attrs.get(name)
+    return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def name_attribute(group: H5, name: str) -> list[str] | None:
+    """A list of names, which Keras splits into ``name0``, ``name1``, ... where it is long."""
+    if name in group.attrs:
+        pieces = [group.attrs[name]]
+    else:
+        pieces = []
+        while f"{name}{len(pieces)}" in group.attrs:
+            pieces.append(group.attrs[f"{name}{len(pieces)}"])
+        if not pieces:
+            return None
+    values = (value for piece in pieces for value in np.atleast_1d(piece))
+    return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values]
+
+
+def json_attribute(file: H5, name: str, path: str) -> dict[str, Any]:
+    """A JSON object in an attribute."""
+    try:
+        value = json.loads(text_attribute(file, name) or "")
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its {name} is no readable JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: its {name} is no JSON object; save the model again")
+    return value
+
+
+@contextlib.contextmanager
+def under_suffix(path: str, suffix: str) -> Iterator[str]:
+    """The file under a name with the suffix by which Keras recognises how to read it."""
+    if path.endswith(suffix):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"checkpoint{suffix}"
+        link.symlink_to(Path(path).absolute())
+        yield str(link)
+
+
+def _refuse_other_files(file: H5, path: str) -> None:
+    """HDF5 can borrow groups and values from any file that its reader may open."""
+    import h5py
+
+    def visit(name: str, item: H5) -> str | None:  # returning a name ends the visit
+        if isinstance(item, h5py.Group):
+            links = ((key, item.get(key, getlink=True)) for key in item)
+            borrowed = [key for key, link in links if isinstance(link, h5py.ExternalLink)]
+            return f"{name}/{borrowed[0]}".lstrip("/") if borrowed else None
+        return name if item.is_virtual or item.external else None
+
+    found = visit("", file) or file.visititems(visit)
+    if found:
+        raise CheckpointError(
+            f"{path}: {found!r} lies in another file, which is not opened for a checkpoint; save "
+            "the model again as one file"
+        )

@@ -1,4 +1,4 @@
-"""The format of Keras 3: a zip of config.json and HDF5 weights, read as untrusted data."""
+"""``.keras`` files of Keras 3 and tf.keras 2: untrusted zips of a configuration and weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,26 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from vae_batch.models.formats import custom_objects, limits
+from vae_batch.models.formats import limits
 from vae_batch.models.formats.format import LoadOptions, Networks
+from vae_batch.models.formats.keras import custom_objects
 from vae_batch.models.formats.keras.config_nodes import Json
-from vae_batch.models.formats.keras.hdf5_contents import logical_bytes, open_hdf5
-from vae_batch.models.formats.keras.load_model import LibraryError, ModelFile, load_model
+from vae_batch.models.formats.keras.hdf5_file import logical_bytes, open_hdf5
+from vae_batch.models.formats.keras.load_model import (
+    LibraryError,
+    ModelFile,
+    is_old,
+    load_model,
+    load_with_tf_keras,
+    require_keras,
+)
 from vae_batch.models.formats.keras.network import LoadedModel, as_networks
 from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
-_OLDEST_KERAS = (3, 13, 2)
 _CONFIG = "config.json"
+_METADATA = "metadata.json"
+_LARGEST_METADATA = 1 << 16
 _WEIGHTS = "model.weights.h5"
 
 # What zipfile raises for an archive that is damaged, encrypted or packed in an unknown way.
@@ -45,6 +54,37 @@ class KerasFile:
         return as_networks({role: load_keras_zip(path, options) for role, path in files.items()})
 
 
+class TfKerasFile:
+    """``.keras`` zips of tf.keras 2.12 to 2.15, or tf_keras; implements ``CheckpointFormat``.
+
+    HDF5 files are loaded by :class:`~..keras.hdf5_file.Hdf5File`, which calls
+    :func:`load_with_tf_keras` for those that Keras 3 cannot load.
+    """
+
+    name = "tf_keras"
+    suffixes: tuple[str, ...] = (".keras",)
+
+    def recognises(self, path: str, head: bytes) -> bool:
+        """See the protocol."""
+        if not head or kind_of(path, head) != "keras":
+            return False
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(_METADATA) as member:
+                metadata = json.loads(member.read(_LARGEST_METADATA))
+        except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError):
+            return False  # Keras 3's format says what is wrong with it
+        return isinstance(metadata, dict) and is_old(metadata.get("keras_version"))
+
+    def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
+        """See the protocol."""
+        reason, cap = "it is a zip of tf.keras 2", options.memory_cap
+        models = {
+            role: load_with_tf_keras(zip_file(path, cap), reason, options)
+            for role, path in files.items()
+        }
+        return as_networks(models)
+
+
 def load_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
     """The uncompiled model of a Keras 3 file.
 
@@ -60,38 +100,8 @@ def load_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
         raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
 
 
-def require_keras() -> None:
-    """Check the installed Keras, which also reads HDF5 files and built models.
-
-    Raises:
-        CheckpointError: It is older than 3.13.2, the first version whose safe mode cannot be
-            bypassed in a known way, or runs on another backend than TensorFlow.
-    """
-    import keras
-
-    version = tuple(int(part) for part in re.findall(r"\d+", keras.__version__)[:3])
-    if version < _OLDEST_KERAS:
-        raise CheckpointError(
-            f"Keras {keras.__version__} is installed, which lets a file run code in safe mode "
-            "(CVE-2025-1550, CVE-2026-1462); install keras>=3.13.2"
-        )
-    if keras.backend.backend() != "tensorflow":
-        raise CheckpointError(
-            f"Keras runs on {keras.backend.backend()} here, but checkpoints are run on TensorFlow; "
-            "set KERAS_BACKEND=tensorflow before the job is started"
-        )
-
-
 def zip_file(path: str, cap: int) -> ModelFile:
-    """A ``.keras`` archive, whose declared sizes are checked before anything is read.
-
-    Args:
-        path: Of a zip archive.
-        cap: Bytes that loading may use.
-
-    Raises:
-        CheckpointError: It is no sound ``.keras`` file.
-    """
+    """A ``.keras`` archive, whose declared sizes are checked before anything is read."""
     read = functools.partial(_read_config, path, cap)
     read()  # complains about a damaged archive before its weights are unpacked
     return ModelFile(path, ".keras", read, _weight_bytes(path), functools.partial(_rewrite, path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from vae_batch.models.formats import limits
-from vae_batch.models.formats.custom_objects import objects_for, runs_code
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras.config_nodes import Json
+from vae_batch.models.formats.keras.custom_objects import objects_for, runs_code
 from vae_batch.models.formats.keras.network import LoadedModel
-from vae_batch.models.formats.tf_keras.safety import require_harmless
+from vae_batch.models.formats.keras.tf_keras_safety import require_harmless
 from vae_batch.plan.errors import CheckpointError
+
+_OLDEST_KERAS = (3, 13, 2)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,52 @@ def load_model(
             message = str(error).strip() or type(error).__name__
             raise LibraryError(message) from error
     return LoadedModel(model, path, format_name, replaced)
+
+
+def is_old(version: object) -> bool:
+    """Whether a file's ``keras_version`` is older than Keras 3."""
+    return isinstance(version, str) and version.startswith(("1.", "2."))
+
+
+def load_with_tf_keras(file: ModelFile, reason: str, options: LoadOptions) -> LoadedModel:
+    """A model by ``tf_keras``; ``reason`` says why Keras 3 does not load it."""
+    try:
+        version = importlib.import_module("tf_keras").__version__
+    except ImportError as error:
+        raise CheckpointError(
+            f"{file.path} was saved by tf.keras 2, and Keras 3 does not read it ({reason}); "
+            "install the optional package for such files: pip install 'vae-batch[tf-keras]' "
+            f"({error})"
+        ) from error
+    try:
+        return load_model(file, options, "tf_keras", library="tf_keras")
+    except LibraryError as error:
+        raise CheckpointError(
+            f"{file.path} cannot be loaded by tf_keras {version}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def require_keras() -> None:
+    """Check the installed Keras, which also reads HDF5 files and built models.
+
+    Raises:
+        CheckpointError: It is older than 3.13.2, the first version whose safe mode cannot be
+            bypassed in a known way, or runs on another backend than TensorFlow.
+    """
+    import keras
+
+    version = tuple(int(part) for part in re.findall(r"\d+", keras.__version__)[:3])
+    if version < _OLDEST_KERAS:
+        raise CheckpointError(
+            f"Keras {keras.__version__} is installed, which lets a file run code in safe mode "
+            "(CVE-2025-1550, CVE-2026-1462); install keras>=3.13.2"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise CheckpointError(
+            f"Keras runs on {keras.backend.backend()} here, but checkpoints are run on TensorFlow; "
+            "set KERAS_BACKEND=tensorflow before the job is started"
+        )
 
 
 @contextlib.contextmanager

@@ -66,13 +66,7 @@ def networks_of(
 
 
 def network_of(model: Layer, source: str, replaced: tuple[str, ...] = ()) -> Network:
-    """A model, or a built layer of a user's class, as a network.
-
-    Args:
-        model: Keras 3 or tf_keras; functional, sequential, or subclassed and built.
-        source: The file it came from, for messages.
-        replaced: Names of sampling layers that return their mean.
-    """
+    """A model, or a built layer of a user's class, as a network."""
     call = _call_of(model, source)
     graph, outputs = _read(model, call, source)
     network = Network(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.graph import Layer, library_of
-from vae_batch.models.formats.keras.hdf5_contents import is_hdf5, logical_bytes, open_hdf5
+from vae_batch.models.formats.keras.hdf5_file import is_hdf5, logical_bytes, open_hdf5
 from vae_batch.models.formats.keras.network import network_of, networks_of
 from vae_batch.models.formats.limits import cap_for, in_words, over_cap
 from vae_batch.models.formats.user_modules import user_function, working_directory_on_path

@@ -43,13 +43,7 @@ class StoredWeight:
 def assign_by_order(
     stored: Iterable[StoredWeight], parts: Sequence[tuple[str, Layer]], path: str, builder: str
 ) -> None:
-    """Assign the n-th weight of the file to the n-th weight of the model, part by part.
-
-    Args:
-        stored: In the file's order, with values.
-        parts: Name and layer (or nested model) of each part with weights, in the model's order.
-        path: The file, for messages.
-        builder: Who built the model, for messages.
+    """Assign the n-th stored weight to the n-th weight of the model, part by part.
 
     Raises:
         CheckpointError: Counts, shapes or names show that the model is another one.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vae_batch.models.formats.keras.graph import Layer
-from vae_batch.models.formats.keras.hdf5_contents import (
+from vae_batch.models.formats.keras.hdf5_file import (
     H5,
     datasets,
     name_attribute,
@@ -51,11 +51,6 @@ def layer_names(file: H5) -> list[str]:
 
 def assign(path: str, target: Layer | Mapping[str, Layer], builder: str) -> None:
     """Load a file's weights into a built model.
-
-    Args:
-        path: The weight file.
-        target: A model, or a model for each half (``encoder``, ``decoder``) that the file holds.
-        builder: Who built it, for messages.
 
     Raises:
         CheckpointError: Shapes differ, a weight of the model is not in the file, a weight of the

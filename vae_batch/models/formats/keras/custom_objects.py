@@ -10,7 +10,7 @@ from typing import Any
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras import sampling_layers
 from vae_batch.models.formats.keras.config_nodes import Json, Node, nodes
-from vae_batch.models.formats.tf_keras.safety import is_harmless
+from vae_batch.models.formats.keras.tf_keras_safety import is_harmless
 from vae_batch.models.formats.user_modules import import_user_module
 from vae_batch.plan.errors import CheckpointError
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vae_batch.models.formats import limits as memory
+from vae_batch.models.formats import limits
 from vae_batch.models.formats.format import Network
 from vae_batch.plan.errors import CheckpointError
 
@@ -26,7 +26,7 @@ def library(request: pytest.FixtureRequest) -> Any:
 
 
 linux = pytest.mark.skipif(
-    memory._private_bytes() is None, reason="this system does not limit private memory"
+    limits._private_bytes() is None, reason="this system does not limit private memory"
 )
 
 
@@ -76,20 +76,20 @@ def test_tensorflow_raises_too() -> None:
 @linux
 def test_a_limit_that_is_there_is_kept() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with memory.memory_cap(8 * GIB) as missing:
+    with limits.memory_cap(8 * GIB) as missing:
         assert missing is None
         soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
         assert 8 * GIB < soft < 16 * GIB
         assert hard == before[1]
-        with memory.memory_cap(32 * GIB):  # an inner one does not widen it
+        with limits.memory_cap(32 * GIB):  # an inner one does not widen it
             assert resource.getrlimit(resource.RLIMIT_DATA)[0] == soft
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_a_platform_without_such_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_private_bytes", lambda: None)
+    monkeypatch.setattr(limits, "_private_bytes", lambda: None)
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with memory.memory_cap(1) as missing:
+    with limits.memory_cap(1) as missing:
         assert missing == "this platform has no limit of a process's private memory"
         assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
@@ -100,7 +100,7 @@ def test_weights_are_refused_before_they_are_allocated(library: Any) -> None:
         pytest.raises(
             CheckpointError, match=r"^d declares 3\.638 TiB of weights or more; mend it$"
         ),
-        memory.weight_budget(GIB, "d", "; mend it"),
+        limits.weight_budget(GIB, "d", "; mend it"),
     ):
         library.Sequential([library.Input((100,)), library.layers.Dense(10**10)])
 
@@ -112,14 +112,14 @@ def test_the_budget_is_of_all_weights_together(library: Any) -> None:
     def build() -> None:
         library.Sequential([layers.Embedding(256, 4), layers.BatchNormalization()]).build((None, 9))
 
-    with memory.weight_budget(4200, "d", ""):
+    with limits.weight_budget(4200, "d", ""):
         build()
-    with pytest.raises(CheckpointError), memory.weight_budget(4159, "d", ""):
+    with pytest.raises(CheckpointError), limits.weight_budget(4159, "d", ""):
         build()
 
 
 def test_an_error_of_its_own_passes_the_budget() -> None:
-    with pytest.raises(KeyError), memory.weight_budget(GIB, "d", ""):
+    with pytest.raises(KeyError), limits.weight_budget(GIB, "d", ""):
         raise KeyError("something else")
 
 
@@ -136,7 +136,7 @@ def test_a_budget_from_what_a_file_holds(held: int, cap: int, sentence: str) -> 
 
     with (
         pytest.raises(CheckpointError, match=rf"d declares 37\.25 GiB of weights.*{sentence}"),
-        memory.weights_of_file(held, cap, "d"),
+        limits.weights_of_file(held, cap, "d"),
     ):
         keras.layers.Dense(10**9).build((None, 10))
 
@@ -147,18 +147,18 @@ def network(largest: tuple[int, str] | None) -> Network:
 
 def test_the_largest_tensor_of_a_batch() -> None:
     """32 rows of 256 MiB are 8 GiB exactly."""
-    memory.require_small_activations(network((256 << 20, "up")), 8 * GIB)
-    memory.require_small_activations(network(None), 1)
+    limits.require_small_activations(network((256 << 20, "up")), 8 * GIB)
+    limits.require_small_activations(network(None), 1)
     sentence = r"d\.keras: layer 'up' makes 256 MiB of each sample, 8 GiB of a batch of 32, over"
     with pytest.raises(CheckpointError, match=sentence):
-        memory.require_small_activations(network((256 << 20, "up")), 8 * GIB - 1)
+        limits.require_small_activations(network((256 << 20, "up")), 8 * GIB - 1)
 
 
 def test_a_sound_configuration_passes(library: Any) -> None:
     image = library.Input((4,))
     shared = library.Sequential([library.Input((4,)), library.layers.Dense(4)])
     model = library.Model(image, shared(shared(image)))
-    memory.check_keras_config(json.loads(model.to_json()), 0, GIB, "d.keras")
+    limits.check_keras_config(json.loads(model.to_json()), 0, GIB, "d.keras")
 
 
 def test_calls_of_nested_models_multiply() -> None:
@@ -167,10 +167,10 @@ def test_calls_of_nested_models_multiply() -> None:
     inner = {"layers": [{"name": f"l{i}", "inbound_nodes": [call, call]} for i in range(3)]}
     middle = {"name": "m", "class_name": "Functional", "config": inner}
     config = {"config": {"layers": [middle | {"inbound_nodes": [call] * 700}]}}
-    memory.check_keras_config(config, 0, GIB, "d.keras")  # 4,900
+    limits.check_keras_config(config, 0, GIB, "d.keras")  # 4,900
     config = {"config": {"layers": [middle | {"inbound_nodes": [call] * 1000}]}}
     with pytest.raises(CheckpointError, match=r"into 7e\+03 calls of layers.*at most 5,000"):
-        memory.check_keras_config(config, 0, GIB, "d.keras")
+        limits.check_keras_config(config, 0, GIB, "d.keras")
 
 
 def archive(path: Path, members: dict[str, bytes], packed: bool) -> Path:
@@ -184,15 +184,15 @@ def archive(path: Path, members: dict[str, bytes], packed: bool) -> Path:
 def test_archives(tmp_path: Path) -> None:
     """Zeros pack a thousandfold; small or stored ones are no bomb."""
     for size, packed in ((32 << 20, True), (65 << 20, False)):
-        memory.check_zip(archive(tmp_path / "a", {"w": bytes(size)}, packed), GIB, "a")
+        limits.check_zip(archive(tmp_path / "a", {"w": bytes(size)}, packed), GIB, "a")
     with pytest.raises(CheckpointError, match=r"a is a zip bomb: w unpacks from .* to 65 MiB"):
-        memory.check_zip(archive(tmp_path / "a", {"w": bytes(65 << 20)}, True), GIB, "a")
+        limits.check_zip(archive(tmp_path / "a", {"w": bytes(65 << 20)}, True), GIB, "a")
     many = archive(tmp_path / "a", {str(i): b"" for i in range(10_001)}, False)
     with pytest.raises(CheckpointError, match=r"a has 10,001 members"):
-        memory.check_zip(many, GIB, "a")
+        limits.check_zip(many, GIB, "a")
     large = archive(tmp_path / "a", {"v": bytes(600), "w": bytes(600)}, False)
     with pytest.raises(CheckpointError, match=r"a unpacks to 1\.172 KiB, over memory_cap"):
-        memory.check_zip(large, 1199, "a")
+        limits.check_zip(large, 1199, "a")
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_archives(tmp_path: Path) -> None:
     [(0, "0 bytes"), (1023, "1,023 bytes"), (1024, "1 KiB"), (3 << 29, "1.5 GiB")],
 )
 def test_sizes_in_words(size: int, words: str) -> None:
-    assert memory.in_words(size) == words
+    assert limits.in_words(size) == words
 
 
 def test_the_cap_that_lets_so_much_in() -> None:
     """Twice the size, since libraries copy; none for what no host has."""
-    assert memory.cap_for(9 * GIB) == {"memory_cap": 18.0}
-    assert memory.cap_for(9 * GIB + 1) == {"memory_cap": 19.0}
-    assert memory.cap_for(1000 * GIB) == {}
+    assert limits.cap_for(9 * GIB) == {"memory_cap": 18.0}
+    assert limits.cap_for(9 * GIB + 1) == {"memory_cap": 19.0}
+    assert limits.cap_for(1000 * GIB) == {}

@@ -57,7 +57,7 @@ def test_likelihoods_and_ranges(
     )
 
 
-def test_unknown_activations_are_told_by_their_values() -> None:
+def test_values_replace_an_unknown_activation() -> None:
     """A format that tells no activation: values within 0..1 are probabilities."""
     half = network({"z": (LATENT,)}, {"x": SHAPE}, lambda z: expit(pixels_of(z)).reshape(-1, 4, 4))
     vae = put_together(pair(None, half), likelihood="bernoulli")

@@ -89,13 +89,7 @@ _TF_FUNCTIONS = {
 def require_harmless(config: Any, own: Collection[str], source: str) -> None:  # noqa: ANN401
     """Check that a configuration names nothing but tf_keras' own harmless objects.
 
-    Args:
-        config: Of the model, as JSON.
-        own: Names that are resolved in ``custom_objects``, not where the file says.
-        source: The file, for messages.
-
-    Raises:
-        CheckpointError: It names something else, which needs trust.
+    Names in ``own`` are resolved in ``custom_objects``, not where the file says.
     """
     for node, layer in _objects(config, "model"):
         problem = _problem(node, own)

@@ -1,4 +1,4 @@
-"""Parts of an autoencoder, and one network that is told by its shapes."""
+"""Parts of an autoencoder, and one network whose shapes say what it is."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_one_drawing_network_of_images_to_images_is_refused() -> None:
         ),
     ],
 )
-def test_one_network_told_by_its_shapes(one: Network, missing: set[str]) -> None:
+def test_the_shapes_of_one_network_say_what_it_is(one: Network, missing: set[str]) -> None:
     assert set(put_together(whole(one)).description.missing) == missing
 
 

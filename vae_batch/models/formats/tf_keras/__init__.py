@@ -1,1 +1,0 @@
-"""Model files that only tf.keras 2 can read."""
