@@ -18,7 +18,7 @@ from PIL import Image
 import vae_batch
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 from vae_batch.results import Results
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 
 BAD = "step-0009<b>bad.keras"
 
@@ -44,7 +44,7 @@ def settings(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @pytest.fixture(scope="module")
 def results(settings: dict[str, Any]) -> Results:
-    return vae_batch.score(**settings, progress=Silent())
+    return vae_batch.score(**settings, progress=ignore)
 
 
 def test_the_table_is_that_of_the_file_in_nullable_types(results: Results) -> None:
@@ -125,7 +125,7 @@ def test_the_page_is_the_file(results: Results) -> None:
 
 
 def test_the_same_call_again_computes_nothing(results: Results, settings: dict[str, Any]) -> None:
-    again = vae_batch.score(**settings, progress=Silent())
+    again = vae_batch.score(**settings, progress=ignore)
     assert list(again.table["scored_at"][:3]) == list(results.table["scored_at"][:3])
 
 
@@ -149,7 +149,7 @@ def test_settings_win_over_the_spec(
 ) -> None:
     given: list[EvaluationSpec] = []
     monkeypatch.setattr("vae_batch.results.evaluate", lambda spec, progress: given.append(spec))
-    vae_batch.score(make_spec(settings | {"seed": 4}), seed=5, progress=Silent())
+    vae_batch.score(make_spec(settings | {"seed": 4}), seed=5, progress=ignore)
     assert given == [make_spec(settings | {"seed": 5})]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from vae_batch.plan import EvaluationSpec, make_spec
 from vae_batch.plan.quantities import plural
 from vae_batch.run.execute.executor import Executor
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.events import EventSink, say
 
 EPOCHS = (2, 8, 32, 128)
 SAMPLES = 2000
@@ -43,12 +43,12 @@ def demo_spec(
     )
 
 
-def train_demo(executor: Executor, out: str, progress: ProgressDisplay) -> None:
+def train_demo(executor: Executor, out: str, emit: EventSink) -> None:
     """Train the VAEs and the classifier of the demo, unless they exist already."""
-    progress.say(f"training VAEs for {', '.join(map(str, EPOCHS))} epochs on bundled digits")
+    say(emit, f"training VAEs for {', '.join(map(str, EPOCHS))} epochs on bundled digits")
     tasks = [executor.submit(_train_vae, out), executor.submit(_train_classifier, out)]
     for task in tasks:
-        progress.say(task.result())
+        say(emit, task.result())
 
 
 def classifier_path(out: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import EvaluationSpec
 from vae_batch.plan.location import Location
+from vae_batch.plan.quantities import file_size, plural
 from vae_batch.report.bundle import write_report
 from vae_batch.report.drawn import is_drawn
 from vae_batch.run.compare.pairwise import compare_run
@@ -18,7 +22,6 @@ from vae_batch.run.compare.selection import (
     select_best,
     write_selection,
 )
-from vae_batch.run.cost.meter import Meter
 from vae_batch.run.execute.driver import run
 from vae_batch.run.execute.executor import Executor, SerialExecutor
 from vae_batch.run.execute.signals import stoppable, uninterrupted
@@ -26,10 +29,21 @@ from vae_batch.run.output.lease import Lease, output_lease
 from vae_batch.run.output.prune import prune
 from vae_batch.run.output.stores import storage_faults
 from vae_batch.run.output.summary import RunSummary
+from vae_batch.run.planning.devices import devices_of, joins_cluster
 from vae_batch.run.planning.prepare import claim, plan_of, prepare, rows_to_score
 from vae_batch.run.planning.run_plan import RunPlan
-from vae_batch.run.progress.display import ProgressDisplay
-from vae_batch.run.progress.thread import Pulse
+from vae_batch.run.progress.events import (
+    EventSink,
+    PhaseEnded,
+    WorkersStarted,
+    phase,
+    say,
+    to_all,
+    without_phases,
+)
+from vae_batch.run.progress.log import RunLog
+from vae_batch.run.progress.progress_file import ProgressFile
+from vae_batch.run.progress.ticker import ticking
 from vae_batch.run.race.race import is_over, run_race
 from vae_batch.run.race.record import RaceOutcome
 
@@ -43,30 +57,31 @@ class Evaluation:
     race: RaceOutcome | None = None
 
 
-def evaluate(spec: EvaluationSpec, progress: ProgressDisplay) -> Evaluation:
+def evaluate(spec: EvaluationSpec, emit: EventSink) -> Evaluation:
     """Score every checkpoint of a spec, compare them, and write table, figures and page.
+
+    Args:
+      spec: What to score, and how.
+      emit: Takes the events of the run.
 
     Raises:
       InputError: Something given cannot be used, another run is at work in the same output
         folder, or a store is full or out of reach; nothing already done is lost.
       KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
     """
-    meter = Meter()
+    began = time.monotonic()
     with stoppable():
-        with meter.phase("plan"):
-            plan = plan_of(spec, progress)
-        return evaluate_plan(plan, progress, meter)
+        plan = plan_of(spec, emit)
+        return evaluate_plan(plan, emit, time.monotonic() - began)
 
 
-def evaluate_plan(
-    plan: RunPlan, progress: ProgressDisplay, meter: Meter | None = None
-) -> Evaluation:
+def evaluate_plan(plan: RunPlan, emit: EventSink, planning_seconds: float = 0.0) -> Evaluation:
     """What `evaluate` does with the plan of a spec, which may have been narrowed.
 
     Args:
       plan: To be carried out.
-      progress: Told what happens.
-      meter: Of the run; None where its planning was not measured.
+      emit: Takes the events of the run.
+      planning_seconds: That the plan took.
 
     Raises:
       InputError: As `evaluate`.
@@ -74,45 +89,52 @@ def evaluate_plan(
     out = plan.stores.out
     with (
         stoppable(),
-        output_lease(out, wait_s=plan.spec.wait, tell=progress.say) as lease,
+        output_lease(out, wait_s=plan.spec.wait, tell=partial(say, emit)) as lease,
         storage_faults(out),
+        RunLog(out) as log,
+        ProgressFile(out, lease.require) as progress,
     ):
-        return _evaluate(claim(plan), lease, progress, meter or Meter())
+        shown = to_all(emit, log)
+        readers = to_all(shown, progress)
+        readers(PhaseEnded("plan", planning_seconds))
+        return _evaluate(claim(plan), lease, readers, shown)
 
 
-def _evaluate(plan: RunPlan, lease: Lease, progress: ProgressDisplay, meter: Meter) -> Evaluation:
-    """All that writes into the output folder, by the one holder of its lease."""
+def _evaluate(plan: RunPlan, lease: Lease, emit: EventSink, shown: EventSink) -> Evaluation:
+    """All that writes into the output folder, by the one holder of its lease.
+
+    Events of a confirmation are ``shown``, and not counted in the run's ``progress.json``.
+    """
     spec, out = plan.spec, plan.stores.out
-    summary, outcome = _run(plan, lease, progress, meter)
-    with meter.phase("compare"), uninterrupted():  # short, and its tables and pages belong together
+    summary, outcome = _run(plan, lease, emit)
+    with phase(emit, "compare"), uninterrupted():  # short, and its tables and pages belong together
         lease.require()
         selection = select_best(compare_run(spec.out), spec)
     if selection is not None and spec.confirm and selection.second is not None:
-        with meter.phase("confirm"):
-            said = _confirmation(spec, selection, lease, progress)
+        with phase(emit, "confirm"):
+            said = _confirmation(spec, selection, lease, shown)
         selection = replace(selection, confirmation=said)
-    with meter.phase("report"), uninterrupted():
+    with phase(emit, "report"), uninterrupted():
         lease.require()
         if selection is not None:
             write_selection(out, selection)
         if not is_drawn(out):
-            progress.say("drawing figures and page")
+            say(emit, "drawing figures and page")
             write_report(out)
-    _retain(spec, selection, progress)
-    cost = meter.write(out, lease.require)
-    return Evaluation(replace(summary, cost=cost), selection, outcome)
+    _retain(spec, selection, emit)
+    return Evaluation(summary, selection, outcome)
 
 
-def _retain(spec: EvaluationSpec, selection: Selection | None, progress: ProgressDisplay) -> None:
+def _retain(spec: EvaluationSpec, selection: Selection | None, emit: EventSink) -> None:
     """Delete the activations that the spec does not keep; nothing needs them any more."""
     if spec.keep_activations == "best" and selection is None:
-        progress.say("no checkpoint could be selected as best, so all activations are kept")
+        say(emit, "no checkpoint could be selected as best, so all activations are kept")
         return
     with uninterrupted():
         done = prune(spec.out, spec.keep_activations)
     if done.files:
-        kept = f"activations kept: {spec.keep_activations}"
-        progress.say(f"{kept}; {done.files} files deleted, {done.size / 1e6:.1f} MB")
+        deleted = f"{plural(done.files, 'file')} deleted, {file_size(done.size)}"
+        say(emit, f"activations kept: {spec.keep_activations}; {deleted}")
 
 
 def make_executor(spec: EvaluationSpec) -> Executor:
@@ -130,23 +152,38 @@ def make_executor(spec: EvaluationSpec) -> Executor:
     return RayExecutor(spec)
 
 
-def _run(
-    plan: RunPlan, lease: Lease, progress: ProgressDisplay, meter: Meter
-) -> tuple[RunSummary, RaceOutcome | None]:
+def _run(plan: RunPlan, lease: Lease, emit: EventSink) -> tuple[RunSummary, RaceOutcome | None]:
     # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
     open_rows = not is_over(plan) if plan.spec.race else bool(rows_to_score(plan))
-    found = make_executor(plan.spec) if open_rows else SerialExecutor()
-    with meter.entered(found, plan) as executor:
-        progress.say(f"{len(plan.rows)} rows, on {executor.description}")
-        with Pulse(progress, executor, plan.stores.out, lease.require) as pulse:
-            if plan.spec.race is None:
-                return run(plan, executor, pulse, lease.require), None
-            return run_race(plan, executor, pulse, lease.require)
+    executor = make_executor(plan.spec) if open_rows else SerialExecutor()
+    with ExitStack() as stack:
+        with phase(emit, "start"):
+            stack.enter_context(executor)
+        emit(_workers_of(plan.spec, executor))
+        say(emit, _opening(plan, executor))
+        stack.enter_context(phase(emit, "work"))
+        stack.enter_context(ticking(emit, lambda: executor.activity().at_work))
+        if plan.spec.race is None:
+            return run(plan, executor, emit, lease.require), None
+        return run_race(plan, executor, emit, lease.require)
 
 
-def _confirmation(
-    spec: EvaluationSpec, selection: Selection, lease: Lease, progress: ProgressDisplay
-) -> str:
+def _workers_of(spec: EvaluationSpec, executor: Executor) -> WorkersStarted:
+    is_local = not joins_cluster(spec)
+    devices = devices_of(executor, is_local=is_local)
+    workers = 0 if devices.is_serial else devices.workers
+    cores = devices.cores if is_local and not devices.gpu else 0
+    return WorkersStarted(devices.words, workers, cores)
+
+
+def _opening(plan: RunPlan, executor: Executor) -> str:
+    """Such as ``Scoring 3 checkpoints in this process``."""
+    where = "in" if isinstance(executor, SerialExecutor) else "on"
+    checkpoints = plural(len({row.job.identifier for row in plan.rows}), "checkpoint")
+    return f"Scoring {checkpoints} {where} {executor.description}"
+
+
+def _confirmation(spec: EvaluationSpec, selection: Selection, lease: Lease, emit: EventSink) -> str:
     """The best and the second, scored again on fresh seeds in a run of their own.
 
     The winner of many is best partly by the luck of its draws; other draws do not share it.
@@ -161,11 +198,11 @@ def _confirmation(
             or (Location.parse(spec.out) / "reference").address,
         }
     )
-    plan = prepare(fresh, progress)
+    plan = prepare(fresh, emit)
     wanted = {selection.best, selection.second}
     rows = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
-    progress.say(f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _run(replace(plan, rows=rows), lease, progress, Meter())
+    say(emit, f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
+    _run(replace(plan, rows=rows), lease, without_phases(emit))
     said = confirmed(selection, compare_run(fresh.out))
     if spec.keep_activations != "all":
         with uninterrupted():

@@ -20,7 +20,7 @@ from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
 from vae_batch.run.compare.selection import Selection
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.events import EventSink
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store, read_score_rows
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
@@ -39,7 +39,7 @@ Spec = EvaluationSpec | Mapping[str, Any] | str | os.PathLike[str]
 
 
 def score(
-    spec: Spec | None = None, *, progress: ProgressDisplay | None = None, **settings: object
+    spec: Spec | None = None, *, progress: EventSink | None = None, **settings: object
 ) -> Results:
     """Score every checkpoint of a spec and open what was found.
 
@@ -49,8 +49,8 @@ def score(
 
     Args:
       spec: An ``EvaluationSpec``, its keys in a mapping, or the path of a TOML spec.
-      progress: Told what happens, see
-        ``vae_batch.run.progress.display.ProgressDisplay``; default lines or a bar on stderr.
+      progress: Called with every event of the run, see ``vae_batch.run.progress.events``; by
+        default a bar or lines on stderr.
       settings: Keys of the spec.
 
     Raises:

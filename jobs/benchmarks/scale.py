@@ -37,7 +37,7 @@ from vae_batch.report.bundle import write_report
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.compare.selection import select_best, write_selection
 from vae_batch.run.execute.driver import prepare, run
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store
 
 
@@ -63,8 +63,8 @@ class Cost:
 def reread(spec: EvaluationSpec, features: int) -> Iterator[Any]:
     """Resume a finished run whose table was lost: receipts are read, rows scored."""
     Store.open(spec.out).delete("scores.parquet")
-    executor, plan = StubExecutor(features), prepare(spec, Silent())
-    yield _timed("resumed, rows lost", lambda: run(plan, executor, Silent()), executor)
+    executor, plan = StubExecutor(features), prepare(spec, ignore)
+    yield _timed("resumed, rows lost", lambda: run(plan, executor, ignore), executor)
     if executor.shards:
         raise ValueError(f"{executor.shards} finished shards were computed again")
 
@@ -74,8 +74,8 @@ def first_run(spec: EvaluationSpec, features: int) -> Iterator[Any]:
     executor = StubExecutor(features)
     plan: list[Any] = []
     compared: list[Any] = []
-    yield _timed("plan", lambda: plan.append(prepare(spec, Silent())))
-    yield _timed("drive", lambda: run(plan[0], executor, Silent()), executor)
+    yield _timed("plan", lambda: plan.append(prepare(spec, ignore)))
+    yield _timed("drive", lambda: run(plan[0], executor, ignore), executor)
     out = Store.open(spec.out)
     yield _timed("compare", lambda: compared.extend(compare_run(spec.out)))
     selection = select_best(compared, spec)

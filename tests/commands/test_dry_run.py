@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
-from vae_batch.run.cost.cost_file import COST_FILE, read_costs
+from vae_batch.run.progress.progress_file import PROGRESS_FILE, read_progress
 from vae_batch.storage import Store
-from vae_batch.terminal.cost_view import size_words
 
 
 def call(settings: dict[str, Any], tmp_path: Path, *words: str) -> Result:
@@ -48,22 +46,24 @@ def test_what_is_planned_is_what_is_done(toy_settings: dict[str, Any], tmp_path:
     }
     assert (planned["rows"], planned["open_rows"], planned["shards_done"]) == (3, 3, 0)
     # A reduction of the reference and of each checkpoint, and three scores.
-    assert planned["light"]["tasks"] == 7
+    assert planned["tasks"]["count"] == 7
     assert planned["seconds"] > 0
     assert planned["images"] == 850, "a description is no image"
-    assert {line["rate"] for line in planned["work"]} == {"table"}
+    assert {line["rate"] for line in planned["work"]} == {"defaults"}
 
     scored = call(settings, tmp_path)
     assert scored.exit_code == 0, scored.stderr
-    assert "cost: 850 images" in scored.stderr
-    assert "workers busy" in scored.stderr
-    (cost,) = read_costs(Store.open(str(out)))
-    done = {one.kind: (one.shards, one.images) for one in cost.shards}
+    assert "computed: 850 images" in scored.stderr
+    assert "phases: plan" in scored.stderr
+    last = read_progress(Store.open(str(out)))
+    assert last is not None
+    work = last.snapshot.work
+    done = {one.kind: (one.count, one.images) for one in work if one.device}
     assert done == {kind: count for kind, count in counts.items() if kind != "images"}
-    assert {one.task: one.count for one in cost.light} == {"reduce_unit": 4, "score_row": 3}
-    assert list(cost.phases) == ["plan", "start", "work", "compare", "report", "other"]
-    assert cost.workers == 0
-    assert sum(one.size for one in cost.shards) == sum(
+    assert {one.kind: one.count for one in work if not one.device} == {"reductions": 4, "scores": 3}
+    assert list(last.snapshot.phases) == ["plan", "start", "work", "compare", "report"]
+    assert last.snapshot.workers == 0
+    assert sum(one.size for one in work) == sum(
         path.stat().st_size
         for path in out.rglob("part-0*")
         if "receipt" not in path.name and "uint8" not in str(path)
@@ -71,10 +71,10 @@ def test_what_is_planned_is_what_is_done(toy_settings: dict[str, Any], tmp_path:
 
     again = dry(settings, tmp_path)
     assert (again["open_rows"], again["shards"], again["seconds"]) == (0, 0, 0.0)
-    assert again["last_run"]["shards"][0]["kind"] == cost.shards[0].kind
-    written = (out / COST_FILE).read_bytes()
+    assert again["last_run"]["work"][0]["kind"] == work[0].kind
+    written = (out / PROGRESS_FILE).read_bytes()
     assert call(settings, tmp_path).exit_code == 0
-    assert (out / COST_FILE).read_bytes() == written, "a run that did nothing cost nothing"
+    assert (out / PROGRESS_FILE).read_bytes() == written, "a run that did nothing writes none"
 
 
 def test_rates_of_what_is_there_serve_for_what_is_new(
@@ -105,11 +105,3 @@ def test_a_dry_run_refuses_what_the_run_would(toy_settings: dict[str, Any], tmp_
     other = call(settings | {"samples": 200}, tmp_path, "--dry-run")
     assert other.exit_code == 2
     assert "belongs to another run" in other.stderr
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(0, "0 B"), (999, "999 B"), (1_400, "1.4 kB"), (83e6, "83 MB"), (999.7e3, "1.0 MB")],
-)
-def test_sizes_in_words(size: float, words: str) -> None:
-    assert size_words(size) == words

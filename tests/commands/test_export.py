@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import vae_batch
 from vae_batch.commands.report import export
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 
 
 def call(*words: str) -> Result:
@@ -32,7 +32,7 @@ def test_a_run_goes_to_both(
     from tensorboard.util.tensor_util import make_ndarray
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    results = vae_batch.score(toy_settings, metrics="losses,fid", progress=Silent())
+    results = vae_batch.score(toy_settings, metrics="losses,fid", progress=ignore)
     words = (results.out, "--tensorboard", str(tmp_path / "logs"))
     words += ("--mlflow", str(tmp_path / "mlruns"), "--experiment", "toys")
     first = call(*words)

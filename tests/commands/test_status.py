@@ -1,4 +1,4 @@
-"""`vae-batch status --watch`: said again until the run ends."""
+"""`vae-batch status --watch`: printed again until the run ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typer.testing import CliRunner, Result
 from vae_batch.cli import app
 from vae_batch.commands import status
 from vae_batch.run.output.lease import Holder
-from vae_batch.run.progress import run_state
-from vae_batch.run.progress.run_state import RunState
-from vae_batch.run.progress.status import RowStatus
+from vae_batch.run.progress import status as run_status
+from vae_batch.run.progress.status import RowStatus, RunState
 
 HOLDER = Holder("t", "host", 1, "ann", "nightly", "2027-01-15T03:00:00+00:00", 100.0, 15.0)
 
@@ -28,13 +27,13 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     def states() -> Iterator[RunState]:
         for done in (1, 2):
-            rows = (RowStatus("a", "e", "under way", done, 3, ""),)
+            rows = (RowStatus("a", "e", "running", done, 3, ""),)
             yield RunState("out", 105.0, HOLDER, True, None, rows)
         yield RunState("out", 105.0, None, False, None, (RowStatus("a", "e", "scored", 3, 3, ""),))
 
     seconds: list[float] = []
     found = states()
-    monkeypatch.setattr(run_state, "run_state", lambda out: next(found))
+    monkeypatch.setattr(run_status, "run_state", lambda out: next(found))
     monkeypatch.setattr(status.time, "sleep", seconds.append)
     return seconds
 

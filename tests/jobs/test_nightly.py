@@ -17,7 +17,7 @@ import pytest
 from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store
 
 JOB = Path(__file__).parents[2] / "jobs" / "nightly.py"
@@ -65,7 +65,7 @@ def test_an_idle_night_starts_neither_ray_nor_tensorflow(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
-    run_night(make_spec(settings), datetime.date(2026, 8, 3), Silent())
+    run_night(make_spec(settings), datetime.date(2026, 8, 3), ignore)
     spec = write_spec(tmp_path / "nightly.toml", settings | {"workers": 2})
     night = start("-X", "importtime", str(JOB), str(spec), "--date", "2026-08-04")
     page, errors = night.communicate(timeout=_PATIENCE)

@@ -19,7 +19,7 @@ from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import Night, run_night
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.output.lease import output_lease
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows
 
 
@@ -52,7 +52,7 @@ def do(
     def run(date: datetime.date, **settings: Any) -> Night:
         few = {"metrics": "losses,fid", "samples": 90, "reference_samples": 90}
         values = toy_settings | few | {"checkpoints": [str(runs)]} | settings
-        return run_night(make_spec(values), date, Silent())
+        return run_night(make_spec(values), date, ignore)
 
     return run
 

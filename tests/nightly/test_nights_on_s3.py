@@ -16,7 +16,7 @@ from support.runs.nightly_rows import MONDAY, TUESDAY
 from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def test_two_nights_in_a_bucket(
     spec = make_spec({**toy_settings, **few, **places, "stable_for": 3600.0})
 
     def night(date: datetime.date, **settings: Any) -> Any:
-        return run_night(spec.model_copy(update=settings), date, Silent()).summary
+        return run_night(spec.model_copy(update=settings), date, ignore).summary
 
     upload(toy_folder / "runs/step-0001", query)
     fresh = night(MONDAY)

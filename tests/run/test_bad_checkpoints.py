@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from vae_batch.cli import app
 from vae_batch.plan import make_spec
 from vae_batch.run.execute.driver import prepare, run
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 
 #: Hostile files by name, with what their reasons say.
 HOSTILE = {
@@ -141,9 +141,9 @@ def test_hostile_files_through_ray(classifier: Path, tmp_path: Path) -> None:
     shutil.copy(saved_kinds()["keras_single"].path, folder / "zip.keras")
     settings: dict[str, Any] = settings_of([str(folder)], classifier, tmp_path / "out", workers=1)
     spec = make_spec(settings)
-    plan = prepare(spec, Silent())
+    plan = prepare(spec, ignore)
     with RayExecutor(spec) as executor:
-        summary = run(plan, executor, Silent())
+        summary = run(plan, executor, ignore)
     rows = {Path(row["checkpoint"]).name: row for row in summary.rows}
     assert rows.pop("zip.keras")["status"] == "scored"
     assert set(rows) == set(HOSTILE)

@@ -9,7 +9,7 @@ from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.output.run_record import read_record
 from vae_batch.run.planning.batch_size import best_size, choose_batch_size, measure_rates
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store
 
 
@@ -53,12 +53,12 @@ def test_a_failed_probe_says_what_to_do() -> None:
 def test_the_chosen_size_is_recorded_and_kept(toy_settings: dict[str, Any]) -> None:
     settings = {**toy_settings, "batch_size": None}
     first = WithGpus({32: 1.0, 64: 2.0})
-    run(prepare(make_spec(settings), Silent()), first, Silent())
+    run(prepare(make_spec(settings), ignore), first, ignore)
     record = read_record(Store.open(settings["out"]))
     assert record is not None
     assert record.identity["batch_size"] == 64
     # Another night's probe would say 32; the folder keeps its size, and nothing is redone.
-    again = run(prepare(make_spec(settings), Silent()), WithGpus({32: 2.0}), Silent())
+    again = run(prepare(make_spec(settings), ignore), WithGpus({32: 2.0}), ignore)
     assert again.shards_total == 0
 
 

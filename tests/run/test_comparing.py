@@ -22,7 +22,7 @@ from vae_batch.run.compare.selection import confirmed, read_selection, select_be
 from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.output.recorded_rows import open_record, scored_rows
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_comparisons, read_score_rows, upsert_scores
 
 GROUPS = "losses,reconstruction,fid,kid,inception_score"
@@ -44,13 +44,13 @@ def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         "metrics": GROUPS,
         "out": str(tmp_path_factory.mktemp("finished") / "out"),
     }
-    evaluate(make_spec(settings), Silent())
+    evaluate(make_spec(settings), ignore)
     return settings
 
 
 def score(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Score and compare without the report, whose pictures take most of a small run's time."""
-    run(prepare(make_spec(settings), Silent()), SerialExecutor(), Silent())
+    run(prepare(make_spec(settings), ignore), SerialExecutor(), ignore)
     return compare_run(settings["out"])
 
 
@@ -132,7 +132,7 @@ def test_rows_of_other_conditions_are_never_subtracted(
         "per_checkpoint": declared,
         "metrics": "losses,reconstruction",
     }
-    evaluate(make_spec(settings), Silent())
+    evaluate(make_spec(settings), ignore)
     rows = read_comparisons(Store.open(out))
     bests = {
         metric: {row["checkpoint"][-14:]: row["best"] for row in rows if row["metric"] == metric}
@@ -152,7 +152,7 @@ def test_a_biased_frechet_distance_is_not_compared(
 ) -> None:
     """60 samples for 16 dimensions are fewer than 4.88 each: the kernel distance decides."""
     settings = finished | {"samples": 60, "out": str(tmp_path / "out")}
-    evaluation = evaluate(make_spec(settings), Silent())
+    evaluation = evaluate(make_spec(settings), ignore)
     assert all("bias-dominated" in row["fid_warning"] for row in evaluation.summary.rows)
     assert all(row["fid_low"] is None for row in evaluation.summary.rows)
     assert all("no interval" in row["fid_low_reason"] for row in evaluation.summary.rows)
@@ -162,7 +162,7 @@ def test_a_biased_frechet_distance_is_not_compared(
     with pytest.raises(
         InputError, match=r"--select fid_corrected: .*4\.88 images per feature dimension"
     ):
-        evaluate(make_spec(settings | {"select": "fid"}), Silent())
+        evaluate(make_spec(settings | {"select": "fid"}), ignore)
 
 
 def test_the_best_is_named_with_its_rivals(finished: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ def test_confirmation_measures_the_best_two_on_fresh_seeds(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:
     settings = finished | {"out": str(tmp_path / "out"), "metrics": "losses,kid", "select": "kid"}
-    evaluation = evaluate(make_spec(settings | {"confirm": True}), Silent())
+    evaluation = evaluate(make_spec(settings | {"confirm": True}), ignore)
     selection = evaluation.selection
     assert selection is not None
     assert selection.confirmation is not None

@@ -16,7 +16,7 @@ from support.runs.stub_runs import (
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.execute.driver import prepare, run
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.run.progress.status import run_status
 from vae_batch.storage import GATHERED, Store, read_comparisons, read_score_rows
 
@@ -118,12 +118,12 @@ def test_a_row_that_was_written_survives_a_crash(
 
     monkeypatch.setattr(executor, "submit", dying)
     with pytest.raises(Killed):
-        run(prepare(spec, Silent()), executor, Silent())
+        run(prepare(spec, ignore), executor, ignore)
     written = {row["checkpoint"]: row["scored_at"] for row in read_score_rows(Store.open(spec.out))}
     assert 1 <= len(written) <= 4  # the first at once, the others in the next second
     assert [row.status for row in run_status(spec.out)].count("scored") == len(written)
     resumed = stub_executor()
-    run(prepare(spec, Silent()), resumed, Silent())
+    run(prepare(spec, ignore), resumed, ignore)
     after = {row["checkpoint"]: row["scored_at"] for row in read_score_rows(Store.open(spec.out))}
     assert len(after) == 5
     assert {name: after[name] for name in written} == written

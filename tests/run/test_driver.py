@@ -17,14 +17,14 @@ from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.execute.executor import SerialExecutor, Task
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.run.progress.status import run_status
 from vae_batch.storage import Store, decode_columns
 
 
 def score(settings: dict[str, Any], executor: Any = None) -> RunSummary:
-    plan = prepare(make_spec(settings), Silent())
-    return run(plan, executor or SerialExecutor(), Silent())
+    plan = prepare(make_spec(settings), ignore)
+    return run(plan, executor or SerialExecutor(), ignore)
 
 
 def numbers(summary: RunSummary) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_interrupted_twice_gives_the_same_bits_and_recomputes_nothing(
             score(toy_settings, executor)
         computed += executor.computed
     states = {row.status for row in run_status(toy_settings["out"])}
-    assert states == {"scored", "under way", "waiting"}
+    assert states == {"scored", "running", "waiting"}
     executor = CountingExecutor()
     resumed = score(toy_settings, executor)
     computed += executor.computed

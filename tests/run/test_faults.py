@@ -81,7 +81,7 @@ def test_two_kills_lose_nothing_and_move_no_bit(
         capture_output=True, check=True,
     )  # fmt: skip
     rows = json.loads(status.stdout)["rows"]
-    assert {row["status"] for row in rows} >= {"under way"}
+    assert {row["status"] for row in rows} >= {"running"}
     assert start(spec).wait(_WAIT) == 0
     after = receipts(out)
     assert len(survived) >= 80

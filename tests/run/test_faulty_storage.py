@@ -18,7 +18,7 @@ from vae_batch.plan import InputError, make_spec
 from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.output.verify import verify_output
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows, upsert_scores
 from vae_batch.storage.retry import Retries
 
@@ -100,7 +100,7 @@ def test_a_refused_permission_ends_with_a_sentence_at_once(faulty: FaultyS3) -> 
     assert "check the credentials" in result.stderr
     assert "Traceback" not in result.output
     with pytest.raises(InputError, match=r"classifier.keras.*ACCESS_DENIED"):
-        prepare(make_spec(chosen | {"out": "unused"}), Silent())
+        prepare(make_spec(chosen | {"out": "unused"}), ignore)
 
 
 class Breaking(SerialExecutor):
@@ -122,9 +122,9 @@ def test_a_store_that_breaks_in_the_middle_loses_nothing(
 ) -> None:
     monkeypatch.setattr("vae_batch.storage.retry.RETRIES", Retries(2, 0.01, 0.01))
     chosen = settings(faulty, f"broken-{fault}")
-    plan = prepare(make_spec(chosen), Silent())
+    plan = prepare(make_spec(chosen), ignore)
     with pytest.raises(InputError, match=r"ACCESS_DENIED|failed 2 times.*HTTP status 503"):
-        run(plan, Breaking(faulty, {fault: 1.0}), Silent())
+        run(plan, Breaking(faulty, {fault: 1.0}), ignore)
     faulty.set_rates({})
     summary = score(chosen)
     assert summary.shards_before >= 2

@@ -19,7 +19,7 @@ from vae_batch.run.execute.executor import SerialExecutor, Task
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.run.race.race import is_over, run_race
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store
@@ -50,14 +50,14 @@ def settings(toy_settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def scored(settings: dict[str, Any]) -> RunSummary:
-    return run(prepare(make_spec(settings), Silent()), SerialExecutor(), Silent())
+    return run(prepare(make_spec(settings), ignore), SerialExecutor(), ignore)
 
 
 def raced(
     settings: dict[str, Any], executor: SerialExecutor | None = None
 ) -> tuple[RunSummary, RaceOutcome]:
-    plan = prepare(make_spec(settings), Silent())
-    return run_race(plan, executor or SerialExecutor(), Silent())
+    plan = prepare(make_spec(settings), ignore)
+    return run_race(plan, executor or SerialExecutor(), ignore)
 
 
 def by_name(summary: RunSummary) -> dict[str, Row]:
@@ -138,7 +138,7 @@ def test_broken_off_it_goes_on_and_in_the_end_computes_each_shard_once(
     assert resumed.left == outcome.left
     assert [numbers(row) for row in again.rows] == [numbers(row) for row in summary.rows]
     assert len(set(done)) == len(done)
-    assert is_over(prepare(make_spec(spec), Silent()))
+    assert is_over(prepare(make_spec(spec), ignore))
     idle = Counting()
     summary, known = raced(spec, idle)
     assert (idle.shards, summary.shards_computed, known) == ([], 0, resumed)
@@ -150,7 +150,7 @@ def test_a_full_evaluation_afterwards_computes_what_is_missing(
     full = scored(settings | {"out": str(tmp_path / "full")})
     first, second = Counting(), Counting()
     raced(settings | {"race": {"metric": "elbo", "first": 100}}, first)
-    summary = run(prepare(make_spec(settings), Silent()), second, Silent())
+    summary = run(prepare(make_spec(settings), ignore), second, ignore)
     assert [numbers(row) for row in summary.rows] == [numbers(row) for row in full.rows]
     assert {row["left_race_at"] for row in summary.rows} == {None}
     assert not set(first.shards) & set(second.shards)

@@ -15,7 +15,7 @@ from vae_batch.plan import make_spec
 from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.planning.run_plan import RunPlan
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -24,9 +24,9 @@ def score(settings: dict[str, Any]) -> RunSummary:
     from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     spec = make_spec(settings)
-    plan = prepare(spec, Silent())
+    plan = prepare(spec, ignore)
     with RayExecutor(spec) as executor:
-        return run(plan, executor, Silent())
+        return run(plan, executor, ignore)
 
 
 def numbers(summary: RunSummary) -> list[dict[str, Any]]:
@@ -34,8 +34,8 @@ def numbers(summary: RunSummary) -> list[dict[str, Any]]:
 
 
 def test_one_process_one_worker_and_two_write_the_same_bits(toy_settings: dict[str, Any]) -> None:
-    plan = prepare(make_spec(toy_settings), Silent())
-    expected = numbers(run(plan, SerialExecutor(), Silent()))
+    plan = prepare(make_spec(toy_settings), ignore)
+    expected = numbers(run(plan, SerialExecutor(), ignore))
     for workers in (1, 2):
         changes = {"workers": workers, "out": f"{toy_settings['out']}-{workers}"}
         assert numbers(score(toy_settings | changes)) == expected
@@ -54,7 +54,7 @@ def score_with(plan: RunPlan) -> RunSummary:
     from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     with RayExecutor(plan.spec) as executor:
-        return run(plan, executor, Silent())
+        return run(plan, executor, ignore)
 
 
 def replaced(plan: RunPlan, kind: type[Checkpoint]) -> RunPlan:
@@ -75,7 +75,7 @@ def in_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_checkpoint_that_kills_its_worker_is_given_up(toy_settings: dict[str, Any]) -> None:
     """Ray alone would retry it for ever; the rest of the run goes on."""
     few = {"metrics": "losses,fid", "workers": 2}
-    plan = prepare(make_spec(toy_settings | few), Silent())
+    plan = prepare(make_spec(toy_settings | few), ignore)
     summary = score_with(replaced(plan, DeadlyCheckpoint))
     assert [row["status"] for row in summary.rows] == ["failed", "scored", "scored"]
     assert re.search(r"took \d+ workers down", summary.rows[0]["reason"])
@@ -88,7 +88,7 @@ def test_a_checkpoint_that_kills_its_worker_is_given_up(toy_settings: dict[str, 
 def test_a_stuck_checkpoint_is_given_up_and_says_so(toy_settings: dict[str, Any]) -> None:
     timeout = 25.0  # TensorFlow's import is part of a worker's first shard
     settings = toy_settings | {"workers": 2, "shard_timeout": timeout, "metrics": "losses,fid"}
-    plan = prepare(make_spec(settings), Silent())
+    plan = prepare(make_spec(settings), ignore)
     summary = score_with(replaced(plan, StuckCheckpoint))
     assert [row["status"] for row in summary.rows] == ["failed", "scored", "scored"]
     reason = summary.rows[0]["reason"]
@@ -102,7 +102,7 @@ def test_a_stuck_checkpoint_is_given_up_and_says_so(toy_settings: dict[str, Any]
 def test_a_neighbour_in_flight_is_never_blamed(toy_settings: dict[str, Any]) -> None:
     """The second checkpoint's writes kill the worker that computes shards of the third beside."""
     settings = toy_settings | {"workers": 1, "shard_size": 16, "metrics": "losses,fid"}
-    plan = prepare(make_spec(settings), Silent())
+    plan = prepare(make_spec(settings), ignore)
     stores = dataclasses.replace(plan.stores, out=DeadlyStore(plan.stores.out.root))
     summary = score_with(dataclasses.replace(plan, stores=stores))
     assert [row["status"] for row in summary.rows] == ["scored", "failed", "scored"]

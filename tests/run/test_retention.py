@@ -13,19 +13,20 @@ from vae_batch.evaluation import Evaluation, evaluate
 from vae_batch.plan import make_spec
 from vae_batch.run.compare.selection import read_selection
 from vae_batch.run.output.verify import verify_output
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import Event, Message
 from vae_batch.storage import Store
 
 #: Shards of activations kept of 3 checkpoints (3 generated each) and of the reference (2).
 KEPT = {"all": (9, 2), "reference": (0, 2), "none": (0, 0)}
 
 
-class Told(Silent):
+class Told:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def say(self, message: str) -> None:
-        self.lines.append(message)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self.lines.append(event.text)
 
 
 @pytest.fixture

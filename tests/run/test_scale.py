@@ -20,7 +20,7 @@ from vae_batch.plan import EvaluationSpec
 from vae_batch.report.drawn import note_drawn, sources_digest
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.driver import prepare, run
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.run.progress.status import run_status
 from vae_batch.storage import Store, read_score_rows, upsert_scores
 
@@ -66,7 +66,7 @@ def test_resuming_reads_two_answers_a_unit(
 
     spec, checkpoints = finished
     lose_table(spec)
-    plan = prepare(spec, Silent())
+    plan = prepare(spec, ignore)
     asked = count_requests(monkeypatch)
     queue = WorkQueue(plan.stores, plan.rows)
     units = OWN_UNITS * checkpoints + 1  # and the reference
@@ -102,7 +102,7 @@ def test_status_of_scored_rows_looks_at_no_file(
     lose_table(spec)
     asked.clear()
     rows = run_status(spec.out)
-    assert {(row.status, row.done, row.total) for row in rows} == {("under way", 16, 16)}
+    assert {(row.status, row.done, row.total) for row in rows} == {("running", 16, 16)}
     assert asked["sizes"] == OWN_UNITS * checkpoints + 1
 
 
@@ -141,15 +141,15 @@ def test_a_night_without_news_draws_nothing(
 
     monkeypatch.setattr("vae_batch.evaluation.write_report", write_report)
     for expected in (1, 1):
-        assert evaluate(spec, Silent()).summary.shards_computed == 0
+        assert evaluate(spec, ignore).summary.shards_computed == 0
         assert len(drawn) == expected
     out = Store.open(spec.out)
     out.delete("report.html")
-    evaluate(spec, Silent())
+    evaluate(spec, ignore)
     assert (len(drawn), out.read("report.html")) == (2, b"<html>")
     rows = read_score_rows(out)
     upsert_scores(out, [rows[0] | {"scored_at": "later"}])
-    evaluate(spec, Silent())
+    evaluate(spec, ignore)
     assert len(drawn) == 3
 
 
@@ -170,6 +170,6 @@ def test_a_light_task_carries_no_other_rows(
         return submit(function, *arguments)
 
     monkeypatch.setattr(executor, "submit", measuring)
-    run(prepare(spec, Silent()), executor, Silent())
+    run(prepare(spec, ignore), executor, ignore)
     assert len(sizes) == checkpoints
     assert max(sizes) < 20_000

@@ -204,12 +204,12 @@ def test_workers_move_no_bit_of_any_group(
     from vae_batch.plan import make_spec
     from vae_batch.run.execute.driver import prepare, run
     from vae_batch.run.execute.on_ray.executor import RayExecutor
-    from vae_batch.run.progress.display import Silent
+    from vae_batch.run.progress.events import ignore
 
     spec = make_spec(settings | {"workers": 2, "out": str(tmp_path)})
-    plan = prepare(spec, Silent())
+    plan = prepare(spec, ignore)
     with RayExecutor(spec) as executor:
-        rows = rows_of(run(plan, executor, Silent()))
+        rows = rows_of(run(plan, executor, ignore))
     assert rows.keys() == finished[1].keys()
     for checkpoint, row in rows.items():
         expected = finished[1][checkpoint] | {"scored_at": row["scored_at"]}

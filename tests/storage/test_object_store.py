@@ -11,7 +11,7 @@ from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri, start
 from vae_batch.plan import Unit, make_spec
 from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, finished_shards, read_verified, write_with_receipt
 
 pytest.importorskip("moto.server", reason="moto is missing: pip install '.[s3]'")
@@ -43,8 +43,8 @@ def test_a_run_on_s3_writes_the_bits_of_a_local_one(
     toy_settings["metrics"] = "losses,fid"
     rows = []
     for out in (toy_settings["out"], bucket.replace("NAME", "run")):
-        plan = prepare(make_spec(toy_settings | {"out": out}), Silent())
-        summary = run(plan, SerialExecutor(), Silent())
+        plan = prepare(make_spec(toy_settings | {"out": out}), ignore)
+        summary = run(plan, SerialExecutor(), ignore)
         rows.append([{k: v for k, v in row.items() if k != "scored_at"} for row in summary.rows])
     assert rows[0] == rows[1]
 

@@ -1,8 +1,9 @@
-"""What a run shows while it works: lines that move on a terminal, plain lines elsewhere."""
+"""Progress on stderr: lines that move on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import pty
@@ -10,23 +11,40 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.runs.planned_rows import Clock, new_tally, planned_row
+from support.runs.planned_rows import (
+    Clock,
+    new_counters,
+    planned_row,
+    row_scored,
+    shard_done,
+    work_of,
+)
 
-from vae_batch.run.progress.activity import Activity
-from vae_batch.run.progress.counters import Standing, Tally
+from vae_batch.plan.quantities import duration, file_size, plural
+from vae_batch.run.progress.counters import Counters
+from vae_batch.run.progress.events import (
+    FaultMet,
+    Message,
+    PhaseEnded,
+    RowFailed,
+    Tick,
+    WorkEnded,
+    WorkersStarted,
+)
+from vae_batch.run.progress.snapshot import Snapshot
 from vae_batch.terminal.progress import TerminalProgress, drawn, moves
-from vae_batch.terminal.words import duration, one_line, rate
+from vae_batch.terminal.words import one_line, rate, times
 
 
-def printed(standing: Standing, width: int = 80) -> list[str]:
+def printed(snapshot: Snapshot, width: int = 80) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    console.print(drawn(standing))
+    console.print(drawn(snapshot))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def many(count: int) -> tuple[list[Any], Tally]:
+def many(count: int) -> tuple[list[Any], Counters]:
     rows = [planned_row(f"step-{i:04d}") for i in range(count)]
-    return rows, new_tally(rows)
+    return rows, new_counters(rows)
 
 
 def plain(clock: Clock) -> tuple[TerminalProgress, io.StringIO]:
@@ -35,46 +53,49 @@ def plain(clock: Clock) -> tuple[TerminalProgress, io.StringIO]:
 
 
 def test_the_reference_comes_first() -> None:
-    _, tally = many(2)
-    lines = printed(tally.standing())
+    _, counters = many(2)
+    lines = printed(counters.snapshot())
     assert lines[0] == "reference  0/2 shards"
     assert lines[1] == "0 of 2 checkpoints scored, 2 waiting"
 
 
-def test_checkpoints_under_way_counts_and_faults() -> None:
-    rows, tally = many(4)
-    tally.finished(rows[0].units["losses"], 10, 1.0)
-    tally.finished(rows[1].units["losses"], 10, 1.0)
-    tally.scored(rows[0])
-    tally.failed(rows[3])
-    tally.note(Activity(8, 7, {"workers lost": 1}, {rows[1].units["generated"].path: 1}))
-    text = "\n".join(printed(tally.standing()))
+def test_running_checkpoints_counts_and_faults() -> None:
+    rows, counters = many(4)
+    counters(WorkersStarted("Ray", 8, 0))
+    counters(shard_done(rows[0].units["losses"]))
+    counters(shard_done(rows[1].units["losses"]))
+    counters(row_scored(rows[0]))
+    counters(RowFailed(rows[3], "it is broken"))
+    counters(FaultMet("workers lost", (rows[1].units["generated"].path,)))
+    counters(Tick(7))
+    text = "\n".join(printed(counters.snapshot()))
     assert "runs/step-0001  1/4 shards, 1 retried" in text
-    assert "1 of 4 checkpoints scored, 1 failed, 1 under way, 1 waiting" in text
-    assert "7 of 8 workers at work, survived: 1 worker lost" in text
+    assert "1 of 4 checkpoints scored, 1 failed, 1 running, 1 waiting" in text
+    assert "7 of 8 workers busy, survived: 1 worker lost" in text
 
 
 def test_all_shards_done_and_no_score_yet() -> None:
-    rows, tally = many(1)
+    rows, counters = many(1)
     for unit in rows[0].units.values():
         for _ in unit.shards():
-            tally.finished(unit, 10, 1.0)
-    assert "runs/step-0000  4/4 shards, to be scored" in printed(tally.standing())
+            counters(shard_done(unit))
+    assert "runs/step-0000  4/4 shards, waiting for its score" in printed(counters.snapshot())
 
 
 def test_a_thousand_checkpoints_take_few_lines_and_long_names_keep_both_ends() -> None:
-    rows, tally = many(1000)
+    rows, _ = many(1000)
     for row in rows[:500]:
         row.checkpoint.label = f"s3://bucket/{'long/' * 30}{row.checkpoint.label}"
-    tally = new_tally(rows)
+    counters = new_counters(rows)
     for row in rows[:500]:
-        tally.finished(row.units["losses"], 10, 1.0)
-    tally.note(Activity(8, 8))
-    lines = printed(tally.standing())
+        counters(shard_done(row.units["losses"]))
+    counters(WorkersStarted("Ray", 8, 0))
+    counters(Tick(8))
+    lines = printed(counters.snapshot())
     assert len(lines) <= 10
     assert all(len(line) <= 80 for line in lines)
-    assert "and 495 more under way" in lines  # the reference and five of them are named
-    assert "0 of 1000 checkpoints scored, 500 under way, 500 waiting" in lines
+    assert "and 495 more running" in lines  # the reference and five of them are named
+    assert "0 of 1,000 checkpoints scored, 500 running, 500 waiting" in lines
     assert "step-0000" in lines[1]
     assert "s3://" in lines[1]
 
@@ -83,15 +104,14 @@ def test_without_a_terminal_a_line_each_15_seconds() -> None:
     clock = Clock()
     display, written = plain(clock)
     rows, _ = many(2)
-    tally = new_tally(rows, clock)
     with display:
-        display.start(tally)
+        display(work_of(rows))
         for clock.now in (1.0, 14.0, 15.0, 16.0, 29.0, 31.0):
-            display.show()
-        display.say("runs/step-0000: FID 3")
-        display.end()
+            display(Tick(None))
+        display(row_scored(rows[0], "runs/step-0000: FID 3"))
+        display(WorkEnded())
         clock.now = 90.0
-        display.show()
+        display(Tick(None))
     assert written.getvalue().splitlines() == [
         "10 shards",
         "15 s: 0/10 shards, 0 of 2 checkpoints scored, 2 waiting",
@@ -103,27 +123,39 @@ def test_without_a_terminal_a_line_each_15_seconds() -> None:
 def test_one_line_has_everything() -> None:
     clock = Clock()
     rows, _ = many(3)
-    tally = new_tally(rows, clock)
+    counters = new_counters(rows, clock)
+    counters(WorkersStarted("Ray", 4, 0))
     clock.now = 4.0
-    tally.finished(rows[0].units["losses"], 10, 4.0)
-    tally.finished(rows[0].units["generated"], 10, 4.0)
-    tally.finished(tally_reference(rows), 10, 4.0)
-    tally.note(Activity(4, 3, {"machines lost": 2}))
+    for kind in ("losses", "generated", "reference"):
+        counters(shard_done(rows[0].units[kind], 4.0))
+    for _ in range(2):
+        counters(FaultMet("machines lost"))
+    counters(Tick(3))
     # 30 images in 4 s; three shards at once, and 11 of 4 s each are left
-    assert one_line(tally.standing()) == (
-        "3/14 shards, 0 of 3 checkpoints scored, 1 under way, 2 waiting, 7.5 images/s, "
-        "about 15 s left, 3 of 4 workers at work, survived: 2 machines lost"
+    assert one_line(counters.snapshot()) == (
+        "3/14 shards, 0 of 3 checkpoints scored, 1 running, 2 waiting, 7.5 images/s, "
+        "about 15 s left, 3 of 4 workers busy, survived: 2 machines lost"
     )
 
 
-def tally_reference(rows: list[Any]) -> Any:
-    return rows[0].units["reference"]
+def test_times_by_kind_of_work_and_by_phase() -> None:
+    rows, counters = many(1)
+    assert list(times(counters.snapshot())) == []
+    counters(shard_done(rows[0].units["losses"], 2.0))
+    counters(shard_done(rows[0].units["generated"], 70.0))
+    counters(row_scored(rows[0]))
+    for name, seconds in (("plan", 1.0), ("work", 75.0)):
+        counters(PhaseEnded(name, seconds))
+    assert list(times(counters.snapshot())) == [
+        "computed: 20 images, 200 B; generated activations 1 min 10 s, losses 2 s, scores 0 s",
+        "phases: plan 1 s, work 1 min 15 s",
+    ]
 
 
 def test_plain_lines_hold_no_control_characters_and_no_credentials() -> None:
     display, written = plain(Clock())
     with display:
-        display.say("s3://key:secret@bucket/\x1b[2Ja\rb: failed: two\nlines [red]x[/red]")
+        display(Message("s3://key:secret@bucket/\x1b[2Ja\rb: failed: two\nlines [red]x[/red]"))
     text = written.getvalue()
     assert "secret" not in text
     assert text == "s3://bucket/\\u{1b}[2Ja\\u{d}b: failed: two\nlines [red]x[/red]\n"
@@ -134,11 +166,10 @@ def test_lines_that_move_go_when_the_run_ends() -> None:
     with os.fdopen(below, "w") as terminal:
         console = Console(file=terminal, width=80, force_terminal=True, _environ={"TERM": "xterm"})
         with TerminalProgress(console, Clock()) as display:
-            _, tally = many(2)
-            display.start(tally)
-            display.show()
-            display.say("a line that stays")
-            display.end()
+            display(work_of(many(2)[0]))
+            display(Tick(None))
+            display(Message("a line that stays"))
+            display(WorkEnded())
     text = everything_in(above)
     assert "0 of 2 checkpoints scored, 2 waiting" in text
     assert "a line that stays" in text
@@ -167,9 +198,27 @@ def test_a_file_never_gets_lines_that_move(
     console = Console(file=written)
     assert not moves(console)
     with TerminalProgress(console, Clock()) as display:
-        display.start(many(2)[1])
-        display.show()
+        display(work_of(many(2)[0]))
+        display(Tick(None))
     assert "\x1b" not in written.getvalue()
+
+
+def test_a_run_that_has_nothing_to_do_shows_nothing() -> None:
+    display, written = plain(Clock())
+    with display:
+        display(dataclasses.replace(work_of(many(2)[0]), open_rows=()))
+        display(Tick(None))
+    assert written.getvalue() == ""
+
+
+def test_counts_and_sizes() -> None:
+    assert [plural(count, "checkpoint") for count in (0, 1, 1200)] == [
+        *("0 checkpoints", "1 checkpoint", "1,200 checkpoints")
+    ]
+    assert plural(2, "worker lost", "workers lost") == "2 workers lost"
+    assert [file_size(size) for size in (0, 999, 1_400, 83e6, 999.7e3)] == [
+        *("0 B", "999 B", "1.4 kB", "83 MB", "1.0 MB")
+    ]
 
 
 def test_durations_and_rates() -> None:

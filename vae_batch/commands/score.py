@@ -81,19 +81,17 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     from vae_batch.evaluation import evaluate
     from vae_batch.report.table import terminal_table
     from vae_batch.storage import Store, read_comparisons, read_scores
-    from vae_batch.terminal.cost_view import cost_sentences
+    from vae_batch.terminal.words import times
 
     with _progress() as progress:
         evaluation = evaluate(spec, progress)
         summary, selection = evaluation.summary, evaluation.selection
-        progress.say(
-            f"{plural(summary.shards_computed, 'shard')} computed, "
-            f"{summary.shards_before:,} done before, {summary.seconds:.0f} s"
-        )
-        if summary.faults:
-            progress.say(f"survived: {summary.faults_survived}")
-        for sentence in cost_sentences(summary.cost) if summary.cost else ():
-            progress.say(sentence)
+    computed = plural(summary.shards_computed, "shard")
+    say(f"{computed} computed, {summary.shards_before:,} done before, {summary.seconds:.0f} s")
+    if summary.faults:
+        say(f"survived: {summary.faults_survived}")
+    for sentence in times(progress.snapshot):
+        say(sentence)
     out = Store.open(spec.out)
     if as_json:
         print_json(list(summary.rows))
@@ -118,7 +116,7 @@ def _print_dry_run(spec: EvaluationSpec, *, as_json: bool) -> None:
         InputError: Something given cannot be used.
     """
     from vae_batch.dry_run import dry_run
-    from vae_batch.terminal.cost_view import dry_run_json, dry_run_view
+    from vae_batch.terminal.dry_run_view import dry_run_json, dry_run_view
 
     with _progress() as progress:
         found = dry_run(spec, progress)

@@ -14,7 +14,7 @@ from vae_batch.commands.exit_codes import exit_codes
 from vae_batch.commands.output import print_json, print_parts
 
 if TYPE_CHECKING:
-    from vae_batch.run.progress.run_state import RunState
+    from vae_batch.run.progress.status import RunState
 
 
 def status(
@@ -52,7 +52,7 @@ def status(
 
 def _states(out: str, watch: float | None) -> Iterator[RunState]:
     """The state now, and then every so many seconds while a run is alive."""
-    from vae_batch.run.progress.run_state import run_state
+    from vae_batch.run.progress.status import run_state
 
     while True:
         state = run_state(out)

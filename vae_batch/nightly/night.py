@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vae_batch.nightly.comparisons import Entry, compare_new
@@ -30,7 +31,7 @@ from vae_batch.run.output.lease import output_lease
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
 from vae_batch.run.output.run_record import read_record
 from vae_batch.run.planning.prepare import plan_of
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.scoring.row import now
 from vae_batch.storage import Store, read_score_rows
 
@@ -64,7 +65,7 @@ class Night:
         return int(self.summary["exit_code"])
 
 
-def run_night(spec: EvaluationSpec, date: datetime.date, progress: ProgressDisplay) -> Night:
+def run_night(spec: EvaluationSpec, date: datetime.date, emit: EventSink) -> Night:
     """Score what is new into the spec's output folder, and write history and summary.
 
     Doing the same night again, or twice at once, is doing it once: the second waits for the first
@@ -75,7 +76,7 @@ def run_night(spec: EvaluationSpec, date: datetime.date, progress: ProgressDispl
       spec: Its ``wait`` says how long to wait for another night or run; :data:`USUAL_WAIT` where
         it is not given.
       date: Of the night, by which it is told from others.
-      progress: Told what happens.
+      emit: Takes the events of the run.
 
     Raises:
       InputError: Something given cannot be used, or another night holds the output too long.
@@ -92,17 +93,17 @@ def run_night(spec: EvaluationSpec, date: datetime.date, progress: ProgressDispl
     patient = spec.model_copy(update={"wait": wait})
     nights = Store.open(spec.out).folder(FOLDER)
     run = f"night of {date}"
-    with stoppable(), output_lease(nights, wait_s=wait, run=run, tell=progress.say):
-        return _Night(patient, date, progress, began).run()
+    with stoppable(), output_lease(nights, wait_s=wait, run=run, tell=partial(say, emit)):
+        return _Night(patient, date, emit, began).run()
 
 
 class _Night:
     """One night under way, by the one holder of its lease."""
 
     def __init__(
-        self, spec: EvaluationSpec, date: datetime.date, progress: ProgressDisplay, began: float
+        self, spec: EvaluationSpec, date: datetime.date, emit: EventSink, began: float
     ) -> None:
-        self._spec, self._date, self._progress, self._began = spec, date, progress, began
+        self._spec, self._date, self._emit, self._began = spec, date, emit, began
         self._out = Store.open(spec.out)
         self._history = read_history(self._out)
 
@@ -110,7 +111,7 @@ class _Night:
         # Taken before this night's plan is recorded: a checkpoint that was overwritten since is
         # compared with what it was.
         pairing = self._pairing()
-        plan = plan_of(self._spec, self._progress)
+        plan = plan_of(self._spec, self._emit)
         tonight = choose_rows(plan, self._history, self._date, self._began)
         if not has_history(self._out):
             adopted = adopted_rows(by_key(read_score_rows(self._out)), tonight)
@@ -119,7 +120,7 @@ class _Night:
         if tonight.attempted:
             from vae_batch.evaluation import evaluate_plan  # half of an idle night's seconds
 
-            evaluation = evaluate_plan(tonight.plan, self._progress)
+            evaluation = evaluate_plan(tonight.plan, self._emit)
         table = by_key(read_score_rows(self._out))
         news = new_rows(table, tonight, self._history, self._date)
         recorded = read_summary(self._out, self._date)

@@ -14,34 +14,48 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.quantities import duration, plural
 from vae_batch.report.labels import elide, printable
-from vae_batch.run.progress.counters import Part, Standing, Tally
+from vae_batch.run.progress.counters import Counters
+from vae_batch.run.progress.events import Event, Message, RowScored, Tick, WorkBegan, WorkEnded
+from vae_batch.run.progress.snapshot import Part, Snapshot
 from vae_batch.terminal import words
 
 #: Seconds between plain lines.
 _PLAIN_INTERVAL = 15.0
 
-#: Checkpoints under way that are named; of more there is a count.
+#: Running checkpoints that are named; the others are counted.
 _NAMED = 6
 
 
 class TerminalProgress:
-    """Shows runs under way; a context manager.
+    """A reader of events that shows a run; a context manager.
 
-    On a terminal: checkpoints under way, counts of the others, a bar, images a second, time left,
-    workers and faults survived, in a few lines that go when the run ends. Elsewhere (a pipe, a
-    file, the logs of a job, cron's mail): a line each 15 seconds. What is said stays in both.
+    On a terminal: running checkpoints, counts of the others, a bar, images per second, time left,
+    workers and faults survived, in a few lines that disappear at the end. Elsewhere (a pipe, a
+    file, the logs of a job, cron's mail): one line every 15 seconds. Messages stay in both.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        """Show on ``console``, which should write to stderr; ``clock`` gives seconds."""
+        """Nothing is shown yet.
+
+        Args:
+            console: Should write to stderr.
+            clock: Gives seconds.
+        """
         self._console, self._clock = console, clock
-        self._tally: Tally | None = None
+        self._counters = Counters(clock)
         self._live: Live | None = None
+        self._is_working = False
         self._last_line = clock()
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """How far the run is."""
+        return self._counters.snapshot()
+
     def __enter__(self) -> Self:
-        """Nothing is shown yet."""
+        """Return itself."""
         return self
 
     def __exit__(
@@ -50,68 +64,80 @@ class TerminalProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take away what moves; lines stay."""
-        self.end()
+        """Erase the lines that move; messages stay."""
+        self._end()
 
-    def say(self, message: str) -> None:
-        """See ``ProgressDisplay``."""
-        shown = printable_lines(without_credentials(message))
+    def __call__(self, event: Event) -> None:
+        """Count an event, and show what it changes."""
+        self._counters(event)
+        match event:
+            case Message():
+                self._print(event.text)
+            case RowScored() if event.sentence:
+                self._print(event.sentence)
+            case WorkBegan() if event.open_rows:
+                self._begin()
+            case WorkEnded():
+                self._end()
+            case Tick() if self._is_working:
+                self._show()
+
+    def _print(self, text: str) -> None:
+        shown = printable_lines(without_credentials(text))
         self._console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
-    def start(self, tally: Tally) -> None:
-        """See ``ProgressDisplay``."""
-        self.end()
-        standing = tally.standing()
-        before = f", {standing.shards_done} done before" if standing.shards_done else ""
-        self.say(f"{standing.shards_total} shards{before}")
-        self._tally, self._last_line = tally, self._clock()
+    def _begin(self) -> None:
+        self._end()
+        snapshot = self.snapshot
+        done = f", {snapshot.shards_done:,} of them done before" if snapshot.shards_done else ""
+        self._print(f"{plural(snapshot.shards_total, 'shard')}{done}")
+        self._is_working, self._last_line = True, self._clock()
         if moves(self._console):
             self._live = Live(
-                get_renderable=lambda: drawn(tally.standing()),
+                get_renderable=lambda: drawn(self.snapshot),
                 console=self._console,
                 auto_refresh=False,
                 transient=True,
             )
             self._live.start()
 
-    def show(self) -> None:
-        """See ``ProgressDisplay``."""
+    def _show(self) -> None:
         if self._live is not None:
             self._live.refresh()
-        elif self._tally is not None and self._clock() - self._last_line >= _PLAIN_INTERVAL:
+        elif self._clock() - self._last_line >= _PLAIN_INTERVAL:
             self._last_line = self._clock()
-            standing = self._tally.standing()
-            self.say(f"{words.duration(standing.seconds)}: {words.one_line(standing)}")
+            snapshot = self.snapshot
+            self._print(f"{duration(snapshot.seconds)}: {words.one_line(snapshot)}")
 
-    def end(self) -> None:
-        """See ``ProgressDisplay``."""
-        live, self._live, self._tally = self._live, None, None
+    def _end(self) -> None:
+        live, self._live, self._is_working = self._live, None, False
         if live is not None:
             live.stop()
 
 
 def moves(console: Console) -> bool:
-    """Whether a console is a terminal that lines can be drawn anew on.
+    """Whether a console is a terminal on which lines can be drawn again.
 
-    ``FORCE_COLOR`` and the like make rich take a file for a terminal: colours, then, but no motion.
+    ``FORCE_COLOR`` and the like make rich treat a file as a terminal: it then gets colours, but no
+    lines that move.
     """
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def printable_lines(text: str) -> str:
-    """A text without control characters but for its line ends: names come from file systems."""
+    """A text without control characters except line ends; names come from file systems."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
-def drawn(standing: Standing) -> RenderableType:
-    """The lines that move; about ten at most, however many checkpoints there are."""
-    named, more = standing.under_way[:_NAMED], len(standing.under_way) - _NAMED
+def drawn(snapshot: Snapshot) -> RenderableType:
+    """The lines that move: about ten at most, however many checkpoints there are."""
+    named, more = snapshot.running[:_NAMED], len(snapshot.running) - _NAMED
     lines: list[RenderableType] = [_part_line(part) for part in named]
     if more > 0:
-        lines.append(_line(f"and {more} more under way"))
-    lines.append(_line(words.checkpoints(standing)))
-    lines.append(_bar_line(standing))
-    workers = words.workers(standing.activity)
+        lines.append(_line(f"and {more} more running"))
+    lines.append(_line(words.checkpoints(snapshot)))
+    lines.append(_bar_line(snapshot))
+    workers = words.workers(snapshot)
     return Group(*lines, *([_line(workers)] if workers else []))
 
 
@@ -120,7 +146,7 @@ def _line(text: str) -> Text:
 
 
 def _part_line(part: Part) -> Table:
-    """A label cut in its middle where it is long: both ends tell one from another."""
+    """A long label is shortened in its middle: both ends identify a checkpoint."""
     line = Table.grid(padding=(0, 2))
     line.add_column(no_wrap=True)
     line.add_column(no_wrap=True)
@@ -128,11 +154,11 @@ def _part_line(part: Part) -> Table:
     return line
 
 
-def _bar_line(standing: Standing) -> Table:
+def _bar_line(snapshot: Snapshot) -> Table:
     line = Table.grid(padding=(0, 2), expand=False)
     for _ in range(3):
         line.add_column(no_wrap=True)
-    bar = ProgressBar(total=max(1, standing.shards_total), completed=standing.shards_done, width=24)
-    done = f"{standing.shards_done}/{standing.shards_total} shards"
-    line.add_row(bar, Text(done), Text(words.pace(standing), overflow="ellipsis"))
+    bar = ProgressBar(total=max(1, snapshot.shards_total), completed=snapshot.shards_done, width=24)
+    done = f"{snapshot.shards_done}/{snapshot.shards_total} shards"
+    line.add_row(bar, Text(done), Text(words.pace(snapshot), overflow="ellipsis"))
     return line

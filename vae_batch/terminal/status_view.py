@@ -1,4 +1,4 @@
-"""A run that works elsewhere, or that has ended, in lines and a table."""
+"""The state of a run, as lines and a table, or as JSON."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from vae_batch.plan.quantities import duration, plural
 from vae_batch.report.labels import printable, without_shared_folder
 from vae_batch.run.output.lease import Holder
-from vae_batch.run.progress.run_state import RunState
-from vae_batch.run.progress.status import RowStatus
+from vae_batch.run.progress.status import RowStatus, RunState
 from vae_batch.terminal import words
 
-#: Rows that are listed where not all are asked for.
+#: Rows that are listed unless all are asked for.
 _LISTED = 20
 
-_GOES_ON = "the same `vae-batch score` goes on from here"
+_RESUME = "run the same `vae-batch score` to resume"
 
 
 def status_view(state: RunState, *, everything: bool = False) -> list[RenderableType]:
-    """Who is at work and how far; rows under way, and why others failed: lines and a table.
+    """Lines on the run, a table of running rows, and why others failed.
 
     Args:
-      state: Of the folder.
-      everything: List every row, not only those that are neither scored nor waiting.
+        state: State of the output folder.
+        everything: List every row; otherwise of many rows only the running ones.
     """
     failed = [row for row in state.rows if row.status == "failed"]
     few = len(state.rows) <= _LISTED
-    listed = [row for row in state.rows if everything or few or row.status == "under way"]
+    listed = [row for row in state.rows if everything or few or row.status == "running"]
     shown = listed if everything else listed[:_LISTED]
     parts: list[RenderableType] = [Text(line) for line in _lines(state)]
     if shown:
         parts.append(_table(shown))
     more = len(listed) - len(shown)
-    parts += [Text(f"and {more} more under way; --all lists every row")] if more else []
+    parts += [Text(f"and {more} more running; --all lists every row")] if more else []
     parts += [Text(line, style="red") for line in _failures(failed, everything=everything)]
     return parts
 
@@ -49,12 +49,13 @@ def status_json(state: RunState) -> dict[str, Any]:
     last = state.last
     return {
         "out": state.out,
-        "state": state.word,
+        "state": state.state,
+        "phase": state.phase,
         "heard_s": state.heard,
         "holder": asdict(state.holder) if state.holder else None,
         "is_alive": state.is_alive,
         "reason": last.reason if last else "",
-        "progress": asdict(last.standing) if last else None,
+        "progress": asdict(last.snapshot) if last else None,
         "progress_at": last.at if last else None,
         "counts": state.counts,
         "rows": [asdict(row) for row in state.rows],
@@ -62,37 +63,37 @@ def status_json(state: RunState) -> dict[str, Any]:
 
 
 def _lines(state: RunState) -> Iterator[str]:
-    for line in _who(state):
+    for line in _run(state):
         yield printable(line)
     if state.rows:
         yield _rows(state)
-    if state.last is not None and state.word not in ("preparing", "ended"):
+    if state.last is not None and state.state != "finished":
         yield from _progress(state)
-    if not state.is_alive and (state.word != "ended" or not state.is_complete):
-        yield _GOES_ON
+    if state.last is not None and not state.is_alive:
+        yield from words.times(state.last.snapshot)
+    if not state.is_alive and (state.state != "finished" or not state.is_complete):
+        yield _RESUME
 
 
-def _who(state: RunState) -> Iterator[str]:
-    """What the run is at and since when, and who holds the lease."""
-    ago = "" if state.heard is None else f"{words.duration(state.heard)} ago"
-    holder, said = state.holder, f"{state.out}: "
+def _run(state: RunState) -> Iterator[str]:
+    """What the run does and since when, and who holds the lease."""
+    ago = "" if state.heard is None else f"{duration(state.heard)} ago"
+    holder, last = state.holder, state.last
     if state.is_alive and holder is not None:
-        doing = {"preparing": "preparing", "finishing": "comparing and drawing"}
-        said += f"{doing.get(state.word, 'at work')} since {_time(holder)}, last heard of {ago}"
-    elif state.word == "died":
-        said += f"its run has died, last heard of {ago}"
-    elif state.word == "broken off" and state.last is not None:
-        why = state.last.reason
-        said += f"stopped {ago}" if why == "stopped" else f"broken off {ago}: {why}"
+        said = f"running since {_time(holder)}, phase {state.phase}, last sign of life {ago}"
+    elif state.state == "died":
+        said = f"died, last sign of life {ago}"
+    elif state.state == "interrupted" and last is not None:
+        said = f"stopped {ago}" if last.reason == "stopped" else f"interrupted {ago}: {last.reason}"
     else:
-        said += f"ended {ago}" if ago else "no run is at work"
-    yield said
+        said = f"finished {ago}" if ago else "not running"
+    yield f"{state.out}: {said}"
     if holder is not None:
         yield str(holder)
 
 
 def _time(holder: Holder) -> str:
-    """In UTC and without seconds, as far as the holder's words can be read."""
+    """Begin of the lease in UTC, without seconds."""
     try:
         since = datetime.datetime.fromisoformat(holder.since).astimezone(datetime.UTC)
     except ValueError:
@@ -101,27 +102,24 @@ def _time(holder: Holder) -> str:
 
 
 def _rows(state: RunState) -> str:
-    counts, total = state.counts, len(state.rows)
-    said = [f"{counts.pop('scored', 0)} of {total} row{'' if total == 1 else 's'} scored"]
-    states = ("failed", "under way", "waiting")
-    said += [f"{counts[name]} {name}" for name in states if counts.get(name)]
-    return ", ".join(said)
+    counts = state.counts
+    said = [f"{counts.get('scored', 0)} of {plural(len(state.rows), 'row')} scored"]
+    states = ("failed", "running", "waiting")
+    return ", ".join([*said, *(f"{counts[name]} {name}" for name in states if counts.get(name))])
 
 
 def _progress(state: RunState) -> Iterator[str]:
-    """Shards, pace and workers when the run last said so; a dead one had time left and has none."""
+    """Shards, pace and workers as the run last said; a dead one has no pace."""
     if state.last is None:
         return
-    standing = state.last.standing
-    shards = f"{standing.shards_done}/{standing.shards_total} shards"
-    pace = words.pace(standing)
-    is_at_work = state.word == "at work"
-    yield ", ".join([shards, pace]) if pace and is_at_work else shards
-    workers = words.workers(standing.activity)
-    if workers and is_at_work:
-        yield workers
-    elif standing.activity is not None and standing.activity.faults:
-        yield workers.partition(", ")[2]
+    snapshot = state.last.snapshot
+    done = f"{snapshot.shards_done}/{snapshot.shards_total} shards"
+    if state.is_alive and state.phase == "work":
+        yield ", ".join(filter(None, [done, words.pace(snapshot)]))
+        yield from filter(None, [words.workers(snapshot)])
+    else:
+        yield done
+        yield from words.faults(snapshot)
 
 
 def _table(rows: Sequence[RowStatus]) -> Table:
@@ -141,11 +139,11 @@ def _table(rows: Sequence[RowStatus]) -> Table:
 
 
 def _style(status: str) -> str:
-    return {"failed": "red", "under way": "cyan", "waiting": "dim"}.get(status, "")
+    return {"failed": "red", "running": "cyan", "waiting": "dim"}.get(status, "")
 
 
 def _failures(failed: Sequence[RowStatus], *, everything: bool) -> Iterator[str]:
-    """Why each checkpoint failed, once however many extractors it has."""
+    """Why each checkpoint failed, once for all its extractors."""
     reasons = {(row.checkpoint, row.reason): None for row in failed}
     shown = list(reasons) if everything else list(reasons)[:_LISTED]
     for checkpoint, reason in shown:

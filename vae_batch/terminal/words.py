@@ -1,83 +1,96 @@
-"""How far a run is, in words; plain characters only, since logs and mails may show no others."""
+"""How far a run is, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from vae_batch.run.progress.activity import Activity, faults_in_words
-from vae_batch.run.progress.counters import Part, Standing
+from vae_batch.plan.quantities import duration, file_size, plural
+from vae_batch.run.progress.snapshot import WITHOUT_IMAGES, Part, Snapshot, faults_in_words
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-
-
-def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min 20 s``, ``25 min``, ``2 h 05 min`` or ``3 d 4 h``."""
-    whole = max(0, round(seconds))
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < 10 * _MINUTE:
-        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+#: What kinds of work are called.
+KINDS: Mapping[str, str] = {
+    "images": "reference images",
+    "reference": "reference activations",
+    "reference_pictures": "reference pixel statistics",
+    "description": "loading checkpoints",
+    "losses": "losses",
+    "importance": "importance weights",
+    "gallery": "galleries",
+    "pictures": "generated pixel statistics",
+    "generated": "generated activations",
+    "reconstructed": "reconstructed activations",
+    "reductions": "moments",
+    "scores": "scores",
+}
 
 
 def shards(part: Part) -> str:
-    """What a checkpoint under way has, such as ``7/9 shards, 1 retried``."""
+    """Progress of a running checkpoint, such as ``7/9 shards, 1 retried``."""
     said = f"{part.done}/{part.total} shards"
     if part.retried:
         said += f", {part.retried} retried"
-    return said if part.done < part.total else f"{said}, to be scored"
+    return said if part.done < part.total else f"{said}, waiting for its score"
 
 
-def checkpoints(standing: Standing) -> str:
-    """Checkpoints by their state; what is none is left out."""
-    parts_under_way = standing.checkpoints - standing.scored - standing.failed - standing.waiting
-    counts = {
-        "failed": standing.failed,
-        "under way": parts_under_way,
-        "waiting": standing.waiting,
-    }
-    plural = "" if standing.checkpoints == 1 else "s"
-    scored = f"{standing.scored} of {standing.checkpoints} checkpoint{plural} scored"
+def checkpoints(snapshot: Snapshot) -> str:
+    """Checkpoints by state; zero counts are omitted."""
+    running = snapshot.checkpoints - snapshot.scored - snapshot.failed - snapshot.waiting
+    counts = {"failed": snapshot.failed, "running": running, "waiting": snapshot.waiting}
+    scored = f"{snapshot.scored} of {plural(snapshot.checkpoints, 'checkpoint')} scored"
     return ", ".join([scored, *(f"{count} {state}" for state, count in counts.items() if count)])
 
 
-def pace(standing: Standing) -> str:
-    """Images a second and time left, as far as they can be told."""
+def pace(snapshot: Snapshot) -> str:
+    """Images per second and time left, if known."""
     said = []
-    if standing.images_a_second is not None:
-        said.append(f"{rate(standing.images_a_second)} images/s")
-    if standing.seconds_left is not None and standing.shards_done < standing.shards_total:
-        said.append(f"about {duration(standing.seconds_left)} left")
+    if snapshot.images_per_second is not None:
+        said.append(f"{rate(snapshot.images_per_second)} images/s")
+    if snapshot.seconds_left is not None and snapshot.shards_done < snapshot.shards_total:
+        said.append(f"about {duration(snapshot.seconds_left)} left")
     return ", ".join(said)
 
 
-def rate(images_a_second: float) -> str:
-    """Three digits and no more: the next one is noise."""
-    return f"{images_a_second:.0f}" if images_a_second >= 99.5 else f"{images_a_second:.3g}"
+def rate(images_per_second: float) -> str:
+    """Three significant digits; the next one is noise."""
+    return f"{images_per_second:.0f}" if images_per_second >= 99.5 else f"{images_per_second:.3g}"
 
 
-def workers(activity: Activity | None) -> str:
-    """Workers with a shard in hand, and the faults survived; empty where nobody asked them."""
-    if activity is None:
-        return ""
-    plural = "" if activity.workers == 1 else "s"
-    said = f"{activity.at_work} of {activity.workers} worker{plural} at work"
-    if activity.faults:
-        said += f", survived: {faults_in_words(activity.faults)}"
-    return said
+def workers(snapshot: Snapshot) -> str:
+    """Busy workers and faults survived; empty if there is nothing to say."""
+    said = []
+    if snapshot.at_work is not None and snapshot.workers:
+        said.append(f"{snapshot.at_work} of {plural(snapshot.workers, 'worker')} busy")
+    return ", ".join([*said, *faults(snapshot)])
 
 
-def one_line(standing: Standing) -> str:
-    """Everything of a run in one line."""
-    return ", ".join(part for part in _parts(standing) if part)
+def faults(snapshot: Snapshot) -> list[str]:
+    """Faults survived, as one sentence or none."""
+    return [f"survived: {faults_in_words(snapshot.faults)}"] if snapshot.faults else []
 
 
-def _parts(standing: Standing) -> Iterator[str]:
-    yield f"{standing.shards_done}/{standing.shards_total} shards"
-    yield checkpoints(standing)
-    yield pace(standing)
-    yield workers(standing.activity)
+def one_line(snapshot: Snapshot) -> str:
+    """All of it in one line."""
+    parts = (
+        f"{snapshot.shards_done}/{snapshot.shards_total} shards",
+        checkpoints(snapshot),
+        pace(snapshot),
+        workers(snapshot),
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def times(snapshot: Snapshot) -> Iterator[str]:
+    """What a run computed, and its seconds by kind of work and by phase; two sentences or none."""
+    if not snapshot.work:
+        return
+    images = sum(one.images for one in snapshot.work if one.kind not in WITHOUT_IMAGES)
+    size = sum(one.size for one in snapshot.work)
+    seconds: dict[str, float] = {}
+    for one in snapshot.work:
+        name = KINDS.get(one.kind, one.kind)
+        seconds[name] = seconds.get(name, 0.0) + one.seconds
+    longest = sorted(seconds.items(), key=lambda item: -item[1])
+    spent = ", ".join(f"{name} {duration(spent)}" for name, spent in longest if spent >= 0.5)
+    yield f"computed: {plural(images, 'image')}, {file_size(size)}" + (f"; {spent}" * bool(spent))
+    phases = ", ".join(f"{name} {duration(spent)}" for name, spent in snapshot.phases.items())
+    yield f"phases: {phases}"

@@ -19,17 +19,17 @@ from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.on_ray.executor import RayExecutor
 from vae_batch.run.execute.on_ray.machines import present_machines
 from vae_batch.run.planning.run_plan import RunPlan
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 
 IDLE = float(os.environ.get("VAE_BATCH_TEST_IDLE", "0"))
 
 
 def main(path: Path) -> None:
     spec = make_spec(json.loads(path.read_text()))
-    plan = recorded(prepare(spec, Silent()))
+    plan = recorded(prepare(spec, ignore))
     with RayExecutor(spec) as executor:
         counts = [gpus()]
-        summary = run(plan, executor, Silent())
+        summary = run(plan, executor, ignore)
         counts.append(gpus())
         tasks = [executor.submit(seen_for, 0.5) for _ in range(12)]
         found = {

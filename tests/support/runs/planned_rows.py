@@ -1,12 +1,13 @@
-"""Rows of a plan as a tally sees them: a job, a label and units; no files."""
+"""Rows of a plan as counters see them, and events of their run; no files."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
 
-from vae_batch.plan import Unit
-from vae_batch.run.progress.counters import Tally
+from vae_batch.plan import Shard, Unit
+from vae_batch.run.progress.counters import Counters
+from vae_batch.run.progress.events import RowScored, ShardDone, WorkBegan
 
 REFERENCE = Unit("reference/activations", "reference", "f", samples=20, shard_size=10)
 
@@ -42,8 +43,25 @@ class Clock:
         return self.now
 
 
-def new_tally(rows: list[Any], clock: Clock | None = None) -> Tally:
-    """A tally of which nothing is finished yet."""
+def work_of(rows: list[Any]) -> WorkBegan:
+    """The begin of the work on rows of which nothing is finished."""
     units = {unit.path: unit for row in rows for unit in row.units.values()}
     missing = {path: len(unit.shards()) for path, unit in units.items()}
-    return Tally(rows, rows, missing, clock or Clock())
+    return WorkBegan(tuple(rows), tuple(rows), missing)
+
+
+def new_counters(rows: list[Any], clock: Clock | None = None) -> Counters:
+    """Counters of rows of which nothing is finished."""
+    counters = Counters(clock or Clock())
+    counters(work_of(rows))
+    return counters
+
+
+def shard_done(unit: Unit, seconds: float = 1.0, samples: int = 10) -> ShardDone:
+    """Any shard of a unit has been computed."""
+    return ShardDone(unit, Shard(unit.path, 0, samples), seconds, "cpu", 100)
+
+
+def row_scored(row: Any, sentence: str = "") -> RowScored:
+    """A row has been scored in half a second."""
+    return RowScored(row, sentence, 0.5)

@@ -12,7 +12,7 @@ from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.execute.executor import SerialExecutor, Task
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 
 Row = dict[str, Any]
 
@@ -55,8 +55,8 @@ def settings_of(
 
 
 def score(settings: Mapping[str, Any], executor: Any = None) -> RunSummary:
-    plan = prepare(make_spec(dict(settings)), Silent())
-    return run(plan, executor or SerialExecutor(), Silent())
+    plan = prepare(make_spec(dict(settings)), ignore)
+    return run(plan, executor or SerialExecutor(), ignore)
 
 
 def rows_of(summary: RunSummary) -> dict[str, Row]:

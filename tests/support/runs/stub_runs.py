@@ -12,7 +12,7 @@ import pytest
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.driver import RunSummary, prepare, run
-from vae_batch.run.progress.display import Silent
+from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows
 
 _STUB = runpy.run_path(str(Path(__file__).parents[3] / "jobs/benchmarks/stub_workers.py"))
@@ -32,7 +32,7 @@ def stub_executor() -> Any:
 
 
 def drive(spec: EvaluationSpec, executor: Any = None) -> RunSummary:
-    return run(prepare(spec, Silent()), executor or stub_executor(), Silent())
+    return run(prepare(spec, ignore), executor or stub_executor(), ignore)
 
 
 def drive_and_compare(spec: EvaluationSpec) -> list[dict[str, Any]]:

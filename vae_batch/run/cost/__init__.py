@@ -1,1 +1,1 @@
-"""Estimated and measured cost of a run."""
+"""How long a run would take, estimated for ``--dry-run``."""

@@ -24,8 +24,8 @@ from vae_batch.run.planning.prepare import prepare as prepare
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.planning.work_queue import WorkQueue
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.display import ProgressDisplay, display_sink
 from vae_batch.run.progress.events import (
+    EventSink,
     FaultMet,
     Message,
     PartDamaged,
@@ -53,7 +53,7 @@ _LAST_MOMENT = 1.0
 def run(
     plan: RunPlan,
     executor: Executor,
-    progress: ProgressDisplay,
+    emit: EventSink,
     guard: Callable[[], None] = lambda: None,
     given_up: Collection[str] = (),
 ) -> RunSummary:
@@ -62,7 +62,7 @@ def run(
     Args:
       plan: Of `prepare`.
       executor: Entered.
-      progress: Told of every shard and row.
+      emit: Takes the events of the run.
       guard: Called before anything is taken or written; raises to end the run.
       given_up: Identifiers of checkpoints that have failed just now, and are not tried again.
 
@@ -74,7 +74,7 @@ def run(
     with storage_faults(plan.stores.out):
         plan = make_ready(plan, executor)
         rows = [row for row in rows_to_score(plan) if row.job.identifier not in given_up]
-        return Driver(plan, rows, executor, progress, guard).run()
+        return Driver(plan, rows, executor, emit, guard).run()
 
 
 def make_ready(plan: RunPlan, executor: Executor) -> RunPlan:
@@ -103,12 +103,12 @@ class Driver:
         plan: RunPlan,
         rows: Iterable[PlannedRow],
         executor: Executor,
-        progress: ProgressDisplay,
+        emit: EventSink,
         guard: Callable[[], None],
     ) -> None:
         """Work on ``rows`` of ``plan``; the others are done. See :func:`run`."""
         self._plan, self._executor = plan, executor
-        self._emit = display_sink(progress)
+        self._emit = emit
         self._guard = guard
         self._queue = WorkQueue(plan.stores, rows, self._unreduced)
         self._scores = ScoreWriter(plan.stores.out)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from vae_batch.plan import fingerprint, identity_of
 from vae_batch.run.compare.selection import SELECTION, read_selection, select_best
-from vae_batch.run.cost.cost_file import COST_FILE
 from vae_batch.run.output.prune import PRUNED
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.progress.progress_file import PROGRESS_FILE
@@ -28,7 +27,7 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
     faults: dict[str, str | None] = {RUN_FILE: _record_fault(out, record)}
     for name in TABLES:
         faults |= table_faults(out, name)
-    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE, COST_FILE):
+    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE):
         content = out.find(name)
         if content is not None:
             faults[name] = _json_fault(content)

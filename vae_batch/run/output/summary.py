@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vae_batch.run.cost.cost_file import RunCost
 from vae_batch.run.planning.run_plan import RunPlan
-from vae_batch.run.progress.activity import faults_in_words
+from vae_batch.run.progress.snapshot import faults_in_words
 from vae_batch.storage import read_score_rows
 
 
@@ -23,7 +22,6 @@ class RunSummary:
       shards_computed: Finished by this run.
       seconds: Wall time.
       faults: Faults that the run survived, counted by their kind.
-      cost: What all of it has cost; None where nothing was computed, or nobody measured.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -32,7 +30,6 @@ class RunSummary:
     shards_computed: int
     seconds: float
     faults: Mapping[str, int] = field(default_factory=dict)
-    cost: RunCost | None = None
 
     @property
     def failed(self) -> int:

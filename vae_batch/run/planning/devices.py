@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vae_batch.plan import EvaluationSpec
 from vae_batch.run.cost.estimate import Devices
 from vae_batch.run.execute.executor import Executor, SerialExecutor
 
@@ -42,6 +43,11 @@ def local_devices(workers: int | None) -> Devices:
     if workers == 0:
         return Devices(f"this process, {each}", 1, cores, gpu, is_serial=True)
     return Devices(f"{count} worker{'s' if count > 1 else ''}, {each}", count, cores, gpu)
+
+
+def joins_cluster(spec: EvaluationSpec) -> bool:
+    """Whether a run joins a running Ray cluster, whose workers have cores of their own."""
+    return spec.workers != 0 and bool(spec.address or os.environ.get("RAY_ADDRESS"))
 
 
 def devices_of(executor: Executor, *, is_local: bool) -> Devices:

@@ -15,21 +15,21 @@ from vae_batch.run.planning.run_plan import (
     with_batch_size,
     with_shared_files,
 )
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.reference.images import store_reference, store_training
 from vae_batch.storage import read_score_rows
 
 
-def prepare(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
+def prepare(spec: EvaluationSpec, emit: EventSink) -> RunPlan:
     """Check all input, store the reference images and claim the output folder.
 
     Raises:
       InputError: Something given cannot be used; nothing was computed.
     """
-    return claim(plan_of(spec, progress))
+    return claim(plan_of(spec, emit))
 
 
-def plan_of(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
+def plan_of(spec: EvaluationSpec, emit: EventSink) -> RunPlan:
     """The part of `prepare` that needs no lease: other runs in the folder are not disturbed.
 
     Raises:
@@ -40,7 +40,7 @@ def plan_of(spec: EvaluationSpec, progress: ProgressDisplay) -> RunPlan:
         reference = store_reference(spec, stores.reference)
         training = store_training(spec, stores.reference)
     for note in reference.notes:
-        progress.say(note)
+        say(emit, note)
     settled = with_recorded_batch_size(spec, stores.out)
     return share_files(make_plan(settled, stores, reference, training))
 

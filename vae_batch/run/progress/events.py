@@ -1,18 +1,23 @@
 """What happens in a run, as typed events: the driver emits them, readers subscribe.
 
 Every event is a frozen dataclass. A reader is any callable that takes an event: the progress
-display, ``progress.json``, measured costs, the log. Readers run in the driver's thread, must be
-quick, and decide nothing about the run.
+display, ``progress.json``, the log. Readers run in the driver's thread, except for `Tick`; they
+must be quick, and decide nothing about the run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vae_batch.plan import Shard, Unit
-from vae_batch.run.planning.run_plan import PlannedRow
+
+if TYPE_CHECKING:  # it is slow to import, and every command imports the log
+    from vae_batch.run.planning.run_plan import PlannedRow
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +40,32 @@ class PhaseEnded:
 
     phase: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class WorkersStarted:
+    """Workers can be given shards.
+
+    Attributes:
+        devices: Workers and devices in words.
+        workers: How many compute at the same time; 0 for one process without Ray.
+        cores: CPU cores that they share on this machine; 0 with GPUs or on a cluster.
+    """
+
+    devices: str
+    workers: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Tick:
+    """About a second has passed; emitted by a thread of its own while shards are computed.
+
+    Attributes:
+        at_work: Workers that hold a shard; None if unknown.
+    """
+
+    at_work: int | None
 
 
 @dataclass(frozen=True)
@@ -189,6 +220,8 @@ class Message:
 Event = (
     PhaseBegan
     | PhaseEnded
+    | WorkersStarted
+    | Tick
     | WorkBegan
     | ShardsQueued
     | ShardDone
@@ -205,6 +238,22 @@ Event = (
 EventSink = Callable[[Event], None]
 
 
+def say(emit: EventSink, text: str) -> None:
+    """Emit a sentence for people."""
+    emit(Message(text))
+
+
+@contextmanager
+def phase(emit: EventSink, name: str) -> Iterator[None]:
+    """Emit the begin and the end of a phase, also when the block raises."""
+    began = time.monotonic()
+    emit(PhaseBegan(name))
+    try:
+        yield
+    finally:
+        emit(PhaseEnded(name, time.monotonic() - began))
+
+
 def to_all(*sinks: EventSink) -> EventSink:
     """One sink that passes every event on to several.
 
@@ -219,6 +268,11 @@ def to_all(*sinks: EventSink) -> EventSink:
                 _log.exception("a reader of the run's events failed on %s", type(event).__name__)
 
     return emit
+
+
+def without_phases(emit: EventSink) -> EventSink:
+    """A sink for a run within a phase of another run: its own phases are not passed on."""
+    return lambda event: None if isinstance(event, PhaseBegan | PhaseEnded) else emit(event)
 
 
 def ignore(event: Event) -> None:

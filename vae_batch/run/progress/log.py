@@ -13,9 +13,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
-from typing import TYPE_CHECKING, TextIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
 
 from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.quantities import plural
+from vae_batch.run.progress.events import (
+    Event,
+    FaultMet,
+    Message,
+    PhaseBegan,
+    PhaseEnded,
+    RowFailed,
+    RowScored,
+    ShardDone,
+    UnitReduced,
+    WorkBegan,
+)
 
 if TYPE_CHECKING:
     from vae_batch.storage import Store
@@ -28,6 +42,7 @@ LOG_FILE = "log.txt"
 _LARGEST = 5_000_000
 
 _PACKAGE = logging.getLogger("vae_batch")
+_log = logging.getLogger(__name__)
 _FULL = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _SHORT = "%(levelname)s: %(message)s"
 
@@ -67,31 +82,85 @@ def logging_set_up() -> Iterator[None]:
         _PACKAGE.propagate = propagate
 
 
-@contextmanager
-def run_log(store: Store) -> Iterator[None]:
-    """Append the package's records to ``log.txt`` of a local output folder, tracebacks too.
+class RunLog:
+    """A reader of events that appends them to ``log.txt`` of a local output folder.
 
-    Object stores cannot append, so nothing is written there. Whoever calls this holds the lease
-    of the folder. Errors of the disk are ignored: a log is not worth a run.
-
-    Args:
-        store: Of the output folder.
+    Within the block the records of the package are appended too, with tracebacks. Object stores
+    cannot append, so nothing is written there. The holder of the folder's lease is the only
+    writer. Errors of the disk are ignored: a log is not worth a run.
     """
-    if store.local_folder is None:
-        yield
-        return
-    handler = _LogFile(
-        store.local_folder / LOG_FILE, maxBytes=_LARGEST, backupCount=1, encoding="utf-8",
-        delay=True,
-    )  # fmt: skip
-    handler.setLevel(logging.DEBUG if is_debug() else logging.INFO)
-    handler.setFormatter(_Formatter(_FULL))
-    _PACKAGE.addHandler(handler)
-    try:
-        yield
-    finally:
-        _PACKAGE.removeHandler(handler)
-        handler.close()
+
+    def __init__(self, store: Store) -> None:
+        """Nothing is written yet.
+
+        Args:
+            store: The output folder.
+        """
+        self._handler: logging.Handler = logging.NullHandler()
+        if store.local_folder is not None:
+            self._handler = _LogFile(
+                store.local_folder / LOG_FILE, maxBytes=_LARGEST, backupCount=1, encoding="utf-8",
+                delay=True,
+            )  # fmt: skip
+        self._handler.setLevel(logging.DEBUG if is_debug() else logging.INFO)
+        self._handler.setFormatter(_Formatter(_FULL))
+
+    def __call__(self, event: Event) -> None:
+        """Log an event."""
+        level, text = _described(event)
+        if not text:
+            return
+        record = _log.makeRecord(_log.name, level, "", 0, text, (), None)
+        if _log.isEnabledFor(level):
+            _log.handle(record)
+        elif level >= self._handler.level:  # a library's user has not set up our logging
+            self._handler.handle(record)
+
+    def __enter__(self) -> Self:
+        """Begin to append."""
+        _PACKAGE.addHandler(self._handler)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Note the error that ended the run, and close the file."""
+        if error is not None:
+            said = f"the run was interrupted by {type(error).__name__}: {error}"
+            info = (type(error), error, trace)
+            self._handler.handle(_log.makeRecord(_log.name, logging.ERROR, "", 0, said, (), info))
+        _PACKAGE.removeHandler(self._handler)
+        self._handler.close()
+
+
+def _described(event: Event) -> tuple[int, str]:
+    """Level and text of an event; no text for those that are not logged."""
+    match event:
+        case Message():
+            return event.level, event.text
+        case PhaseBegan():
+            return logging.INFO, f"phase {event.phase} began"
+        case PhaseEnded():
+            return logging.INFO, f"phase {event.phase} took {event.seconds:.1f} s"
+        case WorkBegan():
+            missing = plural(sum(event.missing.values()), "missing shard")
+            return logging.INFO, f"{plural(len(event.open_rows), 'row')} to score, {missing}"
+        case FaultMet():
+            return logging.WARNING, f"{event.kind}: shards of {', '.join(event.units)} are retried"
+        case RowScored():
+            return logging.INFO, event.sentence
+        case RowFailed():
+            where = f"; traceback in {event.traceback}" if event.traceback else ""
+            return logging.INFO, f"{event.row.checkpoint.label}: failed: {event.reason}{where}"
+        case ShardDone():
+            said = f"{event.unit.path} {event.shard.name}: {event.seconds:.3f} s on {event.device}"
+            return logging.DEBUG, said
+        case UnitReduced():
+            return logging.DEBUG, f"{event.unit.path}: reduced in {event.seconds:.3f} s"
+    return logging.DEBUG, ""
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

@@ -13,7 +13,7 @@ from vae_batch.run.output.stores import storage_faults
 from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.prepare import rows_to_score
 from vae_batch.run.planning.run_plan import RunPlan, shortened
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.race.record import RaceOutcome, read_race, write_race
 from vae_batch.run.race.rounds import Racing, run_of
 
@@ -38,15 +38,15 @@ class RacedPlan:
 def run_race(
     plan: RunPlan,
     executor: Executor,
-    progress: ProgressDisplay,
+    emit: EventSink,
     guard: Callable[[], None] = lambda: None,
 ) -> tuple[RunSummary, RaceOutcome]:
     """What `driver.run` does, with a race before it: those that left it are scored no further.
 
     Args and errors are those of `driver.run`.
     """
-    raced = race(plan, executor, progress, guard)
-    summary = run(raced.plan, executor, progress, guard, raced.given_up)
+    raced = race(plan, executor, emit, guard)
+    summary = run(raced.plan, executor, emit, guard, raced.given_up)
     return replace(
         summary,
         shards_before=summary.shards_before - raced.shards,
@@ -63,7 +63,7 @@ def is_over(plan: RunPlan) -> bool:
 def race(
     plan: RunPlan,
     executor: Executor,
-    progress: ProgressDisplay,
+    emit: EventSink,
     guard: Callable[[], None] = lambda: None,
 ) -> RacedPlan:
     """Race the checkpoints of a plan, and shorten the rows of those that left.
@@ -71,7 +71,7 @@ def race(
     Args:
       plan: Of `prepare`, with ``race`` in its spec.
       executor: Entered.
-      progress: Told of every shard, and of who leaves.
+      emit: Takes the events of the race.
       guard: Called before anything is written; raises to end the run.
 
     Raises:
@@ -82,11 +82,11 @@ def race(
         plan = make_ready(plan, executor)
         known = _known(plan)
         if known is not None:
-            progress.say(known.sentence)
+            say(emit, known.sentence)
             return RacedPlan(_recorded(_shortened(plan, known), guard), known)
-        raced = Racing(plan, executor, progress, guard)
+        raced = Racing(plan, executor, emit, guard)
         outcome = raced.run()
-        progress.say(outcome.sentence)
+        say(emit, outcome.sentence)
         raced.write_failures()
         with uninterrupted():
             guard()

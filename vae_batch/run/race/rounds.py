@@ -23,7 +23,7 @@ from vae_batch.run.execute.failures import Failure
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.planning.prepare import rows_to_score
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan, shortened_unit
-from vae_batch.run.progress.display import ProgressDisplay
+from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.race.record import Leaving, RaceOutcome
 from vae_batch.run.race.scores import Raced, race_score
 from vae_batch.run.scoring.row import failed_row
@@ -84,7 +84,7 @@ class Racing:
         self,
         plan: RunPlan,
         executor: Executor,
-        progress: ProgressDisplay,
+        emit: EventSink,
         guard: Callable[[], None],
     ) -> None:
         """Begin; see `racing.race`.
@@ -92,7 +92,7 @@ class Racing:
         Raises:
           InputError: A Fréchet distance is to be raced by too few samples.
         """
-        self._plan, self._executor, self._progress = plan, executor, progress
+        self._plan, self._executor, self._emit = plan, executor, emit
         self._guard = guard
         self._settings = _settings(plan)
         self._rows = {row.job.identifier: row for row in _entries(plan)}
@@ -159,7 +159,7 @@ class Racing:
             units = {str(kind): shortened_unit(row.units[kind], count) for kind in needed}
             rows.append(replace(row, units=units))
         plan = replace(self._plan, rows=tuple(rows))
-        done = _Round(plan, rows, self._executor, self._progress, self._guard)
+        done = _Round(plan, rows, self._executor, self._emit, self._guard)
         self.computed += done.run().shards_computed
         self.failed |= done.reasons
         for name in self._race.survivors:
@@ -171,10 +171,11 @@ class Racing:
         return {name: done.found[name] for name in self._race.survivors}
 
     def _say(self, number: int, count: int, left: Sequence[Elimination]) -> None:
-        self._progress.say(
+        said = (
             f"race, look {number} of {len(self._counts)} at {count:,}: {len(left)} left, "
             f"{len(self._race.survivors)} go on"
         )
+        say(self._emit, said)
 
     def write_failures(self) -> None:
         """Failed rows of those that failed, of every extractor."""

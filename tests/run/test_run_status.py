@@ -1,4 +1,4 @@
-"""Whether a run is at work in a folder, as its files tell it."""
+"""The state of a run, from the files of its output folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from support.models.toy_models import save_classifier, save_pair
-from support.runs.planned_rows import new_tally, planned_row
+from support.runs.planned_rows import new_counters, planned_row
 from support.runs.serial_runs import score
 
 from vae_batch.plan import InputError
 from vae_batch.run.output.lease import LEASE_FILE, Holder, holder_of
+from vae_batch.run.progress.events import PhaseBegan
 from vae_batch.run.progress.progress_file import PROGRESS_FILE, write_progress
-from vae_batch.run.progress.run_state import RunState, run_state
+from vae_batch.run.progress.status import RunState, run_state
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import encode_checked
 
@@ -74,8 +75,10 @@ def hold(store: Store, age: float = 0.0, **changed: Any) -> Holder:
     return holder
 
 
-def progress(store: Store, state: Any, reason: str = "") -> None:
-    write_progress(store, new_tally([planned_row("a")]).standing(), state, reason)
+def progress(store: Store, state: Any, reason: str = "", phase: str = "work") -> None:
+    counters = new_counters([planned_row("a")])
+    counters(PhaseBegan(phase))
+    write_progress(store, counters.snapshot(), state, reason)
 
 
 def state_of(store: Store) -> RunState:
@@ -84,34 +87,34 @@ def state_of(store: Store) -> RunState:
 
 def test_a_finished_run_without_word_of_itself(store: Store) -> None:
     state = state_of(store)
-    assert (state.word, state.is_alive, state.heard) == ("ended", False, None)
+    assert (state.state, state.is_alive, state.heard) == ("finished", False, None)
     assert state.counts == {"scored": 1}
     assert state.is_complete
 
 
-def test_a_run_at_work(store: Store) -> None:
+def test_a_running_run(store: Store) -> None:
     holder = hold(store)
     assert holder_of(store) == holder
-    assert state_of(store).word == "preparing"
-    progress(store, "under way")
-    assert state_of(store).word == "at work"
-    progress(store, "ended")
-    assert state_of(store).word == "finishing"
+    assert (state_of(store).state, state_of(store).phase) == ("running", "plan")
+    progress(store, "running")
+    assert (state_of(store).state, state_of(store).phase) == ("running", "work")
+    progress(store, "running", phase="report")
+    assert (state_of(store).state, state_of(store).phase) == ("running", "report")
 
 
-def test_progress_of_the_run_before_is_not_that_of_the_one_at_work(store: Store) -> None:
-    progress(store, "ended")
+def test_progress_of_an_earlier_run_is_ignored(store: Store) -> None:
+    progress(store, "finished", phase="report")
     hold(store, since="2999-01-01T00:00:00+00:00")
     state = state_of(store)
-    assert state.word == "preparing"
+    assert (state.state, state.phase) == ("running", "plan")
     assert state.last is None
 
 
 def test_a_lease_without_heartbeat_is_of_a_dead_run(store: Store) -> None:
-    progress(store, "under way")
+    progress(store, "running")
     hold(store, age=_HOUR, host="elsewhere")
     state = state_of(store)
-    assert (state.word, state.is_alive) == ("died", False)
+    assert (state.state, state.phase, state.is_alive) == ("died", "", False)
     assert state.heard is not None
     assert state.heard < _HOUR, "its progress is the later sign of life"
 
@@ -131,14 +134,14 @@ def test_who_is_alive(store: Store, age: float, changed: dict[str, Any], is_aliv
     assert state_of(store).is_alive == is_alive
 
 
-def test_a_run_that_was_stopped_or_broke_off(store: Store) -> None:
-    progress(store, "broken off", "stopped")
+def test_a_run_that_was_interrupted_or_killed(store: Store) -> None:
+    progress(store, "interrupted", "stopped")
     state = state_of(store)
-    assert state.word == "broken off"
+    assert state.state == "interrupted"
     assert state.last is not None
     assert state.last.reason == "stopped"
-    progress(store, "under way")  # its lease is gone, and it said no last word
-    assert state_of(store).word == "died"
+    progress(store, "running")  # its lease is gone, and it said nothing at its end
+    assert state_of(store).state == "died"
 
 
 def test_a_run_whose_plan_is_not_on_record_yet(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_a_run_whose_plan_is_not_on_record_yet(tmp_path: Path) -> None:
         run_state(store.root)
     hold(store)
     state = run_state(store.root)
-    assert (state.word, state.rows) == ("preparing", ())
+    assert (state.phase, state.rows) == ("plan", ())
     hold(store, age=_HOUR)
     with pytest.raises(InputError, match="holds no run"):
         run_state(store.root)

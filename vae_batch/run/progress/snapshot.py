@@ -1,0 +1,116 @@
+"""How far a run is at one moment, and what its time went into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vae_batch.plan.quantities import plural
+
+#: States of a row, and of a checkpoint with its rows. ``running``: some of its shards are finished.
+RowState = Literal["waiting", "running", "scored", "failed"]
+
+#: Kinds of units that hold no images, or none that were computed.
+WITHOUT_IMAGES: frozenset[str] = frozenset({"description", "gallery", "images"})
+
+#: What a fault of an event is called: one, and several.
+_FAULTS = {
+    "workers lost": ("worker lost", "workers lost"),
+    "machines lost": ("machine lost", "machines lost"),
+    "shards stuck": ("shard timed out", "shards timed out"),
+    "damaged files made again": ("damaged file computed again", "damaged files computed again"),
+}
+
+
+def faults_in_words(faults: Mapping[str, int]) -> str:
+    """Such as ``1 worker lost, 2 shards timed out``; empty if there were none."""
+    return ", ".join(
+        plural(count, *_FAULTS.get(kind, (kind, kind))) for kind, count in faults.items()
+    )
+
+
+@dataclass(frozen=True)
+class Part:
+    """The reference, or a running checkpoint.
+
+    Attributes:
+        label: Label of the checkpoint, or ``reference``.
+        done: Finished shards.
+        total: All shards.
+        retried: Shards that were computed again after a fault.
+    """
+
+    label: str
+    done: int
+    total: int
+    retried: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """Finished work of one kind, extractor and device.
+
+    Attributes:
+        kind: Kind of its units; ``reductions`` or ``scores`` for tasks beside the workers.
+        extractor: Folder of the extractor, or None.
+        device: Where it was computed; empty for tasks.
+        count: Number of shards or tasks.
+        images: Samples in the shards.
+        size: Bytes written.
+        seconds: Seconds that it took, summed over workers; loading networks included.
+    """
+
+    kind: str
+    extractor: str | None
+    device: str
+    count: int = 0
+    images: int = 0
+    size: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a run was at one moment; counts are of checkpoints, not of rows.
+
+    Attributes:
+        seconds: Since the begin of the work.
+        phase: The present phase of the run; the last one after its end.
+        phases: Seconds of finished phases.
+        shards_done: Finished shards, those of earlier runs included.
+        shards_total: Shards of all rows that were not scored before, except those that are
+            skipped because their checkpoint has failed.
+        checkpoints: All of the plan.
+        scored: Those with all rows in the score table.
+        failed: Those with a failed row.
+        waiting: Those without a finished shard.
+        running: The others; the reference comes first until it is finished.
+        images_per_second: Over the last minute; None before the first shard has ended.
+        seconds_left: Until the last shard ends; None if unknown.
+        devices: Workers and devices in words.
+        workers: How many compute at the same time; 0 for one process without Ray.
+        at_work: Workers that hold a shard; None if unknown.
+        cores: CPU cores that the workers share; 0 if unknown.
+        faults: Faults survived, counted by kind.
+        work: Finished work, by kind.
+    """
+
+    seconds: float = 0.0
+    phase: str = ""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    shards_done: int = 0
+    shards_total: int = 0
+    checkpoints: int = 0
+    scored: int = 0
+    failed: int = 0
+    waiting: int = 0
+    running: tuple[Part, ...] = ()
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+    devices: str = ""
+    workers: int = 0
+    at_work: int | None = None
+    cores: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
+    work: tuple[Work, ...] = ()
