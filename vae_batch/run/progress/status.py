@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from vae_batch.plan import InputError
 from vae_batch.run.output.lease import Holder, holder_of
@@ -24,6 +24,7 @@ from vae_batch.run.output.stores import RunStores
 from vae_batch.run.progress.progress_file import LastProgress, read_progress
 from vae_batch.run.progress.snapshot import RowState
 from vae_batch.storage import Store, read_score_rows, unit_progress_of
+from vae_batch.storage.score_rows import ScoreRow
 
 #: Heartbeats that a process may miss, when it is not found on its machine, before it is dead.
 _MISSED = 1.5
@@ -144,23 +145,21 @@ def run_status(location: str) -> list[RowStatus]:
     """
     record = open_record(location)
     stores = RunStores.of(record.spec.model_copy(update={"out": location}))
-    table = {(row["checkpoint"], row["extractor"]): row for row in read_score_rows(stores.out)}
+    table = {row.key: row for row in read_score_rows(stores.out)}
     current = [_current(row, table) for row in record.rows]
     pairs = list(zip(record.rows, current, strict=True))
-    finished = _finished(stores, [row for row, fields in pairs if not _is_scored(fields)])
-    return [_status(row, fields, finished) for row, fields in pairs]
+    finished = _finished(stores, [row for row, found in pairs if not _is_scored(found)])
+    return [_status(row, found, finished) for row, found in pairs]
 
 
-def _current(
-    row: RecordedRow, table: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
+def _current(row: RecordedRow, table: Mapping[tuple[str, str], ScoreRow]) -> ScoreRow | None:
     """The row in the score table, if it is of what is planned now."""
-    fields = table.get((row.checkpoint, row.extractor))
-    return fields if fields and fields["fingerprint"] == row.fingerprint else None
+    found = table.get((row.checkpoint, row.extractor))
+    return found if found is not None and found.provenance.fingerprint == row.fingerprint else None
 
 
-def _is_scored(fields: Mapping[str, Any] | None) -> bool:
-    return fields is not None and fields["status"] == "scored"
+def _is_scored(row: ScoreRow | None) -> bool:
+    return row is not None and row.status == "scored"
 
 
 def _finished(stores: RunStores, rows: Iterable[RecordedRow]) -> dict[str, int]:
@@ -170,16 +169,14 @@ def _finished(stores: RunStores, rows: Iterable[RecordedRow]) -> dict[str, int]:
     return {unit.path: len(found.shards) for unit, found in zip(units, progress, strict=True)}
 
 
-def _status(
-    row: RecordedRow, fields: Mapping[str, Any] | None, finished: Mapping[str, int]
-) -> RowStatus:
+def _status(row: RecordedRow, found: ScoreRow | None, finished: Mapping[str, int]) -> RowStatus:
     total = sum(sum(1 for _ in unit.ranges()) for unit in row.units.values())
     of_row = row.checkpoint, row.extractor
-    if _is_scored(fields):
+    if _is_scored(found):
         return RowStatus(*of_row, "scored", total, total, "")
     done = sum(finished[unit.path] for unit in row.units.values())
-    if fields is not None:
-        return RowStatus(*of_row, "failed", done, total, fields["reason"] or "")
+    if found is not None:
+        return RowStatus(*of_row, "failed", done, total, found.reason.text if found.reason else "")
     own = sum(finished[unit.path] for unit in row.units.values() if unit.checkpoint)
     return RowStatus(*of_row, "running" if own else "waiting", done, total, "")
 
