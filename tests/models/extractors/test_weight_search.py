@@ -41,7 +41,7 @@ def offline(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(entry: object, folder: object) -> None:
         raise InputError("the test is offline.")
 
-    monkeypatch.setattr("vae_batch.models.extractors.weights.download.download_weights", refuse)
+    monkeypatch.setattr("vae_batch.models.extractors.weights.search.download_weights", refuse)
 
 
 def test_registry_is_consistent() -> None:

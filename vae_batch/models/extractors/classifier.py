@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from vae_batch.plan.location import Location
 
 if TYPE_CHECKING:
     import keras
+
+Float32 = npt.NDArray[np.float32]
 
 _ACTIVATION_ONLY = ("Softmax", "Activation")
 _ROW_SUM_TOLERANCE = 1e-3
@@ -86,9 +89,7 @@ class ClassifierExtractor:
         self._channels = _channels(model, identity.name)
         self._run = _activations_function(model, identity.name)
 
-    def extract(
-        self, images: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def extract(self, images: npt.NDArray[np.uint8]) -> tuple[Float32, Float32]:
         """See ``Extractor.extract``.
 
         Raises:
@@ -123,7 +124,9 @@ def _channels(model: keras.Model, name: str) -> int:
     return int(shape[-1])
 
 
-def _activations_function(model: keras.Model, name: str) -> Any:  # noqa: ANN401
+def _activations_function(
+    model: keras.Model, name: str
+) -> Callable[[Float32], tuple[Float32, Float32]]:
     """Compiled ``pixels -> (features, probabilities)``, resizing to the model's input."""
     import keras
     import tensorflow as tf
@@ -145,14 +148,14 @@ def _activations_function(model: keras.Model, name: str) -> Any:  # noqa: ANN401
 
     graph = tf.function(both_outputs, autograph=False)
 
-    def run(pixels: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
+    def run(pixels: Float32) -> tuple[Float32, Float32]:
         features, probabilities = graph(tf.constant(pixels))
         return features.numpy(), probabilities.numpy()
 
     return run
 
 
-def _last_dense(model: keras.Model, name: str) -> Any:  # noqa: ANN401
+def _last_dense(model: keras.Model, name: str) -> keras.layers.Layer:
     for layer in reversed(model.layers):
         if type(layer).__name__ == "Dense" and len(layer.input.shape) == 2:
             return layer

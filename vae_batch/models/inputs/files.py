@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyarrow import fs as arrow_fs
 
@@ -25,9 +25,10 @@ _PIECE_BYTES = 4 << 20  # an object store answers one request per piece
 _READERS = 16  # files copied at the same time: object stores answer slowly
 
 _Result = TypeVar("_Result")
+_Question = Callable[[arrow_fs.FileSystem, str], _Result]
 
 
-def ask(location: Location, question: Callable[[Any, str], _Result]) -> _Result:
+def ask(location: Location, question: _Question[_Result]) -> _Result:
     """Ask a location's file system, on object stores again after transient errors.
 
     Args:
@@ -48,7 +49,7 @@ def ask(location: Location, question: Callable[[Any, str], _Result]) -> _Result:
     return retrying(lambda: question(filesystem, path), f"asking for {location.label}")
 
 
-def _ask_of_file(location: Location, question: Callable[[Any, str], _Result]) -> _Result:
+def _ask_of_file(location: Location, question: _Question[_Result]) -> _Result:
     """As ``ask``, of a file that should exist: an object store must say twice that it does not."""
     for _ in looks(again=location.local_path is None):
         try:
@@ -98,7 +99,7 @@ def is_folder(path: str) -> bool:
 def names_below(folder: Location, *, recursive: bool = True) -> list[str]:
     """Relative paths of all files below a folder; none where the folder is missing."""
 
-    def listed(filesystem: Any, root: str) -> list[str]:  # noqa: ANN401 - pyarrow has no types
+    def listed(filesystem: arrow_fs.FileSystem, root: str) -> list[str]:
         selector = arrow_fs.FileSelector(root, recursive=recursive, allow_not_found=True)
         found = filesystem.get_file_info(selector)
         return [entry.path[len(root) :].strip("/") for entry in found if entry.is_file]
@@ -159,7 +160,7 @@ def _file_sha256(location: Location) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _pieces_sha256(filesystem: Any, path: str) -> str:  # noqa: ANN401
+def _pieces_sha256(filesystem: arrow_fs.FileSystem, path: str) -> str:
     digest = hashlib.sha256()
     for piece in read_pieces(filesystem, path, _PIECE_BYTES):
         digest.update(piece)
@@ -195,7 +196,7 @@ def fetch(path: str, folder: Path, wanted: Callable[[str], bool] = lambda name: 
 def _copy(location: Location, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
 
-    def copy(filesystem: Any, path: str) -> None:  # noqa: ANN401
+    def copy(filesystem: arrow_fs.FileSystem, path: str) -> None:
         with target.open("wb") as file:
             for piece in read_pieces(filesystem, path, _PIECE_BYTES):
                 file.write(piece)

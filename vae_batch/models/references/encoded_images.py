@@ -6,13 +6,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vae_batch.plan.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from PIL import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -148,10 +149,10 @@ def _shared_shape(
     return size[1], size[0], channels
 
 
-def _image_column(schema: Any, path: Path) -> str:  # noqa: ANN401 - pyarrow is imported lazily
+def _image_column(schema: pa.Schema, path: Path) -> str:
     import pyarrow.types as kinds
 
-    def holds_bytes(kind: Any) -> bool:  # noqa: ANN401
+    def holds_bytes(kind: pa.DataType) -> bool:
         if kinds.is_struct(kind):
             return kind.get_field_index("bytes") >= 0 and holds_bytes(kind.field("bytes").type)
         return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
@@ -166,7 +167,7 @@ def _image_column(schema: Any, path: Path) -> str:  # noqa: ANN401 - pyarrow is 
     )
 
 
-def _is_integer(schema: Any, name: str) -> bool:  # noqa: ANN401
+def _is_integer(schema: pa.Schema, name: str) -> bool:
     import pyarrow.types as kinds
 
     return bool(kinds.is_integer(schema.field(name).type))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,18 @@ from vae_batch.models.extractors.inception.folded_weights import (
     random_weights_description,
 )
 from vae_batch.models.extractors.inception.layout import FEATURE_DIM, IMAGE_SIZE
+from vae_batch.models.extractors.inception.network import Variant, build_network
 from vae_batch.models.extractors.inception.resize import check_normalisation, check_resize
+from vae_batch.models.extractors.inception.runtime import (
+    CONCURRENT_BATCHES,
+    Runner,
+    grow_gpu_memory,
+    keras_runner,
+    tensorflow_runner,
+)
+from vae_batch.models.extractors.weights.readers import read_weights
+from vae_batch.models.extractors.weights.search import find_weights, locate_identified
 from vae_batch.plan.errors import InputError
-
-if TYPE_CHECKING:
-    from vae_batch.models.extractors.inception.network import Variant
-    from vae_batch.models.extractors.inception.runtime import Runner
 
 # Extractor -> network variant, resize, normalisation.
 _PROTOCOLS: dict[str, tuple[Variant, str, str]] = {
@@ -103,8 +108,6 @@ def _identify_weights(
     if name == "inception-random":
         sha256 = description_sha256(random_weights_description())
         return None, sha256, RANDOM_CLASSES, _RANDOM_REASON, True
-    from vae_batch.models.extractors.weights.search import find_weights
-
     found = find_weights(name, weights, allow_unverified=allow_unverified)
     reason = None if found.class_count else _NO_TOP_REASON
     verified = found.published is not None
@@ -120,9 +123,6 @@ def _load(identity: ExtractorIdentity) -> InceptionWeights:
                 "of vae_batch makes; use the same version everywhere."
             )
         return random_weights()
-    from vae_batch.models.extractors.weights.readers import read_weights
-    from vae_batch.models.extractors.weights.search import locate_identified
-
     found = locate_identified(identity.name, identity.weights_path, identity.weights_sha256)
     weights = read_weights(found)
     if weights.class_count != identity.class_count:
@@ -139,30 +139,23 @@ class InceptionExtractor:
         identity: From ``identify_inception``.
         batch_size: Images per pass. Every pass has this shape, so results do not depend on how
             images are split into batches.
-        threads: TensorFlow's intra-op threads; None for all cores. Has no effect where
-            TensorFlow has already started.
 
     Raises:
         InputError: The weights are missing here, or are not those of the identity.
     """
 
-    def __init__(
-        self, identity: ExtractorIdentity, batch_size: int, threads: int | None = None
-    ) -> None:
+    def __init__(self, identity: ExtractorIdentity, batch_size: int) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size should be at least 1, found {batch_size}.")
         import keras
-
-        from vae_batch.models.extractors.inception import runtime as inception_runtime
-        from vae_batch.models.extractors.inception.network import build_network
 
         self.identity = identity
         self.batch_size = batch_size
         self._on_tensorflow = keras.backend.backend() == "tensorflow"
         self.concurrent_batches = 1
         if self._on_tensorflow:
-            inception_runtime.configure_tensorflow(threads)
-            self.concurrent_batches = inception_runtime.CONCURRENT_BATCHES
+            grow_gpu_memory()
+            self.concurrent_batches = CONCURRENT_BATCHES
         self._network = build_network(_load(identity), _PROTOCOLS[identity.name][0])
         self._runners: dict[tuple[int, int], Runner] = {}
         self._compiling = threading.Lock()
@@ -204,15 +197,9 @@ class InceptionExtractor:
             )
 
     def _runner(self, height: int, width: int) -> Runner:
-        from vae_batch.models.extractors.inception import runtime as inception_runtime
-
         runner = self._runners.pop((height, width), None)
         if runner is None:
-            make = (
-                inception_runtime.tensorflow_runner
-                if self._on_tensorflow
-                else inception_runtime.keras_runner
-            )
+            make = tensorflow_runner if self._on_tensorflow else keras_runner
             shape = (self.batch_size, height, width, 3)
             runner = make(self._network, self.identity.resize, self.identity.normalisation, shape)
         self._runners[(height, width)] = runner

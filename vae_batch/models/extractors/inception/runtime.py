@@ -30,21 +30,15 @@ _log = logging.getLogger(__name__)
 Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
-def configure_tensorflow(threads: int | None) -> None:
-    """Set the intra-op threads and on-demand GPU memory, unless TensorFlow has started already.
-
-    Args:
-        threads: Intra-op threads; None leaves TensorFlow's choice (all cores).
-    """
+def grow_gpu_memory() -> None:
+    """Let TensorFlow allocate GPU memory on demand, unless it has started already."""
     import tensorflow as tf
 
     try:
-        if threads is not None:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError as error:
-        _log.debug("TensorFlow has started already, so its settings stay: %s", error)
+        _log.debug("TensorFlow has started already, so its memory settings stay: %s", error)
 
 
 #: Batches that should run at the same time in a TensorFlow process. On CPUs one keeps the cores

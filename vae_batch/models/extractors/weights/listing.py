@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vae_batch.models.extractors.weights.download import download_weights
 from vae_batch.models.extractors.weights.published import (
     PUBLISHED,
     WANTED,
     published_by_name,
     published_for,
 )
+from vae_batch.models.extractors.weights.readers import read_weights
 from vae_batch.models.extractors.weights.search import cache_folder, refusal, search_folders
 from vae_batch.models.extractors.weights.weight_file import WeightFile, inspect_weight_file
 from vae_batch.plan.errors import InputError
@@ -87,8 +89,6 @@ def fetch_weights(name: str) -> VerifiedWeights:
     Raises:
         InputError: The name is unknown, or the download failed.
     """
-    from vae_batch.models.extractors.weights.download import download_weights
-
     preferred = published_for(name)
     entry = preferred[0] if preferred else published_by_name(name)
     if entry is None:
@@ -107,8 +107,6 @@ def verify_weights(path: str | Path) -> VerifiedWeights:
 
 
 def _verified(file: WeightFile) -> VerifiedWeights:
-    from vae_batch.models.extractors.weights.readers import read_weights
-
     problem = refusal(file, file.extractor or "inception-2015", allow_unverified=False)
     readable = True
     try:

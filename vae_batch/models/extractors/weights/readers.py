@@ -16,6 +16,8 @@ from vae_batch.models.extractors.inception.folded_weights import (
     fold,
 )
 from vae_batch.models.extractors.inception.layout import FEATURE_DIM, KERAS_ORDER, UNITS, Unit
+from vae_batch.models.extractors.weights.keras_h5 import keras_arrays
+from vae_batch.models.extractors.weights.state_dict import read_state_dict
 from vae_batch.models.extractors.weights.weight_file import WeightFile, open_content
 from vae_batch.plan.errors import InputError
 
@@ -50,8 +52,6 @@ def _folded(read_unit: Callable[[Unit], _RawUnit]) -> dict[str, FoldedUnit]:
 
 
 def _from_state_dict(file: WeightFile) -> InceptionWeights:
-    from vae_batch.models.extractors.weights.state_dict import read_state_dict
-
     arrays = read_state_dict(file.path)
     top = arrays.get("fc.weight")
     if top is not None and top.shape == (1000, FEATURE_DIM):
@@ -136,8 +136,6 @@ def _read_graphdef(
 
 
 def _from_keras_h5(file: WeightFile) -> InceptionWeights:
-    from vae_batch.models.extractors.weights.keras_h5 import keras_arrays
-
     arrays = keras_arrays(file.path, KERAS_ORDER)
     checks = WeightChecks(str(file.path), arrays)
 

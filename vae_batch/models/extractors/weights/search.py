@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vae_batch.models.extractors.weights.download import download_weights
 from vae_batch.models.extractors.weights.published import (
     FORMAT_EXTRACTORS,
     FORMAT_WORDS,
@@ -262,8 +263,6 @@ def _may_fit(path: Path, extractor: str, *, allow_unverified: bool) -> bool:
 
 
 def _download(entry: PublishedWeights, searched: Sequence[Path]) -> WeightFile:
-    from vae_batch.models.extractors.weights.download import download_weights
-
     try:
         return download_weights(entry, cache_folder())
     except InputError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from vae_batch.models.extractors.weights.keras_h5 import keras_class_count
 from vae_batch.models.extractors.weights.published import (
     FORMAT_EXTRACTORS,
     GRAPHDEF_MEMBER,
@@ -160,8 +161,6 @@ def _class_count(path: Path, format: str, published: PublishedWeights | None) ->
     if published is not None:
         return published.class_count
     if format == "keras-h5":
-        from vae_batch.models.extractors.weights.keras_h5 import keras_class_count
-
         return keras_class_count(path)
     return 1008 if format in FORMAT_EXTRACTORS else 0
 
