@@ -242,7 +242,7 @@ def test_metrics_are_added_without_the_models(finished: dict[str, Any], tmp_path
     settings = finished | {"out": str(out), "checkpoints": [str(runs)], "metrics": "losses,fid"}
     score(settings)
     before = read_score_rows(Store.open(str(out)))
-    assert all("not asked for" in row["kid_reason"] for row in before)
+    assert all("not requested" in row["kid_reason"] for row in before)
     shutil.rmtree(runs)
     shards = {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")}
     after = list(rescore(str(out), ["kid", "precision", "iwae"]))

@@ -168,7 +168,7 @@ def test_a_group_computes_what_it_reads_and_no_more(
         if metric.group == group:
             assert row[name] == finished[1][checkpoint][name]
         else:
-            assert row[f"{name}_reason"] == f"not asked for; add --metrics {metric.group}"
+            assert row[f"{name}_reason"] == f"not requested; add --metrics {metric.group}"
 
 
 def test_groups_are_added_one_after_another(

@@ -144,7 +144,7 @@ def test_a_run_out_of_memory_has_the_same_row_and_says_so(
     assert receipts(tmp_path, "description/*") == [0]
     sentence = (
         "5 of 8 shards were computed in batches of 4 instead of 16 after out-of-memory; on this "
-        "device that may move the last digits"
+        "device the last digits may differ"
     )
     assert sentence in row["warnings"].split(" | ")
     assert "out-of-memory" not in (large["warnings"] or "")

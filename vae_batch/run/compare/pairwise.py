@@ -16,8 +16,8 @@ from vae_batch.plan import SCORING_VERSION, InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
-from vae_batch.run.scoring.influences import read_influences
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
+from vae_batch.run.scoring.stored import read_influences
 from vae_batch.storage import (
     DamagedFileError,
     Store,
@@ -137,7 +137,7 @@ def _named(row: ScoredRow, folder: str, both: Collection[str]) -> ScoredRow:
     label = row.fields["checkpoint"]
     if label in both:
         label = f"{without_credentials(folder)}: {label}"
-    return replace(row, fields={**row.fields, "checkpoint": label})
+    return replace(row, row=replace(row.row, checkpoint=label))
 
 
 class _Reading:

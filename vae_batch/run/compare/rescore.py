@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
-from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.output.prune import pruned_reason
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.row import now, scores_of
-from vae_batch.storage import DamagedFileError, ScoreWriter
-
-#: Columns that are not a metric's but found with it.
-_BESIDE = {"fid": ("fid_warning", "feature_dim", "device")}
+from vae_batch.run.scoring.score_sheet import columns_of
+from vae_batch.storage import DamagedFileError, ScoreRow, ScoreWriter
 
 
-def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
+def rescore(location: str, groups: Sequence[str]) -> Iterator[ScoreRow]:
     """Compute groups of metrics for every scored row, and write the rows.
 
     Args:
@@ -42,9 +38,7 @@ def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     writer = ScoreWriter(rows[0].parts.stores.out)
     try:
         for row in rows:
-            values = _values(row, groups)
-            fields = {name: value for name, value in row.fields.items() if name not in values}
-            changed = {**fields, **values, "scored_at": now(), "version": __version__}
+            changed = _rescored(row, groups)
             writer.add([changed])
             if writer.is_due:
                 writer.write()
@@ -53,25 +47,35 @@ def rescore(location: str, groups: Sequence[str]) -> Iterator[dict[str, Any]]:
         writer.write()
 
 
-def _values(row: ScoredRow, groups: Sequence[str]) -> dict[str, Any]:
-    """All columns of the groups' metrics, null where there is no value."""
+def _rescored(row: ScoredRow, groups: Sequence[str]) -> ScoreRow:
+    """The row with new scores of the groups' metrics, and the others as they were.
+
+    Raises:
+      InputError: Its stored files are gone or damaged, or a metric cannot be computed.
+    """
     spec = row.parts.spec.model_copy(update={"metrics": tuple(groups)})
     try:
         with threadpool_limits(1):
-            scores = scores_of(dataclasses.replace(row.parts, spec=spec))
+            found = scores_of(dataclasses.replace(row.parts, spec=spec))
     except DamagedFileError as damage:
         pruned = pruned_reason(row.parts.stores.out, damage.unit)
         if pruned:
-            raise InputError(f"{row.fields['checkpoint']}: {pruned}") from None
+            raise InputError(f"{row.row.checkpoint}: {pruned}") from None
         raise InputError(
-            f"{row.fields['checkpoint']}: {damage}; run `vae-batch score` again with the same "
+            f"{row.row.checkpoint}: {damage}; run `vae-batch score` again with the same "
             "settings, which mends that shard"
         ) from None
-    return {column: scores.get(column) for group in groups for column in _columns(group)}
-
-
-def _columns(group: str) -> Iterator[str]:
-    for metric in METRICS.values():
-        if metric.group == group:
-            yield from metric.columns
-    yield from _BESIDE.get(group, ())
+    if found.sheet.failures:
+        raise InputError(f"{row.row.checkpoint}: {found.sheet.failures[0].reason}")
+    new = found.row(row.row)
+    scores = {column: new.scores[column] for column in columns_of(*groups)}
+    conditions, provenance = row.row.conditions, row.row.provenance
+    if "fid" in groups:
+        conditions = dataclasses.replace(conditions, feature_dim=new.conditions.feature_dim)
+        provenance = dataclasses.replace(provenance, device=new.provenance.device)
+    return dataclasses.replace(
+        row.row,
+        conditions=conditions,
+        provenance=dataclasses.replace(provenance, scored_at=now(), version=__version__),
+        scores={**row.row.scores, **scores},
+    )

@@ -41,7 +41,7 @@ from vae_batch.run.reference.images import mend_images
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import failed_row, score_row
 from vae_batch.run.scoring.stored import Damaged
-from vae_batch.storage import REDUCTION, ScoreWriter, forget
+from vae_batch.storage import REDUCTION, Reason, ReasonCode, ScoreRow, ScoreWriter, forget
 
 #: Passes over the missing shards: a first one, and more only where stored files were damaged.
 _PASSES = 4
@@ -162,7 +162,7 @@ class Driver:
             if not self._queue.open_rows():
                 return
         for row in self._queue.open_rows():
-            failure = Failure("stored files were damaged again and again")
+            failure = Failure("stored files were damaged again and again", code="damaged_files")
             self._fail(row.job.identifier, failure)
 
     def _take_what_is_ready(self) -> None:
@@ -199,7 +199,9 @@ class Driver:
         elif outcome.status == "bad_input" or unit.checkpoint is None:
             raise InputError(outcome.reason)
         else:
-            self._fail(unit.checkpoint, Failure(outcome.reason, outcome.traceback))
+            is_checkpoints = outcome.status == "checkpoint_failed"
+            code: ReasonCode = "checkpoint_error" if is_checkpoints else "unexpected"
+            self._fail(unit.checkpoint, Failure(outcome.reason, outcome.traceback, code))
 
     def _advance(self) -> None:
         """Start every reduction and score whose parts are there."""
@@ -231,7 +233,11 @@ class Driver:
             else:
                 said = self._accept(row, result)
                 self._queue.close(row)
-                self._emit(RowScored(row, said, seconds))
+                if isinstance(result, ScoreRow) and result.reason is not None:
+                    self._emit(RowFailed(row, result.reason.text, result.traceback))
+                    self._emit(Message(said))
+                else:
+                    self._emit(RowScored(row, said, seconds))
 
         return receive
 
@@ -273,13 +279,14 @@ class Driver:
         if rows:
             label, out = rows[0].checkpoint.label, self._plan.stores.out
             trace = write_traceback(out, label, failure.traceback) if failure.traceback else None
-            self._write_rows([failed_row(self._plan, row, failure.reason) for row in rows])
+            reason = Reason(failure.code, failure.reason)
+            self._write_rows([failed_row(self._plan, row, reason, trace) for row in rows])
             for row in rows:
                 self._emit(RowFailed(row, failure.reason, trace))
             for label in {row.checkpoint.label for row in rows}:
                 self._emit(Message(f"{label}: failed: {failure.reason}"))
 
-    def _write_rows(self, rows: list[dict[str, Any]]) -> None:
+    def _write_rows(self, rows: list[ScoreRow]) -> None:
         self._scores.add(rows)
         self._write_scores_if_due()
 

@@ -7,7 +7,7 @@ import re
 import traceback
 from dataclasses import dataclass
 
-from vae_batch.storage import Store
+from vae_batch.storage import ReasonCode, Store
 
 TRACEBACKS = "tracebacks"
 
@@ -22,10 +22,12 @@ class Failure:
     Attributes:
         reason: A sentence for people.
         traceback: The formatted traceback; empty where no exception was raised.
+        code: What programs decide by.
     """
 
     reason: str
     traceback: str = ""
+    code: ReasonCode = "unexpected"
 
 
 def failure_of(error: BaseException, prefix: str = "") -> Failure:

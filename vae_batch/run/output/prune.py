@@ -55,9 +55,9 @@ def prune(location: str, keep: Keep) -> Pruned:
         return Pruned(0, 0, 0)
     spared = _spared_checkpoints(stores.out) if keep == "best" else frozenset[str]()
     scored = {
-        (row["checkpoint"], row["extractor"], row["fingerprint"])
+        (*row.key, row.provenance.fingerprint)
         for row in read_score_rows(stores.out)
-        if row["status"] == "scored"
+        if row.status == "scored"
     }
     names = (*_OF_CHECKPOINT, *(("reference",) if keep == "none" else ()))
     taken: dict[str, Unit] = {}

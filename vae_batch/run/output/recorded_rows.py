@@ -1,35 +1,38 @@
-"""Rows of an output folder as they were recorded: what scoring needs, without plan or model."""
+"""Scored rows of an output folder and the stored files that they were computed from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.plan.credentials import lend_credentials
 from vae_batch.run.output.run_record import RecordedRow, RunRecord, read_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.scoring.stored import RowParts
-from vae_batch.storage import Store, read_score_rows
+from vae_batch.storage import ScoreRow, Store, read_score_rows
 
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A scored row of the table and the files it was made of."""
+    """A scored row of the table and the files that it was computed from."""
 
-    fields: Mapping[str, Any]
+    row: ScoreRow
     parts: RowParts
+
+    @property
+    def fields(self) -> ScoreRow:
+        """The row, for readers that use it as a dictionary."""
+        return self.row
 
 
 def open_record(location: str) -> RunRecord:
     """The record of an output folder.
 
     Its spec is stored without credentials. Here it takes those of ``location``: for ``out``, and
-    for a shared reference cache of the same service; else the environment's are used.
+    for a shared reference cache of the same service; otherwise the environment's are used.
 
     Raises:
-      InputError: No run has begun there.
+        InputError: No run has begun there.
     """
     out = Store.open(location)
     record = read_record(out)
@@ -43,25 +46,30 @@ def open_record(location: str) -> RunRecord:
 
 
 def scored_rows(location: str, record: RunRecord) -> list[ScoredRow]:
-    """Rows that are scored and whose record is that of their score, in the table's order."""
+    """Scored rows whose record has the same fingerprint, in the table's order."""
     spec = record.spec.model_copy(update={"out": location})
     stores = RunStores.of(spec)
     recorded = {(row.checkpoint, row.extractor): row for row in record.rows}
     found = []
-    for fields in read_score_rows(stores.out):
-        row = recorded.get((fields["checkpoint"], fields["extractor"]))
-        current = row is not None and row.fingerprint == fields["fingerprint"]
-        if row is not None and current and fields["status"] == "scored":
-            found.append(ScoredRow(fields, _parts(stores, spec, row, fields)))
+    for row in read_score_rows(stores.out):
+        planned = recorded.get(row.key)
+        current = planned is not None and planned.fingerprint == row.provenance.fingerprint
+        if planned is not None and current and row.status == "scored":
+            found.append(ScoredRow(row, _parts(stores, spec, planned, row)))
     return found
 
 
 def _parts(
-    stores: RunStores, spec: EvaluationSpec, row: RecordedRow, fields: Mapping[str, Any]
+    stores: RunStores, spec: EvaluationSpec, planned: RecordedRow, row: ScoreRow
 ) -> RowParts:
-    """What the row's numbers are made of; the extractor's reason is that of its own row."""
-    without = fields["inception_score_reason"] if fields["fid"] is not None else None
-    asked = "not asked for" in (without or "")
-    reading = spec.reading_of(row.checkpoint)
-    reason = None if asked else without
-    return RowParts(stores, row.units, spec, reading, reason, fields["reference_sha256"])
+    """The files of a row; why its extractor has no class probabilities stands in the row."""
+    reason = row.score("inception_score").reason
+    is_extractors = reason is not None and reason.code == "no_class_probabilities"
+    return RowParts(
+        stores,
+        planned.units,
+        spec,
+        spec.reading_of(planned.checkpoint),
+        reason.text if reason is not None and is_extractors else None,
+        row.conditions.reference_sha256,
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from vae_batch.run.compare.selection import SELECTION
 from vae_batch.run.output.record_faults import TABLES
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.output.verify import Verification, runs_in
 from vae_batch.storage import (
+    ScoreRow,
     Store,
     forget,
     read_comparisons,
@@ -66,9 +68,14 @@ def _reopen_rows(out: Store, record: RunRecord, units: Collection[str]) -> None:
         for row in record.rows
         if any(unit.path in units for unit in row.units.values())
     }
-    rows = [r for r in read_score_rows(out) if (r["checkpoint"], r["extractor"]) in touched]
+    rows = [row for row in read_score_rows(out) if row.key in touched]
     if rows:
-        upsert_scores(out, [{**row, "fingerprint": None} for row in rows])
+        upsert_scores(out, [_without_fingerprint(row) for row in rows])
+
+
+def _without_fingerprint(row: ScoreRow) -> ScoreRow:
+    """The row as one that must be scored again."""
+    return replace(row, provenance=replace(row.provenance, fingerprint=None))
 
 
 def _write_csv(out: Store, names: Collection[str]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.progress.snapshot import faults_in_words
-from vae_batch.storage import read_score_rows
+from vae_batch.storage import ScoreRow, read_score_rows
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class RunSummary:
       faults: Faults that the run survived, counted by their kind.
     """
 
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[ScoreRow, ...]
     shards_total: int
     shards_before: int
     shards_computed: int
@@ -34,7 +33,7 @@ class RunSummary:
     @property
     def failed(self) -> int:
         """Number of failed rows."""
-        return sum(row["status"] == "failed" for row in self.rows)
+        return sum(row.status == "failed" for row in self.rows)
 
     @property
     def faults_survived(self) -> str:
@@ -42,21 +41,20 @@ class RunSummary:
         return faults_in_words(self.faults)
 
 
-def rows_of(plan: RunPlan) -> tuple[dict[str, Any], ...]:
-    """The score table's rows of a plan."""
+def rows_of(plan: RunPlan) -> tuple[ScoreRow, ...]:
+    """The rows of a plan, as the score table holds them."""
     planned = {row.key for row in plan.rows}
-    rows = read_score_rows(plan.stores.out)
-    return tuple(row for row in rows if (row["checkpoint"], row["extractor"]) in planned)
+    return tuple(row for row in read_score_rows(plan.stores.out) if row.key in planned)
 
 
-def row_sentence(row: Mapping[str, Any]) -> str:
-    """A row's main numbers, in a sentence; what is undefined is left out."""
-    if row["status"] == "failed":
-        return f"{row['checkpoint']}: failed: {row['reason']}"
+def row_sentence(row: ScoreRow) -> str:
+    """A row's main scores in a sentence; undefined ones are omitted."""
+    if row.reason is not None:
+        return f"{row.checkpoint}: failed: {row.reason.text}"
     found = {
-        "ELBO {:.2f} nats": row.get("elbo"),
-        f"FID[{row['extractor']}] {{:.4g}}": row.get("fid"),
-        "IS {:.3f}": row.get("inception_score"),
+        "ELBO {:.2f} nats": row.value("elbo"),
+        f"FID[{row.conditions.extractor}] {{:.4g}}": row.value("fid"),
+        "IS {:.3f}": row.value("inception_score"),
     }
     scores = [text.format(value) for text, value in found.items() if value is not None]
-    return f"{row['checkpoint']}: {', '.join(scores) or 'scored'}"
+    return f"{row.checkpoint}: {', '.join(scores) or 'scored'}"

@@ -27,7 +27,7 @@ from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.race.record import Leaving, RaceOutcome
 from vae_batch.run.race.scores import Raced, race_score
 from vae_batch.run.scoring.row import failed_row
-from vae_batch.storage import upsert_scores
+from vae_batch.storage import Reason, upsert_scores
 
 
 def run_of(plan: RunPlan) -> str:
@@ -180,7 +180,9 @@ class Racing:
     def write_failures(self) -> None:
         """Failed rows of those that failed, of every extractor."""
         rows = [row for row in rows_to_score(self._plan) if row.job.identifier in self.failed]
-        failed = [failed_row(self._plan, r, self.failed[r.job.identifier]) for r in rows]
+        reasons = [Reason("unexpected", self.failed[row.job.identifier]) for row in rows]
+        pairs = zip(rows, reasons, strict=True)
+        failed = [failed_row(self._plan, row, reason) for row, reason in pairs]
         if failed:
             with uninterrupted():
                 self._guard()

@@ -85,8 +85,9 @@ def _read(store: Store, path: str) -> ImageSet | None:
         )
     except Exception:  # absent, damaged or of another version: then nothing is known by it
         return None
-    is_whole = facts.unit.path == path and arrays["digests"].shape[1:] == (_BYTES,)
-    return ImageSet(facts, arrays["digests"]) if is_whole else None
+    digests = arrays["digests"].astype(np.uint8, copy=False)
+    is_whole = facts.unit.path == path and digests.shape[1:] == (_BYTES,)
+    return ImageSet(facts, digests) if is_whole else None
 
 
 class DigestIndex:

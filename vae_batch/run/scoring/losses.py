@@ -1,13 +1,15 @@
-"""Scores of the likelihood side, from stored per-image losses and log weights."""
+"""Likelihoods and reconstruction errors, from stored per-image losses and log weights."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE, MeanPsnr
 from vae_batch.metrics.likelihood.densities import LOG_2PI
 from vae_batch.metrics.likelihood.elbo import MeanLoss, bits_per_dim, elbo
 from vae_batch.metrics.likelihood.families import optimal_sigma
@@ -19,8 +21,10 @@ from vae_batch.metrics.likelihood.importance import (
 )
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.image_range import bounds_of
-from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
+from vae_batch.run.scoring.report_arrays import worst_reconstructions
+from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet
 from vae_batch.run.scoring.stored import Columns, RowParts
+from vae_batch.storage import Reason, Score
 
 #: Of an 8-bit image: what a density's bits per dimension refer to.
 _GREY_LEVELS = 256
@@ -28,21 +32,26 @@ _GREY_LEVELS = 256
 #: Likelihoods that are densities of pixels, not probabilities of grey levels.
 _DENSITIES = ("gaussian", "continuous_bernoulli")
 
-#: Likelihoods whose decoders give a mean, which no clip keeps from 0 and 1.
+#: Likelihoods whose decoders give a mean, not probabilities that are clipped away from 0 and 1.
 _WITHOUT_CLIP = ("gaussian", "discretized_logistic")
 
-#: Metrics that a gaussian without a standard deviation has not.
+#: Metrics that are undefined for a gaussian without a standard deviation.
 _OF_SIGMA = (
     *("reconstruction_nll", "reconstruction_nll_at_mean", "elbo", "beta_objective"),
     *("bits_per_dim", "iwae", "iwae_ess", "iwae_pareto_k"),
 )
-_NO_OPTIMUM = "all reconstructions are perfect, so no sigma is optimal; declare --sigma"
+_NO_OPTIMUM = Reason(
+    "not_declared", "all reconstructions are perfect, so no sigma is optimal; declare --sigma"
+)
+_NO_BETA = Reason("not_declared", "the beta of the training is not known; declare --beta")
 
 _STORED = [
     "kl",
     *("reconstruction_nll", "squared_error"),
     *("reconstruction_nll_at_mean", "squared_error_at_mean"),
 ]
+
+_ERRORS = ("mse", "mae", "ssim", "ms_ssim")
 
 Values = npt.NDArray[np.float64]
 
@@ -53,21 +62,22 @@ def add_losses(sheet: ScoreSheet, parts: RowParts, description: Description) -> 
         return
     per_image = losses_per_image(parts, description)
     for name, values in per_image.items():
-        sheet.add(lambda name=name, values=values: mean_and_error(name, values), name)
+        sheet.add(functools.partial(mean_and_error, name, values), name)
     if "elbo" in per_image:
         sheet.add(lambda: _bits_per_dim(per_image["elbo"], description), "bits_per_dim")
     if parts.reading.beta is None:
-        sheet.refuse("the beta of the training is not known; declare --beta", "beta_objective")
+        sheet.refuse(_NO_BETA, "beta_objective")
     if parts.reading.sigma == "optimal" and "reconstruction_nll" not in per_image:
         sheet.refuse(_NO_OPTIMUM, *_OF_SIGMA)
     if description.likelihood in _WITHOUT_CLIP:
-        sheet.refuse(f"a {description.likelihood} decoder has no probabilities", "clipped_pixels")
+        text = f"a {description.likelihood} decoder has no probabilities"
+        sheet.refuse(Reason("refused", text), "clipped_pixels")
     clipped = parts.columns("losses", ["clipped_pixels"]).get("clipped_pixels", np.zeros(1))
-    sheet.add(lambda: {"clipped_pixels": float(clipped.mean())}, "clipped_pixels")
+    sheet.add(lambda: {"clipped_pixels": Score(float(clipped.mean()))}, "clipped_pixels")
 
 
 def losses_per_image(parts: RowParts, description: Description) -> dict[str, Values]:
-    """Loss columns by metric, one value an image; what the parts do not allow is left out."""
+    """Losses by metric, (n,) float64 in nats; those that the parts do not allow are left out."""
     stored = parts.columns("losses", _STORED)
     sigma = _sigma(parts, stored, description)
     losses: dict[str, Values] = {}
@@ -86,7 +96,7 @@ def losses_per_image(parts: RowParts, description: Description) -> dict[str, Val
 
 
 def importance_per_image(parts: RowParts, description: Description) -> dict[str, Values]:
-    """IWAE, effective sample size and Pareto k of each image, from its log weights."""
+    """IWAE (nats), effective sample size and Pareto k by metric, (n,) float64 each."""
     stored = parts.columns("importance")
     losses = parts.columns("losses", ["squared_error"])
     nll = _nll(stored, "", _sigma(parts, losses, description), description)
@@ -97,7 +107,7 @@ def importance_per_image(parts: RowParts, description: Description) -> dict[str,
         "iwae": importance_weighted_bound(log_weights),
         "iwae_ess": effective_sample_size(log_weights),
     }
-    # A tail cannot be fitted to few draws; the two others stand without it.
+    # Few draws do not allow to fit a tail; the two others are defined without it.
     with contextlib.suppress(ValueError):
         found["iwae_pareto_k"] = pareto_k(log_weights)
     return found
@@ -106,32 +116,52 @@ def importance_per_image(parts: RowParts, description: Description) -> dict[str,
 def add_importance(sheet: ScoreSheet, parts: RowParts, description: Description) -> None:
     """IWAE with its standard error, mean effective sample size, share of heavy tails."""
     columns = ("iwae", "iwae_ess", "iwae_pareto_k")
-    if not sheet.wants(*columns):
-        return
-    if "importance" not in parts.units:
-        sheet.refuse("needs the model: run `vae-batch score` with --metrics iwae", *columns)
+    if not sheet.wants(*columns) or "importance" not in parts.units:
         return
     per_image = importance_per_image(parts, description)
     if not per_image:
         return
 
-    def compute() -> Row:
-        row = {"iwae_ess": float(per_image["iwae_ess"].mean())}
-        row |= mean_and_error("iwae", per_image["iwae"])
+    def compute() -> Scores:
+        scores = {"iwae_ess": Score(float(per_image["iwae_ess"].mean()))}
+        scores |= mean_and_error("iwae", per_image["iwae"])
         if "iwae_pareto_k" in per_image:
-            row["iwae_pareto_k"] = float((per_image["iwae_pareto_k"] > PARETO_K_LIMIT).mean())
-        return row
+            heavy = float((per_image["iwae_pareto_k"] > PARETO_K_LIMIT).mean())
+            scores["iwae_pareto_k"] = Score(heavy)
+        return scores
 
     if "iwae_pareto_k" not in per_image:
-        reason = f"{parts.spec.iwae_draws} draws are too few to fit the tail of the weights"
-        sheet.refuse(f"{reason}; raise --iwae-draws", "iwae_pareto_k")
+        few = f"{parts.spec.iwae_draws} draws are too few to fit the tail of the weights"
+        sheet.refuse(Reason("refused", f"{few}; raise --iwae-draws"), "iwae_pareto_k")
     sheet.add(compute, *columns)
 
 
-def mean_and_error(name: str, values: Values) -> Row:
-    """Mean and standard error of one value an image."""
+def add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
+    """MSE, MAE, PSNR, SSIM and MS-SSIM at the posterior mean, pixels scaled to 0..1."""
+    columns = ("psnr", "perfect_reconstructions", *_ERRORS)
+    if "losses" not in parts.units or not sheet.wants(*columns):
+        return
+    stored = parts.columns("losses", ["psnr", *_ERRORS])
+    if "psnr" in stored:
+        psnr = MeanPsnr.from_values(stored["psnr"])
+        perfect = Score(psnr.perfect)
+        sheet.add(lambda: {"perfect_reconstructions": perfect}, "perfect_reconstructions")
+        error = psnr.finite.standard_error if psnr.finite.count > 1 else None
+        sheet.add(lambda: {"psnr": Score(psnr.mean, error)}, "psnr")
+    for name in _ERRORS:
+        if name in stored:
+            sheet.add(functools.partial(mean_and_error, name, stored[name]), name)
+    if "mse" in stored:
+        sheet.show("losses", lambda: worst_reconstructions(parts, stored["mse"]))
+    for name, side in (("ssim", WINDOW_SIDE), ("ms_ssim", MULTISCALE_SIDE)):
+        text = f"needs images of at least {side} pixels a side"
+        sheet.refuse(Reason("images_too_small", text), name)
+
+
+def mean_and_error(name: str, values: Values) -> Scores:
+    """Mean and standard error of one value per image."""
     loss = MeanLoss.from_values(values)
-    return {name: loss.mean, f"{name}_se": loss.standard_error}
+    return {name: Score(loss.mean, loss.standard_error)}
 
 
 def sigma_in_force(parts: RowParts, description: Description) -> float | None:
@@ -164,12 +194,12 @@ def _nll(
     return total
 
 
-def _bits_per_dim(bounds: Values, description: Description) -> Row:
+def _bits_per_dim(bounds: Values, description: Description) -> Scores:
     low, high = bounds_of(description.value_range)
     is_density = description.likelihood in _DENSITIES
     bin_width = (high - low) / _GREY_LEVELS if is_density else None
     bits = bits_per_dim(-MeanLoss.from_values(bounds).mean, _dimensions(description), bin_width)
-    return {"bits_per_dim": float(bits)}
+    return {"bits_per_dim": Score(float(bits))}
 
 
 def _dimensions(description: Description) -> int:

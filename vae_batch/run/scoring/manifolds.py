@@ -19,9 +19,9 @@ from vae_batch.metrics.samples.set_diagnostics import (
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.report_arrays import alike_samples
 from vae_batch.run.scoring.samples import Rows, reference_features
-from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
+from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts
-from vae_batch.storage import Store
+from vae_batch.storage import Reason, Score, Store
 
 #: Nearest neighbours of a row that are looked for: density and coverage use the fifth.
 _NEIGHBOURS = 5
@@ -29,65 +29,64 @@ _NEIGHBOURS = 5
 _ALIKE = 0.2
 _KERNEL = ("kid", "kid_subsets", "kid_subsets_std")
 _PRECISION = ("precision", "recall", "density", "coverage")
-_OF_SET = ("vendi_score", "near_duplicate_rate")
-_OF_REFERENCE = ("vendi_score_reference", "near_duplicate_rate_reference")
+#: Diagnostics of a set of activations as a whole, and of the reference's.
+SET_COLUMNS = (
+    *("vendi_score", "near_duplicate_rate"),
+    *("vendi_score_reference", "near_duplicate_rate_reference"),
+)
 
 
-def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> dict[str, PairedScore]:
+def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> None:
     """Kernel distance, precision and recall, density and coverage, near-duplicates, diversity.
 
     Vendi score and near-duplicates depend on the number of images: of the larger set only the
-    first are taken, as many as the smaller one has.
-
-    Returns:
-      The kernel distance with the influence of each sample.
+    first images are used, as many as the smaller set has. Warns where far more samples have a
+    near-duplicate than real images do.
     """
-    if not sheet.wants(*_KERNEL, *_PRECISION, *_OF_SET, *_OF_REFERENCE):
-        return {}
+    if not sheet.wants(*_KERNEL, *_PRECISION, *SET_COLUMNS):
+        return
     if not {"generated", "reference"} <= set(parts.units):
-        return {}
+        return
     reference = _Reference(parts.stores.reference, parts.units["reference"])
     _add_of_reference(sheet, parts, reference)
     features = parts.columns("generated", ["features"])["features"]
     if not features.shape[1]:
-        return {}
-    influences: dict[str, PairedScore] = {}
+        return
     _refuse_few_for_subsets(sheet, min(len(features), len(reference)))
-    sheet.add(lambda: _kernel(features, reference, influences), *_KERNEL)
+    sheet.add(lambda: _kernel(sheet, features, reference), *_KERNEL)
     sheet.add(lambda: _precision(features, reference), *_PRECISION)
     same = features[: len(reference)]
-    sheet.add(lambda: {"vendi_score": vendi_score(same)}, "vendi_score")
+    sheet.add(lambda: {"vendi_score": Score(vendi_score(same))}, "vendi_score")
     sheet.add(lambda: _near_duplicates(same, reference), "near_duplicate_rate")
-    if sheet.wants("near_duplicate_rate"):
+    if sheet.value("near_duplicate_rate") is not None:
         sheet.show("generated", lambda: alike_samples(features))
-    return influences
+    _warn_of_near_duplicates(sheet)
 
 
 def _add_of_reference(sheet: ScoreSheet, parts: RowParts, reference: _Reference) -> None:
-    """Baselines, which a checkpoint has that generates nothing, too."""
+    """Baselines by real images, which need no generated images."""
     same = min(parts.units["generated"].samples, len(reference))
     sheet.add(
-        lambda: {"vendi_score_reference": _vendi_of_reference(reference, same)},
+        lambda: {"vendi_score_reference": Score(_vendi_of_reference(reference, same))},
         "vendi_score_reference",
     )
     sheet.add(
-        lambda: {"near_duplicate_rate_reference": _duplicates_of_reference(reference)},
+        lambda: {"near_duplicate_rate_reference": Score(_duplicates_of_reference(reference))},
         "near_duplicate_rate_reference",
     )
 
 
-def near_duplicate_warnings(sheet: ScoreSheet) -> list[str]:
-    """A sentence where far more samples have a twin than real images do."""
-    rate = sheet.values.get("near_duplicate_rate")
-    real = sheet.values.get("near_duplicate_rate_reference")
-    if rate is None or real is None or rate < real + _ALIKE:
-        return []
-    return [f"samples are alike: {rate:.1%} have a near-duplicate ({real:.1%} of real images)"]
+def _warn_of_near_duplicates(sheet: ScoreSheet) -> None:
+    rate = sheet.value("near_duplicate_rate")
+    real = sheet.value("near_duplicate_rate_reference")
+    if rate is not None and real is not None and rate >= real + _ALIKE:
+        text = f"samples are alike: {rate:.1%} have a near-duplicate ({real:.1%} of real images)"
+        sheet.warn("near_duplicates", "severe", text)
 
 
 @dataclass(frozen=True)
 class _Reference:
-    """Where the reference's activations lie; what is made of them is kept by process."""
+    """The reference's activations; what is computed from them is cached per process."""
 
     store: Store
     unit: Unit
@@ -102,33 +101,33 @@ class _Reference:
 
 def _refuse_few_for_subsets(sheet: ScoreSheet, few: int) -> None:
     if few < SUBSET_SIZE:
-        reason = f"needs {SUBSET_SIZE} generated and reference images, found {few}"
-        sheet.refuse(reason, "kid_subsets", "kid_subsets_std")
+        text = f"needs {SUBSET_SIZE} generated and reference images, found {few}"
+        sheet.refuse(Reason("too_few_images", text), "kid_subsets", "kid_subsets_std")
 
 
-def _kernel(features: Rows, reference: _Reference, influences: dict[str, PairedScore]) -> Row:
+def _kernel(sheet: ScoreSheet, features: Rows, reference: _Reference) -> Scores:
     found = kernel_influence(features, _kernel_reference(reference, len(features)))
-    influences["kid"] = PairedScore(found.distance.value, found.influence)
-    row = {"kid": found.distance.value, "kid_se": found.distance.standard_error}
+    sheet.influences["kid"] = PairedScore(found.distance.value, found.influence)
+    scores = {"kid": Score(found.distance.value, found.distance.standard_error)}
     if found.subsets is not None:
-        row |= {"kid_subsets": found.subsets.mean, "kid_subsets_std": found.subsets.std}
-    return row
+        scores["kid_subsets"] = Score(found.subsets.mean)
+        scores["kid_subsets_std"] = Score(found.subsets.std)
+    return scores
 
 
-def _precision(features: Rows, reference: _Reference) -> Row:
+def _precision(features: Rows, reference: _Reference) -> Scores:
     literature, prdc = manifold_scores(_neighbourhoods(reference), features)
     return {
-        "precision": literature.precision,
-        "recall": literature.recall,
-        "density": prdc.density,
-        "coverage": prdc.coverage,
+        "precision": Score(literature.precision),
+        "recall": Score(literature.recall),
+        "density": Score(prdc.density),
+        "coverage": Score(prdc.coverage),
     }
 
 
-def _near_duplicates(features: Rows, reference: _Reference) -> Row:
-    return {
-        "near_duplicate_rate": near_duplicate_rate(features, _threshold(reference, len(features)))
-    }
+def _near_duplicates(features: Rows, reference: _Reference) -> Scores:
+    rate = near_duplicate_rate(features, _threshold(reference, len(features)))
+    return {"near_duplicate_rate": Score(rate)}
 
 
 @functools.lru_cache(maxsize=2)

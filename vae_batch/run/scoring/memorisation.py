@@ -13,9 +13,9 @@ from vae_batch.metrics.samples.set_diagnostics import (
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.report_arrays import nearest_training
 from vae_batch.run.scoring.samples import reference_features
-from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
+from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet
 from vae_batch.run.scoring.stored import RowParts
-from vae_batch.storage import Store
+from vae_batch.storage import Reason, Score, Store
 
 _COLUMNS = (
     "authentic_fraction",
@@ -24,53 +24,61 @@ _COLUMNS = (
     "data_copying_z",
 )
 
-#: Below this the test calls samples copies (arXiv:2004.05675).
+_NEEDED = {"generated", "reference", "training"}
+
+#: Below this the samples are considered copies (arXiv:2004.05675).
 _COPYING = -3.0
 
 
-def add_memorisation(sheet: ScoreSheet, parts: RowParts) -> list[str]:
+_NO_TRAINING = Reason(
+    "no_training_images", "needs the training images; give --training (such as train)"
+)
+
+
+def add_memorisation(sheet: ScoreSheet, parts: RowParts) -> None:
     """Nearest training neighbours of generated images against those of the reference.
 
-    Returns:
-      A warning where samples are closer to training images than real ones are.
+    Warns where samples are closer to training images than real ones are.
     """
-    if not sheet.wants(*_COLUMNS):
-        return []
-    if "training" not in parts.units:
-        sheet.refuse("needs the training images; give --training (such as train)", *_COLUMNS)
-        return []
+    if parts.spec.training is None:
+        sheet.refuse(_NO_TRAINING, *_COLUMNS)
+    if not sheet.wants(*_COLUMNS) or not set(parts.units) >= _NEEDED:
+        return
     features = parts.columns("generated", ["features"])["features"]
     store = parts.stores.reference
     reference, training = parts.units["reference"], parts.units["training"]
 
-    def compute() -> Row:
+    def compute() -> Scores:
         copies = TrainingNeighbours.from_activations(features, reference_features(store, training))
         sheet.show("generated", lambda: nearest_training(parts, copies))
         held_out = _held_out(store, reference, training)
         return {
-            "authentic_fraction": authentic_fraction(copies),
-            "authentic_fraction_reference": authentic_fraction(held_out),
-            "training_distance_ratio": training_distance_ratio(copies, held_out),
-            "data_copying_z": data_copying_z(copies, held_out),
+            "authentic_fraction": Score(authentic_fraction(copies)),
+            "authentic_fraction_reference": Score(authentic_fraction(held_out)),
+            "training_distance_ratio": Score(training_distance_ratio(copies, held_out)),
+            "data_copying_z": Score(data_copying_z(copies, held_out)),
         }
 
     sheet.add(compute, *_COLUMNS)
-    return _warnings(sheet.values)
+    _warn_of_copies(sheet)
 
 
-def _warnings(row: Row) -> list[str]:
-    """Copies are both nearer to the training set than real images and closer than its own spacing.
+def _warn_of_copies(sheet: ScoreSheet) -> None:
+    """Copies are nearer to the training set than real images are, and than its own spacing.
 
-    The first alone is also what images near the middle of the data are, such as those of a
+    The former alone also holds for images near the middle of the data, such as those of a
     collapsed posterior.
     """
-    z, ours = row.get("data_copying_z"), row.get("authentic_fraction")
-    if z is None or ours is None or z > _COPYING or ours >= row["authentic_fraction_reference"]:
-        return []
-    return [
+    z, ours = sheet.value("data_copying_z"), sheet.value("authentic_fraction")
+    real = sheet.value("authentic_fraction_reference")
+    if z is None or ours is None or real is None or z > _COPYING or ours >= real:
+        return
+    sheet.warn(
+        "memorisation",
+        "severe",
         f"samples copy training images: data-copying z = {z:.1f}, {ours:.1%} authentic "
-        f"({row['authentic_fraction_reference']:.1%} of real images)"
-    ]
+        f"({real:.1%} of real images)",
+    )
 
 
 @functools.lru_cache(maxsize=2)

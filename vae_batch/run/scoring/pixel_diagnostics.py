@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from vae_batch.metrics.images.diagnostics import SPECTRUM_SIDE
 from vae_batch.metrics.images.smoothness import trimmed_mean
 from vae_batch.run.scoring.report_arrays import mean_spectra
-from vae_batch.run.scoring.score_sheet import Row, ScoreSheet
+from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet, UndefinedScoreError
 from vae_batch.run.scoring.stored import Columns, RowParts
+from vae_batch.storage import Score
 
 Values = npt.NDArray[Any]
 Shards = Sequence[Columns]
@@ -36,40 +37,42 @@ _RATIOS = {
 }
 
 
-def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> list[str]:
-    """Blur, artifacts, duplicates, diversity, smoothness, each with real images in both places.
+def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> None:
+    """Blur, artifacts, duplicates, diversity, smoothness, each beside its value for real images.
 
-    Returns:
-      Warnings: what eyes would see.
+    Warns of what a person would see in the images.
     """
     asked = "diagnostics" in parts.spec.metrics
     if not asked or not {"pictures", "reference_pictures"} <= set(parts.units):
-        return []
-    # A checkpoint that generates nothing has no statistics; then the sheet wants none of them.
+        return
+    # A checkpoint that generates nothing has no statistics; the sheet then wants none of them.
     drawn, real = parts.arrays("pictures"), parts.arrays("reference_pictures")
     for metric, (statistic, lack) in _RATIOS.items():
         sheet.add(_ratio(metric, statistic, lack, drawn, real), metric)
         sheet.add(_baseline(f"{metric}_reference", statistic, lack, real), f"{metric}_reference")
     _add_sharpness_of_reconstructions(sheet, parts, real)
     sheet.show("pictures", lambda: mean_spectra(drawn, real))
-    sheet.add(lambda: {"duplicate_rate": _repeated(_joined(drawn, "digest"))}, "duplicate_rate")
+    sheet.add(lambda: _repeated("duplicate_rate", _joined(drawn, "digest")), "duplicate_rate")
     same = _joined(real, "digest")[: parts.units["pictures"].samples]
-    sheet.add(lambda: {"duplicate_rate_reference": _repeated(same)}, "duplicate_rate_reference")
+    sheet.add(lambda: _repeated("duplicate_rate_reference", same), "duplicate_rate_reference")
     sheet.add(
-        lambda: {"pixel_diversity_ratio": _diversity_ratio(drawn, real)}, "pixel_diversity_ratio"
+        lambda: {"pixel_diversity_ratio": Score(_diversity_ratio(drawn, real))},
+        "pixel_diversity_ratio",
     )
     sheet.add(
-        lambda: {"latent_smoothness": trimmed_mean(_joined(drawn, "path_change"))},
+        lambda: {"latent_smoothness": Score(trimmed_mean(_joined(drawn, "path_change")))},
         "latent_smoothness",
     )
-    return list(_warnings(sheet.values))
+    _warn_of_visible_flaws(sheet)
 
 
 def _add_sharpness_of_reconstructions(sheet: ScoreSheet, parts: RowParts, real: Shards) -> None:
+    if "losses" not in parts.units:
+        return
     column, (statistic, lack) = "reconstruction_sharpness_ratio", _RATIOS["sharpness_ratio"]
     stored = [parts.columns("losses", ["reconstruction_sharpness"])]
 
-    def compute() -> Row:
+    def compute() -> Scores:
         found = _joined(stored, "reconstruction_sharpness")
         return {column: _ratio_of_medians(found, _joined(real, statistic), lack)}
 
@@ -78,36 +81,36 @@ def _add_sharpness_of_reconstructions(sheet: ScoreSheet, parts: RowParts, real: 
 
 def _ratio(
     metric: str, statistic: str, lack: str, drawn: Shards, real: Shards
-) -> Callable[[], Row]:
+) -> Callable[[], Scores]:
     return lambda: {
         metric: _ratio_of_medians(_joined(drawn, statistic), _joined(real, statistic), lack)
     }
 
 
-def _baseline(metric: str, statistic: str, lack: str, real: Shards) -> Callable[[], Row]:
+def _baseline(metric: str, statistic: str, lack: str, real: Shards) -> Callable[[], Scores]:
     """Real images of odd index over those of even index."""
 
-    def compute() -> Row:
+    def compute() -> Scores:
         values = _joined(real, statistic)
         return {metric: _ratio_of_medians(values[1::2], values[::2], lack)}
 
     return compute
 
 
-def _ratio_of_medians(found: Values, real: Values, lack: str) -> float:
+def _ratio_of_medians(found: Values, real: Values, lack: str) -> Score:
     """Ratio of medians.
 
     Raises:
-      ValueError: The median real image has nothing to compare with.
+        ValueError: The median of real images is 0.
     """
     median = float(np.median(real))
     if median <= 0:
         raise ValueError(f"{lack}, so the ratio is undefined")
-    return float(np.median(found)) / median
+    return Score(float(np.median(found)) / median)
 
 
-def _repeated(digests: Values) -> float:
-    return 1.0 - len(np.unique(digests)) / len(digests)
+def _repeated(column: str, digests: Values) -> Scores:
+    return {column: Score(1.0 - len(np.unique(digests)) / len(digests))}
 
 
 def _diversity_ratio(drawn: Shards, real: Shards) -> float:
@@ -118,10 +121,10 @@ def _diversity_ratio(drawn: Shards, real: Shards) -> float:
 
 
 def _root_mean_square_difference(shards: Shards) -> float:
-    """Of a pixel of two different images, from sums: see ``metrics.pixel_diversity``.
+    """RMS difference of a pixel between two different images, as ``metrics.pixel_diversity``.
 
-    The sums of 8-bit pixels are whole numbers, and so is n times their scatter: of equal images
-    it is exactly 0.
+    The sums of 8-bit pixels are integers, and so is n times their scatter: for equal images it is
+    exactly 0.
     """
     count = sum(int(shard["count"]) for shard in shards)
     total = np.sum([shard["pixel_sum"] for shard in shards], axis=0)
@@ -133,16 +136,19 @@ def _root_mean_square_difference(shards: Shards) -> float:
 def _joined(shards: Shards, name: str) -> Values:
     found = [shard[name] for shard in shards if name in shard]
     if not found:
-        raise ValueError(f"needs images of at least {SPECTRUM_SIDE} pixels a side")
+        text = f"needs images of at least {SPECTRUM_SIDE} pixels a side"
+        raise UndefinedScoreError("images_too_small", text)
     return np.concatenate(found)
 
 
-def _warnings(row: Row) -> Iterator[str]:
-    """What eyes would see, in sentences with the number and that of real images."""
-    if (ratio := row.get("sharpness_ratio")) is not None and ratio < _BLURRED:
-        yield f"samples are blurred: {ratio:.2g} of the sharpness of real images"
-    if (ratio := row.get("high_frequency_ratio")) is not None and ratio > _NOISY:
-        yield f"samples are noisy: {ratio:.2g} times the high frequencies of real images"
-    rate, real = row.get("duplicate_rate"), row.get("duplicate_rate_reference")
+def _warn_of_visible_flaws(sheet: ScoreSheet) -> None:
+    if (ratio := sheet.value("sharpness_ratio")) is not None and ratio < _BLURRED:
+        text = f"samples are blurred: {ratio:.2g} of the sharpness of real images"
+        sheet.warn("blurred", "warning", text)
+    if (ratio := sheet.value("high_frequency_ratio")) is not None and ratio > _NOISY:
+        text = f"samples are noisy: {ratio:.2g} times the high frequencies of real images"
+        sheet.warn("noisy", "warning", text)
+    rate, real = sheet.value("duplicate_rate"), sheet.value("duplicate_rate_reference")
     if rate is not None and real is not None and rate > real + _COPIES:
-        yield f"samples repeat: {rate:.1%} are exact copies ({real:.1%} of real images)"
+        text = f"samples repeat: {rate:.1%} are exact copies ({real:.1%} of real images)"
+        sheet.warn("exact_duplicates", "severe", text)

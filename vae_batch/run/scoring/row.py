@@ -1,101 +1,216 @@
-"""One row of the score table: conditions, scores, and a reason for each undefined one."""
+"""One row of the score table: conditions, scores, and a reason for each undefined score."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
+from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import Reading
+from vae_batch.run.execute.failures import Failure, failure_of, write_traceback
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
-from vae_batch.run.scoring.batches import batch_warnings
-from vae_batch.run.scoring.influences import write_influences
 from vae_batch.run.scoring.latents import add_latents
-from vae_batch.run.scoring.losses import add_importance, add_losses, sigma_in_force
-from vae_batch.run.scoring.manifolds import add_manifold_scores, near_duplicate_warnings
+from vae_batch.run.scoring.losses import (
+    add_importance,
+    add_losses,
+    add_reconstruction,
+    sigma_in_force,
+)
+from vae_batch.run.scoring.manifolds import SET_COLUMNS, add_manifold_scores
 from vae_batch.run.scoring.memorisation import add_memorisation
 from vae_batch.run.scoring.pixel_diagnostics import add_pixel_diagnostics
-from vae_batch.run.scoring.reconstruction import add_reconstruction
 from vae_batch.run.scoring.report_arrays import write_shown
 from vae_batch.run.scoring.samples import add_sample_scores
-from vae_batch.run.scoring.score_sheet import ScoreSheet, undefined_metrics
-from vae_batch.run.scoring.stored import Damaged, RowParts
-from vae_batch.storage import FLAGS_APART, DamagedFileError, gather_receipts, is_activations
+from vae_batch.run.scoring.score_sheet import ScoreSheet, columns_of, undefined_metrics
+from vae_batch.run.scoring.stored import Damaged, RowParts, write_influences
+from vae_batch.storage import (
+    Conditions,
+    DamagedFileError,
+    Provenance,
+    Reason,
+    ScoreRow,
+    gather_receipts,
+    is_activations,
+    read_receipt,
+    unit_progress_of,
+)
+
+#: Receipts read at a time: object stores answer slowly.
+_READERS = 8
+
+_log = logging.getLogger(__name__)
 
 
-def score_row(plan: RunPlan, row: PlannedRow) -> dict[str, Any] | Damaged:
-    """All numbers of one row, from reductions and stored losses.
+@dataclass(frozen=True)
+class Scored:
+    """What the stored files of a row give.
+
+    Attributes:
+        sheet: Scores, warnings, and the exceptions that some metrics raised.
+        description: How the checkpoint was read.
+        sigma: Standard deviation of a gaussian likelihood, declared or the checkpoint's optimum.
+        reading: What was declared about the checkpoint.
+        device: Kind of device that computed the files.
+    """
+
+    sheet: ScoreSheet
+    description: Description
+    sigma: float | None
+    reading: Reading
+    device: str | None
+
+    def row(self, planned: ScoreRow, otherwise: Reason | None = None) -> ScoreRow:
+        """A row of the same conditions, with what has been found.
+
+        Args:
+            planned: The row without scores.
+            otherwise: Reason of metrics that nothing is known of; see :meth:`ScoreSheet.close`.
+        """
+        found = self.description
+        return replace(
+            planned,
+            conditions=replace(
+                planned.conditions,
+                feature_dim=self.sheet.feature_dim,
+                model_format=found.format,
+                likelihood=found.likelihood,
+                sigma=self.sigma,
+                sigma_source=_sigma_source(self.reading),
+                model_range=found.value_range,
+                second_head=found.second_head,
+                condition=found.condition,
+                input_fit=found.input_fit,
+            ),
+            provenance=replace(planned.provenance, device=self.device),
+            scores=self.sheet.close(otherwise),
+            warnings=tuple(self.sheet.warnings),
+        )
+
+
+def score_row(plan: RunPlan, row: PlannedRow) -> ScoreRow | Damaged:
+    """All scores of one row, from reductions and stored losses.
+
+    An unexpected exception costs the metrics that were being computed: the row fails, its other
+    scores stay, and the traceback is written below the output folder.
 
     Returns:
-      A row of the score table, or what is damaged.
+        A row of the score table, or which file is damaged.
 
     Raises:
-      OSError: A file could not be read or written.
+        OSError: A file could not be read or written.
     """
     try:
         with threadpool_limits(1):
-            scores = scores_of(parts_of(plan, row))
+            scored = scores_of(parts_of(plan, row))
         for unit in row.units.values():
             if unit.checkpoint is not None and not is_activations(unit):
                 gather_receipts(plan.stores.out, unit)
-        return {**row_conditions(plan, row), "status": "scored", **scores}
+        found = scored.row(_planned(plan, row))
     except DamagedFileError as damage:
         return Damaged(damage.unit, damage.name)
-    except OSError:  # a full or distant store is no fault of the row's
+    except OSError:  # a full or distant store is no fault of the row
         raise
     except Exception as error:  # isolation: what no metric foresaw costs one row
-        return failed_row(plan, row, f"it cannot be scored: {type(error).__name__}: {error}"[:600])
+        _log.exception("cannot score %s", row.checkpoint.label)
+        return _failed(plan, _planned(plan, row), failure_of(error))
+    failures = scored.sheet.failures
+    return _failed(plan, found, failures[0]) if failures else found
 
 
-def failed_row(plan: RunPlan, row: PlannedRow, reason: str) -> dict[str, Any]:
-    """The row of a checkpoint that could not be scored."""
-    return {**row_conditions(plan, row), "status": "failed", "reason": reason}
+def _failed(plan: RunPlan, found: ScoreRow, failure: Failure) -> ScoreRow:
+    reason = Reason("unexpected", f"it cannot be scored: {failure.reason}")
+    path = write_traceback(plan.stores.out, found.checkpoint, failure.traceback)
+    return replace(found, status="failed", reason=reason, traceback=path)
 
 
-def row_conditions(plan: RunPlan, row: PlannedRow) -> dict[str, Any]:
-    """What every number of a row depends on."""
+def failed_row(
+    plan: RunPlan, row: PlannedRow, reason: Reason, traceback: str | None = None
+) -> ScoreRow:
+    """The row of a checkpoint of which some units could not be computed.
+
+    Metrics whose units are complete keep their scores; the others are null with ``reason``.
+
+    Args:
+        plan: Of the run; of its rows none is needed.
+        row: The planned row.
+        reason: Why it failed.
+        traceback: Path of the failure's traceback below the output folder, where there is one.
+
+    Raises:
+        OSError: The output store cannot be written to.
+    """
+    planned = replace(_planned(plan, row), status="failed", reason=reason, traceback=traceback)
+    try:
+        complete = _complete_kinds(plan, row)
+        parts = parts_of(plan, row)
+        if "description" in complete:
+            units = {kind: unit for kind, unit in row.units.items() if kind in complete}
+            with threadpool_limits(1):
+                return scores_of(replace(parts, units=units)).row(planned, reason)
+        undefined = undefined_metrics({}, parts.no_class_probabilities, plan.spec)
+        return replace(planned, scores=ScoreSheet(undefined).close(reason))
+    except Exception:  # the row has failed for another reason already
+        _log.exception("cannot score what is complete of %s", row.checkpoint.label)
+        return replace(planned, scores=ScoreSheet({}).close(reason))
+
+
+def _complete_kinds(plan: RunPlan, row: PlannedRow) -> set[str]:
+    """Kinds of units whose files are all there; activations count only beside a reference."""
+    kinds = list(row.units)
+    units = [(plan.stores.holding(unit), unit) for unit in row.units.values()]
+    complete = set()
+    for kind, (_, unit), progress in zip(kinds, units, unit_progress_of(units), strict=True):
+        is_whole = len(progress.shards) == len(unit.shards())
+        if is_whole and (progress.is_reduced or not is_activations(unit)):
+            complete.add(kind)
+    return complete if "reference" in complete else complete - {"generated", "reconstructed"}
+
+
+def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
+    """The row without scores: what every number of it depends on."""
     spec, reading = plan.spec, row.job.reading
-    return {
-        "checkpoint": row.checkpoint.label,
-        "step": row.checkpoint.step,
-        "extractor": row.extractor.name,
-        "weights_sha256": row.extractor.weights_sha256,
-        "protocol": row.extractor.protocol,
-        "n_generated": _generated(row, spec.samples),
-        "n_reference": plan.reference.count,
-        "left_race_at": row.left_race_at,
-        "reference": plan.reference.name,
-        "reference_split": plan.reference.split,
-        "reference_sha256": plan.reference.sha256,
-        "checkpoint_sha256": row.checkpoint.sha256,
-        "seed": spec.seed,
-        "likelihood": reading.likelihood,
-        "sigma": reading.sigma if isinstance(reading.sigma, float) else None,
-        "beta": reading.beta,
-        "model_range": reading.model_range,
-        "second_head": reading.second_head,
-        "input_fit": reading.input_fit,
-        "fingerprint": row.fingerprint,
-        "scored_at": now(),
-        "version": __version__,
-    }
+    conditions = Conditions(
+        extractor=row.extractor.name,
+        weights_sha256=row.extractor.weights_sha256,
+        protocol=row.extractor.protocol,
+        n_generated=_generated(row, spec.samples),
+        n_reference=plan.reference.count,
+        left_race_at=row.left_race_at,
+        reference=plan.reference.name,
+        reference_split=plan.reference.split,
+        reference_sha256=plan.reference.sha256,
+        checkpoint_sha256=row.checkpoint.sha256,
+        seed=spec.seed,
+        likelihood=reading.likelihood,
+        sigma=reading.sigma if isinstance(reading.sigma, float) else None,
+        beta=reading.beta,
+        model_range=reading.model_range,
+        second_head=reading.second_head,
+        input_fit=reading.input_fit,
+    )
+    provenance = Provenance(row.fingerprint, now(), __version__)
+    return ScoreRow(row.checkpoint.label, row.checkpoint.step, "scored", conditions, provenance)
 
 
 def _generated(row: PlannedRow, samples: int) -> int:
-    """Generated images that a row is of; of losses alone, those that there would be."""
+    """Generated images of a row; without activations, as many as there would be."""
     unit = row.units.get("generated")
     return unit.samples if unit else min(samples, row.left_race_at or samples)
 
 
 def _sigma_source(reading: Reading) -> str | None:
-    """Whether a scale was declared, is the checkpoint's own best, or is learned."""
+    """Whether a scale was declared, is the checkpoint's own optimum, or is learned."""
     return "declared" if isinstance(reading.sigma, float) else reading.sigma
 
 
 def now() -> str:
-    """The time of a score, UTC, to the second."""
+    """The present time, UTC, ISO 8601 to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -111,42 +226,71 @@ def parts_of(plan: RunPlan, row: PlannedRow) -> RowParts:
     )
 
 
-def scores_of(parts: RowParts) -> dict[str, Any]:
-    """Every number that the stored files of a row give, with reasons for those they do not.
+def scores_of(parts: RowParts) -> Scored:
+    """Every score that the stored files of a row give.
 
-    Writes the influence of each sample beside the activations, for paired differences, and what
-    the report shows beside the numbers.
+    Writes the influence of each sample beside the activations, for paired differences, and the
+    arrays that the report shows.
 
     Raises:
-      DamagedFileError: A stored file differs from its receipt.
+        DamagedFileError: A stored file differs from its receipt.
     """
     description = parts.description()
-    reasons = undefined_metrics(description.missing, parts.no_class_probabilities, parts.spec)
-    sheet = ScoreSheet(reasons)
-    warnings = list(description.warnings)
-    add_losses(sheet, parts, description)
-    warnings += add_latents(sheet, parts)
-    add_importance(sheet, parts, description)
-    add_reconstruction(sheet, parts)
-    influences = add_sample_scores(sheet, parts)
-    influences |= add_manifold_scores(sheet, parts)
-    warnings += near_duplicate_warnings(sheet)
-    warnings += add_memorisation(sheet, parts)
-    warnings += add_pixel_diagnostics(sheet, parts)
-    warnings += batch_warnings(parts)
-    if influences:
-        write_influences(parts.stores.out, parts.units["generated"], influences)
+    undefined = undefined_metrics(description.missing, parts.no_class_probabilities, parts.spec)
+    sheet = ScoreSheet(undefined)
+    for text in description.warnings:
+        sheet.warn("checkpoint_reading", "warning", text)
+    for columns, add_scores in _stages(description):
+        with sheet.isolated(*columns):
+            add_scores(sheet, parts)
+    _warn_of_smaller_batches(sheet, parts)
+    if sheet.influences:
+        write_influences(parts.stores.out, parts.units["generated"], sheet.influences)
     write_shown(parts, sheet.shown)
-    found = {
-        "model_format": description.format,
-        "likelihood": description.likelihood,
-        "sigma": sigma_in_force(parts, description),
-        "sigma_source": _sigma_source(parts.reading),
-        "model_range": description.value_range,
-        "second_head": description.second_head,
-        "condition": description.condition,
-        "input_fit": description.input_fit,
-        "device": parts.device(),
-        "warnings": FLAGS_APART.join(warnings) or None,
-    }
-    return {**found, **sheet.close()}
+    sigma = sigma_in_force(parts, description)
+    return Scored(sheet, description, sigma, parts.reading, parts.device())
+
+
+_Stage = Callable[[ScoreSheet, RowParts], None]
+
+
+def _stages(description: Description) -> Iterator[tuple[list[str], _Stage]]:
+    """What computes scores, in order, and the columns that it gives.
+
+    The order is that of warnings; the report's posterior histograms need the latents' own arrays.
+    """
+    distances = ("fid", "fid_infinity", "inception_score", "reconstruction_fid")
+    yield columns_of("losses"), lambda sheet, parts: add_losses(sheet, parts, description)
+    yield columns_of("latents"), add_latents
+    yield columns_of("iwae"), lambda sheet, parts: add_importance(sheet, parts, description)
+    yield columns_of("reconstruction"), add_reconstruction
+    yield columns_of(*distances), add_sample_scores
+    yield [*columns_of("kid", "precision"), *SET_COLUMNS], add_manifold_scores
+    yield columns_of("memorisation"), add_memorisation
+    yield columns_of("diagnostics"), add_pixel_diagnostics
+
+
+def _warn_of_smaller_batches(sheet: ScoreSheet, parts: RowParts) -> None:
+    """Warn where memory ran out, by the receipts of all shards of the row."""
+    asked = parts.spec.batch_size
+    if asked is None or asked == 1:
+        return
+    sizes = _batch_sizes(parts)
+    smaller = sorted({size for size in sizes if size < asked}, reverse=True)
+    if smaller:
+        count = sum(size < asked for size in sizes)
+        sheet.warn(
+            "smaller_batches",
+            "info",
+            f"{count} of {len(sizes)} shards were computed in batches of "
+            f"{' or '.join(map(str, smaller))} instead of {asked} after out-of-memory; on this "
+            "device the last digits may differ",
+        )
+
+
+def _batch_sizes(parts: RowParts) -> list[int]:
+    """Batch size of each shard of the row that was computed in batches."""
+    shards = [(kind, unit, s.name) for kind, unit in parts.units.items() for s in unit.shards()]
+    with ThreadPoolExecutor(_READERS) as pool:
+        receipts = pool.map(lambda s: read_receipt(parts.store_of(s[0]), s[1], s[2]), shards)
+        return [receipt.batch_size for receipt in receipts if receipt and receipt.batch_size]

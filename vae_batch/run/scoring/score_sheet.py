@@ -1,111 +1,189 @@
-"""Scores that are defined, and a reason for each that is not."""
+"""The scores of one row as they are computed: values, and a reason for each undefined one."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.models.autoencoder.description import Need
 from vae_batch.plan import EvaluationSpec
+from vae_batch.run.execute.failures import Failure, failure_of
+from vae_batch.storage import Reason, ReasonCode, RowWarning, Score, WarningKind
+from vae_batch.storage.score_rows import Severity
 
-Row = dict[str, Any]
 Array = npt.NDArray[np.generic]
+Scores = dict[str, Score]
+
+_log = logging.getLogger(__name__)
+
+
+class UndefinedScoreError(ValueError):
+    """A score is undefined for the row's files; the reason says why."""
+
+    def __init__(self, code: ReasonCode, text: str) -> None:
+        """Name the reason by its code and in a sentence."""
+        super().__init__(text)
+        self.reason = Reason(code, text)
 
 
 class ScoreSheet:
-    """Collects the numbers of one row; a metric that refuses its input gives its sentence instead.
+    """Collects what is computed of one row.
 
     Attributes:
-      values: Columns of the score table, reasons among them.
-      shown: Arrays that the report shows, by the kind of the unit that they are kept beside.
+        scores: By metric column: a value, or a reason why there is none.
+        warnings: In the order in which they were found.
+        failures: Unexpected exceptions; each cost the metrics that were being computed.
+        influences: Scores with the influence of each generated sample, by metric.
+        shown: Arrays that the report shows, by the kind of the unit beside which they are kept.
+        feature_dim: Dimensions of the extractor's features, once they are known.
     """
 
-    def __init__(self, undefined: Mapping[str, str]) -> None:
-        """Begin with the metrics that cannot be had.
+    def __init__(self, undefined: Mapping[str, Reason]) -> None:
+        """Begin with the metrics that are undefined whatever the files hold.
 
         Args:
-          undefined: Column to reason.
+            undefined: Reason by metric column.
         """
-        self._undefined = dict(undefined)
+        self.scores: Scores = {column: Score(reason=why) for column, why in undefined.items()}
+        self.warnings: list[RowWarning] = []
+        self.failures: list[Failure] = []
+        self.influences: dict[str, PairedScore] = {}
         self.shown: dict[str, dict[str, Array]] = {}
-        self.values: Row = {f"{column}_reason": reason for column, reason in undefined.items()}
+        self.feature_dim: int | None = None
+
+    def value(self, column: str) -> float | None:
+        """The value of a metric; None where it is undefined, or not computed yet."""
+        return self.scores[column].value if column in self.scores else None
 
     def wants(self, *columns: str) -> bool:
-        """Whether any of the columns is to be computed."""
-        return any(column not in self._undefined for column in columns)
+        """Whether any of the columns is still to be computed."""
+        return any(self._is_wanted(column) for column in columns)
 
-    def add(self, compute: Callable[[], Mapping[str, Any]], *columns: str) -> None:
-        """Compute the values of columns, unless none of them is wanted.
+    def add(self, compute: Callable[[], Mapping[str, Score]], *columns: str) -> None:
+        """Compute metrics, unless none of them is wanted.
+
+        A ValueError is the reason why all of them are undefined; any other exception but an
+        OSError is recorded as a failure of these metrics alone.
 
         Args:
-          compute: Gives numbers by column, standard errors among them. A ValueError becomes the
-            reason why the columns are undefined.
-          *columns: Metrics that it gives.
+            compute: Gives scores by column.
+            *columns: The metrics that it gives.
+
+        Raises:
+            OSError: A file is damaged, or a store out of reach: no fault of the metric.
         """
         if not self.wants(*columns):
             return
+        found: Mapping[str, Score] = {}
+        with self.isolated(*columns):
+            try:
+                found = compute()
+            except UndefinedScoreError as error:
+                self.refuse(error.reason, *columns)
+            except ValueError as error:
+                self.refuse(Reason("refused", str(error)), *columns)
+        missing, broken = (
+            Reason("not_computed", "it was not computed"),
+            Reason("not_finite", "it came out as infinite or not a number"),
+        )
+        for column in columns:
+            if column not in found:
+                self.refuse(missing, column)
+            elif not math.isfinite(_number(found[column])):
+                self.refuse(broken, column)
+        self.scores |= {column: s for column, s in found.items() if self._is_wanted(column)}
+
+    @contextlib.contextmanager
+    def isolated(self, *columns: str) -> Iterator[None]:
+        """Let an unexpected exception cost these metrics, as far as they have no score yet.
+
+        Raises:
+            OSError: As it was raised.
+        """
         try:
-            found = compute()
-        except ValueError as error:
-            self.refuse(str(error), *columns)
-            return
-        self.refuse("it was not computed", *(c for c in columns if c not in found))
-        broken = [c for c in columns if c in found and not math.isfinite(found[c])]
-        self.refuse("it came out as infinite or not a number", *broken)
-        self.values |= {name: value for name, value in found.items() if self._is_wanted(name)}
+            yield
+        except OSError:
+            raise
+        except Exception as error:  # isolation: a fault of one metric costs no other
+            _log.exception("cannot compute %s", ", ".join(columns))
+            failure = failure_of(error)
+            self.failures.append(failure)
+            self.refuse(Reason("unexpected", failure.reason), *columns)
+
+    def warn(self, kind: WarningKind, severity: Severity, text: str) -> None:
+        """Add a warning to the row."""
+        self.warnings.append(RowWarning(kind, severity, text))
 
     def show(self, kind: str, compute: Callable[[], Mapping[str, Array]]) -> None:
-        """Compute arrays for the report; what cannot be had costs a picture and no score.
+        """Compute arrays for the report; where they cannot be had, a picture is missing.
 
         Args:
-          kind: Of the unit that they are made of.
-          compute: Gives arrays by name; an OSError or ValueError leaves them out.
+            kind: Of the unit that they are made of.
+            compute: Gives arrays by name; an OSError or ValueError leaves them out.
         """
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self.shown.setdefault(kind, {}).update(compute())
+        except (OSError, ValueError):
+            _log.info("the report will lack arrays of %s", kind, exc_info=True)
 
-    def refuse(self, reason: str, *columns: str) -> None:
-        """Give a reason why columns are undefined, where they have none."""
-        for column in columns:
-            if column not in self._undefined and column not in self.values:
-                self._undefined[column] = reason
-                self.values[f"{column}_reason"] = reason
+    def refuse(self, reason: Reason, *columns: str) -> None:
+        """Give a reason why metrics are undefined, where they have no score yet."""
+        self.scores |= {column: Score(reason=reason) for column in columns if self.wants(column)}
 
-    def close(self) -> Row:
-        """All columns; a metric that has neither a value nor a reason by now gets one."""
+    def close(self, otherwise: Reason | None = None) -> Scores:
+        """All scores; a metric that has neither a value nor a reason by now gets one.
+
+        Args:
+            otherwise: That reason; by default that the metric's group must be computed first.
+        """
         for column, metric in METRICS.items():
-            self.refuse(
-                f"needs the model: run `vae-batch score` with --metrics {metric.group}", column
-            )
-        return self.values
+            command = f"run `vae-batch score` with --metrics {metric.group}"
+            reason = Reason("not_computed", f"needs the model: {command}")
+            self.refuse(otherwise or reason, column)
+        return {column: self.scores[column] for column in METRICS}
 
-    def _is_wanted(self, name: str) -> bool:
-        return name.removesuffix("_se") not in self._undefined
+    def _is_wanted(self, column: str) -> bool:
+        return column not in self.scores
+
+
+def _number(score: Score) -> float:
+    return math.nan if score.value is None else score.value
+
+
+def columns_of(*groups: str) -> list[str]:
+    """Columns of the metrics of some groups."""
+    return [column for column, metric in METRICS.items() if metric.group in groups]
 
 
 def undefined_metrics(
-    missing: Mapping[str, str], no_class_probabilities: str | None, spec: EvaluationSpec
-) -> dict[str, str]:
-    """Metrics that a row cannot have or was not asked for, each with its reason.
+    missing: Mapping[Need, str], no_class_probabilities: str | None, spec: EvaluationSpec
+) -> dict[str, Reason]:
+    """Metrics that a row cannot have, or that were not requested, each with its reason.
 
     Args:
-      missing: Parts that the checkpoint lacks, each with a sentence.
-      no_class_probabilities: Why the extractor has none, or None where it has.
-      spec: The groups asked for.
+        missing: Parts that the checkpoint lacks, each with a sentence.
+        no_class_probabilities: Why the extractor has none, or None where it has.
+        spec: Names the groups that were requested.
     """
-    absent = dict(missing)
+    absent: dict[str, Reason] = {
+        need: Reason("missing_part", text) for need, text in missing.items()
+    }
     if no_class_probabilities:
-        absent["class_probabilities"] = no_class_probabilities
+        lack = Reason("no_class_probabilities", no_class_probabilities)
+        absent["class_probabilities"] = lack
     reasons = {}
     for column, metric in METRICS.items():
         lacking = [need for need in metric.needs if need in absent]
         if lacking:
             reasons[column] = absent[lacking[0]]
         elif metric.group not in spec.metrics:
-            reasons[column] = f"not asked for; add --metrics {metric.group}"
+            text = f"not requested; add --metrics {metric.group}"
+            reasons[column] = Reason("not_requested", text)
     return reasons

@@ -1,4 +1,4 @@
-"""Stored columns and reductions of a unit, verified as they are read."""
+"""Stored files of a row: columns, reductions and influences, verified as they are read."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import EvaluationSpec, Reading, Unit
 from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import (
+    INFLUENCES,
     REDUCTION,
+    DamagedFileError,
     Reduction,
     Store,
     decode_arrays,
     decode_columns,
     decode_reduction,
+    encode_arrays,
     read_receipt,
     read_verified,
+    write_with_receipt,
 )
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -28,15 +33,15 @@ Columns = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class RowParts:
-    """Stored files of one row, and what its numbers depend on beside them.
+    """Stored files of one row, and what else its numbers depend on.
 
     Attributes:
-      stores: Where the files lie.
-      units: By their kind.
-      spec: Settings of the run.
-      reading: What was declared of the checkpoint.
-      no_class_probabilities: Why the extractor has none, or None where it has.
-      reference_sha256: Of the reference images, whose worst reconstructions are shown.
+        stores: Where the files are.
+        units: Complete units by their kind.
+        spec: Settings of the run.
+        reading: What was declared about the checkpoint.
+        no_class_probabilities: Why the extractor has none, or None where it has.
+        reference_sha256: Of the reference images, whose worst reconstructions are shown.
     """
 
     stores: RunStores
@@ -51,9 +56,9 @@ class RowParts:
         return self.stores.holding(self.units[kind])
 
     def columns(self, kind: str, names: list[str] | None = None) -> Columns:
-        """Columns of all shards of a unit, joined; those of ``names`` that are there.
+        """Columns of all shards of a unit, joined; those of ``names`` that exist.
 
-        Of a unit that no metric asked for needs there are none.
+        There are none where no requested metric needs the unit.
         """
         if kind not in self.units:
             return {}
@@ -69,21 +74,23 @@ class RowParts:
         return read_reduction(self.store_of(kind), self.units[kind])
 
     def device(self) -> str | None:
-        """Kind of device that computed the row's files, by the receipt of the first."""
-        kind = next(kind for kind in ("generated", "losses", "gallery") if kind in self.units)
-        unit = self.units[kind]
+        """Kind of device that computed the row's files, by the receipt of the first file."""
+        kinds = [kind for kind in ("generated", "losses", "gallery") if kind in self.units]
+        if not kinds:
+            return None
+        kind, unit = kinds[0], self.units[kinds[0]]
         receipt = read_receipt(self.store_of(kind), unit, unit.shards()[0].name)
         return receipt.device if receipt else None
 
     def description(self) -> Description:
-        """What the checkpoint turned out to be."""
+        """How the checkpoint was read."""
         unit = self.units["description"]
         return Description.from_json(read_verified(self.stores.out, unit, unit.shards()[0].name))
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A file found damaged while reading; its shard or reduction must be redone."""
+    """A file that was found damaged; its shard or reduction must be computed again."""
 
     unit: Unit
     name: str
@@ -93,7 +100,7 @@ def read_shard(store: Store, unit: Unit, name: str, columns: list[str] | None) -
     """Columns of one shard; those of ``columns`` that it has.
 
     Raises:
-      DamagedFileError: The file differs from its receipt.
+        DamagedFileError: The file differs from its receipt.
     """
     return decode_columns(read_verified(store, unit, name), columns)
 
@@ -102,9 +109,9 @@ def read_all(store: Store, unit: Unit, names: list[str] | None = None) -> Column
     """Columns of all shards, joined in shard order.
 
     Args:
-      store: Holds the unit.
-      unit: Of columns.
-      names: Wanted; those that the files do not have are left out. None for all.
+        store: Holds the unit.
+        unit: Of columns.
+        names: Of columns; those that the files do not have are left out. None for all.
     """
     parts = [read_shard(store, unit, shard.name, names) for shard in unit.shards()]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -113,3 +120,35 @@ def read_all(store: Store, unit: Unit, names: list[str] | None = None) -> Column
 def read_reduction(store: Store, unit: Unit) -> Reduction:
     """The unit's moments and label distributions."""
     return decode_reduction(read_verified(store, unit, REDUCTION))
+
+
+def write_influences(store: Store, unit: Unit, scores: Mapping[str, PairedScore]) -> None:
+    """Write scores and per-sample influences of a unit of generated samples.
+
+    Those of other metrics stay.
+    """
+    try:
+        arrays = decode_arrays(read_verified(store, unit, INFLUENCES))
+    except DamagedFileError:
+        arrays = {}
+    for metric, score in scores.items():
+        arrays[f"{metric}.value"] = np.asarray(score.value)
+        arrays[f"{metric}.influence"] = score.influence
+    write_with_receipt(store, unit, INFLUENCES, encode_arrays(arrays), rows=unit.samples)
+
+
+def read_influences(store: Store, unit: Unit) -> dict[str, PairedScore]:
+    """Scores by metric.
+
+    Raises:
+        DamagedFileError: The file is missing or differs from its receipt.
+    """
+    arrays = decode_arrays(read_verified(store, unit, INFLUENCES))
+    metrics = {name.rpartition(".")[0] for name in arrays}
+    return {
+        metric: PairedScore(
+            float(arrays[f"{metric}.value"]),
+            arrays[f"{metric}.influence"].astype(np.float64, copy=False),
+        )
+        for metric in sorted(metrics)
+    }
