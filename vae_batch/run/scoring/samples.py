@@ -47,8 +47,10 @@ def add_sample_scores(sheet: ScoreSheet, parts: RowParts) -> None:
         reduction = parts.reduction("generated")
         if reduction.moments is not None:
             sheet.feature_dim = reduction.moments.dimension
-            _add_frechet(sheet, parts, reduction.moments)
-            _add_inception(sheet, parts, reduction.labels)
+            with sheet.isolated("fid", *_CORRECTED, "fid_infinity"):
+                _add_frechet(sheet, parts, reduction.moments)
+            with sheet.isolated(*_INCEPTION):
+                _add_inception(sheet, parts, reduction.labels)
     if "reconstructed" in parts.units:
         _add_reconstruction(sheet, parts)
 
