@@ -19,7 +19,7 @@ def decode_checked(content: bytes) -> dict[str, Any]:
     """The fields; records of older versions have no check and are believed.
 
     Raises:
-      ValueError: It is no JSON object, or its check is not that of its fields.
+        ValueError: It is no JSON object, or its check is not that of its fields.
     """
     fields = json.loads(content)
     if not isinstance(fields, dict):

@@ -32,10 +32,10 @@ def encode_columns(columns: Mapping[str, Array]) -> bytes:
     """One Parquet file, in memory, of arrays that share their first axis.
 
     Args:
-      columns: Name to array of shape ``(n, ...)``; numeric, any number of axes from one.
+        columns: Name to array of shape ``(n, ...)``; numeric, any number of axes from one.
 
     Raises:
-      ValueError: The first axes differ, or an array has no axis.
+        ValueError: The first axes differ, or an array has no axis.
     """
     rows = {name: len(np.atleast_1d(array)) for name, array in columns.items()}
     if len(set(rows.values())) != 1 or any(array.ndim == 0 for array in columns.values()):
@@ -63,11 +63,11 @@ def decode_columns(content: bytes, names: list[str] | None = None) -> dict[str, 
     """Arrays of a file made by :func:`encode_columns`, equal in bits, shape and dtype.
 
     Args:
-      content: The file.
-      names: Columns to read, of those that are there; all when None.
+        content: The file.
+        names: Columns to read, of those that are there; all when None.
 
     Raises:
-      OSError: The file is damaged (page checksum or structure).
+        OSError: The file is damaged (page checksum or structure).
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)

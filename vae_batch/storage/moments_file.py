@@ -18,9 +18,9 @@ class Reduction:
     """A unit of activations, reduced.
 
     Attributes:
-      moments: Of the pooled features; None where the unit has no activations.
-      labels: One label distribution for each Inception Score split; empty where the extractor
-        has no class probabilities.
+        moments: Of the pooled features; None where the unit has no activations.
+        labels: One label distribution for each Inception Score split; empty where the extractor
+            has no class probabilities.
     """
 
     moments: Moments | None
@@ -47,7 +47,7 @@ def decode_reduction(content: bytes) -> Reduction:
     """The reduction that :func:`encode_reduction` wrote.
 
     Raises:
-      OSError: The content is damaged.
+        OSError: The content is damaged.
     """
     try:
         arrays = decode_arrays(content)

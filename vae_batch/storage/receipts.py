@@ -43,8 +43,8 @@ class DamagedFileError(OSError):
     """A stored file is missing or differs from its receipt; redoing its shard mends it.
 
     Attributes:
-      unit: The file's unit.
-      name: Of its shard, or of the reduction.
+        unit: The file's unit.
+        name: Of its shard, or of the reduction.
     """
 
     def __init__(self, unit: Unit, name: str, fault: str) -> None:
@@ -58,16 +58,16 @@ class Receipt:
     """Proof that a file holds what a plan asked for.
 
     Attributes:
-      fingerprint: Of the unit.
-      rows: Samples in the file.
-      size: Bytes of the file.
-      sha256: Digest of the file.
-      seconds: Time the shard took on its worker; 0 where nothing was computed.
-      device: Kind of device that computed it, such as ``cpu`` or a GPU's name.
-      batch_size: Of the batches it was computed in; 0 where none were run.
-      check: Digest of the other fields, set where it is made by :meth:`checked`. Receipts of
-        older versions have none and are believed.
-      source: Where the content came from; None in receipts of older versions.
+        fingerprint: Of the unit.
+        rows: Samples in the file.
+        size: Bytes of the file.
+        sha256: Digest of the file.
+        seconds: Time the shard took on its worker; 0 where nothing was computed.
+        device: Kind of device that computed it, such as ``cpu`` or a GPU's name.
+        batch_size: Of the batches it was computed in; 0 where none were run.
+        check: Digest of the other fields, set where it is made by :meth:`checked`. Receipts of
+            older versions have none and are believed.
+        source: Where the content came from; None in receipts of older versions.
     """
 
     fingerprint: str
@@ -104,8 +104,8 @@ class Receipt:
         """The receipt of a file.
 
         Raises:
-          ValueError: It is no receipt, or its check is not that of its fields.
-          TypeError: It has other fields.
+            ValueError: It is no receipt, or its check is not that of its fields.
+            TypeError: It has other fields.
         """
         receipt = cls(**json.loads(content))
         if receipt.check and receipt.check != receipt._digest():
@@ -178,7 +178,7 @@ def read_verified(store: Store, unit: Unit, name: str) -> bytes:
     """The file of a shard or reduction, checked against its receipt's digest.
 
     Raises:
-      DamagedFileError: The file or its receipt is missing, or they do not match.
+        DamagedFileError: The file or its receipt is missing, or they do not match.
     """
     receipt = read_receipt(store, unit, name)
     if receipt is None:

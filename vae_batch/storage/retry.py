@@ -47,9 +47,9 @@ class Retries:
     ``min(longest, first * 2**(k - 1))``, so that many workers do not come back at once.
 
     Attributes:
-      attempts: In all.
-      first: Longest wait before the second attempt, in seconds.
-      longest: Of any wait, in seconds.
+        attempts: In all.
+        first: Longest wait before the second attempt, in seconds.
+        longest: Of any wait, in seconds.
     """
 
     attempts: int = 6
@@ -75,7 +75,7 @@ def looks(*, again: bool) -> Iterator[int]:
     """Numbers of looks at a file that may be missing, or old, only in a stale replica.
 
     Args:
-      again: Whether to look more than once, with waits in between.
+        again: Whether to look more than once, with waits in between.
     """
     yield 1
     for number, seconds in enumerate(_SECOND_LOOKS if again else (), 2):
@@ -107,14 +107,14 @@ def retrying(
     """Result of an operation, tried again while its error is transient.
 
     Args:
-      operation: Safe to repeat.
-      what: It does, for the message; may hold a URI, whose credentials are not shown.
-      retries: How often; :data:`RETRIES` when None.
-      sleep: Waits so many seconds.
+        operation: Safe to repeat.
+        what: It does, for the message; may hold a URI, whose credentials are not shown.
+        retries: How often; :data:`RETRIES` when None.
+        sleep: Waits so many seconds.
 
     Raises:
-      OutageError: It failed every time; the message names the last error.
-      Exception: What the operation raised, where that is not transient.
+        OutageError: It failed every time; the message names the last error.
+        Exception: What the operation raised, where that is not transient.
     """
     policy = retries or RETRIES
     for failures in range(1, policy.attempts + 1):

@@ -35,7 +35,7 @@ class Store:
     raises; local file systems fail at once.
 
     Attributes:
-      root: May hold credentials; messages show ``shown``.
+        root: May hold credentials; messages show ``shown``.
     """
 
     root: str
@@ -53,7 +53,7 @@ class Store:
         """A store at a local path (made absolute) or a URI.
 
         Raises:
-          InputError: The URI's scheme is not known to pyarrow.
+            InputError: The URI's scheme is not known to pyarrow.
         """
         parsed = Location.parse(location)
         local = str(Path(location).expanduser().resolve())
@@ -97,8 +97,8 @@ class Store:
         """Content of a file, whole.
 
         Raises:
-          FileNotFoundError: There is none.
-          OSError: It cannot be read, also after retries.
+            FileNotFoundError: There is none.
+            OSError: It cannot be read, also after retries.
         """
         filesystem, root = self._filesystem()
         if self.is_local:
@@ -121,9 +121,9 @@ class Store:
         """Content of a file whose digest is known; object stores are asked again where it differs.
 
         Raises:
-          FileNotFoundError: There is none.
-          OtherContentError: It has another digest.
-          OSError: It cannot be read, also after retries.
+            FileNotFoundError: There is none.
+            OtherContentError: It has another digest.
+            OSError: It cannot be read, also after retries.
         """
         for _ in looks(again=not self.is_local):
             content = None

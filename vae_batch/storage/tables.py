@@ -68,7 +68,7 @@ def table_faults(store: Store, name: str) -> dict[str, str | None]:
     are still of the same release.
 
     Returns:
-      ``NAME.parquet`` and ``NAME.csv`` to the fault of each, or None.
+        ``NAME.parquet`` and ``NAME.csv`` to the fault of each, or None.
     """
     files = {path: store.find(path) for path in (f"{name}.parquet", f"{name}.csv")}
     parquet, text = files.values()
@@ -100,7 +100,7 @@ def read_table(store: Store, name: str) -> pa.Table | None:
     """The table of ``NAME.parquet``; None where there is none.
 
     Raises:
-      OSError: The file is damaged.
+        OSError: The file is damaged.
     """
     path = f"{name}.parquet"
     content = store.find(path)

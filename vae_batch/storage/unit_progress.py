@@ -35,8 +35,8 @@ class UnitProgress:
     """What of a unit is there.
 
     Attributes:
-      shards: Finished ones, in order; digests are checked when files are read.
-      is_reduced: Whether all of them are finished and the unit's reduction is there, too.
+        shards: Finished ones, in order; digests are checked when files are read.
+        is_reduced: Whether all of them are finished and the unit's reduction is there, too.
     """
 
     shards: tuple[Shard, ...]
@@ -86,7 +86,7 @@ def gather_receipts(store: Store, unit: Unit) -> bool:
     """Copy the receipts of a complete unit into one file; of few receipts there is no need.
 
     Returns:
-      Whether the file is there now.
+        Whether the file is there now.
     """
     names = {shard.name: len(shard) for shard in unit.shards()}
     if len(names) < _FEWEST:

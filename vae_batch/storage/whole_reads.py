@@ -24,13 +24,13 @@ def read_whole(filesystem: Any, path: str) -> bytes:  # noqa: ANN401 - pyarrow h
     """Content of a file.
 
     Args:
-      filesystem: Of pyarrow.
-      path: In it.
+        filesystem: Of pyarrow.
+        path: In it.
 
     Raises:
-      FileNotFoundError: There is none.
-      ShortReadError: Less than the whole was received.
-      OSError: It cannot be read.
+        FileNotFoundError: There is none.
+        ShortReadError: Less than the whole was received.
+        OSError: It cannot be read.
     """
     with filesystem.open_input_file(path) as stream:
         content = bytearray(stream.size())

@@ -44,14 +44,14 @@ class Holder:
     """Who holds an output store, as ``lease.json`` says it.
 
     Attributes:
-      token: Of this one lease; another holder has another.
-      host: Name of the machine.
-      pid: Process there.
-      user: Who started it.
-      run: Identifier of the run.
-      since: When the lease was taken, UTC.
-      heartbeat: When it was last renewed, in seconds since 1970 by the holder's clock.
-      period: Seconds from heartbeat to heartbeat.
+        token: Of this one lease; another holder has another.
+        host: Name of the machine.
+        pid: Process there.
+        user: Who started it.
+        run: Identifier of the run.
+        since: When the lease was taken, UTC.
+        heartbeat: When it was last renewed, in seconds since 1970 by the holder's clock.
+        period: Seconds from heartbeat to heartbeat.
     """
 
     token: str
@@ -91,7 +91,7 @@ class Lease:
         """Refuse to go on after another run has taken over.
 
         Raises:
-          InputError: Names that run.
+            InputError: Names that run.
         """
         if self.is_lost:
             other = _read(self._store)
@@ -133,17 +133,17 @@ def output_lease(
     """Hold an output store for this run alone; see the module for what that guarantees.
 
     Args:
-      store: The output folder; made where it is missing.
-      wait_s: Seconds to wait for another run to end.
-      run: Identifier of this run; one is made up when empty.
-      period_s: Seconds between heartbeats.
-      tell: Told, once, who is waited for.
+        store: The output folder; made where it is missing.
+        wait_s: Seconds to wait for another run to end.
+        run: Identifier of this run; one is made up when empty.
+        period_s: Seconds between heartbeats.
+        tell: Told, once, who is waited for.
 
     Yields:
-      The lease, released at the end, after an exception too.
+        The lease, released at the end, after an exception too.
 
     Raises:
-      InputError: Another run holds it; names who and since when. Or it cannot be written.
+        InputError: Another run holds it; names who and since when. Or it cannot be written.
     """
     with contextlib.ExitStack() as locked:
         lease = Lease(store, _wait_for(store, _holder(run, period_s), wait_s, locked, tell))
@@ -194,7 +194,7 @@ def holder_of(store: Store) -> Holder | None:
     """Who holds the lease of an output store, alive or not; None where nobody does.
 
     Raises:
-      OSError: The store cannot be read.
+        OSError: The store cannot be read.
     """
     return _read(store)
 
@@ -214,7 +214,7 @@ def _take(store: Store, holder: Holder, locked: contextlib.ExitStack) -> Holder 
     """Take the lease if it is free.
 
     Returns:
-      Who holds it instead, or None where it was taken; the lock is then left in ``locked``.
+        Who holds it instead, or None where it was taken; the lock is then left in ``locked``.
     """
     with contextlib.ExitStack() as attempt:
         lock = _lock(store, attempt)

@@ -42,11 +42,11 @@ def prune(location: str, keep: Keep) -> Pruned:
     further metrics of those. A shared reference cache is not touched.
 
     Args:
-      location: Output folder or URI of a run; let no other run use it meanwhile.
-      keep: What to spare.
+        location: Output folder or URI of a run; let no other run use it meanwhile.
+        keep: What to spare.
 
     Raises:
-      InputError: No run has begun there, or ``best`` is to be kept and nothing was selected.
+        InputError: No run has begun there, or ``best`` is to be kept and nothing was selected.
     """
     record = open_record(location)
     spec = record.spec.model_copy(update={"out": location})
@@ -78,7 +78,7 @@ def pruned_units(out: Store) -> dict[str, str]:
     """Fingerprints of pruned units by their path; empty where nothing was pruned.
 
     Raises:
-      OSError: The file is damaged.
+        OSError: The file is damaged.
     """
     found = out.find(PRUNED)
     if found is None:

@@ -21,8 +21,8 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
     """Name and fault, or None, of each; those that are not there are left out.
 
     Args:
-      out: The output folder.
-      record: None where it cannot be read.
+        out: The output folder.
+        record: None where it cannot be read.
     """
     faults: dict[str, str | None] = {RUN_FILE: _record_fault(out, record)}
     for name in TABLES:

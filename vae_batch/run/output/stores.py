@@ -22,7 +22,7 @@ class RunStores:
         """Stores of a spec: the reference lies in the output folder unless a cache is named.
 
         Raises:
-          InputError: A location cannot be opened.
+            InputError: A location cannot be opened.
         """
         out = Store.open(spec.out)
         cache = spec.reference_cache
@@ -48,7 +48,7 @@ def storage_faults(store: Store) -> Iterator[None]:
     """Turn what a store refuses inside the block into a sentence.
 
     Raises:
-      InputError: A file could not be written or read.
+        InputError: A file could not be written or read.
     """
     try:
         yield

@@ -51,11 +51,11 @@ class BadFile:
     """A stored file that is not what it should be.
 
     Attributes:
-      path: With the root of its store, without credentials.
-      fault: What is wrong.
-      store: Holds it.
-      name: Of its shard, reduction or influences; its path in the store where it has no receipt.
-      unit: It belongs to; None for tables and records.
+        path: With the root of its store, without credentials.
+        fault: What is wrong.
+        store: Holds it.
+        name: Of its shard, reduction or influences; its path in the store where it has no receipt.
+        unit: It belongs to; None for tables and records.
     """
 
     path: str
@@ -70,10 +70,10 @@ class Verification:
     """What was found.
 
     Attributes:
-      bad: Files, in the order of the record.
-      checked: Number of files read.
-      unfinished: Shards and reductions without a receipt, which the next run computes.
-      pruned: Shards whose activations were pruned.
+        bad: Files, in the order of the record.
+        checked: Number of files read.
+        unfinished: Shards and reductions without a receipt, which the next run computes.
+        pruned: Shards whose activations were pruned.
     """
 
     bad: tuple[BadFile, ...]
@@ -99,8 +99,8 @@ def verify_output(location: str) -> Verification:
     record itself cannot be read, files without receipts alone are.
 
     Raises:
-      InputError: No run has begun there.
-      OSError: The store cannot be read.
+        InputError: No run has begun there.
+        OSError: The store cannot be read.
     """
     parts: dict[tuple[str, str, str], _Part] = {}
     found: list[Verification] = []
@@ -126,7 +126,7 @@ def runs_in(location: str) -> Iterator[tuple[Store, RunRecord | None]]:
     The record is None where it is there and cannot be read.
 
     Raises:
-      InputError: No run has begun there.
+        InputError: No run has begun there.
     """
     out = Store.open(location)
     below = out.folder(CONFIRMATION)

@@ -27,9 +27,9 @@ class KnownShard:
     """A shard's columns, and how they were computed.
 
     Attributes:
-      columns: As the stage of activations makes them.
-      device: Kind of device.
-      batch_size: Of the batches.
+        columns: As the stage of activations makes them.
+        device: Kind of device.
+        batch_size: Of the batches.
     """
 
     columns: dict[str, Array]
@@ -44,8 +44,8 @@ class KnownActivations:
         """Read nothing yet.
 
         Args:
-          spec: Of the run, with its batch size.
-          store: Of references.
+            spec: Of the run, with its batch size.
+            store: Of references.
         """
         self._spec, self._store = spec, store
         self._sets: list[ImageSet] | None = None
@@ -57,9 +57,9 @@ class KnownActivations:
         """A shard of a reference's activations; None unless one other set has all of its images.
 
         Args:
-          facts: Of the reference.
-          extractor: Whose activations are asked for.
-          shard: Of the reference's unit.
+            facts: Of the reference.
+            extractor: Whose activations are asked for.
+            shard: Of the reference's unit.
         """
         if self._sets is None:
             self._sets = list(stored_sets(self._store))

@@ -12,15 +12,15 @@ class ReferenceFacts:
     """The reference set as a run knows it.
 
     Attributes:
-      name: As the user named it.
-      split: Split that was read.
-      sha256: Of shape and pixels, in order.
-      count: Number of images.
-      shape: (H, W, C) of one image.
-      label_counts: Images of class 0, 1, ...; empty where the set has no labels.
-      labels_sha256: Of the labels, in order; None where there are none.
-      shard_size: Images a stored file.
-      notes: Sentences for the user, such as an inferred value range.
+        name: As the user named it.
+        split: Split that was read.
+        sha256: Of shape and pixels, in order.
+        count: Number of images.
+        shape: (H, W, C) of one image.
+        label_counts: Images of class 0, 1, ...; empty where the set has no labels.
+        labels_sha256: Of the labels, in order; None where there are none.
+        shard_size: Images a stored file.
+        notes: Sentences for the user, such as an inferred value range.
     """
 
     name: str

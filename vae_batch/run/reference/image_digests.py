@@ -29,8 +29,8 @@ class ImageSet:
     """A stored set and its images' digests.
 
     Attributes:
-      facts: Of the set; its name and labels' counts are not known.
-      digests: (n, 16) uint8.
+        facts: Of the set; its name and labels' counts are not known.
+        digests: (n, 16) uint8.
     """
 
     facts: ReferenceFacts

@@ -19,14 +19,14 @@ def read_images(
     """Images of some indices, (k, H, W, C); a file that holds several of them is read once.
 
     Args:
-      store: Of references.
-      folder: Of the set's content, as `image_folder` names it.
-      count: Images of the set.
-      shard_size: Images a file.
-      indices: Of images, in any order.
+        store: Of references.
+        folder: Of the set's content, as `image_folder` names it.
+        count: Images of the set.
+        shard_size: Images a file.
+        indices: Of images, in any order.
 
     Raises:
-      OSError: The store does not hold the images, or a file differs from its receipt.
+        OSError: The store does not hold the images, or a file differs from its receipt.
     """
     unit = _stored_unit(store, folder, count, shard_size)
     found = np.asarray(indices)

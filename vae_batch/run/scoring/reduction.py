@@ -29,12 +29,12 @@ def reduce_unit(store: Store, unit: Unit, splits: int) -> Damaged | None:
     """Stream a unit's activations in shard order into moments and label distributions.
 
     Args:
-      store: Holds the unit.
-      unit: Of activations, with all shards finished.
-      splits: Inception Score splits, by global sample index.
+        store: Holds the unit.
+        unit: Of activations, with all shards finished.
+        splits: Inception Score splits, by global sample index.
 
     Returns:
-      What is damaged, or None when the reduction has been written.
+        What is damaged, or None when the reduction has been written.
     """
     try:
         with threadpool_limits(1):

@@ -55,11 +55,11 @@ def worst_reconstructions(parts: RowParts, errors: Values) -> Arrays:
     """The reference images with the largest error of all, and their reconstructions.
 
     Args:
-      parts: Of the row; the losses' shards keep pictures of their own worst.
-      errors: (n,) squared error of each reference image.
+        parts: Of the row; the losses' shards keep pictures of their own worst.
+        errors: (n,) squared error of each reference image.
 
     Raises:
-      OSError: A shard's pictures, or the images, are not stored or are damaged.
+        OSError: A shard's pictures, or the images, are not stored or are damaged.
     """
     unit, worst = parts.units["losses"], worst_first(errors)
     reconstructions: dict[int, Values] = {}
@@ -82,7 +82,7 @@ def nearest_training(parts: RowParts, found: TrainingNeighbours) -> Arrays:
     """The training images nearest to the first generated samples, by activations.
 
     Raises:
-      OSError: The images are not stored or are damaged.
+        OSError: The images are not stored or are damaged.
     """
     unit = parts.units["training"]
     folder, ids = unit.path.split("/")[0], found.indices[:NEAREST]
@@ -125,8 +125,8 @@ def posterior_histograms(draws: Values, kl: Values) -> Arrays:
     least; a density lacks what lies beyond, and integrates to the rest.
 
     Args:
-      draws: (n, *latent_shape).
-      kl: (d,) mean KL of each dimension, nats.
+        draws: (n, *latent_shape).
+        kl: (d,) mean KL of each dimension, nats.
     """
     dimensions = np.argsort(-kl, kind="stable")[:_HISTOGRAMS]
     values = draws.reshape(len(draws), -1)[:, dimensions]
@@ -144,7 +144,7 @@ def mean_spectra(drawn: Sequence[Columns], real: Sequence[Columns]) -> Arrays:
     """Radial power spectra of generated and of reference images, from their shards'.
 
     Raises:
-      ValueError: A set has none, or they are of images of two sizes.
+        ValueError: A set has none, or they are of images of two sizes.
     """
     frequencies, power = _mean_spectrum(drawn)
     of_reference, power_of_reference = _mean_spectrum(real)

@@ -24,8 +24,8 @@ def importance_of_checkpoint(
     Draw k of image i depends on (seed, i, k) alone.
 
     Returns:
-      ``log_ratio`` (n, K), log p(z) - log q(z|x) in nats, and the columns of ``observed`` as
-      (n, K); nothing but ``index`` where the checkpoint has no posterior or no decoder.
+        ``log_ratio`` (n, K), log p(z) - log q(z|x) in nats, and the columns of ``observed`` as
+        (n, K); nothing but ``index`` where the checkpoint has no posterior or no decoder.
     """
     index = np.arange(shard.start, shard.stop)
     if {"encoder", "decoder", "posterior"} & set(vae.description.missing):

@@ -31,7 +31,7 @@ def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
     """A checkpoint as arrays in and arrays out, its roles decided and probed.
 
     Raises:
-      CheckpointError: Says what the checkpoint lacks and what to add.
+        CheckpointError: Says what the checkpoint lacks and what to add.
     """
     spec, facts = config.spec, config.reference
     terms = LoadOptions(job.reading, spec.trust, int(spec.memory_cap * _GIB))

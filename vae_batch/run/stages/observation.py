@@ -31,15 +31,15 @@ def observed(
     kept instead, from which any sigma's loss follows.
 
     Args:
-      vae: What ``decoded`` came from.
-      reading: The declared scale of a discretised logistic.
-      found: Decoded images, and their scale where it is learned.
-      images: (n, H, W, C) in the model's range.
-      suffix: Of the columns' names.
+        vae: What ``decoded`` came from.
+        reading: The declared scale of a discretised logistic.
+        found: Decoded images, and their scale where it is learned.
+        images: (n, H, W, C) in the model's range.
+        suffix: Of the columns' names.
 
     Returns:
-      ``squared_error`` (n,) in squared units of the model's range for a gaussian; else
-      ``reconstruction_nll`` (n,) nats, with ``clipped_pixels`` (n,) int64 for probabilities.
+        ``squared_error`` (n,) in squared units of the model's range for a gaussian; else
+        ``reconstruction_nll`` (n,) nats, with ``clipped_pixels`` (n,) int64 for probabilities.
     """
     likelihood, decoded = vae.description.likelihood, found.images
     name = f"reconstruction_nll{suffix}"

@@ -22,12 +22,12 @@ def worst_pictures(errors: Array, pictures: npt.NDArray[np.uint8], start: int) -
     """Pictures of the worst reconstructions of a shard, by names that `split_pictures` knows.
 
     Args:
-      errors: (n,) of each image.
-      pictures: (n, H, W, C) reconstructions.
-      start: Global index of the first image.
+        errors: (n,) of each image.
+        pictures: (n, H, W, C) reconstructions.
+        start: Global index of the first image.
 
     Returns:
-      ``worst_index`` (k,) global indices, and ``worst_reconstruction`` (k, H, W, C), k <= 16.
+        ``worst_index`` (k,) global indices, and ``worst_reconstruction`` (k, H, W, C), k <= 16.
     """
     worst = worst_first(errors.astype(np.float64))
     return {f"{_PREFIX}index": worst + start, f"{_PREFIX}reconstruction": pictures[worst]}
