@@ -190,7 +190,7 @@ def test_a_store_that_refuses_ends_the_run_with_a_sentence(
     unit = Unit("a", "losses", "f", 64, 64, "a")
     outcome = stage.worker.run(unit, Shard("a", 0, 64))
     assert outcome.status == "bad_input"
-    assert "No space left on device; what is finished there stays" in outcome.reason
+    assert "No space left on device; finished files stay" in outcome.reason
 
 
 def test_a_shard_that_a_lost_worker_finished_is_not_computed_again(

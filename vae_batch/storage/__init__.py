@@ -1,10 +1,13 @@
-"""Floor 2: Parquet columns, receipts, moments files and the score table on any filesystem."""
+"""Floor 2: stored files on any file system: arrays, receipts, checked JSON and tables."""
 
-from vae_batch.storage.columns import (
+from vae_batch.storage.array_files import (
+    Reduction,
     decode_arrays,
     decode_columns,
+    decode_reduction,
     encode_arrays,
     encode_columns,
+    encode_reduction,
 )
 from vae_batch.storage.comparison_file import (
     COMPARISON_COLUMNS,
@@ -12,7 +15,6 @@ from vae_batch.storage.comparison_file import (
     read_comparisons,
     write_comparisons,
 )
-from vae_batch.storage.moments_file import Reduction, decode_reduction, encode_reduction
 from vae_batch.storage.receipts import (
     DIGESTS,
     INFLUENCES,

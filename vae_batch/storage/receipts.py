@@ -1,4 +1,4 @@
-"""Receipts: a shard is done when its receipt says so, and its file is what the receipt says."""
+"""Receipts: a shard is done when it has a receipt that matches its file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGESTS = "digests"
 #: Name of a unit's file of what the report shows of it, in the place of a shard's range.
 SHOWN = "shown"
 
-#: Where the content of a file came from: from a stage, or from a file that was there before.
+#: Whether a stage computed the content of a file, or it was copied from another file.
 Source = Literal["computed", "cache"]
 
 #: Ends the name of pictures that lie beside a shard's columns.
@@ -40,7 +40,7 @@ _SUFFIXES = {
 
 
 class DamagedFileError(OSError):
-    """A stored file is missing or differs from its receipt; redoing its shard mends it.
+    """A stored file is missing or differs from its receipt; its shard must be computed again.
 
     Attributes:
         unit: The file's unit.
@@ -48,14 +48,14 @@ class DamagedFileError(OSError):
     """
 
     def __init__(self, unit: Unit, name: str, fault: str) -> None:
-        """Say what is wrong with which file."""
+        """Name the file and its fault."""
         super().__init__(f"{file_path(unit, name)} {fault}")
         self.unit, self.name = unit, name
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Proof that a file holds what a plan asked for.
+    """Proof that a file is whole and holds what a plan asked for.
 
     Attributes:
         fingerprint: Of the unit.
@@ -65,8 +65,8 @@ class Receipt:
         seconds: Time the shard took on its worker; 0 where nothing was computed.
         device: Kind of device that computed it, such as ``cpu`` or a GPU's name.
         batch_size: Of the batches it was computed in; 0 where none were run.
-        check: Digest of the other fields, set where it is made by :meth:`checked`. Receipts of
-            older versions have none and are believed.
+        check: Digest of the other fields, as :meth:`checked` sets it. Receipts of older versions
+            have none and are accepted.
         source: Where the content came from; None in receipts of older versions.
     """
 
@@ -104,12 +104,12 @@ class Receipt:
         """The receipt of a file.
 
         Raises:
-            ValueError: It is no receipt, or its check is not that of its fields.
+            ValueError: It is no receipt, or its check does not match its fields.
             TypeError: It has other fields.
         """
         receipt = cls(**json.loads(content))
         if receipt.check and receipt.check != receipt._digest():
-            raise ValueError("the receipt's check is not that of its fields")
+            raise ValueError("the receipt's check does not match its fields")
         return receipt
 
     def _fields(self) -> dict[str, str | int | float]:
@@ -133,17 +133,17 @@ def file_path(unit: Unit, name: str) -> str:
 
 
 def shard_of_pictures(name: str) -> str:
-    """Name of the shard that has such pictures beside it; other names as they are."""
+    """Name of the shard that the pictures belong to; other names are returned unchanged."""
     return name.removesuffix(_PICTURES)
 
 
 def pictures_name(shard: Shard) -> str:
-    """Name of the pictures beside a shard's columns; the shard is finished with or without."""
+    """Name of the pictures beside a shard's columns; a shard can be done without them."""
     return shard.name + _PICTURES
 
 
 def holds_arrays(unit: Unit) -> bool:
-    """Whether a shard's file is an ``.npz`` of arrays that share no axis."""
+    """Whether a shard's file is an ``.npz`` of arrays, not Parquet columns."""
     return _SUFFIXES.get(unit.kind) == "npz"
 
 
@@ -164,7 +164,7 @@ def write_with_receipt(
     batch_size: int = 0,
     source: Source = "computed",
 ) -> Receipt:
-    """Write the file, then its receipt; a crash in between leaves the shard undone."""
+    """Write a file, then its receipt; after a crash in between the shard is not done."""
     digest, spent = hashlib.sha256(content).hexdigest(), round(seconds, 4)
     receipt = Receipt(
         unit.fingerprint, rows, len(content), digest, spent, device, batch_size, source=source
@@ -175,7 +175,7 @@ def write_with_receipt(
 
 
 def read_verified(store: Store, unit: Unit, name: str) -> bytes:
-    """The file of a shard or reduction, checked against its receipt's digest.
+    """Content of the file of a shard or reduction, checked against its receipt.
 
     Raises:
         DamagedFileError: The file or its receipt is missing, or they do not match.
@@ -192,9 +192,9 @@ def read_verified(store: Store, unit: Unit, name: str) -> bytes:
 
 
 def read_receipt(store: Store, unit: Unit, name: str) -> Receipt | None:
-    """A receipt of this unit's fingerprint; None where there is none that can be used.
+    """The receipt of a shard or reduction; None unless it is intact and of the unit's fingerprint.
 
-    An object store is asked again for one that is damaged, or missing but listed.
+    On object stores a receipt that is damaged, or missing though listed, is read again.
     """
     path = receipt_path(unit, name)
     for number in looks(again=not store.is_local):
@@ -211,5 +211,5 @@ def read_receipt(store: Store, unit: Unit, name: str) -> Receipt | None:
 
 
 def forget(store: Store, unit: Unit, name: str) -> None:
-    """Take a receipt away, so that the shard or reduction counts as undone."""
+    """Delete a receipt, so that the shard or reduction is computed again."""
     store.delete(receipt_path(unit, name))

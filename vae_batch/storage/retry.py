@@ -1,4 +1,4 @@
-"""Which errors of object stores pass by themselves, and how often they are waited for."""
+"""Retries of object-store operations: which errors are transient, and how long to wait."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
-#: As pyarrow words them: S3 by the SDK's error name or the HTTP status, Google by status name,
-#: Azure by error code. pyarrow raises a plain OSError for all of them.
+#: pyarrow raises a plain OSError for all of them. Its text names S3's errors by the SDK's name or
+#: the HTTP status, Google's by status name, Azure's by error code.
 _TRANSIENT = re.compile(
     r"AWS Error (INTERNAL_FAILURE|SERVICE_UNAVAILABLE|SLOW_DOWN|THROTTLING|REQUEST_TIMEOUT"
-    r"|REQUEST_EXPIRED|NETWORK_CONNECTION|NO_SUCH_UPLOAD)\b"  # its completion was not heard of
+    r"|REQUEST_EXPIRED|NETWORK_CONNECTION|NO_SUCH_UPLOAD)\b"  # completed; the answer was lost
     r"|HTTP status (408|429|5\d\d)\b"
-    r"|HTTP status -1\).*XML_ERROR"  # a listing that came in part
+    r"|HTTP status -1\).*XML_ERROR"  # a listing that was cut short
     r"|\b(UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED|INTERNAL): "
     r"|\b(ServerBusy|OperationTimedOut|InternalError)\b"
 )
 
-#: A certificate that is not trusted now will not be in a second; S3 words it as a network error.
+#: Retries do not help an untrusted certificate, which S3 reports as a network error.
 _LASTING = re.compile(r"curlCode: (51|58|60|77|83|90|91)\b")
 
 
 class StoreError(OSError):
-    """An object store refused, or failed for too long; no fault of a checkpoint or a shard."""
+    """An object store refused, or failed for too long: no fault of a checkpoint or shard."""
 
 
 class OutageError(StoreError):
-    """An object store failed for so long that it was not asked again."""
+    """An object store failed in every attempt."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """How often an operation is tried, and how long is waited in between.
+    """How often an operation is tried, and how long to wait in between.
 
-    Before attempt k + 1 a time is waited that is uniform between half and all of
-    ``min(longest, first * 2**(k - 1))``, so that many workers do not come back at once.
+    The wait before attempt k + 1 is uniform between half and all of
+    ``min(longest, first * 2**(k - 1))``, so that many workers do not retry at once.
 
     Attributes:
-        attempts: In all.
+        attempts: Number of attempts.
         first: Longest wait before the second attempt, in seconds.
         longest: Of any wait, in seconds.
     """
@@ -57,7 +57,7 @@ class Retries:
     longest: float = 20.0
 
     def wait(self, failures: int) -> float:
-        """Seconds to wait after so many failures, drawn anew each time."""
+        """Random number of seconds to wait after so many failures."""
         most = min(self.longest, self.first * 2.0 ** (failures - 1))
         return most * random.uniform(0.5, 1.0)
 
@@ -67,15 +67,15 @@ class Retries:
 RETRIES = Retries()
 
 
-#: Seconds between looks at a file of an object store that should be there and be another.
+#: Seconds between reads of a file that is missing or old, perhaps only in a stale replica.
 _SECOND_LOOKS = (0.2, 1.0)
 
 
 def looks(*, again: bool) -> Iterator[int]:
-    """Numbers of looks at a file that may be missing, or old, only in a stale replica.
+    """Count reads, from 1, of a file that may be missing or old only in a stale replica.
 
     Args:
-        again: Whether to look more than once, with waits in between.
+        again: Whether to read more than once, with waits in between.
     """
     yield 1
     for number, seconds in enumerate(_SECOND_LOOKS if again else (), 2):
@@ -104,16 +104,19 @@ def retrying(
     retries: Retries | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
-    """Result of an operation, tried again while its error is transient.
+    """Call an operation, and retry it while its error is transient.
 
     Args:
-        operation: Safe to repeat.
-        what: It does, for the message; may hold a URI, whose credentials are not shown.
+        operation: Must be safe to repeat.
+        what: What it does, for messages; credentials of URIs in it are not shown.
         retries: How often; :data:`RETRIES` when None.
-        sleep: Waits so many seconds.
+        sleep: Waits a number of seconds.
+
+    Returns:
+        The operation's result.
 
     Raises:
-        OutageError: It failed every time; the message names the last error.
+        OutageError: Every attempt failed; the message names the last error.
         Exception: What the operation raised, where that is not transient.
     """
     policy = retries or RETRIES

@@ -1,4 +1,4 @@
-"""A folder on any pyarrow filesystem, with writes that are whole or absent."""
+"""A folder on any pyarrow file system, with atomic writes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from pyarrow import fs as arrow_fs
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
-from vae_batch.storage.filesystems import open_filesystem
+from vae_batch.storage.filesystems import open_filesystem, read_whole
 from vae_batch.storage.retry import Result, StoreError, looks, retrying
-from vae_batch.storage.whole_reads import read_whole
 
 
 class OtherContentError(OSError):
@@ -30,12 +29,12 @@ class OtherContentError(OSError):
 class Store:
     """A folder or URI (``results/``, ``file:///...``, ``s3://bucket/run``); cheap to pickle.
 
-    All paths given to its methods are relative to the root, with forward slashes. On object
-    stores every method tries again after a transient error (``retry.is_transient``) before it
-    raises; local file systems fail at once.
+    Paths given to its methods are relative to the root, with forward slashes. On object stores
+    every method retries after transient errors (``retry.is_transient``); local file systems fail
+    at once.
 
     Attributes:
-        root: May hold credentials; messages show ``shown``.
+        root: May contain credentials; messages show ``shown``.
     """
 
     root: str
@@ -45,7 +44,7 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """The root as messages and records may show it: without credentials."""
+        """The root without credentials, for messages and records."""
         return without_credentials(self.root)
 
     @classmethod
@@ -67,7 +66,7 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """Whether files lie on this machine's file system."""
+        """Whether files are on this machine's file system."""
         return isinstance(self._filesystem()[0], arrow_fs.LocalFileSystem)
 
     @property
@@ -76,7 +75,7 @@ class Store:
         return Path(self._filesystem()[1]) if self.is_local else None
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a whole file; readers see the old one or the new one, never a part.
+        """Write a whole file; readers see the old one or the new one, never a part of it.
 
         Locally: temporary file, fsync, rename. On object stores: one put of the final key
         (an exception inside an open stream would commit a truncated object).
@@ -94,11 +93,11 @@ class Store:
         self._retrying(put, "writing", path)
 
     def read(self, path: str) -> bytes:
-        """Content of a file, whole.
+        """Content of a whole file.
 
         Raises:
-            FileNotFoundError: There is none.
-            OSError: It cannot be read, also after retries.
+            FileNotFoundError: It does not exist.
+            OSError: It cannot be read, even after retries.
         """
         filesystem, root = self._filesystem()
         if self.is_local:
@@ -106,11 +105,11 @@ class Store:
         return self._retrying(lambda: read_whole(filesystem, f"{root}/{path}"), "reading", path)
 
     def find(self, path: str) -> bytes | None:
-        """Content of a file; None where there is none.
+        """Content of a file; None where it does not exist.
 
-        For files that are read, changed and written again: an object store that says once that
-        a file is missing may be wrong (a stale replica), and would cost all it holds. So it is
-        asked again before it is believed.
+        For files that are read, changed and written again: an object store that reports a file as
+        missing may be wrong (a stale replica), and all of the file's content would be lost. So a
+        missing file is looked for again.
         """
         for _ in looks(again=not self.is_local):
             with contextlib.suppress(FileNotFoundError):
@@ -118,12 +117,12 @@ class Store:
         return None
 
     def read_expected(self, path: str, sha256: str) -> bytes:
-        """Content of a file whose digest is known; object stores are asked again where it differs.
+        """Content of a file whose digest is known; on object stores, read again where it differs.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: It does not exist.
             OtherContentError: It has another digest.
-            OSError: It cannot be read, also after retries.
+            OSError: It cannot be read, even after retries.
         """
         for _ in looks(again=not self.is_local):
             content = None
@@ -132,11 +131,11 @@ class Store:
             if content is not None and hashlib.sha256(content).hexdigest() == sha256:
                 return content
         if content is None:
-            raise FileNotFoundError(f"{self.shown}/{path} is not there")
+            raise FileNotFoundError(f"{self.shown}/{path} does not exist")
         raise OtherContentError(f"{self.shown}/{path} has another digest than expected")
 
     def exists(self, path: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         filesystem, root = self._filesystem()
         found = self._retrying(
             lambda: filesystem.get_file_info(f"{root}/{path}"), "looking for", path
@@ -144,7 +143,7 @@ class Store:
         return bool(found.type == arrow_fs.FileType.File)
 
     def sizes(self, path: str = "") -> dict[str, int]:
-        """Name to size in bytes of the files right below a folder; empty where it is missing."""
+        """Sizes in bytes of the files directly below a folder; empty where it does not exist."""
         filesystem, root = self._filesystem()
         where = f"{root}/{path}" if path else root
         selector = arrow_fs.FileSelector(where, allow_not_found=True)
@@ -152,10 +151,10 @@ class Store:
         return {entry.base_name: entry.size for entry in found if entry.is_file}
 
     def folders(self, path: str = "") -> list[str]:
-        """Names of the folders right below a folder, in order; empty where it is missing."""
+        """Names of the folders directly below a folder, sorted; empty where it does not exist."""
         filesystem, root = self._filesystem()
         where = f"{root}/{path}" if path else root
-        # Of Google's folders pyarrow names only those that were made as such.
+        # On Google's store pyarrow lists only folders that were created explicitly.
         deep = filesystem.type_name == "gcs"
         selector = arrow_fs.FileSelector(where, allow_not_found=True, recursive=deep)
         found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", path)
@@ -165,18 +164,22 @@ class Store:
         return sorted(e.base_name for e in found if e.type == arrow_fs.FileType.Directory)
 
     def delete(self, path: str) -> None:
-        """Remove a file; a missing one is no error."""
+        """Delete a file; it is no error where it does not exist."""
         filesystem, root = self._filesystem()
 
         def remove() -> None:
-            # A repeated delete may find the file gone: its first answer was lost on the way.
+            # A retry may find the file gone, where the answer to the first request was lost.
             with contextlib.suppress(FileNotFoundError):
                 filesystem.delete_file(f"{root}/{path}")
 
         self._retrying(remove, "deleting", path)
 
     def _retrying(self, operation: Callable[[], Result], doing: str, path: str) -> Result:
-        """The result; on object stores after retries, and what fails for good as a StoreError."""
+        """The result, on object stores after retries.
+
+        Raises:
+            StoreError: An object store refused, or failed in every attempt.
+        """
         if self.is_local:
             return operation()
         what = f"{doing} {path or 'the folder'} in {self.shown}"
@@ -186,8 +189,8 @@ class Store:
             raise
         except OSError as error:
             said = without_credentials(str(error))
-            if "NO_SUCH_KEY" in said:  # it went between pyarrow's looking it up and reading it
-                raise FileNotFoundError(f"{what}: it is not there") from None
+            if "NO_SUCH_KEY" in said:  # deleted between pyarrow's lookup and its read
+                raise FileNotFoundError(f"{what}: it does not exist") from None
             raise StoreError(f"{what}: {said}{_advice(said)}") from None
 
     def _filesystem(self) -> tuple[arrow_fs.FileSystem, str]:
@@ -195,7 +198,7 @@ class Store:
 
 
 def _advice(said: str) -> str:
-    """What to do about a refusal."""
+    """What the user can do about a refusal."""
     if any(word in said for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE", "403")):
         return "; check the credentials (of the URI, else of the environment) and what they may do"
     return "; check the name of the bucket" if "NO_SUCH_BUCKET" in said else ""

@@ -1,4 +1,4 @@
-"""Small tables written whole, as Parquet for programs and CSV for eyes."""
+"""Small tables written whole, as Parquet for programs and CSV for people."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WRITER, _CHECK = b"vae_batch.writer", b"vae_batch.check"
 
 
 def write_table(store: Store, name: str, table: pa.Table) -> None:
-    """Write ``NAME.csv`` and ``NAME.parquet``; whole numbers stay whole beside nulls.
+    """Write ``NAME.csv`` and ``NAME.parquet``; integers stay integers in columns with nulls.
 
-    The Parquet file is what runs go on from, so it comes last: a crash in between leaves rows to
-    be written again, never a CSV that stays behind.
+    Runs are resumed from the Parquet file, so it is written last: after a crash in between, the
+    rows are written to both again.
     """
     store.write(f"{name}.csv", csv_of(table))
     store.write(f"{name}.parquet", parquet_of(table))
@@ -34,9 +34,9 @@ def csv_of(table: pa.Table) -> bytes:
 
 
 def parquet_of(table: pa.Table) -> bytes:
-    """The table as Parquet: pages with checksums, and a check of rows and metadata in the footer.
+    """The table as Parquet, with page checksums and a digest of rows and metadata in the footer.
 
-    The same table gives the same bytes with the same release of Arrow, which is stored, too.
+    The same table gives the same bytes with the same release of Arrow, which is recorded too.
     """
     metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != _CHECK}
     metadata[_WRITER] = _writer()
@@ -52,7 +52,7 @@ def parquet_of(table: pa.Table) -> bytes:
 
 
 def check_of(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
-    """Digest of a table's rows and of its metadata but for the check itself."""
+    """Digest of a table's rows and of its metadata, without the check itself."""
     digest = hashlib.sha256(json.dumps(table.to_pylist(), default=str).encode())
     for name in sorted(metadata):
         if name != _CHECK:
@@ -61,14 +61,14 @@ def check_of(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
 
 
 def table_faults(store: Store, name: str) -> dict[str, str | None]:
-    """What is wrong with the files of a table; empty where it has none.
+    """Faults of the files of a table; empty where the table does not exist.
 
-    Pages have checksums, rows and metadata have a check. The rest of the footer is compared with
-    that of the same table written again, and so is the CSV, where the libraries that wrote them
-    are still of the same release.
+    Pages have checksums; rows and metadata have a digest. The rest of the footer, and the CSV, are
+    compared with those of the same table written again, provided that the installed libraries are
+    of the releases that wrote them.
 
     Returns:
-        ``NAME.parquet`` and ``NAME.csv`` to the fault of each, or None.
+        The fault of ``NAME.parquet`` and of ``NAME.csv``, or None where a file is intact.
     """
     files = {path: store.find(path) for path in (f"{name}.parquet", f"{name}.csv")}
     parquet, text = files.values()
@@ -83,10 +83,10 @@ def table_faults(store: Store, name: str) -> dict[str, str | None]:
         table = _decoded(parquet)
         metadata = table.schema.metadata or {}
         if _CHECK in metadata and metadata[_CHECK] != check_of(table, metadata):
-            raise ValueError("its check is not that of its rows")
+            raise ValueError("its check does not match its rows")
         same_writer = metadata.get(_WRITER) == _writer()
         if same_writer and parquet != parquet_of(table):
-            raise ValueError("it differs from its own rows written anew")
+            raise ValueError("it differs from the same rows written again")
         expected = csv_of(table) if same_writer else text
     except Exception as error:  # what damaged bytes raise is as varied as the format
         said = f"cannot be read ({type(error).__name__}: {str(error)[:200]})"
@@ -110,8 +110,8 @@ def read_table(store: Store, name: str) -> pa.Table | None:
         return _decoded(content)
     except (pa.ArrowException, OSError) as error:
         raise OSError(
-            f"{store.shown}/{path} is damaged: {error}; `vae-batch verify --mend` takes it away, "
-            "and `vae-batch score` writes it anew from stored files"
+            f"{store.shown}/{path} is damaged: {error}; `vae-batch verify --mend` removes it, "
+            "and `vae-batch score` writes it again from stored files"
         ) from error
 
 
@@ -124,5 +124,5 @@ def _decoded(content: bytes) -> pa.Table:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """A frame with nullable whole numbers."""
+    """A frame with nullable integers."""
     return table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)

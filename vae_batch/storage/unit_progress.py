@@ -1,10 +1,10 @@
-"""How far a unit is: which of its shards are finished, told by few requests.
+"""Which shards of a unit are finished, found with few requests.
 
-The files and receipts of a unit are listed once. Receipts are then read one by one; of a complete
-unit they have been gathered into ``receipts.json``, which is read in their place. That file is no
-proof but a copy: an entry counts only while file and receipt lie there in the sizes that it names,
-so that a receipt which is taken away takes its shard with it, and a gathered file that is missing,
-damaged or of another fingerprint costs time and nothing else.
+The files and receipts of a unit are listed once. Receipts are then read one by one; those of a
+complete unit have been gathered into ``receipts.json``, which is read instead. That file is only a
+cache: an entry counts only while file and receipt have the sizes that it names. Deleting a receipt
+therefore reopens its shard, and a gathered file that is missing, damaged or of another fingerprint
+only costs time.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vae_batch.storage.store import Store
 #: Receipts of a unit in one file, beside them.
 GATHERED = "receipts.json"
 
-#: Fewer receipts than this are read as fast one by one.
+#: Fewer receipts than this are read one by one as fast.
 _FEWEST = 4
 
-#: Units looked at at a time: object stores answer slowly.
+#: Units listed at a time: object stores answer slowly.
 _READERS = 16
 
 _ACTIVATIONS = ("generated", "reconstructed", "reference")
@@ -32,11 +32,11 @@ _ACTIVATIONS = ("generated", "reconstructed", "reference")
 
 @dataclass(frozen=True)
 class UnitProgress:
-    """What of a unit is there.
+    """Completed parts of a unit.
 
     Attributes:
-        shards: Finished ones, in order; digests are checked when files are read.
-        is_reduced: Whether all of them are finished and the unit's reduction is there, too.
+        shards: Finished shards, in order; digests are checked when files are read.
+        is_reduced: Whether all shards are finished and the unit's reduction exists.
     """
 
     shards: tuple[Shard, ...]
@@ -45,7 +45,7 @@ class UnitProgress:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a receipt says of its file's size and rows, and its own size."""
+    """Rows and size of a file by its receipt, and the size of the receipt."""
 
     rows: int
     size: int
@@ -53,12 +53,12 @@ class _Entry:
 
 
 def is_activations(unit: Unit) -> bool:
-    """Whether a unit is of activations, which are reduced to moments."""
+    """Whether a unit holds activations, which are reduced to moments."""
     return unit.kind in _ACTIVATIONS
 
 
 def unit_progress(store: Store, unit: Unit) -> UnitProgress:
-    """What of a unit is there, by its receipts."""
+    """Completed parts of a unit, by its receipts."""
     listed = _Listing(store, unit)
     done = tuple(shard for shard in unit.shards() if listed.has(shard.name, len(shard)))
     is_complete = is_activations(unit) and sum(map(len, done)) == unit.samples
@@ -66,27 +66,27 @@ def unit_progress(store: Store, unit: Unit) -> UnitProgress:
 
 
 def unit_progress_of(held: Iterable[tuple[Store, Unit]]) -> list[UnitProgress]:
-    """What of many units is there, in their order; several are looked at at a time."""
+    """Completed parts of many units, in their order; several are listed at a time."""
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda pair: unit_progress(*pair), held))
 
 
 def finished_shards(store: Store, unit: Unit) -> list[Shard]:
-    """Shards whose receipt and file (by size) are there; the digest is checked when read."""
+    """Shards with a receipt and a file of its size; digests are checked when files are read."""
     listed = _Listing(store, unit)
     return [shard for shard in unit.shards() if listed.has(shard.name, len(shard))]
 
 
 def is_reduced(store: Store, unit: Unit) -> bool:
-    """Whether the unit's reduction is there, by its receipt."""
+    """Whether the unit's reduction exists, by its receipt."""
     return _Listing(store, unit).has(REDUCTION, unit.samples)
 
 
 def gather_receipts(store: Store, unit: Unit) -> bool:
-    """Copy the receipts of a complete unit into one file; of few receipts there is no need.
+    """Copy the receipts of a complete unit into one file, unless they are few.
 
     Returns:
-        Whether the file is there now.
+        Whether the file exists now.
     """
     names = {shard.name: len(shard) for shard in unit.shards()}
     if len(names) < _FEWEST:
@@ -102,7 +102,7 @@ def gather_receipts(store: Store, unit: Unit) -> bool:
 
 
 class _Listing:
-    """The files of a unit by name and size, and what their receipts say."""
+    """The files of a unit by name and size, and the contents of their receipts."""
 
     def __init__(self, store: Store, unit: Unit) -> None:
         self._store, self._unit = store, unit
@@ -111,7 +111,7 @@ class _Listing:
         self._read: dict[str, _Entry] = {}
 
     def has(self, name: str, rows: int) -> bool:
-        """Whether a file and its receipt are there, and say the same."""
+        """Whether a file and its receipt exist and agree."""
         size = self._sizes.get(_last(file_path(self._unit, name)))
         receipt_size = self._sizes.get(_last(receipt_path(self._unit, name)))
         if size is None or receipt_size is None:
@@ -126,18 +126,18 @@ class _Listing:
         return True
 
     def is_gathered(self, names: Iterable[str]) -> bool:
-        """Whether the gathered file tells all of these without a look at their receipts."""
+        """Whether the gathered file was enough to find all of these."""
         return not any(name in self._read for name in names)
 
     def to_json(self) -> bytes:
-        """The gathered file of what has been found here."""
+        """Content of the gathered file, with all entries found so far."""
         entries = {**self._gathered, **self._read}
         receipts = {name: [e.rows, e.size, e.receipt_size] for name, e in sorted(entries.items())}
         return encode_checked({"fingerprint": self._unit.fingerprint, "receipts": receipts})
 
 
 def _read_gathered(store: Store, unit: Unit) -> dict[str, _Entry]:
-    """Entries of the gathered file; none where it is not of this unit, or damaged."""
+    """Entries of the gathered file; none where it is of another fingerprint, or damaged."""
     try:
         content = decode_checked(store.read(f"{unit.path}/{GATHERED}"))
         if content["fingerprint"] != unit.fingerprint:

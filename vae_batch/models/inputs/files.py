@@ -16,9 +16,8 @@ from typing import TypeVar
 from pyarrow import fs as arrow_fs
 
 from vae_batch.plan.location import Location
-from vae_batch.storage.filesystems import open_filesystem
+from vae_batch.storage.filesystems import open_filesystem, read_pieces, read_start, read_whole
 from vae_batch.storage.retry import looks, retrying
-from vae_batch.storage.whole_reads import read_pieces, read_start, read_whole
 
 HEAD_BYTES = 4096
 _PIECE_BYTES = 4 << 20  # an object store answers one request per piece

@@ -1,14 +1,14 @@
-"""One run at a time on an output store: ``lease.json`` says who holds it, and that it is alive.
+"""One run at a time per output store: ``lease.json`` names the run that holds it, with heartbeats.
 
-What is guaranteed. On a local or shared file system with working ``flock``, at most one run
-proceeds: the lock lasts as long as its process, so that a killed run on the same host is followed
-at once. Where locks of another host are not seen, and on object stores, it rests on the lease
-file alone: it is written, read again after a moment, and only the run whose words stand there
-proceeds; pyarrow offers no conditional write on any object store. Two runs may then both proceed
-only where one of them stalls, between looking and writing, for longer than that moment; the one
-that lost finds out with its next heartbeat (``Lease.require``). Since shards are written whole and
-are the same whoever writes them, even that costs time and no numbers. Clocks of different hosts
-are taken to agree within a few periods.
+Guarantees. On a local or shared file system with working ``flock``, at most one run proceeds. The
+lock ends with its process, so another run on the same host can follow a killed run at once. Where
+locks of another host are not visible, and on object stores, the lease file decides alone: a run
+writes it, reads it again after a moment, and proceeds only if its own token is still there (pyarrow
+offers no conditional write on any object store). Two runs can then proceed at the same time only if
+one of them stalls between reading and writing for longer than that moment; the one that lost the
+lease notices with its next heartbeat (``Lease.require``). Shards are written atomically and do not
+depend on the run that writes them, so even then only time is lost. Clocks of different hosts are
+assumed to agree within a few heartbeat periods.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from vae_batch.storage.checked_json import decode_checked, encode_checked
 LEASE_FILE = "lease.json"
 LOCK_FILE = "lease.lock"
 
-#: A lease whose heartbeat is older than so many of its periods has lost its holder.
+#: A lease expires when its heartbeat is older than this many of its periods.
 EXPIRY_PERIODS = 4
 
-#: Seconds between writing a lease and reading it again, where no lock decides.
+#: Seconds between writing a lease and reading it again, where there is no lock.
 SETTLE = 1.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds an output store, as ``lease.json`` says it.
+    """The run that holds an output store, as ``lease.json`` names it.
 
     Attributes:
-        token: Of this one lease; another holder has another.
+        token: Random identifier of this lease.
         host: Name of the machine.
-        pid: Process there.
-        user: Who started it.
+        pid: Its process there.
+        user: Who started the run.
         run: Identifier of the run.
         since: When the lease was taken, UTC.
         heartbeat: When it was last renewed, in seconds since 1970 by the holder's clock.
@@ -65,7 +65,7 @@ class Holder:
 
     @property
     def is_expired(self) -> bool:
-        """Whether its heartbeat has been missing for several periods."""
+        """Whether the heartbeat is overdue by several periods."""
         return time.time() - self.heartbeat > EXPIRY_PERIODS * self.period
 
     def __str__(self) -> str:
@@ -73,10 +73,10 @@ class Holder:
 
 
 class Lease:
-    """A lease that is held, and renewed by a thread of its own."""
+    """A lease that this run holds; a background thread renews it."""
 
     def __init__(self, store: Store, holder: Holder) -> None:
-        """Begin to renew a lease that ``holder`` has just been given."""
+        """Start to renew a lease that ``holder`` has just taken."""
         self._store, self._holder = store, holder
         self._ended, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -84,11 +84,11 @@ class Lease:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another run has taken the output store over."""
+        """Whether another run has taken over the output store."""
         return self._lost.is_set()
 
     def require(self) -> None:
-        """Refuse to go on after another run has taken over.
+        """Raise an error after another run has taken over.
 
         Raises:
             InputError: Names that run.
@@ -101,7 +101,7 @@ class Lease:
             )
 
     def release(self) -> None:
-        """End the renewal, and take the lease away where it is still this one's."""
+        """Stop renewing the lease, and delete it if this run still holds it."""
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(OSError):  # it then expires by itself
@@ -130,20 +130,20 @@ def output_lease(
     period_s: float = 15.0,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[Lease]:
-    """Hold an output store for this run alone; see the module for what that guarantees.
+    """Hold an output store for this run alone; the module's docstring says what is guaranteed.
 
     Args:
-        store: The output folder; made where it is missing.
+        store: The output folder; created where it does not exist.
         wait_s: Seconds to wait for another run to end.
-        run: Identifier of this run; one is made up when empty.
+        run: Identifier of this run; a random one when empty.
         period_s: Seconds between heartbeats.
-        tell: Told, once, who is waited for.
+        tell: Called once with a sentence that names the run that this one waits for.
 
     Yields:
         The lease, released at the end, after an exception too.
 
     Raises:
-        InputError: Another run holds it; names who and since when. Or it cannot be written.
+        InputError: Another run holds it (who, and since when), or it cannot be written.
     """
     with contextlib.ExitStack() as locked:
         lease = Lease(store, _wait_for(store, _holder(run, period_s), wait_s, locked, tell))
@@ -171,7 +171,7 @@ def _wait_for(
     locked: contextlib.ExitStack,
     tell: Callable[[str], None],
 ) -> Holder:
-    """Take the lease as soon as it can be had."""
+    """Take the lease as soon as it is free."""
     began, told = time.monotonic(), False
     while True:
         try:
@@ -191,7 +191,7 @@ def _wait_for(
 
 
 def holder_of(store: Store) -> Holder | None:
-    """Who holds the lease of an output store, alive or not; None where nobody does.
+    """The run that holds the lease of an output store, alive or not; None where none does.
 
     Raises:
         OSError: The store cannot be read.
@@ -214,14 +214,14 @@ def _take(store: Store, holder: Holder, locked: contextlib.ExitStack) -> Holder 
     """Take the lease if it is free.
 
     Returns:
-        Who holds it instead, or None where it was taken; the lock is then left in ``locked``.
+        Who holds it otherwise, or None where it was taken; ``locked`` then holds the lock.
     """
     with contextlib.ExitStack() as attempt:
         lock = _lock(store, attempt)
         other = _read(store)
         if lock == "held":
             return other or "another process of this machine"
-        # A lock of this machine would be held if that process lived.
+        # If that process of this machine were alive, it would hold the lock.
         dead = lock == "taken" and other is not None and other.host == holder.host
         if other is not None and not (dead or other.is_expired):
             return other
@@ -256,7 +256,7 @@ def _lock(store: Store, stack: contextlib.ExitStack) -> str:
 
 
 def _create(store: Store, holder: Holder) -> bool:
-    """Write the lease where there is none; whether that decides it, as it does locally."""
+    """Create the lease where there is none; whether that succeeded, which needs a local store."""
     folder = store.local_folder
     if folder is None:
         return False
@@ -264,13 +264,13 @@ def _create(store: Store, holder: Holder) -> bool:
         with (folder / LEASE_FILE).open("xb") as file:
             file.write(_to_json(holder))
     except FileExistsError:
-        # Unreadable, or made since it was looked for: only the former may be written over.
+        # Unreadable, or created in the meantime: only the former may be overwritten.
         return _read(store) is not None
     return True
 
 
 def _read(store: Store) -> Holder | None:
-    """Who holds the lease; None where nobody does, or the file says nothing that can be read."""
+    """The holder of the lease; None where there is none, or the file cannot be read."""
     try:
         found = store.find(LEASE_FILE)
         return None if found is None else Holder(**decode_checked(found))

@@ -1,4 +1,4 @@
-"""Activations taken away when their rows are scored; what rows are compared by stays."""
+"""Deletes activations of scored rows; everything that comparisons need stays."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import Store, file_path, forget, read_score_rows
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 
-#: What is kept: everything; the reference's; the reference's, and all that the best checkpoint and
-#: those level with it are made of; nothing. Moments and influences are always kept.
+#: Activations to keep: all; the reference's; the reference's and those of the best checkpoint and
+#: of checkpoints not distinguishable from it; none. Moments and influences are always kept.
 Keep = Literal["all", "reference", "best", "none"]
 
 #: Which units were pruned: path to fingerprint.
@@ -27,7 +27,7 @@ _OF_CHECKPOINT = ("generated", "reconstructed", "training")
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was taken away: numbers of units and files, and the bytes of those files."""
+    """What was deleted: numbers of units and files, and the files' bytes."""
 
     units: int
     files: int
@@ -35,15 +35,15 @@ class Pruned:
 
 
 def prune(location: str, keep: Keep) -> Pruned:
-    """Delete activations of scored rows; of rows that wait or failed, nothing.
+    """Delete activations of scored rows; those of waiting and failed rows stay.
 
     Moments, label distributions, influences, losses, importance weights, pictures, descriptions
-    and galleries stay: rows are reported and compared as before, are not scored again, and take
-    further metrics of those. A shared reference cache is not touched.
+    and galleries stay: rows are reported and compared as before, are not scored again, and can get
+    further metrics of the stored files. A shared reference cache is not touched.
 
     Args:
-        location: Output folder or URI of a run; let no other run use it meanwhile.
-        keep: What to spare.
+        location: Output folder or URI of a run; no other run may use it meanwhile.
+        keep: Activations to keep.
 
     Raises:
         InputError: No run has begun there, or ``best`` is to be kept and nothing was selected.
@@ -91,12 +91,12 @@ def pruned_units(out: Store) -> dict[str, str]:
 
 
 def is_pruned(pruned: Mapping[str, str], unit: Unit) -> bool:
-    """Whether a unit's activations were taken away."""
+    """Whether a unit's activations were deleted."""
     return pruned.get(unit.path) == unit.fingerprint
 
 
 def pruned_reason(out: Store, unit: Unit) -> str | None:
-    """A sentence for who needs a unit's activations after they were pruned; None if not so."""
+    """Why a unit's activations are missing and what to do, if they were pruned; else None."""
     if not is_pruned(pruned_units(out), unit):
         return None
     return (

@@ -1,4 +1,4 @@
-"""What is wrong with the files of an output folder that have no receipt: tables and records."""
+"""Faults of the files of an output folder that have no receipt: tables and records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLES = ("scores", "comparisons")
 
 
 def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]:
-    """Name and fault, or None, of each; those that are not there are left out.
+    """The fault of each existing table and record by its name, or None where it is intact.
 
     Args:
         out: The output folder.
@@ -31,7 +31,7 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
         content = out.find(name)
         if content is not None:
             faults[name] = _json_fault(content)
-    # What cannot be read is of no use to judge others by.
+    # Files that cannot be read are no standard for others.
     if record is not None and SELECTION in faults and not any(faults.values()):
         faults[SELECTION] = _selection_fault(out, record)
     return faults
@@ -51,9 +51,9 @@ def _record_fault(out: Store, record: RunRecord | None) -> str | None:
         return fault or "cannot be read as a run's record"
     named = {k: v for k, v in record.identity.items() if k != "fingerprint"}
     if record.identity.get("fingerprint") != fingerprint(**named):
-        return "has an identity that is not its fingerprint's"
+        return "has an identity that does not match its fingerprint"
     of_spec = identity_of(record.spec)
-    # A spec may leave open what the run settled, such as the batch size.
+    # A spec may leave open what the run decided, such as the batch size.
     differing = [k for k, v in of_spec.items() if v is not None and named.get(k) != v]
     return f"has a spec of another {', '.join(differing)}" if differing else None
 

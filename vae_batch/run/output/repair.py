@@ -1,4 +1,4 @@
-"""Bad files taken out of use, so that the next run of the same settings redoes them alone."""
+"""Removes damaged files, so that the next run of the same settings computes only them again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DAMAGED_RECORD = "run.damaged.json"
 
 
 def mend(location: str, verification: Verification) -> None:
-    """Take bad files out of use.
+    """Remove damaged files.
 
-    Receipts of bad files are removed, and rows made of them lose their fingerprint, so that they
-    are scored again; of a row whose activations were pruned, those are computed again, too.
-    Damaged tables and records are removed, or a CSV written anew. A damaged ``run.json`` is set
-    aside: the next run writes its own, and goes on from all that is stored; rows of checkpoints
-    that it is not asked for stay in the table, and are compared no more.
+    Receipts of damaged files are deleted, and rows computed from them lose their fingerprint, so
+    that they are scored again; where a row's activations were pruned, they are computed again too.
+    Damaged tables and records are deleted; a damaged CSV is written again. A damaged ``run.json``
+    is renamed: the next run writes its own and continues from everything that is stored. Rows of
+    checkpoints that this run does not score stay in the table, but are not compared any more.
     """
     units = {bad.unit.path for bad in verification.bad if bad.unit is not None}
     for out, record in runs_in(location):
@@ -53,12 +53,12 @@ def mend(location: str, verification: Verification) -> None:
 
 
 def _remove_tables(out: Store, names: Collection[str]) -> None:
-    """Tables whose Parquet is damaged: the CSV is a copy for eyes."""
+    """Delete tables whose Parquet is damaged; the CSV is only a copy for people."""
     for table in TABLES:
         if f"{table}.parquet" in names:
             out.delete(f"{table}.parquet")
             out.delete(f"{table}.csv")
-    if "comparisons.parquet" in names:  # what it was made of
+    if "comparisons.parquet" in names:  # from which the selection was made
         out.delete(SELECTION)
 
 
@@ -79,7 +79,7 @@ def _without_fingerprint(row: ScoreRow) -> ScoreRow:
 
 
 def _write_csv(out: Store, names: Collection[str]) -> None:
-    """Write tables anew of which the CSV alone is damaged."""
+    """Write tables again of which only the CSV is damaged."""
     if "scores.csv" in names and "scores.parquet" not in names:
         upsert_scores(out, [])
     if "comparisons.csv" in names and "comparisons.parquet" not in names:

@@ -29,23 +29,23 @@ class RunStores:
         return cls(out, Store.open(cache) if cache else out.folder("reference"))
 
     def holding(self, unit: Unit) -> Store:
-        """The store that holds a unit's files."""
+        """The store with a unit's files."""
         return self.out if unit.checkpoint is not None else self.reference
 
 
 def storage_fault(store: Store, error: OSError) -> str:
-    """What to tell a person when a file could not be written or read: nothing done is lost."""
+    """The message for a file that could not be written or read."""
     # An error of a task on a cluster carries its worker's traceback; its cause does not.
     said = getattr(error, "cause", None) or error
     return (
-        f"cannot use {store.shown}: {said}; what is finished there stays, so mend it (space, "
+        f"cannot use {store.shown}: {said}; finished files stay, so fix the store (space, "
         "permissions) and run the same command again"
     )
 
 
 @contextmanager
 def storage_faults(store: Store) -> Iterator[None]:
-    """Turn what a store refuses inside the block into a sentence.
+    """Turn an OSError inside the block into a message for the user.
 
     Raises:
         InputError: A file could not be written or read.

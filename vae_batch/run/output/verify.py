@@ -1,12 +1,12 @@
-"""Everything that an output folder stores, read again: which files are not what they were.
+"""Reads every stored file of an output folder again, to find damaged ones.
 
-Files with receipts must be of the size, digest and rows that their receipt says, and readable with
-all page checksums; a receipt and every record have a check of their own. The tables' CSV must be
-that of their Parquet. What is drawn from stored files is not read: the page, figures and the
-summaries of nights, which `vae-batch report` and the next night write anew; nor is the lease.
+Files with receipts must have the size, digest and rows of their receipt, and pass all page
+checksums; receipts and records have a check of their own. The CSV of a table must match its
+Parquet. Files that are drawn from stored files are not read (the page, figures and summaries of
+nightly runs, which `vae-batch report` and the next nightly run write again); nor is the lease.
 
-Files of older versions are believed where they lack a check: a bit flipped in ``seconds`` of such
-a receipt, or in the footer of such a table, is not found.
+Files of older versions are accepted where they lack a check: a flipped bit in ``seconds`` of such a
+receipt, or in the footer of such a table, is not found.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ _MISSING_RECEIPT = "has no receipt"
 
 @dataclass(frozen=True)
 class BadFile:
-    """A stored file that is not what it should be.
+    """A damaged or missing file.
 
     Attributes:
         path: With the root of its store, without credentials.
         fault: What is wrong.
-        store: Holds it.
-        name: Of its shard, reduction or influences; its path in the store where it has no receipt.
-        unit: It belongs to; None for tables and records.
+        store: The store with the file.
+        name: Of its shard, reduction or influences; for a file without a receipt, its path in the
+            store.
+        unit: The unit that it belongs to; None for tables and records.
     """
 
     path: str
@@ -67,10 +68,10 @@ class BadFile:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found.
+    """The result of a verification.
 
     Attributes:
-        bad: Files, in the order of the record.
+        bad: Damaged or missing files, in the order of the record.
         checked: Number of files read.
         unfinished: Shards and reductions without a receipt, which the next run computes.
         pruned: Shards whose activations were pruned.
@@ -84,7 +85,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class _Part:
-    """A file with a receipt; ``rows`` is None where it is not planned and may be absent."""
+    """A file with a receipt; ``rows`` is None for unplanned files, which may be absent."""
 
     store: Store
     unit: Unit
@@ -93,10 +94,10 @@ class _Part:
 
 
 def verify_output(location: str) -> Verification:
-    """Read every file that the record of a run plans, and those found beside them.
+    """Read every file that the record of a run plans, and others found beside them.
 
-    The reference store's files are among them, and those of a confirmation's own run. Where the
-    record itself cannot be read, files without receipts alone are.
+    They include the files of the reference store and of a confirmation's own run. Where the record
+    itself cannot be read, only files without receipts are read.
 
     Raises:
         InputError: No run has begun there.
@@ -123,7 +124,7 @@ def verify_output(location: str) -> Verification:
 def runs_in(location: str) -> Iterator[tuple[Store, RunRecord | None]]:
     """Output folder and record of a run, and of its confirmation where it has one.
 
-    The record is None where it is there and cannot be read.
+    The record is None where it exists and cannot be read.
 
     Raises:
         InputError: No run has begun there.
@@ -149,7 +150,7 @@ def _of_records(out: Store, record: RunRecord | None) -> Verification:
 
 
 def _of_gathered(units: list[tuple[Store, str]]) -> Verification:
-    """Copies of receipts in one file; that of a unit may be missing."""
+    """Verify the gathered receipts of units; a unit may have none."""
 
     def fault(unit: tuple[Store, str]) -> bool | None:
         store, path = unit
@@ -201,7 +202,7 @@ def _parts(stores: RunStores, record: RunRecord) -> Iterator[_Part]:
 
 
 def _parts_of_unit(store: Store, unit: Unit) -> Iterator[_Part]:
-    """What is planned, and what else has a receipt there: influences, pictures, what is shown."""
+    """Planned files, and others with a receipt: influences, pictures, arrays for the report."""
     planned = {shard.name: len(shard) for shard in unit.shards()}
     if unit.kind in ("generated", "reconstructed", "reference"):
         planned[REDUCTION] = unit.samples
@@ -214,7 +215,7 @@ def _parts_of_unit(store: Store, unit: Unit) -> Iterator[_Part]:
 
 
 def _image_units(store: Store, folder: str, activations: Unit) -> Iterator[Unit]:
-    """Stored images that activations were made of; their fingerprint stands in their receipts."""
+    """Stored images of activations; their fingerprint is read from their receipts."""
     for name in store.folders(folder):
         start = f"uint8-{activations.shard_size}-"
         if not name.startswith(start):
@@ -227,7 +228,7 @@ def _image_units(store: Store, folder: str, activations: Unit) -> Iterator[Unit]
 
 
 def _receipt_of(store: Store, unit: Unit, name: str) -> Receipt | str:
-    """A receipt as it stands there, or what is wrong with it."""
+    """A receipt, or its fault."""
     try:
         content = store.read(receipt_path(unit, name))
     except FileNotFoundError:
@@ -240,7 +241,7 @@ def _receipt_of(store: Store, unit: Unit, name: str) -> Receipt | str:
 
 
 def _fault(part: _Part) -> str | None:
-    """What is wrong with a file and its receipt; None where nothing is."""
+    """The fault of a file or its receipt; None where both are intact."""
     receipt = _receipt_of(part.store, part.unit, part.name)
     if isinstance(receipt, str):
         return receipt
@@ -265,7 +266,7 @@ def _fault(part: _Part) -> str | None:
 
 
 def _content_faults(part: _Part, content: bytes) -> Iterator[str]:
-    """What is wrong inside; raises where it cannot be read at all."""
+    """Faults of a file's content; raises where it cannot be read at all."""
     if part.name == REDUCTION:
         moments = decode_reduction(content).moments
         if moments is not None and moments.count != part.rows:

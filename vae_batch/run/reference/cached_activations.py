@@ -1,8 +1,8 @@
-"""Activations of images that another set of the reference store has, too: nothing to compute.
+"""Cached activations: images that another set of the reference store has too are not extracted.
 
-A reference that is a part of another one, or has it as a part, is told by its images. What an
-extractor gives for an image depends on neither its neighbours nor its place in a batch, so rows of
-another set's files are what would be computed.
+Images are identified by their digests, so one reference may be a part of another. The activations
+of an image depend on neither its neighbours nor its place in a batch, so rows of another set's
+files equal what would be computed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True)
 class KnownShard:
-    """A shard's columns, and how they were computed.
+    """A shard's cached columns, and how they were computed.
 
     Attributes:
-        columns: As the stage of activations makes them.
+        columns: As the activations stage returns them.
         device: Kind of device.
-        batch_size: Of the batches.
+        batch_size: Images per batch.
     """
 
     columns: dict[str, Array]
@@ -38,14 +38,14 @@ class KnownShard:
 
 
 class KnownActivations:
-    """What the reference store knows; looked at when it is first asked."""
+    """Cached activations of a reference store, which is listed at the first call."""
 
     def __init__(self, spec: EvaluationSpec, store: Store) -> None:
-        """Read nothing yet.
+        """Prepare; nothing is read yet.
 
         Args:
-            spec: Of the run, with its batch size.
-            store: Of references.
+            spec: Settings of the run, with its batch size.
+            store: The reference store.
         """
         self._spec, self._store = spec, store
         self._sets: list[ImageSet] | None = None
@@ -57,9 +57,9 @@ class KnownActivations:
         """A shard of a reference's activations; None unless one other set has all of its images.
 
         Args:
-            facts: Of the reference.
-            extractor: Whose activations are asked for.
-            shard: Of the reference's unit.
+            facts: The reference.
+            extractor: Whose activations are wanted.
+            shard: A shard of the reference's unit of activations.
         """
         if self._sets is None:
             self._sets = list(stored_sets(self._store))
@@ -89,9 +89,10 @@ class KnownActivations:
         return self._indices[path]
 
     def _read(self, unit: Unit, positions: npt.NDArray[np.intp]) -> KnownShard | None:
-        """Rows of a unit; None where it misses one of them.
+        """Rows of a unit; None where one of them is missing.
 
-        All must have been computed alike: on one kind of device, in batches of the run's size.
+        All must have been computed in the same way: on one kind of device, in batches of the run's
+        size.
         """
         shards = unit.shards()
         made = set()

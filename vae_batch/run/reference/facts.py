@@ -1,4 +1,4 @@
-"""What a run knows of a set of reference images, and where its store keeps them."""
+"""A set of reference images: what identifies it, and where the reference store keeps it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from vae_batch.plan import Unit, fingerprint
 
 @dataclass(frozen=True)
 class ReferenceFacts:
-    """The reference set as a run knows it.
+    """A reference set.
 
     Attributes:
         name: As the user named it.
         split: Split that was read.
-        sha256: Of shape and pixels, in order.
+        sha256: Digest of shape and pixels, in order.
         count: Number of images.
         shape: (H, W, C) of one image.
         label_counts: Images of class 0, 1, ...; empty where the set has no labels.
-        labels_sha256: Of the labels, in order; None where there are none.
-        shard_size: Images a stored file.
+        labels_sha256: Digest of the labels, in order; None where there are none.
+        shard_size: Images per stored file.
         notes: Sentences for the user, such as an inferred value range.
     """
 
@@ -35,12 +35,12 @@ class ReferenceFacts:
 
     @property
     def folder(self) -> str:
-        """Folder of this content in the reference store."""
+        """Folder of these images in the reference store."""
         return image_folder(self.sha256)
 
     @property
     def unit(self) -> Unit:
-        """The stored images."""
+        """The unit of the stored images."""
         mark = fingerprint(
             kind="images", sha256=self.sha256, labels=self.labels_sha256, size=self.shard_size
         )

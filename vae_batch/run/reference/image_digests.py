@@ -1,8 +1,9 @@
-"""A digest of every stored reference image, by which images are known again in other sets."""
+"""Digests of the stored reference images, by which other sets are found to have the same images."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from vae_batch.storage import (
     write_with_receipt,
 )
 
+_log = logging.getLogger(__name__)
+
 Digests = npt.NDArray[np.uint8]
 
 _BYTES = 16
@@ -29,7 +32,7 @@ class ImageSet:
     """A stored set and its images' digests.
 
     Attributes:
-        facts: Of the set; its name and labels' counts are not known.
+        facts: The set, without its name and label counts, which are not stored.
         digests: (n, 16) uint8.
     """
 
@@ -38,7 +41,7 @@ class ImageSet:
 
 
 def store_digests(digests: Digests, store: Store, facts: ReferenceFacts) -> None:
-    """Write the digests of a set, unless they are there."""
+    """Write the digests of a set, unless they are stored already."""
     unit = facts.unit
     if read_receipt(store, unit, DIGESTS) is not None:
         return
@@ -53,13 +56,13 @@ def store_digests(digests: Digests, store: Store, facts: ReferenceFacts) -> None
 
 
 def digests_of(images: npt.NDArray[np.uint8]) -> Digests:
-    """(n, 16) uint8, a digest of each of some images (n, H, W, C)."""
+    """(n, 16) uint8 digests of images (n, H, W, C)."""
     made = [hashlib.blake2b(image.tobytes(), digest_size=_BYTES).digest() for image in images]
     return np.frombuffer(b"".join(made), np.uint8).reshape(len(images), _BYTES)
 
 
 def stored_sets(store: Store) -> Iterator[ImageSet]:
-    """The sets of a reference store that have digests; those that cannot be read are left out."""
+    """The sets of a reference store that have digests; unreadable ones are skipped."""
     for folder in store.folders():
         if not folder.startswith("images-"):
             continue
@@ -83,7 +86,8 @@ def _read(store: Store, path: str) -> ImageSet | None:
             labels_sha256=str(arrays["labels_sha256"]) or None,
             shard_size=int(arrays["shard_size"]),
         )
-    except Exception:  # absent, damaged or of another version: then nothing is known by it
+    except Exception:  # missing, damaged or of another version: the images are extracted again
+        _log.debug("no digests can be read in %s", path, exc_info=True)
         return None
     digests = arrays["digests"].astype(np.uint8, copy=False)
     is_whole = facts.unit.path == path and digests.shape[1:] == (_BYTES,)
@@ -101,7 +105,7 @@ class DigestIndex:
         self._sorted = keys[self._order]
 
     def positions(self, digests: Digests) -> npt.NDArray[np.intp] | None:
-        """(n,) where images with these digests stand in the set; None unless all do."""
+        """(n,) positions in the set of images with these digests; None unless it has all."""
         places = np.searchsorted(self._sorted, _keys(digests))
         if not len(self._sorted) or (places == len(self._sorted)).any():
             return None
@@ -110,5 +114,5 @@ class DigestIndex:
 
 
 def _keys(digests: Digests) -> npt.NDArray[np.uint64]:
-    """The first half of each digest as a number: the whole is compared afterwards."""
+    """The first half of each digest as a number; whole digests are compared afterwards."""
     return np.ascontiguousarray(digests[:, : _BYTES // 2]).view(np.uint64)[:, 0]

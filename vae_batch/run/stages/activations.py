@@ -39,9 +39,9 @@ def activations_of_generated(
 ) -> Arrays:
     """The extractor's output on decoded latent samples, rounded to 8 bits.
 
-    Generated images are rounded as if they had been saved as PNG, like the reference's, which is
-    what the literature's tools score. One batch is decoded while another is extracted. A
-    checkpoint that cannot generate gets columns of zero width.
+    Generated images are rounded as if they had been saved as PNG, as the tools of the literature
+    score them. One batch is decoded while another is extracted. A checkpoint that cannot generate
+    gets columns of zero width.
     """
     if not can_generate(vae):
         return _none(shard)
@@ -97,7 +97,7 @@ def _activations(
     finite = np.isfinite(features).all(axis=1) & np.isfinite(probabilities).all(axis=1)
     if not finite.all():
         raise InputError(
-            "the extractor gives NaN or infinite activations of image "
+            "the extractor returns NaN or infinite activations for image "
             f"{shard.start + int(np.argmin(finite))} of {shard.unit}; images are 8-bit pixels, so "
             "its weights are broken: use another extractor or weights file"
         )

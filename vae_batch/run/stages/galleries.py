@@ -1,4 +1,4 @@
-"""The pictures of one checkpoint that the report shows."""
+"""The gallery of a checkpoint: pictures that the report shows."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _PIXELS_AT_ONCE = 2**22
 def importance_of_checkpoint(
     config: WorkerConfig, vae: Autoencoder, reading: Reading, shard: Shard
 ) -> Arrays:
-    """Parts of the log weights log p(x|z) + log p(z) - log q(z|x) of K draws an image.
+    """Parts of the log weights log p(x|z) + log p(z) - log q(z|x) of K draws per image.
 
     Draw k of image i depends on (seed, i, k) alone.
 

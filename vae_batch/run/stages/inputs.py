@@ -1,4 +1,4 @@
-"""What stages start from: the loaded checkpoint, reference images, and draws by sample index."""
+"""Inputs of the stages: the loaded checkpoint, reference images, and draws by sample index."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _GIB = 2**30
 
 
 def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
-    """A checkpoint as arrays in and arrays out, its roles decided and probed.
+    """Load a checkpoint: its networks' roles are decided, and it is probed.
 
     Raises:
-        CheckpointError: Says what the checkpoint lacks and what to add.
+        CheckpointError: Names what the checkpoint lacks and what to declare.
     """
     spec, facts = config.spec, config.reference
     terms = LoadOptions(job.reading, spec.trust, int(spec.memory_cap * _GIB))
@@ -56,7 +56,7 @@ def reference_rows(config: WorkerConfig, start: int, stop: int) -> tuple[Pixels,
 
 
 def can_generate(vae: Autoencoder) -> bool:
-    """Whether there are a decoder and a prior to draw from."""
+    """Whether the checkpoint has a decoder and a prior to draw from."""
     return not {"decoder", "prior"} & set(vae.description.missing)
 
 

@@ -25,7 +25,7 @@ from vae_batch.run.stages.inputs import Arrays, Floats, Pixels, reference_rows
 from vae_batch.run.stages.observation import observed
 from vae_batch.run.stages.worst_reconstructions import worst_pictures
 
-#: Images whose side is shorter have no Laplacian.
+#: Images with a shorter side have no Laplacian.
 _SHARPNESS_SIDE = 3
 
 
@@ -34,8 +34,8 @@ def losses_of_checkpoint(
 ) -> Arrays:
     """Losses (nats), reconstruction errors and posteriors of one shard.
 
-    Columns that have no meaning are left out. A plain autoencoder is reconstructed from its code.
-    Where reconstruction metrics are asked for, `worst_pictures` are among the arrays.
+    Columns that are undefined for the checkpoint are omitted. A plain autoencoder reconstructs
+    from its code. Requested reconstruction metrics add the arrays of `worst_pictures`.
     """
     missing, start, stop = vae.description.missing, shard.start, shard.stop
     columns: Arrays = {"index": np.arange(start, stop)}

@@ -1,4 +1,4 @@
-"""What a decoded image says about a real one: its loss, in the decoder's own likelihood."""
+"""Reconstruction losses of decoded images, in the decoder's own likelihood."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ _GREY_STEPS = 255
 def observed(
     vae: Autoencoder, reading: Reading, found: Decoded, images: Floats, suffix: str = ""
 ) -> Arrays:
-    """Loss of each image under its decoding.
+    """Loss of each image under its decoded distribution.
 
-    A gaussian's standard deviation enters its loss in a known way, so its squared error is
-    kept instead, from which any sigma's loss follows.
+    For a gaussian the squared error is stored instead, from which the loss for any sigma follows.
 
     Args:
-        vae: What ``decoded`` came from.
+        vae: Decoded the images.
         reading: The declared scale of a discretised logistic.
         found: Decoded images, and their scale where it is learned.
         images: (n, H, W, C) in the model's range.
-        suffix: Of the columns' names.
+        suffix: End of the columns' names.
 
     Returns:
         ``squared_error`` (n,) in squared units of the model's range for a gaussian; else
@@ -60,7 +59,8 @@ def observed(
 
 def _squared_error(decoded: Floats, images: Floats) -> npt.NDArray[np.float64]:
     difference = decoded.astype(np.float64) - images
-    return (difference**2).reshape(len(images), -1).sum(axis=1)
+    squared: npt.NDArray[np.float64] = (difference**2).reshape(len(images), -1).sum(axis=1)
+    return squared
 
 
 def _discretized_logistic(
@@ -68,7 +68,7 @@ def _discretized_logistic(
 ) -> npt.NDArray[np.float64]:
     low, high = bounds_of(vae.description.value_range)
     step = (high - low) / _GREY_STEPS
-    # Pixels are 8-bit levels; padding and ranges leave them so up to float32's rounding.
+    # Pixels are 8-bit levels up to float32's rounding, also after padding and change of range.
     levels = low + step * np.rint((images.astype(np.float64) - low) / step)
     log_scale = _log_scale(reading) if found.log_scale is None else found.log_scale
     return discretized_logistic_nll(found.images, log_scale, levels, step, low, high)

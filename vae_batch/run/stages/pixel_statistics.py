@@ -1,4 +1,4 @@
-"""What pixels alone tell of generated and of reference images: blur, artifacts, duplicates."""
+"""Pixel statistics of generated and of reference images: blur, artifacts, duplicates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vae_batch.run.stages.inputs import (
     generated_inputs,
 )
 
-#: Step along a path through the prior; much smaller ones drown in the rounding of float32.
+#: Step along a path through the prior; much smaller steps are lost in the rounding of float32.
 SMOOTHNESS_STEP = 1e-2
 
 #: Samples from which smoothness is measured, from the first.
@@ -56,7 +56,7 @@ def pictures_of_checkpoint(config: WorkerConfig, vae: Autoencoder, shard: Shard)
 
     inputs = generated_inputs(config, vae, shard)
     (pixels,) = map_batches(draw, config.spec.settled_batch_size, *inputs)
-    statistics = picture_statistics(pixels)
+    statistics = picture_statistics(pixels.astype(np.uint8, copy=False))
     stop = min(shard.stop, _SMOOTHNESS_SAMPLES)
     if shard.start < stop:
         first = [array[: stop - shard.start] for array in inputs]
@@ -65,7 +65,16 @@ def pictures_of_checkpoint(config: WorkerConfig, vae: Autoencoder, shard: Shard)
 
 
 def picture_statistics(pixels: npt.NDArray[np.uint8]) -> Arrays:
-    """Per-image statistics, and sums from which the set's diversity and spectrum follow."""
+    """Statistics per image, and sums from which the set's diversity and spectrum follow.
+
+    Args:
+        pixels: (n, H, W, C).
+
+    Returns:
+        ``digest`` (n,) uint64; ``pixel_sum`` (H, W, C), ``pixel_square_sum`` and ``count``; and for
+        images of at least ``SPECTRUM_SIDE`` pixels a side ``sharpness`` and ``high_frequency``
+        (n,) and the mean spectrum.
+    """
     values = pixels.astype(np.float64)
     statistics: Arrays = {
         "digest": np.array([_digest(image) for image in pixels], np.uint64),
@@ -92,7 +101,7 @@ def _path_change(
     latents: Array,
     labels: Array | None = None,
 ) -> npt.NDArray[np.float64]:
-    """Squared change of a pixel (0..1) a squared step, on a path to another prior sample."""
+    """(n,) squared change of pixels (0..1) per squared step, on a path to another prior sample."""
     seed, shape = config.spec.seed, vae.latent_shape
     ends = standard_normals(seed, "path_ends", start, stop, shape)
     t = standard_uniforms(seed, "path_places", start, stop) * (1.0 - SMOOTHNESS_STEP)

@@ -7,14 +7,14 @@ import numpy.typing as npt
 
 from vae_batch.run.stages.inputs import Array, Arrays
 
-#: Pictures kept of a shard and shown of a checkpoint: the worst of all are among the worst of each.
+#: Pictures stored per shard, and shown per checkpoint: each of these is among its shard's worst.
 WORST = 16
 
 _PREFIX = "worst_"
 
 
 def worst_first(errors: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
-    """Indices of the 16 largest errors, the largest first; of equal ones the first image's."""
+    """Indices of the 16 largest errors, in descending order; ties keep the images' order."""
     return np.argsort(-errors, kind="stable")[:WORST]
 
 
@@ -34,7 +34,7 @@ def worst_pictures(errors: Array, pictures: npt.NDArray[np.uint8], start: int) -
 
 
 def split_pictures(computed: Arrays | bytes) -> tuple[Arrays | bytes, Arrays]:
-    """What a shard's file holds, and the pictures beside it, by names without prefix."""
+    """The content of a shard's file, and the pictures beside it by names without prefix."""
     if isinstance(computed, bytes):
         return computed, {}
     columns = {name: array for name, array in computed.items() if not name.startswith(_PREFIX)}

@@ -1,9 +1,10 @@
-"""Arrays as Parquet columns: one row a sample, exact values back, damage detected.
+"""Files of arrays: Parquet columns, compressed ``.npz``, and a unit's moments.
 
-Activations, per-image losses and reference images are all stored so. A column of shape
-``(n, *rest)`` becomes a ``FixedSizeList`` of ``prod(rest)`` values whose shape stands in the
-schema's metadata. Floating-point lists use BYTE_STREAM_SPLIT under zstd level 1 (the smallest
-and among the fastest of the encodings tried for activations), without dictionaries.
+Activations, per-image losses and reference images are stored as columns, one row per sample, with
+exact values and detection of damage. A column of shape ``(n, *rest)`` becomes a ``FixedSizeList``
+of ``prod(rest)`` values; its shape stands in the schema's metadata. Floating-point lists use
+BYTE_STREAM_SPLIT under zstd level 1 without dictionaries: the smallest, and among the fastest, of
+the encodings that were tried for activations.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from vae_batch.metrics.samples.inception import LabelDistribution
+from vae_batch.metrics.samples.moments import Moments
 
 Array = npt.NDArray[np.generic]
 
@@ -24,15 +29,29 @@ _SHAPES = b"vae_batch.shapes"
 _ROW_GROUP = 1024
 
 #: NumPy parses headers by ``ast``, which raises a SystemError in threads of Python 3.11 and 3.12
-#: (python/cpython#106905): an intact file must not be taken for a damaged one.
+#: (python/cpython#106905). Without the lock an intact file would seem damaged.
 _PARSING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The reduction of a unit of activations.
+
+    Attributes:
+        moments: Of the pooled features; None where the unit has no activations.
+        labels: One label distribution per Inception Score split; empty where the extractor has
+            no class probabilities.
+    """
+
+    moments: Moments | None
+    labels: tuple[LabelDistribution, ...]
 
 
 def encode_columns(columns: Mapping[str, Array]) -> bytes:
     """One Parquet file, in memory, of arrays that share their first axis.
 
     Args:
-        columns: Name to array of shape ``(n, ...)``; numeric, any number of axes from one.
+        columns: Name to array of shape ``(n, ...)``; numeric, with at least one axis.
 
     Raises:
         ValueError: The first axes differ, or an array has no axis.
@@ -64,7 +83,7 @@ def decode_columns(content: bytes, names: list[str] | None = None) -> dict[str, 
 
     Args:
         content: The file.
-        names: Columns to read, of those that are there; all when None.
+        names: Columns to read, as far as they exist; all when None.
 
     Raises:
         OSError: The file is damaged (page checksum or structure).
@@ -93,9 +112,51 @@ def encode_arrays(arrays: Mapping[str, Array]) -> bytes:
 
 
 def decode_arrays(content: bytes) -> dict[str, Array]:
-    """Arrays of a file made by :func:`encode_arrays`, or of any ``.npz``; safe in threads."""
+    """Arrays of a file made by :func:`encode_arrays`, or of any ``.npz``; thread-safe."""
     with _PARSING, np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def encode_reduction(moments: Moments | None, labels: Sequence[LabelDistribution]) -> bytes:
+    """An uncompressed ``.npz`` (17 MB at d = 2048: only the scatter's upper triangle)."""
+    upper = np.triu_indices(moments.dimension if moments else 0)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        count=np.int64(moments.count if moments else 0),
+        mean=moments.mean if moments else np.empty(0),
+        scatter_upper=moments.scatter[upper] if moments else np.empty(0),
+        label_count=np.array([label.count for label in labels], np.int64),
+        label_sum_p=np.array([label.sum_p for label in labels], np.float64),
+        label_sum_p_log_p=np.array([label.sum_p_log_p for label in labels], np.float64),
+    )
+    return buffer.getvalue()
+
+
+def decode_reduction(content: bytes) -> Reduction:
+    """The reduction that :func:`encode_reduction` wrote, equal in bits.
+
+    Raises:
+        OSError: The content is damaged.
+    """
+    try:
+        arrays = decode_arrays(content)
+        mean = np.asarray(arrays["mean"], np.float64)
+        scatter = np.zeros((len(mean), len(mean)))
+        scatter[np.triu_indices(len(mean))] = arrays["scatter_upper"]
+        scatter += np.triu(scatter, 1).T
+        labels = zip(
+            arrays["label_count"],
+            arrays["label_sum_p"],
+            arrays["label_sum_p_log_p"],
+            strict=True,
+        )
+        return Reduction(
+            Moments(int(arrays["count"]), mean, scatter) if len(mean) else None,
+            tuple(LabelDistribution(int(n), p, float(plogp)) for n, p, plogp in labels),
+        )
+    except (KeyError, ValueError, EOFError) as error:
+        raise OSError(f"damaged moments file: {error}") from error
 
 
 def _to_arrow(array: Array) -> pa.Array:
