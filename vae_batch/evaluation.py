@@ -162,7 +162,7 @@ def _run(plan: RunPlan, lease: Lease, emit: EventSink) -> tuple[RunSummary, Race
         emit(_workers_of(plan.spec, executor))
         say(emit, _opening(plan, executor))
         stack.enter_context(phase(emit, "work"))
-        stack.enter_context(ticking(emit, lambda: executor.activity().at_work))
+        stack.enter_context(ticking(emit, executor.at_work))
         if plan.spec.race is None:
             return run(plan, executor, emit, lease.require), None
         return run_race(plan, executor, emit, lease.require)

@@ -10,7 +10,6 @@ from vae_batch.run.execute.task_queue import Task as Task
 from vae_batch.run.execute.worker import ShardOutcome, ShardWorker, device_name
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.activity import Activity
 from vae_batch.run.progress.events import FaultMet
 
 
@@ -44,8 +43,13 @@ class Executor(Protocol):
         """Faults of workers that its runs have survived so far, counted by their kind."""
         ...
 
-    def activity(self) -> Activity:
-        """How many workers are busy now; may be called from another thread."""
+    @property
+    def workers(self) -> int:
+        """Number of workers when all are there."""
+        ...
+
+    def at_work(self) -> int:
+        """Number of workers that hold a shard now; may be called from another thread."""
         ...
 
     def require_visible(self, plan: RunPlan) -> None:
@@ -105,6 +109,7 @@ class SerialExecutor:
     """
 
     description = "this process"
+    workers = 1
     faults: Mapping[str, int] = MappingProxyType({})
 
     @property
@@ -112,9 +117,9 @@ class SerialExecutor:
         """Whether TensorFlow finds one here."""
         return device_name() != "cpu"
 
-    def activity(self) -> Activity:
-        """See ``Executor.activity``."""
-        return Activity(workers=1, at_work=1)
+    def at_work(self) -> int:
+        """See ``Executor.at_work``."""
+        return 1
 
     def require_visible(self, plan: RunPlan) -> None:
         """See ``Executor.require_visible``: here is where all is seen."""

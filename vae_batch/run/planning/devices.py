@@ -60,6 +60,6 @@ def devices_of(executor: Executor, *, is_local: bool) -> Devices:
     """
     if isinstance(executor, SerialExecutor):
         return local_devices(0)
-    gpus, workers = gpu_names(), executor.activity().workers
+    gpus, workers = gpu_names(), executor.workers
     gpu = (gpus[0] if gpus and is_local else "GPU") if executor.has_gpus else ""
     return Devices(executor.description, workers, available_cores() if is_local else workers, gpu)

@@ -23,7 +23,6 @@ from vae_batch.run.execute.task_queue import Task
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.progress.activity import Activity
 from vae_batch.run.progress.events import FaultMet
 
 
@@ -58,10 +57,15 @@ class RayExecutor:
         """See ``Executor.faults``."""
         return self._faults
 
-    def activity(self) -> Activity:
-        """See ``Executor.activity``."""
+    @property
+    def workers(self) -> int:
+        """See ``Executor.workers``."""
+        return self._pool.size
+
+    def at_work(self) -> int:
+        """See ``Executor.at_work``."""
         workers = self._workers
-        return workers.activity() if workers else Activity(self._pool.size, 0, self._faults)
+        return workers.at_work() if workers else 0
 
     def __enter__(self) -> Self:
         """Connect or start.

@@ -26,7 +26,6 @@ from vae_batch.run.execute.on_ray.visibility import DriverFiles
 from vae_batch.run.execute.retry_ledger import RetryLedger
 from vae_batch.run.execute.task_queue import Task, TaskQueue
 from vae_batch.run.execute.worker import ShardOutcome
-from vae_batch.run.progress.activity import Activity
 from vae_batch.run.progress.events import FaultMet
 
 _log = logging.getLogger(__name__)
@@ -108,11 +107,10 @@ class WorkerPool:
             faults: Faults of the run by their kind, which are added to.
         """
         self._queue, self._ledger = TaskQueue(tasks), RetryLedger()
-        self._size, self._start_actor, self._faults = size, start_actor, faults
+        self._start_actor, self._faults = start_actor, faults
         self._configuration = configuration
         self._workers = [_Worker(start_actor()) for _ in range(size)]
         self._losses: list[_Loss] = []
-        self._retried: Counter[str] = Counter()
         self._tried: set[Shard] = set()
         self._skipped: set[str | None] = set()
         self._lost_nodes: set[str] = set()
@@ -133,10 +131,9 @@ class WorkerPool:
             for worker in self._workers:
                 ray.kill(worker.actor)
 
-    def activity(self) -> Activity:
-        """How many workers are busy; may be called from another thread."""
-        at_work = sum(bool(worker.in_flight) for worker in list(self._workers))
-        return Activity(self._size, at_work, dict(self._faults), dict(self._retried))
+    def at_work(self) -> int:
+        """Number of workers that hold a shard; may be called from another thread."""
+        return sum(bool(worker.in_flight) for worker in list(self._workers))
 
     def _feed(self) -> Iterator[ShardOutcome]:
         """Give shards to workers that have room; each gets one before any gets a second."""
@@ -318,7 +315,6 @@ class WorkerPool:
     def _retry(self, kind: str, tasks: Sequence[Task]) -> FaultMet:
         for unit, shard in tasks:
             self._tried.add(shard)
-            self._retried[unit.path] += 1
             if self._skipped.isdisjoint({unit.path, unit.checkpoint}):
                 self._queue.put_back((unit, shard))
         if kind:
