@@ -94,10 +94,10 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         say(sentence)
     out = Store.open(spec.out)
     if as_json:
-        print_json(list(summary.rows))
+        print_json([row.to_record() for row in summary.rows])
     else:
         scores = read_scores(out)
-        keys = {(row["checkpoint"], row["extractor"]) for row in summary.rows}
+        keys = {row.key for row in summary.rows}
         kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
         chosen_by = selection.metric if selection else None
         Console().print(terminal_table(scores[kept], read_comparisons(out), chosen_by))

@@ -90,7 +90,7 @@ def _cells(line: Line) -> list[str]:
 
 def _sentences(found: DryRun) -> list[str]:
     estimate, said = found.estimate, []
-    on = f"on {estimate.devices.words}"
+    on = f"{'in' if estimate.devices.is_serial else 'on'} {estimate.devices.words}"
     if not estimate.lines and not estimate.tasks.count:
         return [f"nothing is left to do, {on}"]
     if estimate.seconds is None:
@@ -105,5 +105,5 @@ def _sentences(found: DryRun) -> list[str]:
         last = found.last.snapshot
         seconds = duration(sum(last.phases.values()))
         shards = plural(sum(one.count for one in last.work if one.device), "shard")
-        said.append(f"the last run here took {seconds} for {shards} on {printable(last.devices)}")
+        said.append(f"the last run here took {seconds} for {shards} ({printable(last.devices)})")
     return said
