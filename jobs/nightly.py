@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import exit_codes, run_process
 from vae_batch.commands.output import stderr_console
 from vae_batch.nightly.night import run_night
@@ -43,4 +44,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_process(lambda: typer.run(main))
+    run_process(lambda: typer.run(with_debug_flag(main)))

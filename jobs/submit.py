@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import exit_codes
 from vae_batch.commands.output import stderr_console
 from vae_batch.nightly.submission import JobClient, Submission, follow, require_token, submit
@@ -91,4 +92,4 @@ def _show(text: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(with_debug_flag(main))

@@ -101,7 +101,7 @@ def _sentences(found: DryRun) -> list[str]:
         said.append(f"rough: scaled from {MEASURED_ON}; after a first run, its own rates are used")
     if found.is_race:
         said.append("at most: checkpoints that are dropped from the race take less")
-    if found.last is not None:
+    if found.last is not None and found.last.snapshot.work:
         last = found.last.snapshot
         seconds = duration(sum(last.phases.values()))
         shards = plural(sum(one.count for one in last.work if one.device), "shard")
