@@ -62,10 +62,17 @@ def test_events_are_appended(
 
 
 def test_with_debug_shards_are_logged_too(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv(DEBUG_VARIABLE, "1")
-    write_some(store)
+    with logging_set_up():
+        write_some(store)
+    shown = capsys.readouterr().err
+    assert "1.000 s on cpu" in shown
+    assert "Scoring 1 checkpoint" not in shown, "the display prints messages"
     done = [line for line in lines(tmp_path) if line.startswith("DEBUG")]
     assert len(done) == 1
     assert "losses/checkpoint=a" in done[0]

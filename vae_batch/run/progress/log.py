@@ -111,6 +111,7 @@ class RunLog:
         if not text:
             return
         record = _log.makeRecord(_log.name, level, "", 0, text, (), None)
+        record.is_displayed = isinstance(event, Message | RowScored)
         if _log.isEnabledFor(level):
             _log.handle(record)
         elif level >= self._handler.level:  # a library's user has not set up our logging
@@ -166,15 +167,17 @@ def _described(event: Event) -> tuple[int, str]:
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to what is ``sys.stderr`` at the moment: a progress display replaces it.
 
-    Lines then appear above the display, and do not disturb it.
+    Lines then appear above the display, and do not disturb it. What the display prints itself is
+    not printed again.
     """
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
+        if not getattr(record, "is_displayed", False):
+            self.stream = sys.stderr
+            super().emit(record)
 
 
 class _LogFile(RotatingFileHandler):
