@@ -7,7 +7,7 @@
 two losses on real images, then the Inception Score and the Fréchet distance of generated images.
 Each of the last two builds its InceptionV3, resizes a whole set at once and calls ``predict``; the
 reference's activations are computed anew. Only what keeps the chapter's code from running or from
-being right is changed (see ``vae_batch.metrics.book_chapter``): an encoder is run once, images
+being right is changed (see ``tests/metrics/book_chapter.py``): an encoder is run once, images
 have three channels and 0..255, probabilities come from the softmax, means are float64, splits use
 every sample. Draws and the rounding of images are those of ``vae_batch``, so that images are equal.
 

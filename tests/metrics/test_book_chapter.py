@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import entropy
-
-from vae_batch.metrics import bernoulli_nll, frechet_distance, gaussian_kl, inception_score
-from vae_batch.metrics.book_chapter import (
+from metrics.book_chapter import (
     book_frechet_distance,
     book_inception_score,
     book_kl,
     book_reconstruction_loss,
 )
+from scipy.stats import entropy
+
+from vae_batch.metrics import bernoulli_nll, frechet_distance, gaussian_kl, inception_score
 from vae_batch.metrics.likelihood.densities import bernoulli_nll_from_probabilities
 
 # Reconstruction loss.

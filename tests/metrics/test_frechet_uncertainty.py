@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vae_batch.metrics import FrechetReference, Moments, frechet_distance
-from vae_batch.metrics.comparison.intervals import Interval
+from vae_batch.metrics.comparison.paired_difference import Interval
 from vae_batch.metrics.samples.frechet_influence import frechet_influence, frechet_standard_error
 from vae_batch.metrics.samples.frechet_uncertainty import (
     CorrectedFrechetDistance,

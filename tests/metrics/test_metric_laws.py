@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,24 @@ from metrics import laws_images, laws_likelihood, laws_samples
 from numpy.typing import NDArray
 
 from vae_batch import metrics
+from vae_batch.metrics import (
+    FrechetReference,
+    LabelDistribution,
+    MeanLoss,
+    Moments,
+    bernoulli_nll,
+    bits_per_dim,
+    elbo,
+    frechet_distance,
+    gaussian_kl,
+    gaussian_nll,
+    inception_score,
+)
+from vae_batch.metrics.likelihood.densities import (
+    bernoulli_nll_from_probabilities,
+    gaussian_kl_per_dimension,
+)
+from vae_batch.metrics.samples.inception import inception_score_of_splits
 
 Array = NDArray[Any]
 
@@ -39,20 +59,20 @@ class PerSample:
 
 MERGEABLE = {
     "Moments": Mergeable(
-        metrics.Moments.from_activations,
-        lambda: metrics.Moments.empty(4),
+        Moments.from_activations,
+        lambda: Moments.empty(4),
         lambda value: [value.count, value.mean, value.scatter],
         lambda rng, n: rng.normal(size=(n, 4)) + 3.0,
     ),
     "LabelDistribution": Mergeable(
-        metrics.LabelDistribution.from_probabilities,
-        lambda: metrics.LabelDistribution.empty(4),
+        LabelDistribution.from_probabilities,
+        lambda: LabelDistribution.empty(4),
         lambda value: [value.count, value.sum_p, value.sum_p_log_p],
         lambda rng, n: rng.dirichlet(np.ones(4), size=n),
     ),
     "MeanLoss": Mergeable(
-        metrics.MeanLoss.from_values,
-        metrics.MeanLoss.empty,
+        MeanLoss.from_values,
+        MeanLoss.empty,
         lambda value: [value.count, value.mean, value.scatter],
         lambda rng, n: rng.normal(size=n) + 3.0,
     ),
@@ -65,55 +85,71 @@ def _images(rng: np.random.Generator, n: int) -> Array:
 
 PER_SAMPLE = {
     "bernoulli_nll": PerSample(
-        metrics.bernoulli_nll, lambda rng, n: (rng.normal(size=(n, 3, 4)), _images(rng, n))
+        bernoulli_nll, lambda rng, n: (rng.normal(size=(n, 3, 4)), _images(rng, n))
     ),
     "bernoulli_nll_from_probabilities": PerSample(
-        lambda p, x: metrics.bernoulli_nll_from_probabilities(p, x)[0],
+        lambda p, x: bernoulli_nll_from_probabilities(p, x)[0],
         lambda rng, n: (_images(rng, n), _images(rng, n)),
     ),
     "gaussian_nll": PerSample(
-        lambda mean, x: metrics.gaussian_nll(mean, x, 0.7),
+        lambda mean, x: gaussian_nll(mean, x, 0.7),
         lambda rng, n: (_images(rng, n), _images(rng, n)),
     ),
     "gaussian_kl": PerSample(
-        metrics.gaussian_kl, lambda rng, n: (rng.normal(size=(n, 3, 4)), rng.normal(size=(n, 3, 4)))
+        gaussian_kl, lambda rng, n: (rng.normal(size=(n, 3, 4)), rng.normal(size=(n, 3, 4)))
     ),
     "gaussian_kl_per_dimension": PerSample(
-        metrics.gaussian_kl_per_dimension,
+        gaussian_kl_per_dimension,
         lambda rng, n: (rng.normal(size=(n, 3, 4)), rng.normal(size=(n, 3, 4))),
     ),
     "elbo": PerSample(
-        metrics.elbo, lambda rng, n: (rng.uniform(size=n), rng.uniform(size=n)), flattens=False
+        elbo, lambda rng, n: (rng.uniform(size=n), rng.uniform(size=n)), flattens=False
     ),
     "bits_per_dim": PerSample(
-        lambda nats: metrics.bits_per_dim(nats, 12, bin_width=1 / 256),
+        lambda nats: bits_per_dim(nats, 12, bin_width=1 / 256),
         lambda rng, n: (rng.uniform(size=n),),
         flattens=False,
     ),
 }
 
 TWO_SETS: dict[str, Callable[[Any, Any], float]] = {
-    "frechet_distance": metrics.frechet_distance,
-    "FrechetReference": lambda generated, reference: metrics.frechet_distance(
-        generated, metrics.FrechetReference.from_activations(reference)
+    "frechet_distance": frechet_distance,
+    "FrechetReference": lambda generated, reference: frechet_distance(
+        generated, FrechetReference.from_activations(reference)
     ),
 }
 
 LABELS: dict[str, Callable[[Array], float]] = {
-    "inception_score": lambda p: metrics.inception_score(p, splits=1).mean,
+    "inception_score": lambda p: inception_score(p, splits=1).mean,
     "inception_score_of_splits": lambda p: (
-        metrics.inception_score_of_splits([metrics.LabelDistribution.from_probabilities(p)]).mean
+        inception_score_of_splits([LabelDistribution.from_probabilities(p)]).mean
     ),
 }
 
 NO_METRIC = {
     "METRICS": "the metric table, see test_catalogue.py",
     "Metric": "a row of the metric table",
-    "InceptionScore": "the pair that metrics.inception_score returns",
+    "InceptionScore": "the pair that inception_score returns",
     "split_bounds": "index arithmetic, see test_inception_score.py",
     "Race": "decides between scores, see test_race.py",
     "Elimination": "what Race gives",
     "race_counts": "index arithmetic, see test_race.py",
+    "StoredArrays": "what a plug-in metric is computed from",
+    **dict.fromkeys(
+        ("CentredActivations", "DistinctRows", "Strip", "Step"), "a value between steps"
+    ),
+    **dict.fromkeys(
+        ("image_array", "image_blocks", "require_same_scale"), "checks and cuts inputs"
+    ),
+    **dict.fromkeys(("channel_maps", "moments_of_blocks", "strips"), "blocks of a longer sum"),
+    **dict.fromkeys(("prepared_reference", "sums_of_subsets"), "a part of a metric"),
+    "closest_pairs": "indices, see test_nearest_pairs.py",
+    "nearest_other_distances": "within one set, see test_nearest.py",
+    **dict.fromkeys(
+        ("best_of", "comparison_row", "direction_sign", "judge_steps", "level_from_differences"),
+        "a part of comparison_table",
+    ),
+    "paired_score": "a conversion of comparison_table's arguments",
 }
 
 
@@ -128,17 +164,29 @@ for _part in (laws_images, laws_likelihood, laws_samples):
     NO_METRIC |= _part.COVERED_ELSEWHERE
 
 
-def test_every_export_is_under_a_law() -> None:
+def functions_and_classes() -> set[str]:
+    """Public names of the rooms, whatever the index exports."""
+    found = set(metrics.__all__)
+    for room in ("likelihood", "samples", "images", "comparison"):
+        folder = Path(metrics.__file__).parent / room
+        for file in folder.glob("*.py"):
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_":
+                    found.add(node.name)
+    return found
+
+
+def test_every_public_name_is_under_a_law() -> None:
     covered = set(MERGEABLE) | set(PER_SAMPLE) | set(TWO_SETS) | set(LABELS) | set(NO_METRIC)
-    uncovered = sorted(set(metrics.__all__) - covered)
+    uncovered = sorted(functions_and_classes() - covered)
     assert not uncovered, (
-        f"vae_batch.metrics exports {uncovered}, which no law covers. Add each to one table of "
+        f"vae_batch.metrics has {uncovered}, which no law covers. Add each to one table of "
         "tests/metrics/test_metric_laws.py: MERGEABLE (a value with empty and merge), PER_SAMPLE "
         "(one value a sample), TWO_SETS (generated against reference), LABELS (of class "
         "probabilities), or NO_METRIC with the reason why no law applies."
     )
-    gone = sorted(covered - set(metrics.__all__))
-    assert not gone, f"{gone} are no longer exported by vae_batch.metrics: drop them here"
+    gone = sorted(covered - functions_and_classes() - {"PRECISION_RECALL", "DENSITY_COVERAGE"})
+    assert not gone, f"{gone} are no longer in vae_batch.metrics: drop them here"
 
 
 def _frozen(*arrays: Array) -> list[Array]:
@@ -277,9 +325,9 @@ def test_distance_does_not_depend_on_order_or_shards(
     expected = distance(generated, reference)
     order = np.random.default_rng(8).permutation(len(generated))
     assert distance(generated[order], reference[::-1]) == pytest.approx(expected, rel=1e-11)
-    merged = metrics.Moments.empty(generated.shape[1])
+    merged = Moments.empty(generated.shape[1])
     for part in np.array_split(generated, 3):
-        merged = merged.merge(metrics.Moments.from_activations(part))
+        merged = merged.merge(Moments.from_activations(part))
     assert distance(merged, reference) == pytest.approx(expected, rel=1e-10)
 
 

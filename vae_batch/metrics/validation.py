@@ -11,10 +11,10 @@ FloatArray = NDArray[np.float64]
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.generic]:
-    """Return `values` as an array of real numbers in its own dtype.
+    """Return ``values`` as an array of real numbers in its own dtype.
 
     Raises:
-        ValueError: `values` is complex, text, an object array or ragged.
+        ValueError: ``values`` is complex, text, an object array or ragged.
     """
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
@@ -29,7 +29,7 @@ def require_finite(name: str, array: NDArray[np.generic]) -> None:
     """Check that every entry is finite.
 
     Raises:
-        ValueError: names the first offending row and its position in that row.
+        ValueError: Names the first offending row and its position in that row.
     """
     finite = np.isfinite(array)
     if finite.all():
@@ -44,10 +44,10 @@ def require_finite(name: str, array: NDArray[np.generic]) -> None:
 
 
 def require_matrix(name: str, array: NDArray[np.generic]) -> None:
-    """Check that `array` is (n, d) with n >= 1 and d >= 1.
+    """Check that ``array`` is (n, d) with n >= 1 and d >= 1.
 
     Raises:
-        ValueError: names the shape found and how to reshape.
+        ValueError: Names the shape found and how to reshape.
     """
     if array.ndim != 2:
         raise ValueError(
@@ -65,7 +65,7 @@ def sample_rows(name: str, values: ArrayLike) -> FloatArray:
     """Return (n, ...) values as (n, D) float64, all axes after the first flattened.
 
     Raises:
-        ValueError: no sample axis, no samples, nothing in a sample, or a non-finite entry.
+        ValueError: No sample axis, no samples, nothing in a sample, or a non-finite entry.
     """
     array = real_array(name, values)
     if array.ndim == 0 or array.size == 0:
@@ -81,7 +81,7 @@ def require_same_shape(name: str, values: ArrayLike, other_name: str, other: Arr
     """Check that two arrays have one shape: nothing is broadcast silently.
 
     Raises:
-        ValueError: names both shapes.
+        ValueError: Names both shapes.
     """
     shape, other_shape = np.shape(values), np.shape(other)
     if shape != other_shape:
@@ -91,10 +91,10 @@ def require_same_shape(name: str, values: ArrayLike, other_name: str, other: Arr
 
 
 def require_range(name: str, rows: FloatArray, low: float, high: float, remedy: str) -> None:
-    """Check that every entry of (n, D) `rows` lies in [low, high].
+    """Check that every entry of (n, D) ``rows`` lies in [low, high].
 
     Raises:
-        ValueError: names the first offending row, the range found and `remedy`.
+        ValueError: Names the first offending row, the range found and ``remedy``.
     """
     outside = (rows < low) | (rows > high)
     if not outside.any():
@@ -110,7 +110,7 @@ def require_positive(name: str, value: float) -> None:
     """Check that a number is positive and finite.
 
     Raises:
-        ValueError: names the number found.
+        ValueError: Names the number found.
     """
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{name}: expected a positive finite number, got {value}")
@@ -118,3 +118,37 @@ def require_positive(name: str, value: float) -> None:
 
 def _entry(position: list[int]) -> str:
     return f", entry {tuple(position)}" if position else ""
+
+
+ActivationArray = NDArray[np.generic]
+"""(n, d) activations of any real dtype; metrics convert blocks of them to float64."""
+
+
+def activation_array(name: str, values: ArrayLike, at_least: int) -> ActivationArray:
+    """Return (n, d) finite activations without converting or copying them.
+
+    Raises:
+        ValueError: Not 2-D, empty, non-finite (names the row), or n < ``at_least``.
+    """
+    array = real_array(name, values)
+    require_matrix(name, array)
+    require_finite(name, array)
+    if len(array) < at_least:
+        raise ValueError(
+            f"{name}: expected at least {at_least} samples, got {len(array)}; "
+            "raise the number of samples"
+        )
+    return array
+
+
+def require_same_dimension(generated: int, reference: int) -> None:
+    """Check that two sets of activations have one number of dimensions.
+
+    Raises:
+        ValueError: Names both.
+    """
+    if generated != reference:
+        raise ValueError(
+            f"generated and reference: expected one dimension, got {generated} and "
+            f"{reference}; both must come from the same extractor"
+        )

@@ -1,7 +1,7 @@
 """New checkpoints against the best before tonight, and against the latest of the last night.
 
 Both are paired: the same latents, images and noise on both sides. The best before is the best of
-many on these very draws, which favours it a little; `vae-batch score --confirm` measures anew.
+many on these very draws, which favours it a little; ``vae-batch score --confirm`` measures anew.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Entry:
     """A scored row of the history.
 
     Attributes:
-      fields: The history's row.
-      scored: What pairs it with other rows; None where its files are those of a checkpoint that
-        was overwritten since.
+        fields: The history's row.
+        scored: What pairs it with other rows; None where its files are those of a checkpoint that
+            was overwritten since.
     """
 
     fields: Row
@@ -66,21 +66,21 @@ class Comparison:
     """A new checkpoint against an earlier one by one metric.
 
     Attributes:
-      metric: Column of the score table.
-      extractor: Under which it was measured; None for losses.
-      checkpoint: The new one.
-      other: The earlier one.
-      relation: What the earlier one is: the ``best`` before tonight, or the ``latest``.
-      within_series: Whether both are of one folder; else the new one's folder is new.
-      value: Of the new checkpoint, in the metric's unit.
-      other_value: Of the earlier one.
-      difference: New less earlier.
-      low: Lower end of its 95 % interval; None where the difference is not paired.
-      high: Upper end.
-      p: Two-sided p-value, adjusted by Holm over tonight's checkpoints; None where not paired.
-      worse_by: How much worse the new one is; negative where it is better.
-      worse_by_at_least: Lower end of that, one-sided 95 %; None where not paired.
-      verdict: By ``p`` at 5 %; ``untested`` where the difference is not paired.
+        metric: Column of the score table.
+        extractor: Under which it was measured; None for losses.
+        checkpoint: The new one.
+        other: The earlier one.
+        relation: What the earlier one is: the ``best`` before tonight, or the ``latest``.
+        within_series: Whether both are of one folder; else the new one's folder is new.
+        value: Of the new checkpoint, in the metric's unit.
+        other_value: Of the earlier one.
+        difference: New less earlier.
+        low: Lower end of its 95 % interval; None where the difference is not paired.
+        high: Upper end.
+        p: Two-sided p-value, adjusted by Holm over tonight's checkpoints; None where not paired.
+        worse_by: How much worse the new one is; negative where it is better.
+        worse_by_at_least: Lower end of that, one-sided 95 %; None where not paired.
+        verdict: By ``p`` at 5 %; ``untested`` where the difference is not paired.
     """
 
     metric: str
@@ -109,9 +109,9 @@ def compare_new(
     and only from rows of the same conditions.
 
     Args:
-      new: Scored tonight.
-      before: Scored on earlier nights.
-      more: Columns beside :data:`COLUMNS`.
+        new: Scored tonight.
+        before: Scored on earlier nights.
+        more: Columns beside :data:`COLUMNS`.
     """
     picks: dict[Relation, Callable[[str, Sequence[Entry]], Entry]] = {
         "best": best_of,

@@ -71,7 +71,7 @@ def read_history(store: Store) -> list[Row]:
     """Rows by date, series, step, checkpoint and extractor; empty before the first night.
 
     Raises:
-      OSError: The file is damaged.
+        OSError: The file is damaged.
     """
     table = read_table(store, NAME)
     rows = [] if table is None else table.to_pylist()
@@ -84,7 +84,7 @@ def upsert_history(store: Store, rows: Iterable[Mapping[str, Any]]) -> list[Row]
     Doing it twice is doing it once.
 
     Returns:
-      All rows.
+        All rows.
     """
     merged = {_key(row): row for row in read_history(store)}
     for row in rows:
@@ -98,9 +98,9 @@ def history_row(scores: Mapping[str, Any], date: datetime.date, **night: object)
     """A row of the history from one of the score table.
 
     Args:
-      scores: The score table's row.
-      date: Of the night.
-      **night: Columns of the night.
+        scores: The score table's row.
+        date: Of the night.
+        **night: Columns of the night.
     """
     kept = {field.name: scores.get(field.name) for field in _FROM_SCORES}
     return {"date": date, "series": series_of(scores["checkpoint"]), **kept, **night}

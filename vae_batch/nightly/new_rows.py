@@ -22,8 +22,8 @@ def adopted_rows(table: Table, tonight: Tonight) -> list[Row]:
     """Rows for the history's beginning: what had been scored before there were nights.
 
     Args:
-      table: The score table before this night scores anything.
-      tonight: What it works on.
+        table: The score table before this night scores anything.
+        tonight: What it works on.
     """
     return [
         history_row(row, _day_of(row["scored_at"]), verdict=ADOPTED, is_newest=False)

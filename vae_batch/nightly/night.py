@@ -50,9 +50,9 @@ class Night:
     """A night that is done.
 
     Attributes:
-      summary: What ``summary.json`` holds.
-      page: What ``summary.md`` holds.
-      already_done: Whether it had been done before, and nothing has come since.
+        summary: What ``summary.json`` holds.
+        page: What ``summary.md`` holds.
+        already_done: Whether it had been done before, and nothing has come since.
     """
 
     summary: Mapping[str, Any]
@@ -73,14 +73,14 @@ def run_night(spec: EvaluationSpec, date: datetime.date, emit: EventSink) -> Nig
     stopped. Checkpoints that come later on the same date join its summary.
 
     Args:
-      spec: Its ``wait`` says how long to wait for another night or run; :data:`USUAL_WAIT` where
-        it is not given.
-      date: Of the night, by which it is told from others.
-      emit: Takes the events of the run.
+        spec: Its ``wait`` says how long to wait for another night or run; :data:`USUAL_WAIT` where
+            it is not given.
+        date: Of the night, by which it is told from others.
+        emit: Takes the events of the run.
 
     Raises:
-      InputError: Something given cannot be used, or another night holds the output too long.
-      KeyboardInterrupt: A stop was asked for; the same night goes on from there.
+        InputError: Something given cannot be used, or another night holds the output too long.
+        KeyboardInterrupt: A stop was asked for; the same night goes on from there.
     """
     began = time.time()
     require_tolerances(spec)

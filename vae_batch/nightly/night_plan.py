@@ -22,12 +22,12 @@ class Tonight:
     """What a night works on.
 
     Attributes:
-      plan: The plan without the rows that are left out.
-      found: Keys of all rows that the spec names.
-      attempted: Keys of the rows that are scored tonight.
-      left: Checkpoints that are still being written.
-      given_up: Keys of rows that failed on several nights, and have not changed since.
-      states: Files of new checkpoints, by label.
+        plan: The plan without the rows that are left out.
+        found: Keys of all rows that the spec names.
+        attempted: Keys of the rows that are scored tonight.
+        left: Checkpoints that are still being written.
+        given_up: Keys of rows that failed on several nights, and have not changed since.
+        states: Files of new checkpoints, by label.
     """
 
     plan: RunPlan
@@ -44,10 +44,10 @@ def choose_rows(
     """Leave out what is still being written, and what failed too often.
 
     Args:
-      plan: Of all checkpoints that the spec names.
-      history: Rows of earlier nights.
-      date: Of this night.
-      began: When it began, in seconds since 1970.
+        plan: Of all checkpoints that the spec names.
+        history: Rows of earlier nights.
+        date: Of this night.
+        began: When it began, in seconds since 1970.
     """
     failures = _failures(history)
     recorded = {(row["checkpoint"], row["extractor"], row["fingerprint"]) for row in history}

@@ -36,13 +36,13 @@ class Judgement:
     """What one tolerance says of the newest checkpoint of a folder.
 
     Attributes:
-      metric: Column of the score table.
-      extractor: Under which it was measured; None for losses.
-      checkpoint: The newest one.
-      tolerance: In the metric's unit.
-      status: ``regressed``, ``tolerated`` or ``not judged``.
-      why: A sentence, where it was not judged.
-      comparison: With the best before; None where there was none to compare with.
+        metric: Column of the score table.
+        extractor: Under which it was measured; None for losses.
+        checkpoint: The newest one.
+        tolerance: In the metric's unit.
+        status: ``regressed``, ``tolerated`` or ``not judged``.
+        why: A sentence, where it was not judged.
+        comparison: With the best before; None where there was none to compare with.
     """
 
     metric: str
@@ -58,8 +58,8 @@ def require_tolerances(spec: EvaluationSpec) -> None:
     """Refuse a tolerance that could never be applied.
 
     Raises:
-      InputError: A metric is not asked for, or its tolerance is not a finite number from 0; names
-        those that can be compared.
+        InputError: A metric is not asked for, or its tolerance is not a finite number from 0; names
+            those that can be compared.
     """
     known = comparable_metrics(spec)
     for name, value in spec.tolerance.items():
@@ -108,10 +108,10 @@ def judge(
     """What every tolerance says of the newest checkpoints.
 
     Args:
-      tolerance: Metric to how much worse it may be, in its unit.
-      newest: Rows of the newest checkpoints.
-      comparisons: Of tonight.
-      reasons: Rows of the score table by key, which say why a number is undefined.
+        tolerance: Metric to how much worse it may be, in its unit.
+        newest: Rows of the newest checkpoints.
+        comparisons: Of tonight.
+        reasons: Rows of the score table by key, which say why a number is undefined.
     """
     best = {(c.metric, c.extractor, c.checkpoint): c for c in comparisons if c.relation == "best"}
     found = []

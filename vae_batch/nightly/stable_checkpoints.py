@@ -27,10 +27,10 @@ class FileState:
     """What a checkpoint's files are at one moment.
 
     Attributes:
-      written: Newest modification time of all files, in seconds since 1970; None where the store
-        keeps none, or there is no file left.
-      size: Bytes of all files.
-      count: Number of files.
+        written: Newest modification time of all files, in seconds since 1970; None where the store
+            keeps none, or there is no file left.
+        size: Bytes of all files.
+        count: Number of files.
     """
 
     written: float | None
@@ -43,8 +43,8 @@ class Unfinished:
     """A checkpoint that is left for the next night.
 
     Attributes:
-      checkpoint: Label.
-      why: A sentence.
+        checkpoint: Label.
+        why: A sentence.
     """
 
     checkpoint: str
@@ -66,13 +66,13 @@ def find_unfinished(
     last file of a pair or folder arrived.
 
     Args:
-      checkpoints: Whose files are looked at; each costs an object store a request or two.
-      stable_for: Seconds.
-      began: When this night began, before anything was read, in seconds since 1970.
-      sleep: Waits between the two looks.
+        checkpoints: Whose files are looked at; each costs an object store a request or two.
+        stable_for: Seconds.
+        began: When this night began, before anything was read, in seconds since 1970.
+        sleep: Waits between the two looks.
 
     Returns:
-      The unfinished, and the state of every checkpoint by label.
+        The unfinished, and the state of every checkpoint by label.
     """
     if not checkpoints:
         return [], {}
@@ -111,7 +111,7 @@ def file_state(checkpoint: Checkpoint) -> FileState:
     """The state of all files of a checkpoint, now.
 
     Raises:
-      OSError: An object store fails, also after retries.
+        OSError: An object store fails, also after retries.
     """
     found = [entry for _, path in checkpoint.files for entry in _entries(path)]
     times = [written for written, _ in found if written is not None]

@@ -60,9 +60,9 @@ class Submission:
     """A night to be submitted.
 
     Attributes:
-      identifier: Of the job; the same for the same spec and date.
-      entrypoint: Shell command, run in a copy of the working directory.
-      working_dir: Uploaded folder, the project's root.
+        identifier: Of the job; the same for the same spec and date.
+        entrypoint: Shell command, run in a copy of the working directory.
+        working_dir: Uploaded folder, the project's root.
     """
 
     identifier: str
@@ -81,15 +81,15 @@ class Submission:
         """The submission of a spec's night; the spec is read, so that a bad one fails here.
 
         Args:
-          spec: TOML file, in the working directory.
-          date: Of the night.
-          working_dir: The project's root, with ``jobs/nightly.py``.
-          name: Tells specs apart in the id; by default the spec's file name does.
-          python: Interpreter on the cluster.
+            spec: TOML file, in the working directory.
+            date: Of the night.
+            working_dir: The project's root, with ``jobs/nightly.py``.
+            name: Tells specs apart in the id; by default the spec's file name does.
+            python: Interpreter on the cluster.
 
         Raises:
-          InputError: The spec cannot be used, lies elsewhere or writes into the job's own copy;
-            or the working directory is not the project's root.
+            InputError: The spec cannot be used, lies elsewhere or writes into the job's own copy;
+                or the working directory is not the project's root.
         """
         root = working_dir.resolve()
         if not (root / JOB).is_file():
@@ -122,11 +122,11 @@ def require_token(environment: Mapping[str, str], home: Path) -> None:
     """Refuse token mode without a token, before a cluster refuses it in its own words.
 
     Args:
-      environment: With ``RAY_AUTH_MODE`` set.
-      home: Folder of the usual token file.
+        environment: With ``RAY_AUTH_MODE`` set.
+        home: Folder of the usual token file.
 
     Raises:
-      InputError: Names where a token may be.
+        InputError: Names where a token may be.
     """
     if environment.get("RAY_AUTH_MODE", "").lower() != "token":
         return
@@ -144,7 +144,7 @@ def submit(client: JobClient, submission: Submission) -> Found:
     """Submit a night, unless it is under way or done; one that failed or stopped goes again.
 
     Raises:
-      InputError: The cluster refuses the job.
+        InputError: The cluster refuses the job.
     """
     status = _status(client, submission)
     if status in ("PENDING", "RUNNING"):
@@ -175,16 +175,16 @@ def follow(
     """Show what a job prints until it ends.
 
     Args:
-      client: Of the cluster.
-      identifier: Of the job.
-      show: Takes text as it comes.
-      sleep: Waits so many seconds.
+        client: Of the cluster.
+        identifier: Of the job.
+        show: Takes text as it comes.
+        sleep: Waits so many seconds.
 
     Returns:
-      The job's own exit code.
+        The job's own exit code.
 
     Raises:
-      InputError: The cluster has not answered for several minutes; the job may go on.
+        InputError: The cluster has not answered for several minutes; the job may go on.
     """
     shown, unanswered = 0, 0
     while True:

@@ -24,22 +24,22 @@ class NightSummary:
     """What a night found.
 
     Attributes:
-      date: Of the night.
-      exit_code: 4 for a regression, else 3 where a checkpoint failed, else 0. A regression goes
-        before a failure, which is named beside it: neither hides the other.
-      out: The output folder, without credentials.
-      shown: Columns of the score table that the page shows.
-      tolerance: Metric to how much worse it may be.
-      rows: The history's rows of this night.
-      judgements: What each tolerance says.
-      comparisons: Every new checkpoint against the best and the latest before.
-      left: Checkpoints left for the next night.
-      given_up: Rows of the score table that failed on several nights and have not changed.
-      selection: The sentence on the best of all checkpoints, or None.
-      shards_computed: Tonight.
-      shards_before: Of tonight's rows, finished before.
-      seconds: Wall time.
-      finished_at: UTC.
+        date: Of the night.
+        exit_code: 4 for a regression, else 3 where a checkpoint failed, else 0. A regression goes
+            before a failure, which is named beside it: neither hides the other.
+        out: The output folder, without credentials.
+        shown: Columns of the score table that the page shows.
+        tolerance: Metric to how much worse it may be.
+        rows: The history's rows of this night.
+        judgements: What each tolerance says.
+        comparisons: Every new checkpoint against the best and the latest before.
+        left: Checkpoints left for the next night.
+        given_up: Rows of the score table that failed on several nights and have not changed.
+        selection: The sentence on the best of all checkpoints, or None.
+        shards_computed: Tonight.
+        shards_before: Of tonight's rows, finished before.
+        seconds: Wall time.
+        finished_at: UTC.
     """
 
     date: datetime.date

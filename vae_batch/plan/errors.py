@@ -23,7 +23,7 @@ class CheckpointError(ValueError):
     """One checkpoint cannot be scored; its row fails with this message, the others go on.
 
     Attributes:
-      declare: Spec keys that would make it readable, each with what it may be, for ``inspect``.
+        declare: Spec keys that would make it readable, each with what it may be, for ``inspect``.
     """
 
     def __init__(self, message: str, declare: Mapping[str, object] | None = None) -> None:

@@ -15,7 +15,7 @@ def fingerprint(**parts: Any) -> str:  # noqa: ANN401
     """32 hexadecimal digits naming ``parts`` and the scoring version.
 
     Args:
-      **parts: JSON-serialisable values; key order does not matter, types do.
+        **parts: JSON-serialisable values; key order does not matter, types do.
     """
     return _digest({"scoring_version": SCORING_VERSION, **parts})
 

@@ -18,7 +18,7 @@ def read_toml(path: str) -> dict[str, Any]:
     """Keys and values of a TOML spec.
 
     Raises:
-      InputError: The file is missing or is not TOML.
+        InputError: The file is missing or is not TOML.
     """
     try:
         with Path(path).open("rb") as file:
@@ -33,11 +33,11 @@ def make_spec(values: Mapping[str, Any], source: str = "the command line") -> Ev
     """Validate plain values into a spec.
 
     Args:
-      values: Keys as in the TOML file.
-      source: Where the values came from, for error messages.
+        values: Keys as in the TOML file.
+        source: Where the values came from, for error messages.
 
     Raises:
-      InputError: Names each bad key, what was expected and what was found.
+        InputError: Names each bad key, what was expected and what was found.
     """
     try:
         return EvaluationSpec.model_validate(dict(values))

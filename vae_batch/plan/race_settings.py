@@ -11,11 +11,12 @@ class RaceSettings(BaseModel):
     """A race: rounds over growing prefixes of the same samples, after which the worse ones leave.
 
     Attributes:
-      metric: Checkpoints are compared by; of several extractors the first one measures it.
-      alpha: Probability that the truly best checkpoint leaves, over the whole race.
-      first: Samples (images, for losses) at the first look.
-      growth: Factor from look to look.
-      max: Samples at the last look; None for all. Those still in the race then are scored in full.
+        metric: Checkpoints are compared by; of several extractors the first one measures it.
+        alpha: Probability that the truly best checkpoint leaves, over the whole race.
+        first: Samples (images, for losses) at the first look.
+        growth: Factor from look to look.
+        max: Samples at the last look; None for all. Those still in the race then are scored in
+            full.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

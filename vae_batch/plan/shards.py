@@ -46,16 +46,16 @@ class Unit:
     """All samples of one kind for one subject, cut into shards.
 
     Attributes:
-      path: Folder of the unit's files, relative to the output folder; its identity in a run.
-      kind: ``images`` holds the reference images themselves; ``reference``, ``generated`` and
-        ``reconstructed`` hold activations; ``description`` what a checkpoint turned out to be,
-        ``losses`` one row a test image, ``importance`` its log weights, ``gallery`` the report's
-        pictures, ``pictures`` and ``reference_pictures`` what pixels alone tell.
-      fingerprint: Hash of everything that moves a number in the unit's files.
-      samples: Number of samples; the shards cover ``[0, samples)``.
-      shard_size: Samples a shard; the last one may be shorter.
-      checkpoint: Identifier of the checkpoint, or None for the reference.
-      extractor: Identifier of the extractor, or None where none is needed.
+        path: Folder of the unit's files, relative to the output folder; its identity in a run.
+        kind: ``images`` holds the reference images themselves; ``reference``, ``generated`` and
+            ``reconstructed`` hold activations; ``description`` what a checkpoint turned out to be,
+            ``losses`` one row a test image, ``importance`` its log weights, ``gallery`` the
+            report's pictures, ``pictures`` and ``reference_pictures`` what pixels alone tell.
+        fingerprint: Hash of everything that moves a number in the unit's files.
+        samples: Number of samples; the shards cover ``[0, samples)``.
+        shard_size: Samples a shard; the last one may be shorter.
+        checkpoint: Identifier of the checkpoint, or None for the reference.
+        extractor: Identifier of the extractor, or None where none is needed.
     """
 
     path: str

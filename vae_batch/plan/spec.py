@@ -168,7 +168,7 @@ class EvaluationSpec(Reading):
         """The batch size of a spec whose run has settled it.
 
         Raises:
-          ValueError: It is still open.
+            ValueError: It is still open.
         """
         if self.batch_size is None:
             raise ValueError("batch_size is still open; it is settled before shards are computed")
@@ -222,7 +222,7 @@ class EvaluationSpec(Reading):
         """What is declared of one checkpoint: the spec's fields, then those of matching globs.
 
         Args:
-          label: The checkpoint's path as the score table names it.
+            label: The checkpoint's path as the score table names it.
         """
         values = {name: getattr(self, name) for name in Reading.model_fields}
         for pattern, declared in self.per_checkpoint.items():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics.samples.closest_pairs import closest_pairs
+from vae_batch.metrics.samples.nearest import closest_pairs
 from vae_batch.report.gallery import Gallery, Images
 from vae_batch.run.output.run_record import RecordedRow, RunRecord
 from vae_batch.run.scoring.report_arrays import PAIRS, read_shown

@@ -53,8 +53,8 @@ def metric_for(name: str, purpose: Purpose) -> Metric:
     """The metric that stands for a name where a user asks to select, race or tolerate by it.
 
     Args:
-        name: A column of the score table; ``fid`` stands for ``fid_corrected``, as checkpoints
-            are compared by the latter.
+        name: A column of the score table; ``fid`` stands for ``fid_corrected``, as checkpoints are
+            compared by the latter.
         purpose: What it is named for.
 
     Raises:

@@ -99,19 +99,19 @@ class Metric:
         standard_error: Whether a column ``<column>_se`` holds its standard error.
         interval: Columns with the ends of its own 95 % interval, or None.
         within_likelihood: Whether values compare within one family of likelihoods only.
-        compared: How checkpoints are compared by it: by paired differences of per-image values
-            of the test ``images``, or of influences of the generated ``samples``; None where
-            they are not.
-        compared_as: Column that stands for it in every comparison, selection, race and
-            tolerance, or "" where it stands for itself.
-        images_per_dimension: Generated and reference images per feature dimension below which
-            its bias forbids a comparison; the column is null there.
-        raced_over: Units that a race by it needs, of which the last one grows from round to
-            round; empty where it cannot be raced by.
+        compared: How checkpoints are compared by it: by paired differences of per-image values of
+            the test ``images``, or of influences of the generated ``samples``; None where they are
+            not.
+        compared_as: Column that stands for it in every comparison, selection, race and tolerance,
+            or "" where it stands for itself.
+        images_per_dimension: Generated and reference images per feature dimension below which its
+            bias forbids a comparison; the column is null there.
+        raced_over: Units that a race by it needs, of which the last one grows from round to round;
+            empty where it cannot be raced by.
         default_choice: Place, from 1, in the order in which a metric is looked for to choose the
             best checkpoint by; 0 where it is chosen by only on request.
-        headline: Whether it stands in the narrow tables and has a curve; the others are shown
-            in full tables.
+        headline: Whether it stands in the narrow tables and has a curve; the others are shown in
+            full tables.
         spread_of: Column whose spread over splits or subsets it is, or "".
         reads: For plug-ins: units that it is computed from.
         compute: For plug-ins: computes it from stored arrays; None for the metrics shipped.

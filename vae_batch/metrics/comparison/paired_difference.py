@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]
 
 from vae_batch.metrics.validation import FloatArray, real_array, require_finite
 
@@ -24,10 +24,10 @@ class PairedScore:
     """A score and the influence of each index on it, to first order value ~ truth + mean.
 
     Attributes:
-        value: the score itself.
-        influence: (n,) float64 influence of each index, in the score's unit: the values less
-            their mean for a mean loss, psi for a Fréchet distance (metrics such as FID).
-        is_mean: whether the score is the mean of per-index values, its influence being exact.
+        value: The score itself.
+        influence: (n,) float64 influence of each index, in the score's unit: the values less their
+            mean for a mean loss, psi for a Fréchet distance (metrics such as FID).
+        is_mean: Whether the score is the mean of per-index values, its influence being exact.
     """
 
     value: float
@@ -46,7 +46,7 @@ class PairedScore:
         """The mean of (n,) per-index values, such as losses in nats.
 
         Raises:
-            ValueError: not (n,), fewer than 2, or non-finite (names the row).
+            ValueError: Not (n,), fewer than 2, or non-finite (names the row).
         """
         array = _per_index("values", values)
         mean = float(array.mean())
@@ -75,14 +75,14 @@ class PairedDifference:
     """Difference a - b of two scores over the same indices.
 
     Attributes:
-        difference: a - b, in the score's unit.
+        difference: A - b, in the score's unit.
         standard_error: sd(influence_a - influence_b) / sqrt(n), ddof 1.
-        low: lower end of the confidence interval.
-        high: upper end.
+        low: Lower end of the confidence interval.
+        high: Upper end.
         p_value: two-sided, of no difference.
-        count: number of indices n.
-        unpaired_standard_error: what independent draws would have had; compare it with
-            `standard_error` instead of assuming that pairing helps.
+        count: Number of indices n.
+        unpaired_standard_error: What independent draws would have had; compare it with
+            ``standard_error`` instead of assuming that pairing helps.
     """
 
     difference: float
@@ -104,13 +104,13 @@ def paired_difference(
     distance it holds to first order, where the biases of both are alike (n at least 5 d).
 
     Args:
-        a: a `PairedScore`, or the (n,) per-index values of a mean.
-        b: the same, over the same indices in the same order.
-        confidence: probability content of the interval.
+        a: A ``PairedScore``, or the (n,) per-index values of a mean.
+        b: The same, over the same indices in the same order.
+        confidence: Probability content of the interval.
 
     Raises:
-        ValueError: other lengths, fewer than 2 indices, non-finite values, or influences that
-            are equal although the scores differ, so that no error can be had from them.
+        ValueError: Other lengths, fewer than 2 indices, non-finite values, or influences that are
+            equal although the scores differ, so that no error can be had from them.
     """
     left, right = paired_score(a), paired_score(b)
     if not 0 < confidence < 1:
@@ -140,6 +140,37 @@ def paired_difference(
     )
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A score with the ends of its confidence interval.
+
+    Attributes:
+        value: The score.
+        low: Lower end, in the score's unit.
+        high: Upper end.
+        level: The share of repetitions whose interval should hold the truth, in (0, 1).
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+    @classmethod
+    def around(
+        cls, value: float, standard_error: float, level: float = 0.95, bias: float = 0.0
+    ) -> Interval:
+        """Symmetric normal interval, wider on both sides by a bound on the value's bias.
+
+        Raises:
+            ValueError: A level outside (0, 1).
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level: expected a number between 0 and 1, got {level}")
+        half = standard_error * float(ndtri((1 + level) / 2)) + bias
+        return cls(value, value - half, value + half, level)
+
+
 def holm_adjusted(p_values: ArrayLike) -> FloatArray:
     """P-values adjusted for their number by Holm 1979 (Scandinavian J. Statistics 6).
 
@@ -154,7 +185,7 @@ def holm_adjusted(p_values: ArrayLike) -> FloatArray:
         (m,) in the order given.
 
     Raises:
-        ValueError: not (m,), or a value outside [0, 1].
+        ValueError: Not (m,), or a value outside [0, 1].
     """
     p = real_array("p_values", p_values).astype(np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():

@@ -21,20 +21,20 @@ BLOCK_VALUES = 1 << 22
 def sign_flip_test(differences: ArrayLike, permutations: int = 9999, seed: int = 0) -> float:
     """Two-sided p-value of a mean paired difference under random signs.
 
-    All 2^n sign patterns are used where these are no more than `permutations` + 1; otherwise
-    `permutations` random ones and the observed, (1 + #{as extreme}) / (1 + permutations), which
+    All 2^n sign patterns are used where these are no more than ``permutations`` + 1; otherwise
+    ``permutations`` random ones and the observed, (1 + #{as extreme}) / (1 + permutations), which
     is a valid p-value at any number of them (Phipson and Smyth 2010, SAGMB 9(1)).
 
     Args:
         differences: (n,) per-index differences, of losses or of influences.
-        permutations: number of random sign patterns.
-        seed: of numpy's `default_rng`.
+        permutations: Number of random sign patterns.
+        seed: Of numpy's ``default_rng``.
 
     Returns:
         In (0, 1]; at least 2^(1 - n) or 1 / (1 + permutations).
 
     Raises:
-        ValueError: not (n,) with n >= 1, non-finite, or fewer than 1 permutation.
+        ValueError: Not (n,) with n >= 1, non-finite, or fewer than 1 permutation.
     """
     d = real_array("differences", differences).astype(np.float64)
     if d.ndim != 1 or d.size == 0:
@@ -70,18 +70,18 @@ def swap_test(
     distributions does: the whole score is computed anew for each permutation.
 
     Args:
-        difference: of (n, ...) rows of a and of b, antisymmetric in them; for instance
-            `lambda a, b: frechet_distance(a, reference) - frechet_distance(b, reference)`.
+        difference: Of (n, ...) rows of a and of b, antisymmetric in them; for instance ``lambda a,
+            b: frechet_distance(a, reference) - frechet_distance(b, reference)``.
         a: (n, ...) rows, such as activations, of one checkpoint.
-        b: the same indices of the other.
-        permutations: number of random patterns of swaps.
-        seed: of numpy's `default_rng`.
+        b: The same indices of the other.
+        permutations: Number of random patterns of swaps.
+        seed: Of numpy's ``default_rng``.
 
     Returns:
         In [1 / (1 + permutations), 1].
 
     Raises:
-        ValueError: shapes that differ, no rows, or fewer than 1 permutation.
+        ValueError: Shapes that differ, no rows, or fewer than 1 permutation.
     """
     left, right = np.asarray(a), np.asarray(b)
     if left.shape != right.shape or left.ndim == 0 or len(left) == 0:

@@ -30,10 +30,10 @@ class Elimination:
     """A checkpoint that has left the race.
 
     Attributes:
-        checkpoint: its name.
-        count: indices after which it left; its scores are scores of so many.
-        leader: the best checkpoint then.
-        difference: checkpoint - leader over those indices.
+        checkpoint: Its name.
+        count: Indices after which it left; its scores are scores of so many.
+        leader: The best checkpoint then.
+        difference: Checkpoint - leader over those indices.
         p_value: one-sided, of being no worse than the leader, for this one look and rival.
     """
 
@@ -61,13 +61,13 @@ class Race:
         """A race that has not begun.
 
         Args:
-            checkpoints: names, each once.
+            checkpoints: Names, each once.
             better: "lower" or "higher".
-            looks: how often the race may be looked at.
-            alpha: probability that the truly best checkpoint leaves.
+            looks: How often the race may be looked at.
+            alpha: Probability that the truly best checkpoint leaves.
 
         Raises:
-            ValueError: no checkpoints, a name twice, no looks, or an alpha outside (0, 1).
+            ValueError: No checkpoints, a name twice, no looks, or an alpha outside (0, 1).
         """
         self._survivors = list(checkpoints)
         if not self._survivors or len(set(self._survivors)) < len(self._survivors):
@@ -101,7 +101,7 @@ class Race:
         """Take one out that cannot be scored any more; the level of the tests stays.
 
         Raises:
-            ValueError: it is not in the race.
+            ValueError: It is not in the race.
         """
         if checkpoint not in self._survivors:
             raise ValueError(f"race: {checkpoint!r} is not among {self._survivors}")
@@ -113,16 +113,16 @@ class Race:
         """Let those leave that are worse than the leader beyond doubt.
 
         Args:
-            scores: of every survivor, over the same indices; those of earlier looks come first.
-            bias_bounds: of each survivor, by how much its value may be off beside its standard
+            scores: Of every survivor, over the same indices; those of earlier looks come first.
+            bias_bounds: Of each survivor, by how much its value may be off beside its standard
                 error, in the score's unit; the difference must exceed both bounds as well.
 
         Returns:
             Those that leave now.
 
         Raises:
-            ValueError: a survivor has no score, the scores have different lengths, or the race
-                was looked at as often as was said.
+            ValueError: A survivor has no score, the scores have different lengths, or the race was
+                looked at as often as was said.
         """
         absent = [name for name in self._survivors if name not in scores]
         if absent:
@@ -153,7 +153,7 @@ class Race:
         the ``alpha`` that the eliminations have used.
 
         Args:
-            scores: of every survivor at the last look.
+            scores: Of every survivor at the last look.
         """
         found = {name: scores[name] for name in self._survivors}
         return level_with_best(found, self._better, self._alpha)
@@ -170,12 +170,12 @@ def race_counts(first: int, growth: float, most: int) -> tuple[int, ...]:
     """Numbers of indices at which a race is looked at: first, first * growth, ..., most.
 
     Args:
-        first: at the first look, at least 2.
-        growth: factor from look to look, above 1.
-        most: at the last look.
+        first: At the first look, at least 2.
+        growth: Factor from look to look, above 1.
+        most: At the last look.
 
     Raises:
-        ValueError: values that give no race.
+        ValueError: Values that give no race.
     """
     if not 2 <= first <= most or not growth > 1:
         raise ValueError(

@@ -36,11 +36,11 @@ class LevelWithBest:
     """The best checkpoint and those that cannot be told from it.
 
     Attributes:
-        best: the checkpoint with the best value; the first of several equal ones.
-        members: `best` and every checkpoint whose adjusted p-value is above alpha, in the
-            order given.
-        differences: each other checkpoint's difference from the best (checkpoint - best).
-        adjusted_p: its p-value, adjusted by Holm over these comparisons.
+        best: The checkpoint with the best value; the first of several equal ones.
+        members: ``best`` and every checkpoint whose adjusted p-value is above alpha, in the order
+            given.
+        differences: Each other checkpoint's difference from the best (checkpoint - best).
+        adjusted_p: Its p-value, adjusted by Holm over these comparisons.
     """
 
     best: str
@@ -50,7 +50,7 @@ class LevelWithBest:
 
     @cached_property
     def member_names(self) -> frozenset[str]:
-        """`members`, to be looked up among many."""
+        """``members``, to be looked up among many."""
         return frozenset(self.members)
 
 
@@ -64,12 +64,12 @@ def level_with_best(
     simulated runs, see the tests). For a stricter claim measure the group on fresh seeds.
 
     Args:
-        scores: a `PairedScore` or (n,) per-index values by checkpoint.
+        scores: A ``PairedScore`` or (n,) per-index values by checkpoint.
         better: "lower" or "higher".
-        alpha: probability of leaving out a checkpoint that is as good as the best.
+        alpha: Probability of leaving out a checkpoint that is as good as the best.
 
     Raises:
-        ValueError: no checkpoints, a direction that is neither, or as `paired_difference`.
+        ValueError: No checkpoints, a direction that is neither, or as ``paired_difference``.
     """
     paired = {name: paired_score(score) for name, score in scores.items()}
     best = best_of({name: score.value for name, score in paired.items()}, better)
@@ -85,7 +85,7 @@ def best_of(values: Mapping[str, float], better: str) -> str:
     """The checkpoint with the best value; the first of several equal ones.
 
     Raises:
-        ValueError: no checkpoints, or a direction that is neither "lower" nor "higher".
+        ValueError: No checkpoints, or a direction that is neither "lower" nor "higher".
     """
     sign = direction_sign(better)
     if not values:
@@ -99,13 +99,13 @@ def level_from_differences(
     differences: Mapping[str, PairedDifference],
     alpha: float = 0.05,
 ) -> LevelWithBest:
-    """As `level_with_best`, from differences that were taken one by one.
+    """As ``level_with_best``, from differences that were taken one by one.
 
     Args:
-        best: of `best_of`.
-        names: all checkpoints, in order.
-        differences: of each other checkpoint from the best (checkpoint - best), in order.
-        alpha: as in `level_with_best`.
+        best: Of ``best_of``.
+        names: All checkpoints, in order.
+        differences: Of each other checkpoint from the best (checkpoint - best), in order.
+        alpha: As in ``level_with_best``.
     """
     p_values = _adjusted([difference.p_value for difference in differences.values()])
     adjusted = dict(zip(differences, p_values, strict=True))
@@ -115,18 +115,18 @@ def level_from_differences(
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One checkpoint of `comparison_table`.
+    """One checkpoint of ``comparison_table``.
 
     Attributes:
-        checkpoint: its name.
-        value: its score.
-        is_best: whether it is the best; then `against_best` is None.
-        level_with_best: whether it cannot be told from the best.
-        against_best: this - best.
+        checkpoint: Its name.
+        value: Its score.
+        is_best: Whether it is the best; then ``against_best`` is None.
+        level_with_best: Whether it cannot be told from the best.
+        against_best: This - best.
         best_p: p-value of that, adjusted over the table; 1 for the best itself.
-        against_previous: this - the row before; None in the first row.
+        against_previous: This - the row before; None in the first row.
         previous_p: p-value of that, adjusted over the table; 1 in the first row.
-        verdict: against the row before, "level" unless `previous_p` is at most alpha.
+        verdict: Against the row before, "level" unless ``previous_p`` is at most alpha.
     """
 
     checkpoint: str
@@ -146,7 +146,7 @@ def comparison_table(
     """Every checkpoint against the best and against the one before it, in the order given.
 
     Raises:
-        ValueError: as `level_with_best`.
+        ValueError: As ``level_with_best``.
     """
     paired = {name: paired_score(score) for name, score in scores.items()}
     group = level_with_best(paired, better, alpha)
@@ -160,7 +160,7 @@ def comparison_table(
 
 @dataclass(frozen=True)
 class Step:
-    """A checkpoint against the one before it; see `ComparisonRow`."""
+    """A checkpoint against the one before it; see ``ComparisonRow``."""
 
     difference: PairedDifference | None
     p_value: float
@@ -177,7 +177,7 @@ def judge_steps(
     """Adjusted p-values and verdicts of consecutive differences; None stays without.
 
     Raises:
-        ValueError: a direction that is neither "lower" nor "higher".
+        ValueError: A direction that is neither "lower" nor "higher".
     """
     sign, given = direction_sign(better), list(steps)
     adjusted = iter(_adjusted([step.p_value for step in given if step is not None]))
@@ -192,7 +192,7 @@ def judge_steps(
 
 
 def comparison_row(group: LevelWithBest, name: str, value: float, step: Step) -> ComparisonRow:
-    """A row of `comparison_table` from its parts."""
+    """A row of ``comparison_table`` from its parts."""
     return ComparisonRow(
         name,
         value,
@@ -212,7 +212,7 @@ def require_same_conditions(
     """Refuse to compare two rows that were not scored alike: n, extractor, weights, seed, ...
 
     Raises:
-        ValueError: names each field that differs, with both values.
+        ValueError: Names each field that differs, with both values.
     """
     absent = object()
     fields = dict.fromkeys([*conditions_a, *conditions_b])
@@ -239,7 +239,7 @@ def direction_sign(better: str) -> float:
     """1 where lower values are better, -1 where higher ones are.
 
     Raises:
-        ValueError: neither.
+        ValueError: Neither.
     """
     if better not in ("lower", "higher"):
         raise ValueError(

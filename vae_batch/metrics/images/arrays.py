@@ -17,7 +17,7 @@ def image_array(name: str, images: ArrayLike, smallest_side: int = 1) -> NDArray
     """Return images as (n, H, W, C) in their own dtype; (n, H, W) gets one channel.
 
     Raises:
-        ValueError: another shape, no images, a side below `smallest_side`, a non-finite pixel.
+        ValueError: Another shape, no images, a side below ``smallest_side``, a non-finite pixel.
     """
     array = real_array(name, images)
     if array.ndim == 3:
@@ -37,7 +37,7 @@ def image_array(name: str, images: ArrayLike, smallest_side: int = 1) -> NDArray
 
 
 def image_blocks(array: NDArray[np.generic]) -> Iterator[slice]:
-    """Ranges of samples whose values fit `BLOCK_VALUES`, at least one sample each."""
+    """Ranges of samples whose values fit ``BLOCK_VALUES``, at least one sample each."""
     step = max(1, BLOCK_VALUES * len(array) // array.size)
     for start in range(0, len(array), step):
         yield slice(start, min(start + step, len(array)))
@@ -52,7 +52,7 @@ def require_same_scale(generated: NDArray[np.generic], real: NDArray[np.generic]
     """Check that two sets of images can be in one unit and have one number of channels.
 
     Raises:
-        ValueError: integers (0..255) on one side and floats on the other, or other channels.
+        ValueError: Integers (0..255) on one side and floats on the other, or other channels.
     """
     if (generated.dtype.kind == "f") != (real.dtype.kind == "f"):
         raise ValueError(

@@ -47,7 +47,7 @@ def sharpness(images: ArrayLike) -> FloatArray:
         (n,) in squared units of a pixel, >= 0; 0 for a constant image.
 
     Raises:
-        ValueError: another shape, smaller images, or a non-finite pixel.
+        ValueError: Another shape, smaller images, or a non-finite pixel.
     """
     array = image_array("images", images, smallest_side=3)
     variances = np.empty(len(array))
@@ -66,8 +66,8 @@ def sharpness_ratio(generated: ArrayLike, real: ArrayLike) -> float:
     Of reconstructions against their targets it tells the decoder's blur from the prior's.
 
     Raises:
-        ValueError: as `sharpness`; different ranges or sizes; or undefined, where the median
-            real image is constant.
+        ValueError: As ``sharpness``; different ranges or sizes; or undefined, where the median real
+            image is constant.
     """
     return _ratio_of_medians(sharpness, generated, real, "sharpness", "is constant")
 
@@ -85,7 +85,7 @@ def high_frequency_fraction(images: ArrayLike) -> FloatArray:
         (n,) in [0, 1]; 0 for a constant image.
 
     Raises:
-        ValueError: another shape, smaller images, or a non-finite pixel.
+        ValueError: Another shape, smaller images, or a non-finite pixel.
     """
     array = image_array("images", images, smallest_side=SPECTRUM_SIDE)
     radius, copies = _half_plane(*array.shape[1:3])
@@ -104,11 +104,11 @@ def high_frequency_ratio(generated: ArrayLike, real: ArrayLike) -> float:
     """Median high-frequency fraction of generated images over that of real ones.
 
     Below 1 fine detail is missing, above 1 there is noise or a checkerboard of upsampling
-    (Durall, Keuper and Keuper 2020, arXiv:2003.01826). Unlike `sharpness_ratio` it does not
+    (Durall, Keuper and Keuper 2020, arXiv:2003.01826). Unlike ``sharpness_ratio`` it does not
     move with contrast.
 
     Raises:
-        ValueError: as `high_frequency_fraction`; different ranges or sizes; or undefined, where
+        ValueError: As ``high_frequency_fraction``; different ranges or sizes; or undefined, where
             the median real image has no power there.
     """
     return _ratio_of_medians(
@@ -122,8 +122,7 @@ class RadialSpectrum:
 
     Attributes:
         frequencies: (k,) cycles per pixel, multiples of 1 / (shorter side) up to Nyquist.
-        power: (k,) mean power, squared units of a pixel; flat at v for white noise of
-            variance v.
+        power: (k,) mean power, squared units of a pixel; flat at v for white noise of variance v.
     """
 
     frequencies: FloatArray
@@ -140,7 +139,7 @@ def radial_power_spectrum(images: ArrayLike) -> RadialSpectrum:
         images: (n, H, W, C) or (n, H, W), at least 4 pixels a side.
 
     Raises:
-        ValueError: another shape, smaller images, or a non-finite pixel.
+        ValueError: Another shape, smaller images, or a non-finite pixel.
     """
     array = image_array("images", images, smallest_side=SPECTRUM_SIDE)
     height, width = array.shape[1:3]
@@ -169,7 +168,7 @@ def duplicate_rate(images: ArrayLike) -> float:
         In [0, 1 - 1/n].
 
     Raises:
-        ValueError: no images, or a non-finite pixel.
+        ValueError: No images, or a non-finite pixel.
     """
     array = image_array("images", images)
     distinct = {
@@ -194,7 +193,7 @@ def pixel_diversity(images: ArrayLike) -> float:
         In units of a pixel; 0 where all images are equal.
 
     Raises:
-        ValueError: another shape, fewer than 2 images, or a non-finite pixel.
+        ValueError: Another shape, fewer than 2 images, or a non-finite pixel.
     """
     array = image_array("images", images)
     if len(array) < 2:
@@ -218,7 +217,7 @@ def real_against_real(
     reference, n // 2 each; compare with the metric at that many samples.
 
     Raises:
-        ValueError: fewer than 4 samples, or what the metric raises.
+        ValueError: Fewer than 4 samples, or what the metric raises.
     """
     samples = np.asarray(real)
     half = len(samples) // 2 if samples.ndim else 0

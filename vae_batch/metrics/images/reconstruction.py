@@ -1,7 +1,7 @@
 """Distortion of reconstructions: squared and absolute error, PSNR, SSIM and MS-SSIM.
 
-Every function gives one value an image, (n,) float64; average them with `MeanLoss` (PSNR with
-`MeanPsnr`). `data_range` is the span of the pixel scale: 1 for [0, 1], 255 for 8-bit images,
+Every function gives one value an image, (n,) float64; average them with ``MeanLoss`` (PSNR with
+``MeanPsnr``). ``data_range`` is the span of the pixel scale: 1 for [0, 1], 255 for 8-bit images,
 2 for [-1, 1].
 
 Trap: all of these favour blur, which is the mean of what could be; read them beside a Fréchet
@@ -53,14 +53,14 @@ def mean_squared_error(
 
     Args:
         reconstruction: (n, ...) pixels of any real dtype.
-        target: the same shape and unit.
-        data_range: span of the pixel scale; the result is that of pixels in [0, 1].
+        target: The same shape and unit.
+        data_range: Span of the pixel scale; the result is that of pixels in [0, 1].
 
     Returns:
         (n,), >= 0.
 
     Raises:
-        ValueError: shapes differ, non-finite pixels, or targets that span more than the range.
+        ValueError: Shapes differ, non-finite pixels, or targets that span more than the range.
     """
     return _mean_error(reconstruction, target, data_range, squared=True)
 
@@ -68,7 +68,7 @@ def mean_squared_error(
 def mean_absolute_error(
     reconstruction: ArrayLike, target: ArrayLike, data_range: float
 ) -> FloatArray:
-    """Mean over an image's values of |x - y| / data_range; see `mean_squared_error`."""
+    """Mean over an image's values of |x - y| / data_range; see ``mean_squared_error``."""
     return _mean_error(reconstruction, target, data_range, squared=False)
 
 
@@ -77,19 +77,19 @@ def peak_signal_to_noise_ratio(
 ) -> FloatArray:
     """10 log10(data_range^2 / squared error) of each image, dB; +inf for a perfect one.
 
-    Average it with `MeanPsnr`: the mean of the images' values, not the value of the mean
+    Average it with ``MeanPsnr``: the mean of the images' values, not the value of the mean
     error (by Jensen's inequality the latter is smaller).
 
     Args:
         reconstruction: (n, ...) pixels of any real dtype.
-        target: the same shape and unit.
-        data_range: span of the pixel scale.
+        target: The same shape and unit.
+        data_range: Span of the pixel scale.
 
     Returns:
         (n,) dB.
 
     Raises:
-        ValueError: as `mean_squared_error`.
+        ValueError: As ``mean_squared_error``.
     """
     error = mean_squared_error(reconstruction, target, data_range)
     with np.errstate(divide="ignore"):
@@ -101,12 +101,12 @@ def peak_signal_to_noise_ratio(
 class MeanPsnr:
     """Mean PSNR over images, with the perfect ones (+inf dB) counted apart; mergeable.
 
-    Laws: `empty()` merged on either side changes no bit; `merge` is associative and
+    Laws: ``empty()`` merged on either side changes no bit; ``merge`` is associative and
     commutative up to rounding.
 
     Attributes:
-        finite: mean over the images with an error, dB, with its standard error.
-        perfect: number of images without any error.
+        finite: Mean over the images with an error, dB, with its standard error.
+        perfect: Number of images without any error.
     """
 
     finite: MeanLoss
@@ -114,7 +114,7 @@ class MeanPsnr:
 
     @classmethod
     def empty(cls) -> MeanPsnr:
-        """The mean of no images: the identity of `merge`, not a score."""
+        """The mean of no images: the identity of ``merge``, not a score."""
         return cls(MeanLoss.empty(), 0)
 
     @classmethod
@@ -122,7 +122,7 @@ class MeanPsnr:
         """Mean of (n,) values in dB, n >= 1.
 
         Raises:
-            ValueError: not (n,), or a value that is NaN or -inf (the error names its row).
+            ValueError: Not (n,), or a value that is NaN or -inf (the error names its row).
         """
         array = real_array("psnr", values).astype(np.float64, copy=False)
         if array.ndim != 1 or array.size == 0:
@@ -147,7 +147,7 @@ class MeanPsnr:
         """Mean over the images that have an error, dB.
 
         Raises:
-            ValueError: there is none: no images, or every one is perfect.
+            ValueError: There is none: no images, or every one is perfect.
         """
         if self.finite.count == 0:
             raise ValueError(
@@ -169,16 +169,16 @@ def structural_similarity(
 
     Args:
         reconstruction: (n, H, W, C) or (n, H, W) pixels; a decoder's mean may leave the range.
-        target: the same shape, in [0, data_range]: the luminance term needs a true black, so
-            shift [-1, 1] by one.
-        data_range: span of the pixel scale.
+        target: The same shape, in [0, data_range]: the luminance term needs a true black, so shift
+            [-1, 1] by one.
+        data_range: Span of the pixel scale.
 
     Returns:
         (n,) in [-1, 1]; exactly 1 for equal images.
 
     Raises:
-        ValueError: shapes differ, non-finite pixels, targets outside their range, or a side
-            below 11, where the window does not fit (8x8 digits have no SSIM).
+        ValueError: Shapes differ, non-finite pixels, targets outside their range, or a side below
+            11, where the window does not fit (8x8 digits have no SSIM).
     """
     x, y = _image_pair(reconstruction, target, data_range, WINDOW_SIDE, "SSIM's 11 x 11 window")
     values = np.empty(len(x))
@@ -200,14 +200,14 @@ def multiscale_structural_similarity(
 
     Args:
         reconstruction: (n, H, W, C) or (n, H, W) pixels.
-        target: the same shape, in [0, data_range].
-        data_range: span of the pixel scale.
+        target: The same shape, in [0, data_range].
+        data_range: Span of the pixel scale.
 
     Returns:
         (n,) in [0, 1]; exactly 1 for equal images.
 
     Raises:
-        ValueError: as `structural_similarity`, but for a side of 160 pixels or fewer.
+        ValueError: As ``structural_similarity``, but for a side of 160 pixels or fewer.
     """
     x, y = _image_pair(
         reconstruction, target, data_range, MULTISCALE_SIDE, "MS-SSIM's window at its fifth scale"

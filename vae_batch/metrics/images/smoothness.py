@@ -32,14 +32,14 @@ def latent_smoothness(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) ->
 
     Args:
         image_a: (n, ...) decoded floats at z_t.
-        image_b: the same at z_t + epsilon.
-        epsilon: step, about 1e-2; much smaller ones drown in the rounding of float32.
+        image_b: The same at z_t + epsilon.
+        epsilon: Step, about 1e-2; much smaller ones drown in the rounding of float32.
 
     Returns:
         In squared units of a pixel per squared unit of latent path.
 
     Raises:
-        ValueError: as `path_changes`.
+        ValueError: As ``path_changes``.
     """
     return trimmed_mean(path_changes(image_a, image_b, epsilon))
 
@@ -48,8 +48,8 @@ def path_changes(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) -> Floa
     """Squared change of a decoded pixel per squared step, one value a path: (n,), >= 0.
 
     Raises:
-        ValueError: integer images (their quantisation would be all that is measured), shapes
-            that differ, non-finite pixels, or an epsilon that is not positive.
+        ValueError: Integer images (their quantisation would be all that is measured), shapes that
+            differ, non-finite pixels, or an epsilon that is not positive.
     """
     require_same_shape("image_a", image_a, "image_b", image_b)
     require_positive("epsilon", epsilon)
@@ -73,7 +73,7 @@ def trimmed_mean(changes: ArrayLike) -> float:
     """Mean of (n,) values between their 1st and 99th percentile, both included.
 
     Raises:
-        ValueError: no values, or non-finite ones.
+        ValueError: No values, or non-finite ones.
     """
     values = real_array("changes", changes)
     if values.ndim != 1 or not values.size:

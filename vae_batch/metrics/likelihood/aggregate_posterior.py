@@ -68,7 +68,7 @@ class MomentDivergence:
 
     Attributes:
         mean_shift: |m|^2 / 2.
-        variances: sum over dimensions of (S_dd - 1 - log S_dd) / 2.
+        variances: Sum over dimensions of (S_dd - 1 - log S_dd) / 2.
         correlations: -log det(correlation matrix) / 2.
     """
 
@@ -94,11 +94,11 @@ def aggregate_information(
 
     Args:
         latents: (n, *shape), row i drawn from the posterior of image i.
-        mean: the same shape, posterior means.
-        logvar: the same shape, log variances in [-700, 700].
+        mean: The same shape, posterior means.
+        logvar: The same shape, log variances in [-700, 700].
 
     Raises:
-        ValueError: shapes differ, or values that are not finite or out of range.
+        ValueError: Shapes differ, or values that are not finite or out of range.
     """
     require_same_shape("latents", latents, "mean", mean)
     require_same_shape("mean", mean, "logvar", logvar)
@@ -121,11 +121,11 @@ def aggregate_moment_kl(mean: ArrayLike, logvar: ArrayLike) -> MomentDivergence:
 
     Args:
         mean: (n, *shape) posterior means.
-        logvar: the same shape, log variances in [-700, 700].
+        logvar: The same shape, log variances in [-700, 700].
 
     Raises:
-        ValueError: shapes differ, values that are not finite or out of range, or a covariance
-            that is singular in float64.
+        ValueError: Shapes differ, values that are not finite or out of range, or a covariance that
+            is singular in float64.
     """
     require_same_shape("mean", mean, "logvar", logvar)
     rows, variances = sample_rows("mean", mean), np.exp(_logvars(logvar)).mean(axis=0)
@@ -157,12 +157,12 @@ def aggregate_prior_mmd(latents: ArrayLike, seed: int, kernel: Kernel = "imq") -
 
     Args:
         latents: (n, *shape) draws from n images' posteriors, n >= 2.
-        seed: of the prior draws, numpy's `default_rng(seed).standard_normal((n, d))`: the same
+        seed: Of the prior draws, numpy's ``default_rng(seed).standard_normal((n, d))``: the same
             for all checkpoints of one latent shape.
         kernel: "imq" or "rbf".
 
     Raises:
-        ValueError: fewer than 2 draws, non-finite draws, or an unknown kernel.
+        ValueError: Fewer than 2 draws, non-finite draws, or an unknown kernel.
     """
     draws = sample_rows("latents", latents)
     if len(draws) < 2:

@@ -36,13 +36,13 @@ def bernoulli_nll(logits: ArrayLike, x: ArrayLike) -> FloatArray:
 
     Args:
         logits: (n, ...) real logits.
-        x: the same shape, targets in [0, 1].
+        x: The same shape, targets in [0, 1].
 
     Returns:
         (n,) nats.
 
     Raises:
-        ValueError: shapes differ, non-finite values, or targets outside [0, 1].
+        ValueError: Shapes differ, non-finite values, or targets outside [0, 1].
     """
     rows, targets = _paired("logits", logits, x)
     require_range("x", targets, 0.0, 1.0, _TARGET_REMEDY)
@@ -55,18 +55,18 @@ def bernoulli_nll_from_probabilities(
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """-log p(x) from probabilities clipped to [clip, 1 - clip], and how many were clipped.
 
-    Prefer `bernoulli_nll` where logits exist: a clipped pixel's likelihood is the clip's.
+    Prefer ``bernoulli_nll`` where logits exist: a clipped pixel's likelihood is the clip's.
 
     Args:
         p: (n, ...) probabilities in [0, 1].
-        x: the same shape, targets in [0, 1].
-        clip: in (0, 0.5).
+        x: The same shape, targets in [0, 1].
+        clip: In (0, 0.5).
 
     Returns:
         (n,) nats and (n,) counts of the clipped pixels of each sample.
 
     Raises:
-        ValueError: shapes differ, non-finite values, values outside [0, 1] (such as logits).
+        ValueError: Shapes differ, non-finite values, values outside [0, 1] (such as logits).
     """
     if not 0.0 < clip < 0.5:
         raise ValueError(f"clip: expected a value in (0, 0.5), got {clip}")
@@ -84,16 +84,16 @@ def gaussian_nll(mean: ArrayLike, x: ArrayLike, scale: ArrayLike) -> FloatArray:
 
     Args:
         mean: (n, ...) decoder means.
-        x: the same shape.
-        scale: standard deviation sigma > 0 in the units of x: one number, or an array that
+        x: The same shape.
+        scale: Standard deviation sigma > 0 in the units of x: one number, or an array that
             broadcasts to the shape of x. A mean squared error alone fixes no sigma.
 
     Returns:
-        (n,) nats, sum of log sigma + log(2 pi) / 2 + ((x - mean) / sigma)^2 / 2; negative
-        where the density exceeds 1.
+        (n,) nats, sum of log sigma + log(2 pi) / 2 + ((x - mean) / sigma)^2 / 2; negative where the
+        density exceeds 1.
 
     Raises:
-        ValueError: shapes differ, non-finite values, or a scale that is not positive.
+        ValueError: Shapes differ, non-finite values, or a scale that is not positive.
     """
     rows, targets = _paired("mean", mean, x)
     sigma = real_array("scale", scale).astype(np.float64, copy=False)
@@ -118,23 +118,23 @@ def gaussian_kl(mean: ArrayLike, logvar: ArrayLike) -> FloatArray:
 
     Args:
         mean: (n, ...) posterior means.
-        logvar: the same shape, log variances (not log standard deviations), at most 700.
+        logvar: The same shape, log variances (not log standard deviations), at most 700.
 
     Returns:
         (n,) nats, >= 0.
 
     Raises:
-        ValueError: shapes differ, or a value that is not finite or too large (names the row
-            and the latent dimension).
+        ValueError: Shapes differ, or a value that is not finite or too large (names the row and the
+            latent dimension).
     """
     return _summed(gaussian_kl_per_dimension(mean, logvar))
 
 
 def gaussian_kl_per_dimension(mean: ArrayLike, logvar: ArrayLike) -> FloatArray:
-    """`gaussian_kl` before the sum: (n, prod latent) nats, latent axes flattened in C order.
+    """``gaussian_kl`` before the sum: (n, prod latent) nats, latent axes flattened in C order.
 
     Raises:
-        ValueError: as `gaussian_kl`.
+        ValueError: As ``gaussian_kl``.
     """
     require_same_shape("mean", mean, "logvar", logvar)
     logvars = _checked_logvar(logvar)

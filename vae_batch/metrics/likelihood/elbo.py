@@ -27,13 +27,13 @@ def elbo(reconstruction_nll: ArrayLike, kl: ArrayLike, beta: float = 1.0) -> Flo
     Args:
         reconstruction_nll: (n,) nats.
         kl: (n,) nats.
-        beta: weight of the KL term, >= 0.
+        beta: Weight of the KL term, >= 0.
 
     Returns:
         (n,) nats.
 
     Raises:
-        ValueError: shapes differ or are not (n,), non-finite values, or a negative beta.
+        ValueError: Shapes differ or are not (n,), non-finite values, or a negative beta.
     """
     require_same_shape("reconstruction_nll", reconstruction_nll, "kl", kl)
     if not (math.isfinite(beta) and beta >= 0):
@@ -54,7 +54,7 @@ def bits_per_dim(
     """Negative log-likelihood as bits a dimension: nats / (D ln 2).
 
     A density's value depends on the units of x. For a density over 8-bit images scaled to a
-    range of width w, one grey level is `bin_width` = w / 256 wide, its probability about
+    range of width w, one grey level is ``bin_width`` = w / 256 wide, its probability about
     density x bin_width, and the bits grow by log2(256 / w): +8 on [0, 1], +7 on [-1, 1].
     With uniformly dequantised input this bounds the discrete code length from above (Theis,
     van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1). Never rank across likelihood
@@ -63,14 +63,14 @@ def bits_per_dim(
     Args:
         nats: -log p(x) (or -ELBO) a sample: a number or an array.
         dimensions: D, pixels times channels of one sample.
-        bin_width: None for a probability mass (Bernoulli, discretised); for a density the
-            width of one grey level in the units of x.
+        bin_width: None for a probability mass (Bernoulli, discretised); for a density the width of
+            one grey level in the units of x.
 
     Returns:
-        The same shape as `nats`, float64.
+        The same shape as ``nats``, float64.
 
     Raises:
-        ValueError: dimensions < 1 or a bin width that is not positive.
+        ValueError: Dimensions < 1 or a bin width that is not positive.
     """
     if dimensions < 1:
         raise ValueError(f"dimensions: expected at least 1, got {dimensions}")
@@ -89,13 +89,13 @@ def bits_per_dim(
 class MeanLoss:
     """Mean of a loss over samples, with its standard error; mergeable.
 
-    Laws: `empty()` merged on either side changes no bit; `merge` is associative and
+    Laws: ``empty()`` merged on either side changes no bit; ``merge`` is associative and
     commutative up to rounding.
 
     Attributes:
-        count: number of samples, >= 0.
-        mean: mean of the values, in their unit; 0.0 while count is 0.
-        scatter: centred sum of squares.
+        count: Number of samples, >= 0.
+        mean: Mean of the values, in their unit; 0.0 while count is 0.
+        scatter: Centred sum of squares.
     """
 
     count: int
@@ -104,7 +104,7 @@ class MeanLoss:
 
     @classmethod
     def empty(cls) -> MeanLoss:
-        """The mean of no samples: the identity of `merge`, not a score."""
+        """The mean of no samples: the identity of ``merge``, not a score."""
         return cls(0, 0.0, 0.0)
 
     @classmethod
@@ -112,7 +112,7 @@ class MeanLoss:
         """Mean of (n,) values, one a sample, computed in float64 in two passes.
 
         Raises:
-            ValueError: not (n,) with n >= 1, or non-finite (the error names the row).
+            ValueError: Not (n,) with n >= 1, or non-finite (the error names the row).
         """
         array = _one_a_sample("values", values)
         shifted = array - array[0]
@@ -120,7 +120,7 @@ class MeanLoss:
         return cls(len(array), float(array[0]) + offset, float(((shifted - offset) ** 2).sum()))
 
     def merge(self, other: MeanLoss) -> MeanLoss:
-        """Mean over both sets: the update of Chan, Golub and LeVeque 1983 (see `Moments`)."""
+        """Mean over both sets: the update of Chan, Golub and LeVeque 1983 (see ``Moments``)."""
         if other.count == 0:
             return self
         if self.count == 0:
@@ -138,7 +138,7 @@ class MeanLoss:
         """Standard error of the mean over samples: sqrt(scatter / (n - 1) / n).
 
         Raises:
-            ValueError: fewer than 2 samples.
+            ValueError: Fewer than 2 samples.
         """
         if self.count < 2:
             raise ValueError(

@@ -35,7 +35,7 @@ GRID_TOLERANCE = 0.1
 def continuous_bernoulli_nll(logits: ArrayLike, x: ArrayLike) -> FloatArray:
     """-log density of x in [0, 1] under independent continuous Bernoulli pixels.
 
-    `bernoulli_nll` less the log normaliser, which makes the density integrate to 1
+    ``bernoulli_nll`` less the log normaliser, which makes the density integrate to 1
     (Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845):
     log C = log(2 atanh(1 - 2p) / (1 - 2p)) = log(l / tanh(l / 2)) for p = sigmoid(l), between
     log 2 at l = 0 and about log |l|. The logits form never subtracts p from 1/2; at l = 0,
@@ -43,13 +43,13 @@ def continuous_bernoulli_nll(logits: ArrayLike, x: ArrayLike) -> FloatArray:
 
     Args:
         logits: (n, ...) real logits.
-        x: the same shape, targets in [0, 1].
+        x: The same shape, targets in [0, 1].
 
     Returns:
         (n,) nats; negative where the density exceeds 1.
 
     Raises:
-        ValueError: shapes differ, non-finite values, or targets outside [0, 1].
+        ValueError: Shapes differ, non-finite values, or targets outside [0, 1].
     """
     unnormalised = bernoulli_nll(logits, x)
     nll: FloatArray = unnormalised - _log_normaliser(sample_rows("logits", logits)).sum(axis=1)
@@ -63,7 +63,7 @@ def continuous_bernoulli_mean(logits: ArrayLike) -> FloatArray:
     1 / (1 - exp(-t)) - 1 / t; near t = 0 its Taylor series 1/2 + t/12 - t^3/720.
 
     Args:
-        logits: any shape.
+        logits: Any shape.
 
     Returns:
         The same shape, in (0, 1).
@@ -99,19 +99,18 @@ def discretized_logistic_nll(
 
     Args:
         mean: (n, ...) decoder means.
-        log_scale: log s: one number, (n,) one a sample, (1, ...) one a pixel, or the shape
-            of x.
-        x: the shape of `mean`, bin centres low, low + bin_width, ..., high.
+        log_scale: Log s: one number, (n,) one a sample, (1, ...) one a pixel, or the shape of x.
+        x: The shape of ``mean``, bin centres low, low + bin_width, ..., high.
         bin_width: w in the units of x: 1/255 for 8-bit images on [0, 1], 2/255 on [-1, 1].
-        low: centre of the first bin.
-        high: centre of the last bin.
+        low: Centre of the first bin.
+        high: Centre of the last bin.
 
     Returns:
         (n,) nats, >= 0: a probability mass, free of the units of x.
 
     Raises:
-        ValueError: shapes differ, non-finite values, log scales beyond 300, bins that do not
-            fill [low, high], or targets off the grid (dequantised images).
+        ValueError: Shapes differ, non-finite values, log scales beyond 300, bins that do not fill
+            [low, high], or targets off the grid (dequantised images).
     """
     require_same_shape("mean", mean, "x", x)
     last = _last_bin(bin_width, low, high)
@@ -129,20 +128,20 @@ def discretized_logistic_nll(
 
 
 def gaussian_nll_of_scales(mean: ArrayLike, log_scale: ArrayLike, x: ArrayLike) -> FloatArray:
-    """`gaussian_nll` from log standard deviations, as a decoder's second head gives them.
+    """``gaussian_nll`` from log standard deviations, as a decoder's second head gives them.
 
     Args:
         mean: (n, ...) decoder means.
-        log_scale: log sigma: one number, (n,) one a sample, (1, ...) one a pixel, or the
-            shape of x.
-        x: the shape of `mean`.
+        log_scale: Log sigma: one number, (n,) one a sample, (1, ...) one a pixel, or the shape of
+            x.
+        x: The shape of ``mean``.
 
     Returns:
-        (n,) nats, a density in the units of x. Unbounded below: a decoder that fits one
-        constant pixel exactly may reach any value by its scale.
+        (n,) nats, a density in the units of x. Unbounded below: a decoder that fits one constant
+        pixel exactly may reach any value by its scale.
 
     Raises:
-        ValueError: shapes differ, non-finite values, or log scales beyond 300.
+        ValueError: Shapes differ, non-finite values, or log scales beyond 300.
     """
     require_same_shape("mean", mean, "x", x)
     scales = _log_scales(log_scale, np.shape(x))
@@ -159,16 +158,16 @@ def optimal_sigma(squared_errors: MeanLoss | ArrayLike, dimensions: int) -> floa
     flatters a checkpoint a little: fit it on training or validation images.
 
     Args:
-        squared_errors: sums over the pixel values of each image: (n,), or their `MeanLoss`,
-            which merges over shards.
+        squared_errors: Sums over the pixel values of each image: (n,), or their ``MeanLoss``, which
+            merges over shards.
         dimensions: D, pixels times channels of one image.
 
     Returns:
         Sigma > 0 in the units of x.
 
     Raises:
-        ValueError: dimensions < 1, no images, non-finite or negative errors, or no error at
-            all, where the likelihood has no maximum.
+        ValueError: Dimensions < 1, no images, non-finite or negative errors, or no error at all,
+            where the likelihood has no maximum.
     """
     if dimensions < 1:
         raise ValueError(f"dimensions: expected at least 1, got {dimensions}")

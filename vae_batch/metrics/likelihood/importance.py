@@ -46,7 +46,7 @@ def log_standard_normal(latents: ArrayLike) -> FloatArray:
     """Prior log density N(z; 0, I) of (n, K, *shape) latents: (n, K) nats, latent axes summed.
 
     Raises:
-        ValueError: no draw axis, nothing in a latent, or a non-finite entry.
+        ValueError: No draw axis, nothing in a latent, or a non-finite entry.
     """
     draws = _draws(latents)
     log_density: FloatArray = -0.5 * (np.square(draws).sum(axis=2) + draws.shape[2] * LOG_2PI)
@@ -68,7 +68,7 @@ def log_gaussian_posterior(latents: ArrayLike, mean: ArrayLike, logvar: ArrayLik
         (n, K) nats, all latent axes summed.
 
     Raises:
-        ValueError: shapes that do not fit, or values that are not finite or out of range.
+        ValueError: Shapes that do not fit, or values that are not finite or out of range.
     """
     draws = _draws(latents)
     require_same_shape("mean", mean, "logvar", logvar)
@@ -102,7 +102,7 @@ def log_importance_weights(
         (n, K) nats.
 
     Raises:
-        ValueError: as `log_gaussian_posterior`, or an nll that is not finite (n, K).
+        ValueError: As ``log_gaussian_posterior``, or an nll that is not finite (n, K).
     """
     losses = _log_weights("nll", nll)
     if losses.shape != np.shape(latents)[:2]:
@@ -123,7 +123,7 @@ def importance_weighted_bound(log_weights: ArrayLike) -> FloatArray:
         (n,) nats. Equal weights give their common value exactly.
 
     Raises:
-        ValueError: not (n, K) with K >= 1, or a non-finite entry (names the row).
+        ValueError: Not (n, K) with K >= 1, or a non-finite entry (names the row).
     """
     rows = _log_weights("log_weights", log_weights)
     top = rows.max(axis=1)
@@ -135,10 +135,10 @@ def effective_sample_size(log_weights: ArrayLike) -> FloatArray:
     """(sum w)^2 / sum w^2 of each image's (n, K) log weights: (n,) in [1, K].
 
     Kong 1992. K for equal weights, near 1 where one draw carries the bound; large by chance
-    where the draws missed the tail, so read `pareto_k` too.
+    where the draws missed the tail, so read ``pareto_k`` too.
 
     Raises:
-        ValueError: as `importance_weighted_bound`.
+        ValueError: As ``importance_weighted_bound``.
     """
     rows = _log_weights("log_weights", log_weights)
     weights = np.exp(rows - rows.max(axis=1, keepdims=True))
@@ -149,7 +149,7 @@ def effective_sample_size(log_weights: ArrayLike) -> FloatArray:
 def pareto_k(log_weights: ArrayLike) -> FloatArray:
     """Shape k of a generalised Pareto distribution fitted to each image's largest weights.
 
-    Weights have finite moments up to order 1/k. Above `PARETO_K_LIMIT` the bound is no
+    Weights have finite moments up to order 1/k. Above ``PARETO_K_LIMIT`` the bound is no
     reliable estimate, at whatever K (Vehtari et al. 2024, arXiv:1507.02646, which asks for
     1 - 1/log10(K) where that is smaller, below K of about 2200). The tail is the
     min(K/5, 3 sqrt K) largest weights over the next; the fit is that of Zhang and Stephens 2009
@@ -163,7 +163,7 @@ def pareto_k(log_weights: ArrayLike) -> FloatArray:
         (n,) shapes; 0 where the tail's weights are equal up to rounding.
 
     Raises:
-        ValueError: fewer than 21 draws, or as `importance_weighted_bound`.
+        ValueError: Fewer than 21 draws, or as ``importance_weighted_bound``.
     """
     rows = _log_weights("log_weights", log_weights)
     draws = rows.shape[1]

@@ -63,10 +63,10 @@ def latent_usage(mean: ArrayLike, logvar: ArrayLike) -> LatentUsage:
 
     Args:
         mean: (n, *shape) posterior means, n >= 2.
-        logvar: the same shape, log variances.
+        logvar: The same shape, log variances.
 
     Raises:
-        ValueError: as `gaussian_kl`, or fewer than 2 images.
+        ValueError: As ``gaussian_kl``, or fewer than 2 images.
     """
     kl = gaussian_kl_per_dimension(mean, logvar)
     if len(kl) < 2:

@@ -42,9 +42,9 @@ class FrechetReference:
     A checkpoint then costs one product F^T S F and the eigenvalues of the result.
 
     Attributes:
-        source: the reference's `Moments`, or its centred activations where n < d.
+        source: The reference's ``Moments``, or its centred activations where n < d.
         factor: (d, r) float64 with factor @ factor.T equal to the scatter.
-        triangular: whether `factor` is a lower Cholesky factor.
+        triangular: Whether ``factor`` is a lower Cholesky factor.
     """
 
     source: Moments | CentredActivations
@@ -56,7 +56,7 @@ class FrechetReference:
         """Factor the scatter: by Cholesky where it is safely definite, else by eigenvectors.
 
         Raises:
-            ValueError: fewer than 2 samples, or a scatter that is not semi-definite.
+            ValueError: Fewer than 2 samples, or a scatter that is not semi-definite.
         """
         _require_two(moments, "reference")
         factor = _cholesky(moments)
@@ -69,7 +69,7 @@ class FrechetReference:
         """Reference from (n, d) activations; where n < d their centred rows are the factor.
 
         Raises:
-            ValueError: not 2-D, non-finite (names the row), or fewer than 2 samples.
+            ValueError: Not 2-D, non-finite (names the row), or fewer than 2 samples.
         """
         return cls._of(_gaussian_of(activations, "reference"))
 
@@ -86,15 +86,15 @@ def frechet_distance(
     """Fréchet distance between Gaussians fitted to two sets of activations.
 
     Args:
-        generated: `Moments`, or (n, d) activations of any real dtype.
-        reference: the same, or a `FrechetReference` when several checkpoints share it.
+        generated: ``Moments``, or (n, d) activations of any real dtype.
+        reference: The same, or a ``FrechetReference`` when several checkpoints share it.
 
     Returns:
-        The distance, >= 0, in squared units of an activation; exactly 0.0 for identical
-        sets. Computed in float64; covariances have ddof 1.
+        The distance, >= 0, in squared units of an activation; exactly 0.0 for identical sets.
+        Computed in float64; covariances have ddof 1.
 
     Raises:
-        ValueError: fewer than 2 samples, different d, non-finite activations (names the row).
+        ValueError: Fewer than 2 samples, different d, non-finite activations (names the row).
     """
     sample = _gaussian_of(generated, "generated")
     prepared = (
@@ -230,13 +230,13 @@ def _eigenvector_factor(moments: Moments) -> FloatArray:
 def _above_noise(
     eigenvalues: FloatArray, rank: int, scale: float, floor: float = 0.0
 ) -> FloatArray:
-    """The largest eigenvalues that are not rounding, ascending, at most `rank` of them.
+    """The largest eigenvalues that are not rounding, ascending, at most ``rank`` of them.
 
     The exact matrix is semi-definite, so that the most negative eigenvalue measures the
     noise. A threshold fixed at d eps instead errs by 1e-7 where the spectrum merely decays.
 
     Raises:
-        ValueError: an eigenvalue is negative beyond rounding at this `scale` of the operands.
+        ValueError: An eigenvalue is negative beyond rounding at this ``scale`` of the operands.
     """
     noise = max(0.0, -float(eigenvalues[0]))
     if noise > INDEFINITE * scale:

@@ -16,14 +16,14 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.samples.activation_arrays import (
+from vae_batch.metrics.samples.frechet import EPSILON, FrechetReference
+from vae_batch.metrics.samples.moments import Moments
+from vae_batch.metrics.validation import (
     ActivationArray,
+    FloatArray,
     activation_array,
     require_same_dimension,
 )
-from vae_batch.metrics.samples.frechet import EPSILON, FrechetReference
-from vae_batch.metrics.samples.moments import Moments
-from vae_batch.metrics.validation import FloatArray
 
 BLOCK = 4096
 """Rows converted to float64 at once."""
@@ -43,14 +43,14 @@ def frechet_influence(
 
     Args:
         generated: (n, d) activations of any real dtype, n >= 2.
-        reference: `Moments`, activations, or a `FrechetReference`. For the influence of
+        reference: ``Moments``, activations, or a ``FrechetReference``. For the influence of
             reference samples swap the two: the distance is symmetric.
 
     Returns:
         (n,) float64 with mean zero, in the unit of the distance.
 
     Raises:
-        ValueError: not 2-D, fewer than 2 samples, different d, non-finite (names the row).
+        ValueError: Not 2-D, fewer than 2 samples, different d, non-finite (names the row).
     """
     rows = activation_array("generated", generated, at_least=2)
     prepared = prepared_reference(reference, rows.shape[1])
@@ -76,12 +76,12 @@ def frechet_standard_error(
 
     Args:
         generated: (n, d) activations of any real dtype.
-        reference: `Moments`, activations, or a `FrechetReference`.
-        reference_is_sample: add the error of the reference's own sampling, for claims about
-            its distribution; the reference must then be activations.
+        reference: ``Moments``, activations, or a ``FrechetReference``.
+        reference_is_sample: Add the error of the reference's own sampling, for claims about its
+            distribution; the reference must then be activations.
 
     Raises:
-        ValueError: as `frechet_influence`, or no activations where they are needed.
+        ValueError: As ``frechet_influence``, or no activations where they are needed.
     """
     variance = _variance_of_mean(frechet_influence(generated, reference))
     if not reference_is_sample:
@@ -101,7 +101,7 @@ def prepared_reference(
     """The reference with its factor, of the dimension expected.
 
     Raises:
-        ValueError: another dimension, fewer than 2 samples, or non-finite activations.
+        ValueError: Another dimension, fewer than 2 samples, or non-finite activations.
     """
     if isinstance(reference, Moments):
         reference = FrechetReference.from_moments(reference)

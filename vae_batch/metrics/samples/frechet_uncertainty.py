@@ -11,7 +11,7 @@ many dimensions exceeds the error, and which the interval allows for.
     corrected.interval()                                   # None where bias dominates
 
 Everything is about the generated side: the reference is taken as it is. Swapping the two gives
-the reference's part (`with_reference_side`), for claims about more than this reference set.
+the reference's part (``with_reference_side``), for claims about more than this reference set.
 
 Corrections by the spectra of random matrices (arXiv:1903.03447) are better for Gaussians but
 leave three quarters of the bias of clustered activations; a jackknife assumes no distribution.
@@ -28,12 +28,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_batch.metrics.comparison.intervals import Interval
-from vae_batch.metrics.samples.activation_arrays import ActivationArray, activation_array
+from vae_batch.metrics.comparison.paired_difference import Interval
 from vae_batch.metrics.samples.frechet import FrechetReference, frechet_distance
 from vae_batch.metrics.samples.frechet_influence import moments_of_blocks, prepared_reference
 from vae_batch.metrics.samples.moments import Moments
-from vae_batch.metrics.validation import FloatArray
+from vae_batch.metrics.validation import ActivationArray, FloatArray, activation_array
 
 BLOCKS = 20
 """Blocks that a jackknife leaves out in turn: fewer leave its error uncertain."""
@@ -51,10 +50,10 @@ class CorrectedFrechetDistance:
     """A Fréchet distance freed of its bias to first order, with its standard error.
 
     Attributes:
-        plug_in: the distance as `frechet_distance` gives it.
-        value: the corrected distance; negative where noise outweighs it.
-        standard_error: by the jackknife, of sampling the generated set, >= 0.
-        bias_dominated: whether samples are too few for an interval.
+        plug_in: The distance as ``frechet_distance`` gives it.
+        value: The corrected distance; negative where noise outweighs it.
+        standard_error: By the jackknife, of sampling the generated set, >= 0.
+        bias_dominated: Whether samples are too few for an interval.
     """
 
     plug_in: float
@@ -69,13 +68,13 @@ class CorrectedFrechetDistance:
         reference: Moments | FrechetReference | ArrayLike,
         blocks: int = BLOCKS,
     ) -> CorrectedFrechetDistance:
-        """Leave out each of `blocks` contiguous blocks of (n, d) activations in turn.
+        """Leave out each of ``blocks`` contiguous blocks of (n, d) activations in turn.
 
-        Costs as much as `blocks` + 1 distances; with 20 at n = 10,000 and d = 2048 half a
+        Costs as much as ``blocks`` + 1 distances; with 20 at n = 10,000 and d = 2048 half a
         minute on one core.
 
         Raises:
-            ValueError: fewer than 2 blocks, fewer samples than blocks or 4, different d, or
+            ValueError: Fewer than 2 blocks, fewer samples than blocks or 4, different d, or
                 activations that are not 2-D or not finite (names the row).
         """
         _require_blocks(blocks)
@@ -97,8 +96,8 @@ class CorrectedFrechetDistance:
         """Leave out each of the moments of disjoint blocks, such as shards, in turn.
 
         Raises:
-            ValueError: fewer than 2 blocks, an empty one, fewer than 2 samples left without
-                one, or different d.
+            ValueError: Fewer than 2 blocks, an empty one, fewer than 2 samples left without one, or
+                different d.
         """
         counts = [block.count for block in blocks]
         _require_blocks(len(blocks))
@@ -127,7 +126,7 @@ class CorrectedFrechetDistance:
         """Correct for the reference's sampling, too: the distance of the two distributions.
 
         Args:
-            swapped: the same made of the reference, with the generated set as its reference.
+            swapped: The same made of the reference, with the generated set as its reference.
         """
         return CorrectedFrechetDistance(
             self.plug_in,
@@ -173,18 +172,18 @@ def frechet_distance_infinity(
 
     Traps: the distance is straight in 1/N from several samples a dimension on; a line through
     sizes of about d misses by more than a jackknife's correction does, with more spread
-    (`CorrectedFrechetDistance`), and may be negative.
+    (``CorrectedFrechetDistance``), and may be negative.
 
     Args:
         generated: (n, d) activations of any real dtype.
-        reference: `Moments`, activations, or a `FrechetReference`.
-        smallest: the least N, >= 2; by default min(5000, max(n // 10, 2)).
-        points: number of sizes, >= 2.
-        seed: of the permutation (numpy's `default_rng`).
+        reference: ``Moments``, activations, or a ``FrechetReference``.
+        smallest: The least N, >= 2; by default min(5000, max(n // 10, 2)).
+        points: Number of sizes, >= 2.
+        seed: Of the permutation (numpy's ``default_rng``).
 
     Raises:
-        ValueError: fewer than 2 points, too few samples for so many sizes, not 2-D, different
-            d, or non-finite (names the row).
+        ValueError: Fewer than 2 points, too few samples for so many sizes, not 2-D, different d, or
+            non-finite (names the row).
     """
     rows = activation_array("generated", generated, at_least=2)
     n = len(rows)
@@ -214,7 +213,7 @@ def _require_blocks(blocks: int) -> None:
 
 
 def _without(whole: Moments, block: Moments) -> Moments:
-    """Moments of the rest: the inverse of `Moments.merge`.
+    """Moments of the rest: the inverse of ``Moments.merge``.
 
     The rest holds most samples, so that the difference of the scatters loses few digits.
     """

@@ -34,7 +34,7 @@ ROW_SUM_TOLERANCE = 1e-3
 
 
 class InceptionScore(NamedTuple):
-    """Score over splits: `mean` in [1, classes], `std` across the splits (ddof 0)."""
+    """Score over splits: ``mean`` in [1, classes], ``std`` across the splits (ddof 0)."""
 
     mean: float
     std: float
@@ -44,13 +44,13 @@ class InceptionScore(NamedTuple):
 class LabelDistribution:
     """Sums over class probabilities of a set of samples; mergeable, float64.
 
-    Laws: `empty(c)` merged on either side changes no bit; `merge` is associative and
+    Laws: ``empty(c)`` merged on either side changes no bit; ``merge`` is associative and
     commutative up to rounding.
 
     Attributes:
-        count: number of samples, >= 0.
+        count: Number of samples, >= 0.
         sum_p: (c,) float64, the sum of the rows p(y|x).
-        sum_p_log_p: the sum over samples and classes of p log p, nats, <= 0; 0 log 0 = 0.
+        sum_p_log_p: The sum over samples and classes of p log p, nats, <= 0; 0 log 0 = 0.
     """
 
     count: int
@@ -67,7 +67,7 @@ class LabelDistribution:
 
     @classmethod
     def empty(cls, classes: int) -> LabelDistribution:
-        """Distribution of no samples over `classes` classes: the identity of `merge`."""
+        """Distribution of no samples over ``classes`` classes: the identity of ``merge``."""
         if classes < 1:
             raise ValueError(f"classes: expected at least 1, got {classes}")
         return cls(0, np.zeros(classes), 0.0)
@@ -77,8 +77,8 @@ class LabelDistribution:
         """Sums of (n, c) probabilities of any real dtype; rows are renormalised in float64.
 
         Raises:
-            ValueError: not 2-D, empty, non-finite, negative, or a row that sums to more than
-                1e-3 away from 1 (the error names the row).
+            ValueError: Not 2-D, empty, non-finite, negative, or a row that sums to more than 1e-3
+                away from 1 (the error names the row).
         """
         return cls._of_normalised(_normalised(probabilities))
 
@@ -90,7 +90,7 @@ class LabelDistribution:
         """Distribution of both sets together.
 
         Raises:
-            ValueError: the numbers of classes differ.
+            ValueError: The numbers of classes differ.
         """
         if self.sum_p.shape != other.sum_p.shape:
             raise ValueError(
@@ -113,7 +113,7 @@ class LabelDistribution:
         """Mean of KL(p(y|x) || p(y)) over the samples, nats, >= 0; its exponential is the score.
 
         Raises:
-            ValueError: no samples.
+            ValueError: No samples.
         """
         if self.count == 0:
             raise ValueError("label distribution: a score needs at least 1 sample, got 0")
@@ -126,7 +126,7 @@ def split_bounds(n: int, splits: int) -> list[tuple[int, int]]:
     """Contiguous half-open ranges [n i // splits, n (i + 1) // splits) of global sample indices.
 
     Raises:
-        ValueError: fewer samples than splits, or fewer than 1 split.
+        ValueError: Fewer samples than splits, or fewer than 1 split.
     """
     if splits < 1:
         raise ValueError(f"splits: expected at least 1, got {splits}")
@@ -143,7 +143,7 @@ def inception_score_of_splits(distributions: Sequence[LabelDistribution]) -> Inc
     """Mean and standard deviation (ddof 0, the literature's) of the score of each split.
 
     Raises:
-        ValueError: no splits, or a split without samples.
+        ValueError: No splits, or a split without samples.
     """
     if not distributions:
         raise ValueError("splits: expected at least 1 label distribution, got none")
@@ -157,14 +157,14 @@ def inception_score(
     """Inception Score of (n, c) class probabilities.
 
     Args:
-        probabilities: p(y|x), a row a sample in the order of global sample indices, summing
-            to 1 within 1e-3; any real dtype.
-        splits: number of contiguous splits.
-        permutation_seed: seed of a permutation of the rows before they are split (numpy's
-            `default_rng`); needed where neighbours share a class. None keeps the order.
+        probabilities: p(y|x), a row a sample in the order of global sample indices, summing to 1
+            within 1e-3; any real dtype.
+        splits: Number of contiguous splits.
+        permutation_seed: Seed of a permutation of the rows before they are split (numpy's
+            ``default_rng``); needed where neighbours share a class. None keeps the order.
 
     Raises:
-        ValueError: rows that are no probabilities (names the row), or n < splits.
+        ValueError: Rows that are no probabilities (names the row), or n < splits.
     """
     rows = _normalised(probabilities)
     bounds = split_bounds(len(rows), splits)

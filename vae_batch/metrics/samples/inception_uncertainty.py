@@ -32,9 +32,9 @@ class CorrectedInceptionScore:
     """Inception Score of a whole set, freed of its bias to first order.
 
     Attributes:
-        plug_in_log: mean KL of all images, nats, >= 0.
-        log: the same less its estimated bias, which is negative.
-        log_standard_error: of either, nats, >= 0.
+        plug_in_log: Mean KL of all images, nats, >= 0.
+        log: The same less its estimated bias, which is negative.
+        log_standard_error: Of either, nats, >= 0.
     """
 
     plug_in_log: float
@@ -65,7 +65,7 @@ def inception_divergences(probabilities: ArrayLike) -> FloatArray:
         (n,) float64, nats, >= 0 up to rounding.
 
     Raises:
-        ValueError: not 2-D, or rows that are no probabilities (names the row).
+        ValueError: Not 2-D, or rows that are no probabilities (names the row).
     """
     return _divergences(_matrix(probabilities))[0]
 
@@ -74,7 +74,7 @@ def corrected_inception_score(probabilities: ArrayLike) -> CorrectedInceptionSco
     """Inception Score of (n, c) class probabilities with its bias and error, n >= 2.
 
     Raises:
-        ValueError: fewer than 2 images, not 2-D, or rows that are no probabilities.
+        ValueError: Fewer than 2 images, not 2-D, or rows that are no probabilities.
     """
     rows = _matrix(probabilities)
     n = len(rows)

@@ -19,11 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.samples.activation_arrays import (
-    ActivationArray,
-    activation_array,
-    require_same_dimension,
-)
 from vae_batch.metrics.samples.kernel_subsets import (
     SUBSET_SEED,
     SUBSET_SIZE,
@@ -31,21 +26,26 @@ from vae_batch.metrics.samples.kernel_subsets import (
     KernelSubsets,
     sums_of_subsets,
 )
-from vae_batch.metrics.validation import FloatArray
+from vae_batch.metrics.validation import (
+    ActivationArray,
+    FloatArray,
+    activation_array,
+    require_same_dimension,
+)
 
 BLOCK = 2048
 """Rows of either set at once: at d = 2048 two blocks and their kernel fill 100 MB of float64."""
 
 
 class KernelDistance(NamedTuple):
-    """`value`, unbiased and so possibly negative, and its `standard_error`, >= 0."""
+    """``value``, unbiased and so possibly negative, and its ``standard_error``, >= 0."""
 
     value: float
     standard_error: float
 
 
 class SubsetKernelDistance(NamedTuple):
-    """`mean` and `std` (ddof 0) over random subsets, as papers print KID."""
+    """``mean`` and ``std`` (ddof 0) over random subsets, as papers print KID."""
 
     mean: float
     std: float
@@ -55,9 +55,9 @@ class KernelInfluence(NamedTuple):
     """A kernel distance and what it is made of.
 
     Attributes:
-        distance: over all pairs.
+        distance: Over all pairs.
         influence: (n,) of each generated sample on it, with mean zero.
-        subsets: over random subsets; None where the reference has none.
+        subsets: Over random subsets; None where the reference has none.
     """
 
     distance: KernelDistance
@@ -71,7 +71,7 @@ class KernelReference:
 
     Attributes:
         activations: (m, d) in their own dtype.
-        subsets: random subsets whose distances are wanted beside that of all pairs, or None.
+        subsets: Random subsets whose distances are wanted beside that of all pairs, or None.
         within: (m,) float64, the sum over the other rows y' of k(y, y').
         within_subsets: (s,) float64, the sum over the pairs of different rows of each subset.
     """
@@ -88,12 +88,12 @@ class KernelReference:
         """Reference from (m, d) activations of any real dtype, m >= 3.
 
         Args:
-            activations: of the reference.
-            subsets: drawn for m reference rows and as many generated ones as will be compared;
+            activations: Of the reference.
+            subsets: Drawn for m reference rows and as many generated ones as will be compared;
                 their distances cost a twentieth of that of all pairs beside it.
 
         Raises:
-            ValueError: not 2-D, fewer than 3 samples, non-finite (names the row), or subsets of
+            ValueError: Not 2-D, fewer than 3 samples, non-finite (names the row), or subsets of
                 another number of rows.
         """
         rows = activation_array("reference", activations, at_least=3)
@@ -112,14 +112,14 @@ def kernel_distance(generated: ArrayLike, reference: KernelReference | ArrayLike
 
     Args:
         generated: (n, d) activations of any real dtype, n >= 3.
-        reference: (m, d) activations, m >= 3, or a `KernelReference`.
+        reference: (m, d) activations, m >= 3, or a ``KernelReference``.
 
     Returns:
-        Value and standard error; computed in float64 blocks, so that memory does not grow
-        with n m. In float32 the value would err by 2e-7 of itself.
+        Value and standard error; computed in float64 blocks, so that memory does not grow with n m.
+        In float32 the value would err by 2e-7 of itself.
 
     Raises:
-        ValueError: not 2-D, fewer than 3 samples, different d, non-finite (names the row).
+        ValueError: Not 2-D, fewer than 3 samples, different d, non-finite (names the row).
     """
     return kernel_influence(generated, reference).distance
 
@@ -127,14 +127,14 @@ def kernel_distance(generated: ArrayLike, reference: KernelReference | ArrayLike
 def kernel_influence(
     generated: ArrayLike, reference: KernelReference | ArrayLike
 ) -> KernelInfluence:
-    """`kernel_distance`, and what each generated sample adds to it to first order.
+    """``kernel_distance``, and what each generated sample adds to it to first order.
 
     The Hajek projection of the U-statistic (Hoeffding 1948): twice the mean kernel of a sample
     with the other generated ones less that with the reference, less its mean. Between checkpoints
     that decode the same latents, differences index by index give the error of the difference.
 
     Raises:
-        ValueError: as `kernel_distance`.
+        ValueError: As ``kernel_distance``.
     """
     rows = activation_array("generated", generated, at_least=3)
     if not isinstance(reference, KernelReference):
@@ -173,19 +173,19 @@ def kernel_distance_of_subsets(
 ) -> SubsetKernelDistance:
     """Kernel distance as the field reports it: over random subsets of both sets.
 
-    Where that of all pairs is wanted, too, `kernel_influence` with a `KernelReference` of subsets
-    gives both for the price of one.
+    For the distance over all pairs as well, ``kernel_influence`` with a ``KernelReference`` of
+    subsets computes both at the cost of one.
 
     Args:
         generated: (n, d) activations of any real dtype.
         reference: (m, d) activations.
-        subsets: number of subsets, >= 1.
-        subset_size: rows of each, from 2 to the smaller of n and m.
-        seed: of the subsets, see `KernelSubsets.draw`.
+        subsets: Number of subsets, >= 1.
+        subset_size: Rows of each, from 2 to the smaller of n and m.
+        seed: Of the subsets, see ``KernelSubsets.draw``.
 
     Raises:
-        ValueError: a subset larger than a set or smaller than 2, no subsets, not 2-D,
-            different d, or non-finite (names the row).
+        ValueError: A subset larger than a set or smaller than 2, no subsets, not 2-D, different d,
+            or non-finite (names the row).
     """
     rows = activation_array("generated", generated, at_least=1)
     others = activation_array("reference", reference, at_least=1)

@@ -17,7 +17,7 @@ class KernelSubsets:
     """Which rows of either set are in which random subset.
 
     Attributes:
-        size: rows of a subset.
+        size: Rows of a subset.
         generated: (n, s) float64, 1 where a generated row is in a subset, else 0.
         reference: (m, s) the same of the reference's rows.
     """
@@ -37,11 +37,11 @@ class KernelSubsets:
     ) -> KernelSubsets:
         """Draw subsets of so many generated and reference rows, as torch-fidelity 0.4 does.
 
-        From one `np.random.RandomState(seed)` without replacement, generated first, so that both
+        From one ``np.random.RandomState(seed)`` without replacement, generated first, so that both
         give the same numbers.
 
         Raises:
-            ValueError: a subset larger than a set or smaller than 2, or no subsets.
+            ValueError: A subset larger than a set or smaller than 2, or no subsets.
         """
         if subsets < 1 or subset_size < 2:
             raise ValueError(

@@ -41,7 +41,7 @@ class CentredActivations:
         """Centre (n, d) activations of any real dtype, in float64.
 
         Raises:
-            ValueError: not 2-D, empty, or non-finite (the error names the row).
+            ValueError: Not 2-D, empty, or non-finite (the error names the row).
         """
         array = real_array("activations", activations)
         require_matrix("activations", array)
@@ -80,14 +80,14 @@ class CentredActivations:
 class Moments:
     """First two moments of a set of activations; float64, read-only, mergeable.
 
-    Laws: `empty(d)` merged on either side changes no bit; `merge` is associative and
+    Laws: ``empty(d)`` merged on either side changes no bit; ``merge`` is associative and
     commutative up to rounding, so that merging in one fixed order repeats bit for bit.
 
     Attributes:
-        count: number of samples, >= 0.
+        count: Number of samples, >= 0.
         mean: (d,) float64.
-        scatter: (d, d) float64, the centred sum of outer products
-            sum_i (x_i - mean)(x_i - mean)^T; divide by count - 1 for the covariance.
+        scatter: (d, d) float64, the centred sum of outer products sum_i (x_i - mean)(x_i - mean)^T;
+            divide by count - 1 for the covariance.
     """
 
     count: int
@@ -113,7 +113,7 @@ class Moments:
 
     @classmethod
     def empty(cls, dimension: int) -> Moments:
-        """Moments of no samples in `dimension` dimensions: the identity of `merge`."""
+        """Moments of no samples in ``dimension`` dimensions: the identity of ``merge``."""
         if dimension < 1:
             raise ValueError(f"dimension: expected at least 1, got {dimension}")
         return cls(0, np.zeros(dimension), np.zeros((dimension, dimension)))
@@ -123,7 +123,7 @@ class Moments:
         """Moments of (n, d) activations of any real dtype, computed in float64 in two passes.
 
         Raises:
-            ValueError: not 2-D, empty, or non-finite (the error names the row).
+            ValueError: Not 2-D, empty, or non-finite (the error names the row).
         """
         centred = CentredActivations.from_activations(activations)
         return cls(centred.count, centred.mean, centred.scatter)
@@ -133,7 +133,7 @@ class Moments:
         """Moments from published statistics: n, (d,) mean and (d, d) covariance (ddof 1).
 
         Raises:
-            ValueError: count < 2, shapes that do not fit, or an asymmetric covariance.
+            ValueError: Count < 2, shapes that do not fit, or an asymmetric covariance.
         """
         if count < 2:
             raise ValueError(f"count: expected at least 2 samples, got {count}")
@@ -156,7 +156,7 @@ class Moments:
         """Trace of the covariance.
 
         Raises:
-            ValueError: fewer than 2 samples.
+            ValueError: Fewer than 2 samples.
         """
         return float(np.trace(self.scatter)) / self._degrees_of_freedom()
 
@@ -165,7 +165,7 @@ class Moments:
         """(d, d) float64 sample covariance with ddof 1.
 
         Raises:
-            ValueError: fewer than 2 samples.
+            ValueError: Fewer than 2 samples.
         """
         covariance: FloatArray = self.scatter / self._degrees_of_freedom()
         return covariance
@@ -178,7 +178,7 @@ class Moments:
         squares, so no cancellation where the mean is large beside the spread.
 
         Raises:
-            ValueError: the dimensions differ.
+            ValueError: The dimensions differ.
         """
         if self.dimension != other.dimension:
             raise ValueError(

@@ -12,6 +12,7 @@ import hashlib
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import pdist  # type: ignore[import-untyped, unused-ignore]
 
 from vae_batch.metrics.validation import (
     FloatArray,
@@ -44,13 +45,13 @@ def nearest_distances(
     Args:
         queries: (n, d) of any real dtype.
         points: (m, d).
-        exclude_self: query i and point i are one sample, which is not its own neighbour.
+        exclude_self: Query i and point i are one sample, which is not its own neighbour.
 
     Returns:
-        (n,) float64 distances and (n,) indices into `points`.
+        (n,) float64 distances and (n,) indices into ``points``.
 
     Raises:
-        ValueError: not 2-D, non-finite (names the row), other dimensions, or no point left.
+        ValueError: Not 2-D, non-finite (names the row), other dimensions, or no point left.
     """
     queries, points = _matrix("queries", queries), _matrix("points", points)
     if queries.shape[1] != points.shape[1]:
@@ -69,17 +70,17 @@ def nearest_distances(
 
 
 def nearest_other_distances(points: ArrayLike, indices: IndexArray) -> FloatArray:
-    """Distance from each of the points at `indices` to the nearest point other than itself.
+    """Distance from each of the points at ``indices`` to the nearest point other than itself.
 
     Args:
         points: (m, d) of any real dtype, m >= 2.
-        indices: (k,) indices into `points`.
+        indices: (k,) indices into ``points``.
 
     Returns:
         (k,) float64.
 
     Raises:
-        ValueError: as `nearest_distances`.
+        ValueError: As ``nearest_distances``.
     """
     array = _matrix("points", points)
     if len(array) < 2:
@@ -97,7 +98,7 @@ def _matrix(name: str, values: ArrayLike) -> Matrix:
 def _nearest(
     queries: Matrix, points: Matrix, own: IndexArray | None
 ) -> tuple[FloatArray, IndexArray]:
-    """Distances and indices; `own[i]` is the point that query i itself is."""
+    """Distances and indices; ``own[i]`` is the point that query i itself is."""
     indices = _equal_points(queries, points, own)
     distances = np.zeros(len(queries))
     pending = np.flatnonzero(indices < 0)
@@ -192,7 +193,7 @@ def _candidates(
 
 
 def _first(rows: IndexArray, columns: IndexArray) -> tuple[IndexArray, IndexArray]:
-    """The first `CANDIDATES` pairs of each query."""
+    """The first ``CANDIDATES`` pairs of each query."""
     kept = np.arange(len(rows)) - np.searchsorted(rows, rows) < CANDIDATES
     return rows[kept], columns[kept]
 
@@ -200,7 +201,7 @@ def _first(rows: IndexArray, columns: IndexArray) -> tuple[IndexArray, IndexArra
 def _nearest_of(
     queries: FloatArray, points: Matrix, rows: IndexArray, columns: IndexArray
 ) -> tuple[FloatArray, IndexArray]:
-    """The nearest of each query's candidates, by differences; `rows` ascend and miss none."""
+    """The nearest of each query's candidates, by differences; ``rows`` ascend and miss none."""
     squares = np.empty(len(rows))
     for start in range(0, len(rows), QUERY_BLOCK):
         part = slice(start, start + QUERY_BLOCK)
@@ -211,3 +212,39 @@ def _nearest_of(
     winners = np.flatnonzero(squares == smallest[rows])
     first = winners[np.searchsorted(rows[winners], np.arange(len(queries)))]
     return np.sqrt(smallest), columns[first]
+
+
+_COLUMNS = 4096
+"""Dimensions in float64 at once."""
+
+
+def closest_pairs(points: ArrayLike, k: int) -> tuple[NDArray[np.int64], FloatArray]:
+    """The k pairs of different rows that are nearest to each other.
+
+    All n (n - 1) / 2 pairs are compared by their difference in float64, so that equal rows are
+    at exactly 0: for sets of a few hundred rows.
+
+    Args:
+        points: (n, d) of any real dtype.
+        k: Pairs wanted; all where there are fewer.
+
+    Returns:
+        (k, 2) indices i < j of the pairs, nearest first, ties in the order of (i, j); (k,)
+        Euclidean distances.
+
+    Raises:
+        ValueError: Not 2-D, non-finite (names the row), or k < 1.
+    """
+    array = real_array("points", points)
+    require_matrix("points", array)
+    require_finite("points", array)
+    if k < 1:
+        raise ValueError(f"k: expected at least 1 pair, got {k}")
+    squares = np.zeros(len(array) * (len(array) - 1) // 2)
+    for start in range(0, array.shape[1], _COLUMNS):
+        columns = array[:, start : start + _COLUMNS].astype(np.float64)
+        squares += pdist(columns, "sqeuclidean")
+    nearest = np.argsort(squares, kind="stable")[:k]
+    first, second = np.triu_indices(len(array), 1)
+    pairs = np.stack([first[nearest], second[nearest]], axis=1).astype(np.int64)
+    return pairs, np.sqrt(squares[nearest])

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_batch.metrics.samples.activation_arrays import ActivationArray, activation_array
-from vae_batch.metrics.validation import FloatArray
+from vae_batch.metrics.validation import ActivationArray, FloatArray, activation_array
 
 Indices = NDArray[np.intp]
 
@@ -69,9 +68,9 @@ class Strip:
     """Squared distances from some rows of one set to all rows of another.
 
     Attributes:
-        part: which rows of the first set.
+        part: Which rows of the first set.
         squares: (h, u) float64 squared distances, each within its row's margin.
-        margin: (h, 1) bound on the rounding of `squares` and of distances from differences.
+        margin: (h, 1) bound on the rounding of ``squares`` and of distances from differences.
     """
 
     rows: DistinctRows
@@ -93,10 +92,10 @@ class Strip:
         return squares
 
     def settle(self, thresholds: Iterable[FloatArray]) -> None:
-        """Make every comparison of `squares` with these exact ones come out exactly.
+        """Make every comparison of ``squares`` with these exact ones come out exactly.
 
         Args:
-            thresholds: squared distances that broadcast against `squares`.
+            thresholds: Squared distances that broadcast against ``squares``.
         """
         doubtful = np.zeros(self.squares.shape, dtype=bool)
         for threshold in thresholds:
@@ -133,9 +132,9 @@ class Neighbourhoods:
     Make one of the reference where many checkpoints share it.
 
     Attributes:
-        distinct: the different rows of the set.
-        squares: (u, k) float64 squared distances of each of them to the 1st ... k-th nearest
-            other row of the set; equal rows are at distance 0.
+        distinct: The different rows of the set.
+        squares: (u, k) float64 squared distances of each of them to the 1st ... k-th nearest other
+            row of the set; equal rows are at distance 0.
     """
 
     distinct: DistinctRows
@@ -146,7 +145,7 @@ class Neighbourhoods:
         """Find the k nearest other rows of each of (n, d) activations of any real dtype, n > k.
 
         Raises:
-            ValueError: not 2-D, non-finite (names the row), n <= k, or k < 1.
+            ValueError: Not 2-D, non-finite (names the row), n <= k, or k < 1.
         """
         if k < 1:
             raise ValueError(f"k: expected at least 1, got {k}")
@@ -172,13 +171,13 @@ def neighbour_radii(activations: ArrayLike, k: int) -> FloatArray:
 
     Args:
         activations: (n, d) of any real dtype, n > k; equal rows are at distance exactly 0.
-        k: which neighbour, >= 1.
+        k: Which neighbour, >= 1.
 
     Returns:
         (n,) float64.
 
     Raises:
-        ValueError: not 2-D, non-finite (names the row), n <= k, or k < 1.
+        ValueError: Not 2-D, non-finite (names the row), n <= k, or k < 1.
     """
     found = Neighbourhoods.from_activations(activations, k)
     return np.sqrt(found.squared_radii(k))[found.distinct.group]
@@ -221,7 +220,7 @@ def _counted(squares: FloatArray, counts: Indices, own: Indices, k: int) -> Floa
         squares: (h, s) ascending squared distances to other distinct rows.
         counts: (h, s) how often each of them occurs.
         own: (h,) how often the row itself occurs.
-        k: number of neighbours.
+        k: Number of neighbours.
     """
     equal = own[:, None] - 1
     reached = equal + counts.cumsum(axis=1)

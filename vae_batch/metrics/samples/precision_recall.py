@@ -23,13 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.samples.activation_arrays import require_same_dimension
 from vae_batch.metrics.samples.neighbours import Neighbourhoods, Strip, strips
+from vae_batch.metrics.validation import require_same_dimension
 
 
 @dataclass(frozen=True)
 class BallConvention:
-    """What a ball is: it reaches the `k`-th nearest other row; is its rim in it?"""
+    """What a ball is: it reaches the ``k``-th nearest other row; is its rim in it?"""
 
     k: int
     inclusive: bool
@@ -61,13 +61,13 @@ def precision_recall_density_coverage(
     """The four numbers under one convention, by default that of the package prdc.
 
     Args:
-        reference: (n, d) activations of any real dtype, n > k, or their `Neighbourhoods`.
-        generated: (m, d) activations, m > k, or their `Neighbourhoods`.
-        k: a ball reaches its row's k-th nearest other row.
-        inclusive: whether a row exactly on the rim of a ball is in it.
+        reference: (n, d) activations of any real dtype, n > k, or their ``Neighbourhoods``.
+        generated: (m, d) activations, m > k, or their ``Neighbourhoods``.
+        k: A ball reaches its row's k-th nearest other row.
+        inclusive: Whether a row exactly on the rim of a ball is in it.
 
     Raises:
-        ValueError: not 2-D, too few samples, different d, or non-finite (names the row).
+        ValueError: Not 2-D, too few samples, different d, or non-finite (names the row).
     """
     return manifold_scores(reference, generated, (BallConvention(k, inclusive),))[0]
 
@@ -80,13 +80,13 @@ def manifold_scores(
     """The four numbers under each convention, from one pass over the distances.
 
     Args:
-        reference: (n, d) activations of any real dtype, or their `Neighbourhoods`.
-        generated: (m, d) activations, or their `Neighbourhoods`.
-        conventions: by default the first is the one for precision and recall, the second the
-            one for density and coverage. n and m must exceed each k.
+        reference: (n, d) activations of any real dtype, or their ``Neighbourhoods``.
+        generated: (m, d) activations, or their ``Neighbourhoods``.
+        conventions: By default the first is the one for precision and recall, the second the one
+            for density and coverage. n and m must exceed each k.
 
     Raises:
-        ValueError: not 2-D, too few samples, different d, or non-finite (names the row).
+        ValueError: Not 2-D, too few samples, different d, or non-finite (names the row).
     """
     k = max(convention.k for convention in conventions)
     real = _neighbourhoods("reference", reference, k)

@@ -39,8 +39,8 @@ class NearDuplicateThreshold:
     """How close the closest real samples are, searched once for many checkpoints.
 
     Attributes:
-        distance: a quantile of the distances from each real sample to the nearest other one.
-        samples: number of real samples; nearest distances shrink as it grows.
+        distance: A quantile of the distances from each real sample to the nearest other one.
+        samples: Number of real samples; nearest distances shrink as it grows.
     """
 
     distance: float
@@ -53,7 +53,7 @@ class NearDuplicateThreshold:
         """Threshold from (m, d) activations of real images, m >= 2, at a quantile in (0, 1).
 
         Raises:
-            ValueError: not 2-D, non-finite (names the row), or fewer than 2 samples.
+            ValueError: Not 2-D, non-finite (names the row), or fewer than 2 samples.
         """
         if not 0 < quantile < 1:
             raise ValueError(f"quantile: expected a number between 0 and 1, got {quantile}")
@@ -70,18 +70,18 @@ def near_duplicate_rate(
 
     "No farther" and not "nearer": duplicates in a collapsed set count even where the reference
     has so many of its own that the threshold is 0. Sets are cut to their first samples, to be
-    compared at one number. Real samples score about .01 on themselves; `real_against_real`
+    compared at one number. Real samples score about .01 on themselves; ``real_against_real``
     shows the scatter of that.
 
     Args:
         generated: (n, d) activations of any real dtype.
-        reference: a threshold from at most n real samples, or (m, d) real activations.
+        reference: A threshold from at most n real samples, or (m, d) real activations.
 
     Returns:
         In [0, 1]; 1 for a collapsed decoder.
 
     Raises:
-        ValueError: not 2-D, non-finite, fewer than 2 samples, or fewer than the threshold's.
+        ValueError: Not 2-D, non-finite, fewer than 2 samples, or fewer than the threshold's.
     """
     samples = np.asarray(generated)
     if not isinstance(reference, NearDuplicateThreshold):
@@ -120,7 +120,7 @@ def vendi_score(activations: ArrayLike) -> float:
         In [1, min(n, d)].
 
     Raises:
-        ValueError: not 2-D, non-finite, or a row of zeros, which has no direction.
+        ValueError: Not 2-D, non-finite, or a row of zeros, which has no direction.
     """
     array = real_array("activations", activations)
     require_matrix("activations", array)
@@ -158,7 +158,7 @@ class TrainingNeighbours:
         """Search (m, d) training activations for the neighbours of (n, d) samples, in blocks.
 
         Raises:
-            ValueError: not 2-D, non-finite, other dimensions, or fewer than 2 training samples.
+            ValueError: Not 2-D, non-finite, other dimensions, or fewer than 2 training samples.
         """
         distances, indices = nearest_distances(samples, training)
         searched, position = np.unique(indices, return_inverse=True)
@@ -185,7 +185,7 @@ def training_distance_ratio(generated: TrainingNeighbours, held_out: TrainingNei
     """Median distance to the training set, of generated samples over held-out real ones.
 
     Raises:
-        ValueError: undefined, where the median held-out sample is itself a training sample.
+        ValueError: Undefined, where the median held-out sample is itself a training sample.
     """
     reference = float(np.median(held_out.distances))
     if reference == 0.0:
@@ -203,7 +203,7 @@ def data_copying_z(
 
     The Mann-Whitney z-score of generated against held-out distances to the training set:
     below about -3 generated samples are closer than real ones (copying), above 3 farther
-    (underfitting, which hides copying). With `cells` it is the mean over cells of the z-scores
+    (underfitting, which hides copying). With ``cells`` it is the mean over cells of the z-scores
     within each, weighted by the share of held-out samples; cells with at most 20 generated
     samples are left out. Ties count half, with the tie-corrected variance.
 
@@ -211,13 +211,13 @@ def data_copying_z(
     serve. The authors' cells come from k-means: values with other cells do not compare.
 
     Args:
-        generated: neighbours of generated samples.
-        held_out: neighbours of real samples that were not trained on.
+        generated: Neighbours of generated samples.
+        held_out: Neighbours of real samples that were not trained on.
         cells: (m,) labels of the training samples; None for one cell.
 
     Raises:
-        ValueError: no cell with more than 20 generated samples and a held-out one, or labels
-            that miss a training sample.
+        ValueError: No cell with more than 20 generated samples and a held-out one, or labels that
+            miss a training sample.
     """
     left, right = np.zeros_like(generated.indices), np.zeros_like(held_out.indices)
     if cells is not None:

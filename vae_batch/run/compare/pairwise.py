@@ -39,7 +39,7 @@ def compare_run(location: str) -> list[Comparison]:
     read.
 
     Raises:
-      InputError: No run has begun there.
+        InputError: No run has begun there.
     """
     rows = _in_full(scored_rows(location, open_record(location)))
     if not rows:
@@ -81,8 +81,8 @@ def compare_runs(location_a: str, location_b: str) -> list[Comparison]:
     A checkpoint that both have is told apart by its folder.
 
     Raises:
-      InputError: A folder holds no scored row, or no extractor of the one was used for the other
-        under the same conditions; names what differs.
+        InputError: A folder holds no scored row, or no extractor of the one was used for the other
+            under the same conditions; names what differs.
     """
     places = (location_a, location_b)
     runs = {name: _in_full(scored_rows(name, open_record(name))) for name in places}

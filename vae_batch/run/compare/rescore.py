@@ -21,14 +21,14 @@ def rescore(location: str, groups: Sequence[str]) -> Iterator[ScoreRow]:
     """Compute groups of metrics for every scored row, and write the rows.
 
     Args:
-      location: Output folder or URI of a run.
-      groups: Of metrics; other columns of the rows stay as they are.
+        location: Output folder or URI of a run.
+        groups: Of metrics; other columns of the rows stay as they are.
 
     Yields:
-      The rows.
+        The rows.
 
     Raises:
-      InputError: No run has begun there, nothing is scored, or stored files are gone or damaged.
+        InputError: No run has begun there, nothing is scored, or stored files are gone or damaged.
     """
     record = open_record(location)
     rows = scored_rows(location, record)

@@ -38,11 +38,11 @@ class Compared:
     """A row of a comparison table.
 
     Attributes:
-      row: Of the score table.
-      count: Samples that its score is of.
-      best: The best checkpoint of the group.
-      line: Its differences; ``against_previous`` is from the row before it in its folder.
-      previous: That row's checkpoint.
+        row: Of the score table.
+        count: Samples that its score is of.
+        best: The best checkpoint of the group.
+        line: Its differences; ``against_previous`` is from the row before it in its folder.
+        previous: That row's checkpoint.
     """
 
     row: ScoredRow
@@ -86,9 +86,9 @@ class _Group:
     """Rows of one metric that may be compared with each other, in the table's order.
 
     Attributes:
-      steps: By folder, each checkpoint and what it is to the one before it.
-      untold: Folders, or None for the group, with scores that differ although no sample tells
-        them apart.
+        steps: By folder, each checkpoint and what it is to the one before it.
+        untold: Folders, or None for the group, with scores that differ although no sample tells
+            them apart.
     """
 
     metric: str
@@ -120,13 +120,13 @@ def compare_streamed(
     """Comparison tables of metrics, one for each group of rows that may be compared.
 
     Args:
-      rows: One for each checkpoint in a group, in the table's order.
-      metrics: Columns, in the order of the tables.
-      group_of: Of a row and metric, what rows that are compared must share.
-      read: Gives a row's scores; a metric that it lacks is not compared.
+        rows: One for each checkpoint in a group, in the table's order.
+        metrics: Columns, in the order of the tables.
+        group_of: Of a row and metric, what rows that are compared must share.
+        read: Gives a row's scores; a metric that it lacks is not compared.
 
     Yields:
-      Metric and table.
+        Metric and table.
     """
     groups = _groups(rows, metrics, group_of, read)
     for group in groups.values():

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE, LatentUsage
-from vae_batch.metrics.samples.closest_pairs import closest_pairs
+from vae_batch.metrics.samples.nearest import closest_pairs
 from vae_batch.metrics.samples.set_diagnostics import TrainingNeighbours
 from vae_batch.models.gallery import SAMPLES
 from vae_batch.plan import Unit

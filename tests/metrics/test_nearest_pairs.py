@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.metrics.samples.closest_pairs import closest_pairs
+from vae_batch.metrics.samples.nearest import closest_pairs
 
 
 def test_pairs_by_distance_then_by_index() -> None:
