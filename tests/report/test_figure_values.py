@@ -13,6 +13,7 @@ from report.examples import colour_gallery, failed_row, grey_gallery, score_row,
 
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.charts.gallery_charts import drawable
+from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.charts.rate_distortion import read_planes
 from vae_batch.report.figures.chart_plans import (
     checkpoint_charts,
@@ -23,7 +24,7 @@ from vae_batch.report.figures.chart_plans import (
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure
 from vae_batch.report.figures.plate_figures import plate_figures
 from vae_batch.report.figures.printing import print_style
-from vae_batch.report.figures.ranking import rankings
+from vae_batch.report.figures.ranking_figure import ranking_figures
 from vae_batch.report.score_rows import read_rows
 
 
@@ -98,17 +99,21 @@ def test_a_metric_of_no_extractor_has_one_figure_with_196_standard_errors() -> N
     assert [panel["metric"] for panel in values["curves"]["panels"]].count("fid") == 2
 
 
+def rankings_of(rows: list) -> dict[str, dict[str, Any]]:
+    return values_of(ranking_figures(read_rankings(rows)))
+
+
 def test_a_ranking_holds_the_numbers_of_the_comparisons() -> None:
     rows = [
         compared_row("runs/a", 30.25, "runs/b", extractor="x"),
         compared_row("runs/b", 20.0, "runs/b", extractor="x"),
         compared_row("runs/c", 20.5, "runs/b", extractor="x", level_with_best=True),
         compared_row("runs/d", float("nan"), "runs/b", extractor="x"),
-        compared_row("runs/b", 0.5, "runs/b", metric="mse"),  # neither usual nor selected
+        compared_row("runs/b", 0.5, "runs/b", metric="mse"),  # was compared with no other
     ]
-    values = values_of(rankings(rows, None))
-    assert list(values) == ["ranking-fid-x"]
-    ranking = values["ranking-fid-x"]
+    values = rankings_of(rows)
+    assert list(values) == ["ranking-fid_corrected-x"]
+    ranking = values["ranking-fid_corrected-x"]
     assert ranking["checkpoints"] == ["runs/b", "runs/c", "runs/a"]  # best first
     assert ranking["values"] == [20.0, 20.5, 30.25]
     assert ranking["from_best"] == [None, 0.5, 10.25]
@@ -117,17 +122,16 @@ def test_a_ranking_holds_the_numbers_of_the_comparisons() -> None:
     assert ranking["is_best"] == [True, False, False]
 
 
-def test_higher_is_better_ranks_the_highest_first_and_the_selected_metric_is_ranked() -> None:
+def test_higher_is_better_ranks_the_highest_first() -> None:
     rows = [
         compared_row(name, value, "a", metric="ssim") for name, value in (("b", 0.5), ("a", 0.9))
     ]
-    assert values_of(rankings(rows, None)) == {}
-    assert values_of(rankings(rows, "ssim"))["ranking-ssim"]["checkpoints"] == ["a", "b"]
+    assert rankings_of(rows)["ranking-ssim"]["checkpoints"] == ["a", "b"]
 
 
 def test_a_long_ranking_says_what_is_not_drawn() -> None:
     rows = [compared_row(f"s{i:02}", 20.0 + i, "s00") for i in range(30)]
-    ranking = values_of(rankings(rows, None))["ranking-fid"]
+    ranking = rankings_of(rows)["ranking-fid_corrected"]
     assert len(ranking["checkpoints"]) == 24
     assert ranking["not_drawn"] == [f"s{i}" for i in range(24, 30)]
 

@@ -98,7 +98,7 @@ def test_words_filter_rows_and_extractors_and_the_count_is_announced(page: OpenP
     assert len(page.texts(groups)) == 3
     twin = page.texts(groups)[-1]
     page.page.fill("#filter", "twin 0001")
-    assert page.texts(groups) == ["without an extractor", twin]
+    assert page.texts(groups) == ["losses on test images", twin]
     assert status.inner_text() == "1 of 4 checkpoints"
 
 

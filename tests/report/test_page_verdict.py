@@ -19,11 +19,11 @@ def ranked_page(selection: Selection | None) -> Elements:
         failed_row("d", 4, "broken"),
     )
     compared = [
-        compared_row("a", 20.0),
-        compared_row("b", 20.5, level_with_best=True),
-        compared_row("c", 60.0, from_best_p=1e-9, previous="b", from_previous=39.5,
-                     from_previous_low=38.5, from_previous_high=40.5, from_previous_p=1e-9,
-                     verdict="worse"),
+        compared_row("a", 20.0, extractor="inception-2015"),
+        compared_row("b", 20.5, extractor="inception-2015", level_with_best=True),
+        compared_row("c", 60.0, extractor="inception-2015", from_best_p=1e-9,
+                     previous="b", from_previous=39.5, from_previous_low=38.5,
+                     from_previous_high=40.5, from_previous_p=1e-9, verdict="worse"),
         compared_row("a", -1.0, metric="elbo", best="c"),
         compared_row("c", -0.5, metric="elbo", best="c"),
     ]  # fmt: skip
@@ -42,21 +42,21 @@ def test_ranking_shows_intervals_on_one_scale_and_marks_what_is_level() -> None:
     own = next(a for a in page.of("line") if a["class"] == "own")
     width = float(own["x2"][:-1]) - float(own["x1"][:-1])
     assert width / (dots[2] - dots[0]) == pytest.approx(2 * 1.96 * 0.25 / 40, abs=1e-3)
-    assert "level with best" in page.text
-    assert "1 checkpoint without a place" in page.text
+    assert "not distinguishable from the best" in page.text
+    assert "1 checkpoint not ranked: failed" in page.text
     assert rows[2]["data-from-previous"] == "39.5 38.5 40.5 1e-09"
 
 
 def test_verdict_says_what_speaks_for_and_against_it() -> None:
     sentence, confirmation = "best by FID: a", "not confirmed: on fresh seeds b is better"
     selection = Selection(
-        "fid_corrected", None, "a", 20.0, ("a", "b"), "b", 3, sentence, confirmation
+        "fid_corrected", "inception-2015", "a", 20.0, ("a", "b"), "b", 3, sentence, confirmation
     )
     page = ranked_page(selection)
     grounds = [a["class"] for a in page.of("li") if a.get("class") in ("for", "against", "open")]
     # not confirmed; b is level; the ELBO prefers c; flagged as dull
     assert grounds == ["against", "open", "against", "against"]
-    assert "Best of 3 by Fréchet distance, bias-corrected a 20" in page.text
-    assert "1 other cannot be told from it" in page.text
+    assert "Best of 3 by Fréchet distance, bias-corrected (inception-2015) a 20" in page.text
+    assert "1 other checkpoint is not distinguishable from it at 5 %" in page.text
     assert "Dull: very." in page.text
     assert page.text.index("Dull") < page.text.index("Best of 3")  # warnings come first

@@ -88,7 +88,7 @@ def test_those_that_left_stand_below_under_their_samples_and_win_nothing() -> No
         for name in "abcd"
     }
     assert places["d"] < places["b"] < places["c"] < places["a"]
-    headings = [i for i, line in enumerate(lines) if "left the race at n = 1,024" in line]
+    headings = [i for i, line in enumerate(lines) if "dropped from the race at n = 1,024" in line]
     assert places["d"] < headings[0] < places["b"]
     # 1.0 is the lowest FID of two rows at 1,024, and no result.
     assert not any("1.0*" in line for line in lines)
@@ -99,11 +99,13 @@ def test_the_page_tells_who_left_when_and_by_how_much() -> None:
         "fid_corrected", "inception-2015", "runs/d", 9.0, ("runs/d",), None, 1, "best"
     )
     page = render_page(two_metrics(scores()), {}, {}, (), selection, OUTCOME)
-    assert "The race by Fréchet distance, bias-corrected (inception-2015): 3 left it" in page
-    assert "3 others left the race; the best of all was among them" in page
+    assert "Race by Fréchet distance, bias-corrected (inception-2015): 3 dropped" in page
+    assert (
+        "3 were dropped from the race; the probability that the best of all was among them" in page
+    )
     assert page.index("+4.75") < page.index("+3.25") < page.index("+12.5")
-    assert "512, 1,024, 10,000 samples" in page
+    assert "after 512, 1,024, 10,000 samples" in page
     assert "Best of 4 by" in page
-    assert page.count("left the race at 1,024</span>") >= 2
+    assert page.count("dropped from the race at 1,024</span>") >= 2
     without = render_page(two_metrics(scores()), {}, {}, (), selection)
-    assert "The race" not in without
+    assert "Race by" not in without

@@ -85,8 +85,8 @@ def test_what_cannot_be_told_from_the_best_is_marked() -> None:
     assert [row[3] for row in rows] == [f"{minus}100*", f"{minus}101≈", f"{minus}120"]
     # comparisons of fid are those of the corrected distance
     assert [row[6] for row in rows] == ["20.00*", "20.50", "30.00≈"]
-    assert "cannot be told from the best" in printed(scores, comparisons=comparisons)
-    assert "cannot be told from the best" not in printed(scores)
+    assert "not distinguishable from the best" in printed(scores, comparisons=comparisons)
+    assert "not distinguishable from the best" not in printed(scores)
 
 
 def test_the_metric_that_was_chosen_by_has_a_column() -> None:

@@ -16,18 +16,17 @@ from rich.text import Text
 from vae_batch.commands.exit_codes import exit_codes
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
-from vae_batch.report.labels import printable, without_shared_folder
+from vae_batch.report.labels import p_value, printable, significant, without_shared_folder
 
 if TYPE_CHECKING:
-    from vae_batch.report.comparison_view import ComparedTable
+    from vae_batch.report.charts.ranking import RankedLine, Ranking
     from vae_batch.storage.comparison_file import Comparison
 
 #: A hash, of which a person needs no more than its beginning.
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 
-_MARKS = {"best": "*", "level with best": "≈"}
 _NOTE = (
-    "* best, ≈ cannot be told from the best (paired by shared samples, adjusted by Holm)\n"
+    "* best, ≈ not distinguishable from the best (paired by shared samples, Holm-adjusted)\n"
     "[ ] 95 % interval of the difference from the best"
 )
 
@@ -38,7 +37,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")] = False,
 ) -> None:
     """Compare the checkpoints of two runs in pairs; refuses runs of different protocols."""
-    from vae_batch.report.comparison_view import comparison_tables
+    from vae_batch.report.charts.ranking import read_rankings
 
     with exit_codes():
         rows = _compared(out_a, out_b)
@@ -48,9 +47,9 @@ def compare(
         names = _names(out_a, out_b, rows)
     console = Console()
     console.print(Text(printable(without_credentials(f"A is {out_a}, B is {out_b}"))))
-    for view in comparison_tables(rows):
-        if {names[line.checkpoint][0] for line in view.lines} == {"A", "B"}:
-            console.print(_table(view, names))
+    for ranking in read_rankings(rows):
+        if {names[line.checkpoint][0] for line in ranking.lines} == {"A", "B"}:
+            console.print(_table(ranking, names))
     console.print(Text(_NOTE))
 
 
@@ -93,16 +92,27 @@ def _names(out_a: str, out_b: str, rows: Sequence[Mapping[str, Any]]) -> dict[st
     }
 
 
-def _table(view: ComparedTable, names: Mapping[str, tuple[str, str]]) -> Table:
-    title = Text(f"{view.title}, n = {view.count}", style="bold")
+def _table(ranking: Ranking, names: Mapping[str, tuple[str, str]]) -> Table:
+    count = f", n = {ranking.n:,}" if ranking.n is not None else ""
+    title = Text(f"{ranking.title}{count}", style="bold")
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     table.add_column("Run")
     table.add_column("Checkpoint", overflow="fold", min_width=10)
-    for name in ("Score", "From the best", "Holm p"):
+    for name in ("Score", "Difference from best", "p (Holm)"):
         table.add_column(name, justify="right", no_wrap=True)
-    for line in view.lines:
-        mark = _MARKS.get(line.mark, "")
-        cells = (*names[line.checkpoint], f"{line.value}{mark:1}", line.from_best, line.best_p)
-        style = {"*": "bold green", "≈": "green"}.get(mark, "")
+    for line in ranking.lines:
+        style = "bold green" if line.is_best else "green" if line.is_level else ""
+        cells = (*names[line.checkpoint], *_cells(line))
         table.add_row(*(Text(cell, style=style) for cell in cells))
     return table
+
+
+def _cells(line: RankedLine) -> tuple[str, str, str]:
+    """The score with its mark, the difference from the best with its interval, the p-value."""
+    mark = "*" if line.is_best else "≈" if line.is_level else " "
+    score, difference = f"{significant(line.value)}{mark}", line.from_best
+    if difference is None:
+        return score, "", ""
+    low, high = significant(difference.low), significant(difference.high)
+    text = f"{significant(difference.value, sign='+')} [{low}, {high}]"
+    return score, text, p_value(difference.p)

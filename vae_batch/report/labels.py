@@ -106,7 +106,7 @@ def with_interval(value: float, low: float, high: float, sign: str = "") -> tupl
 
 
 def p_value(p: float | None) -> str:
-    """A p-value in two digits, or "" where there is none; one that underflows is no zero."""
+    """A p-value in two digits, "< 0.001" below that, or "" where there is none."""
     if p is None:
         return ""
-    return f"{p:.2g}" if p > 0 else "< 1e-300"
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"

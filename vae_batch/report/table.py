@@ -31,7 +31,7 @@ _LINE = 79  # characters that a title and the notes need not be broken at
 _GAP = 3  # between columns
 
 _BEST = "* best point estimate among rows with the same extractor, protocol, n and seed"
-_LEVEL = "≈ cannot be told from the best (paired by shared samples, adjusted by Holm)"
+_LEVEL = "≈ not distinguishable from the best (paired by shared samples, Holm-adjusted)"
 _SPREAD = "± one standard error"
 _INTERVAL = "[ ] 95 % interval"
 
@@ -206,7 +206,7 @@ def _section_heading(first: ScoreRow, firsts: Sequence[ScoreRow]) -> str:
     key = first.conditions
     parts = [key.extractor or "-"]
     if key.left_race_at is not None:
-        parts.append(f"left the race at n = {count(key.left_race_at)}")
+        parts.append(f"dropped from the race at n = {count(key.left_race_at)}")
     elif len({sample_counts(other) for other in firsts}) > 1:
         parts.append(f"n = {sample_counts(first)}")
     twins = [f.conditions for f in firsts if f.conditions.extractor == key.extractor]

@@ -214,10 +214,10 @@ def _columns(curve: Curve) -> dict[str, str]:
     name = curve.metric.column
     columns = {"x": "step" if curve.places.names is None else "order of rows", "y": name}
     if any(np.isfinite(line.corrected).any() for line in curve.series):
-        has_ends = f"{name}_low" in METRICS
-        ends = f"{name}_low to {name}_high" if has_ends else f"± {Z95} {name}_corrected_se"
-        columns["corrected"] = f"{name}_corrected"
-        columns["band"] = f"{BAND} of {name}_corrected: {ends}"
+        better = METRICS[curve.metric.compared_as]
+        ends = " to ".join(better.interval or ()) or f"± {Z95} {better.column}_se"
+        columns["corrected"] = better.column
+        columns["band"] = f"{BAND} of {better.column}: {ends}"
     elif any(np.isfinite(line.low).any() for line in curve.series):
         columns["band"] = f"{BAND} of {name}: ± {Z95} {name}_se"
     return columns

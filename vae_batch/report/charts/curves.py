@@ -13,18 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vae_batch.metrics.catalogue import Metric
+from vae_batch.metrics.catalogue import METRICS, Metric, corrected_from
 from vae_batch.report.charts.chart import Floats, floats
 from vae_batch.report.labels import without_shared_folder
 from vae_batch.report.score_rows import (
     Conditions,
     ScoreRow,
     family,
-    headlines_in,
     is_always_zero,
     measured_under,
     metrics_in,
-    parent,
     read_rows,
     what_differs,
 )
@@ -32,8 +30,6 @@ from vae_batch.report.score_rows import (
 Z95 = 1.96
 """Standard errors on either side of a 95 % normal interval."""
 
-#: What has a curve beside the headline metrics: whatever checkpoints are compared by.
-_COMPARED = ("iwae", "mse", "ssim", "kid")
 _WIDE_STEPS, _EARLY = 16.0, 0.25
 _WIDE_VALUES, _TOO_WIDE = math.log10(20.0), 12.0  # decades
 
@@ -144,14 +140,19 @@ def read_curves(scores: pd.DataFrame) -> list[Curve]:
     """
     rows = read_rows(scores)
     places = _places(rows)
-    shown = {metric.column for metric in headlines_in(scores)} | {*_COMPARED}
-    metrics = [m for m in metrics_in(scores) if m.column in shown and m.column == parent(m)]
     return [
         curve
-        for metric in metrics
-        if not is_always_zero(metric, rows)
+        for metric in metrics_in(scores)
+        if _has_curve(metric) and not is_always_zero(metric, rows)
         for curve in _curves(metric, rows, places)
     ]
+
+
+def _has_curve(metric: Metric) -> bool:
+    """Corrected values and spreads stand on the charts of their metrics, if anywhere."""
+    if metric.spread_of or corrected_from(metric.column):
+        return False
+    return metric.headline or metric.compared is not None
 
 
 def _places(rows: Sequence[ScoreRow]) -> Places:
@@ -303,16 +304,16 @@ def _series(
 
 def _numbers(row: ScoreRow, metric: Metric) -> tuple[float, ...]:
     """Value, bias-corrected value, and the ends of the 95 % interval."""
-    name = metric.column
-    value, error = _number(row.value(name)), _number(row.standard_error(metric))
-    corrected = _number(row.value(f"{name}_corrected"))
-    if math.isnan(value) or math.isnan(corrected):
+    value, error = _number(row.value(metric.column)), _number(row.standard_error(metric))
+    better = METRICS.get(metric.compared_as)
+    corrected = _number(row.value(better.column)) if better else math.nan
+    if better is None or math.isnan(value) or math.isnan(corrected):
         return value, math.nan, value - Z95 * error, value + Z95 * error
-    half = Z95 * _number(row.value(f"{name}_corrected_se"))
-    low, high = (_number(row.value(f"{name}_{end}")) for end in ("low", "high"))
-    if math.isnan(low) or math.isnan(high):
-        low, high = corrected - half, corrected + half
-    return value, corrected, low, high
+    ends = [_number(row.value(end)) for end in better.interval or ()]
+    if not ends or math.isnan(sum(ends)):
+        half = Z95 * _number(row.standard_error(better))
+        ends = [corrected - half, corrected + half]
+    return value, corrected, ends[0], ends[1]
 
 
 def _number(value: float | None) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.figures.chart_plans import (
     checkpoint_charts,
     combined_charts,
@@ -18,7 +19,7 @@ from vae_batch.report.figures.chosen import Chosen, choose_checkpoints
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure
 from vae_batch.report.figures.plate_figures import film_strip_figure, plate_figures
 from vae_batch.report.figures.printing import print_style
-from vae_batch.report.figures.ranking import rankings
+from vae_batch.report.figures.ranking_figure import ranking_figures
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
 from vae_batch.report.score_rows import ScoreRow, read_rows
@@ -87,7 +88,7 @@ def _figures(
     selection: Selection | None,
 ) -> Iterator[PlannedFigure | LeftOut]:
     yield from metric_curves(scores)
-    yield from rankings(comparisons, selection and selection.metric)
+    yield from ranking_figures(read_rankings(comparisons, rows, selection))
     yield from rate_distortion(rows)
     yield film_strip_figure(rows, galleries, chosen.reasons)
     shown = {checkpoint: galleries[checkpoint] for checkpoint in chosen.reasons}

@@ -9,7 +9,7 @@ from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.labels import count, printable
 from vae_batch.report.score_rows import Conditions, ScoreRow, measured_under
 
-WITHOUT_EXTRACTOR = "without an extractor"
+WITHOUT_EXTRACTOR = "losses on test images"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.charts.chart import legend_of
 from vae_batch.report.charts.curve_charts import CurveChart, curve_charts
 from vae_batch.report.charts.curves import read_curves
+from vae_batch.report.charts.ranking import Compared, Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, read_planes
 from vae_batch.report.colours import DARK, LIGHT
-from vae_batch.report.comparison_view import Compared
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import printable, significant
 from vae_batch.report.notices import Notice, notices
@@ -31,7 +31,7 @@ from vae_batch.report.page.pictures import (
 )
 from vae_batch.report.page.provenance import provenance_of
 from vae_batch.report.page.race import race_view
-from vae_batch.report.page.ranking import rankings
+from vae_batch.report.page.rankings import shown_rankings
 from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.page.verdict import verdict_of
 from vae_batch.report.score_rows import ScoreRow, details_in, headlines_in, read_rows
@@ -105,6 +105,7 @@ def render_page(
     checkpoints = page_checkpoints(rows, galleries)
     panels = checkpoint_panels(galleries)
     curves = curve_charts(read_curves(scores))
+    rankings = read_rankings(comparisons, rows, selection)
     environment = _environment()
     style, script = _style(environment), _sources(environment, "scripts", _SCRIPTS)
     return environment.get_template("page.html.j2").render(
@@ -118,9 +119,9 @@ def render_page(
         output=printable(provenance.get("output", "")),
         failed=sum(bool(named.failure) for named in checkpoints.values()),
         notices=_by_severity(notices(rows, headlines, galleries)),
-        verdict=verdict_of(selection, comparisons, rows, checkpoints, race),
+        verdict=verdict_of(selection, rankings, rows, checkpoints, race),
         race=race_view(race, checkpoints),
-        rankings=rankings(comparisons, selection, rows, checkpoints),
+        rankings=shown_rankings(rankings, checkpoints),
         provenance=provenance_of(rows, provenance),
         tables=score_tables(rows, headlines, details, checkpoints),
         curves=[ShownCurve(each, draw_chart(each.chart, CURVE)) for each in curves],
@@ -129,7 +130,7 @@ def render_page(
         film_strip=film_strip_sprite(rows, galleries, selection.level if selection else ()),
         sections=_sections(checkpoints, panels),
         shared=shared_pictures(panels),
-        metrics=_defined([*headlines, *details], comparisons),
+        metrics=_defined([*headlines, *details], rankings),
     )
 
 
@@ -161,9 +162,9 @@ def _sections(
     return [Section(named, panels.get(label, ())) for label, named in checkpoints.items()]
 
 
-def _defined(shown: Sequence[Metric], comparisons: Sequence[Compared]) -> list[Metric]:
+def _defined(shown: Sequence[Metric], rankings: Sequence[Ranking]) -> list[Metric]:
     """Every metric that the page names, in the catalogue's order."""
-    columns = {metric.column for metric in shown} | {row["metric"] for row in comparisons}
+    columns = {metric.column for metric in shown} | {r.metric.column for r in rankings}
     return [metric for column, metric in METRICS.items() if column in columns]
 
 

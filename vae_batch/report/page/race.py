@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
-from vae_batch.report.comparison_view import compared_title
+from vae_batch.report.charts.ranking import compared_title
 from vae_batch.report.labels import count, p_value, printable, significant
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.run.race.record import Leaving, RaceOutcome
@@ -54,7 +54,7 @@ def race_view(
     left = [leaving for leaving in reversed(outcome.left) if leaving.checkpoint in checkpoints]
     said, metric = outcome.sentence, METRICS[compared_column(outcome.metric)]
     return RaceView(
-        title=compared_title({"metric": metric.column, "extractor": outcome.extractor}),
+        title=compared_title(metric.column, outcome.extractor),
         metric=metric,
         sentence=printable(f"{said[:1].upper()}{said[1:]}."),
         looks=", ".join(count(look) for look in outcome.looks),

@@ -117,7 +117,7 @@ def _status(rows: Sequence[ScoreRow]) -> str:
 def _left_race(rows: Sequence[ScoreRow]) -> str:
     left = [row.conditions.left_race_at for row in rows]
     found = next((at for at in left if at is not None), None)
-    return "" if found is None else f"left the race at {count(found)}"
+    return "" if found is None else f"dropped from the race at {count(found)}"
 
 
 def _words(rows: Sequence[ScoreRow], checkpoint: PageCheckpoint) -> str:

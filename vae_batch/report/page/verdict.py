@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import METRICS, Metric
-from vae_batch.report.comparison_view import Compared, compared_groups, compared_title
+from vae_batch.report.charts.ranking import Ranking, compared_title
 from vae_batch.report.labels import printable, significant
 from vae_batch.report.notices import flags, titled
 from vae_batch.report.page.checkpoints import PageCheckpoint
@@ -74,7 +74,7 @@ def _most_agree(views: Sequence[OtherView]) -> bool:
 
 def verdict_of(
     selection: Selection | None,
-    comparisons: Sequence[Compared],
+    rankings: Sequence[Ranking],
     rows: Sequence[ScoreRow],
     checkpoints: Mapping[str, PageCheckpoint],
     race: RaceOutcome | None = None,
@@ -83,14 +83,13 @@ def verdict_of(
     if selection is None:
         return None
     chosen = checkpoints.get(selection.best)
-    views = _other_views(selection, comparisons, checkpoints)
+    views = _other_views(selection, rankings, checkpoints)
     level = [name for name in selection.level if name != selection.best]
-    row = {"metric": selection.metric, "extractor": selection.extractor}
     return Verdict(
         best=chosen,
         name=chosen.short if chosen else printable(selection.best),
         metric=METRICS[selection.metric],
-        title=compared_title(row),
+        title=compared_title(selection.metric, selection.extractor),
         value=significant(selection.value, 5),
         compared=selection.compared + (len(race.left) if race else 0),
         level=tuple(checkpoints[name] for name in level if name in checkpoints),
@@ -107,9 +106,9 @@ def _sentence(text: str) -> str:
 def _of_race(race: RaceOutcome | None) -> list[Ground]:
     if race is None or not race.left:
         return []
-    others = f"{len(race.left)} other{'s' if len(race.left) > 1 else ''}"
-    risk = f"the best of all was among them with a probability of at most {race.alpha:.2g}"
-    return [Ground("for", f"{others} left the race; {risk}.")]
+    dropped = f"{len(race.left)} {'were' if len(race.left) > 1 else 'was'} dropped from the race"
+    risk = f"the probability that the best of all was among them is at most {race.alpha:.2g}"
+    return [Ground("for", f"{dropped}; {risk}.")]
 
 
 def _grounds(
@@ -117,12 +116,14 @@ def _grounds(
 ) -> list[Ground]:
     grounds = [_confirmation(selection)]
     if selection.compared > 1:
-        alone = "No other checkpoint is level with it: every paired difference is real at 5 %."
-        many = f"{level} other{'s' if level > 1 else ''} cannot be told from it at 5 %."
+        alone = "Significantly better than every other checkpoint at 5 %."
+        others = "1 other checkpoint is" if level == 1 else f"{level} other checkpoints are"
+        many = f"{others} not distinguishable from it at 5 %."
         grounds.append(Ground("open", many) if level else Ground("for", alone))
     if views:
         agreeing = sum(view.agrees for view in views)
-        text = f"Best or level with the best by {agreeing} of the {len(views)} other comparisons."
+        comparisons = f"{len(views)} other comparison{'s' if len(views) > 1 else ''}"
+        text = f"Best or not distinguishable from the best by {agreeing} of {comparisons}."
         grounds.append(Ground("for" if _most_agree(views) else "against", text))
     own = [row for row in rows if row.checkpoint == selection.best]
     flagged = dict.fromkeys(flag for row in own for flag in flags(row))
@@ -133,39 +134,37 @@ def _grounds(
 def _confirmation(selection: Selection) -> Ground:
     said = selection.confirmation
     if said is None:
-        return Ground("open", "Not measured again on fresh seeds; --confirm does that.")
+        return Ground("open", "Not confirmed on fresh seeds (--confirm does that).")
     return Ground("for" if said.startswith("confirmed") else "against", _sentence(said))
 
 
 def _other_views(
     selection: Selection,
-    comparisons: Sequence[Compared],
+    rankings: Sequence[Ranking],
     checkpoints: Mapping[str, PageCheckpoint],
 ) -> list[OtherView]:
-    groups = compared_groups(comparisons)
-    own = (selection.metric, selection.extractor)
-    others = [group for group in groups if (group[0]["metric"], group[0]["extractor"]) != own]
-    return [_view(group, selection.best, checkpoints) for group in others]
+    own = compared_title(selection.metric, selection.extractor)
+    others = [ranking for ranking in rankings if ranking.title != own]
+    return [_view(ranking, selection.best, checkpoints) for ranking in others]
 
 
-def _view(
-    group: Sequence[Compared], chosen: str, checkpoints: Mapping[str, PageCheckpoint]
-) -> OtherView:
-    line = next((row for row in group if row["checkpoint"] == chosen), None)
+def _view(ranking: Ranking, chosen: str, checkpoints: Mapping[str, PageCheckpoint]) -> OtherView:
+    lines = {line.checkpoint: line for line in ranking.lines}
+    line = lines.get(chosen)
     if line is None:
         standing, agrees = "not compared", False
-    elif line["is_best"]:
+    elif line.from_best is None or line.is_best:
         standing, agrees = "best", True
-    elif line["level_with_best"]:
-        standing, agrees = "level with best", True
+    elif line.is_level:
+        standing, agrees = "not distinguishable from the best", True
     else:
-        place = [row["checkpoint"] for row in group].index(chosen) + 1
-        difference = significant(line["from_best"], sign="+")
-        standing, agrees = f"{difference} from the best, place {place} of {len(group)}", False
+        place = [*lines].index(chosen) + 1
+        difference = significant(line.from_best.value, sign="+")
+        standing, agrees = f"{difference} from the best, rank {place} of {len(lines)}", False
     return OtherView(
-        title=compared_title(group[0]),
-        metric=METRICS[group[0]["metric"]],
-        best=checkpoints.get(group[0]["best"]),
+        title=ranking.title,
+        metric=ranking.metric,
+        best=checkpoints.get(ranking.best.checkpoint),
         standing=standing,
         agrees=agrees,
     )

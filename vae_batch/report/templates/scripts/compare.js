@@ -39,11 +39,11 @@
   };
 
   const paired = (pair, better, metric) => {
-    if (!pair) return cell("not stored", { css: "faint", tip: "Paired differences are stored against the best and against the checkpoint before." });
+    if (!pair) return cell("not stored", { css: "faint", tip: "Paired differences are stored only against the best and against the previous checkpoint of the run." });
     const spread = `[${shortly(pair.low)}, ${shortly(pair.high)}]`;
-    const result = cell(shortly(pair.d, true), { spread, metric, tip: `B less A, paired, 95 % interval ${spread}, Holm p ${pair.p.toPrecision(2)}` });
+    const result = cell(shortly(pair.d, true), { spread, metric, tip: `B minus A, paired, 95 % interval ${spread}, p ${pair.p < 0.001 ? "< 0.001" : pair.p.toPrecision(2)} (Holm)` });
     const winner = reading(pair, better);
-    const words = winner ? [letter(winner), " better"] : ["level at 5 %"];
+    const words = winner ? [letter(winner), " better"] : ["not distinguishable at 5 %"];
     result.append(make("span", { className: "reading" }, ...words));
     return result;
   };
@@ -109,7 +109,7 @@
     const pairs = b ? pairedLines(a, b) : [];
     const lines = allLines(ids);
     if (pairs.length) {
-      numbers.append(make("div", { className: "card" }, table("Compared in pairs", ["Compared by", ...heads, `B ${MINUS} A, paired`], pairs)));
+      numbers.append(make("div", { className: "card" }, table("Paired comparison", ["Compared by", ...heads, `B ${MINUS} A, paired`], pairs)));
     }
     if (lines.length) {
       const shown = table("All numbers", ["Metric", ...heads, ...(b ? [`B ${MINUS} A`] : [])], lines);
@@ -149,7 +149,7 @@
     document.getElementById("pick-swap").hidden = !b;
     document.getElementById("pick-previous").disabled = pickA.selectedIndex === 0;
     document.getElementById("pick-next").disabled = pickA.selectedIndex === pickA.length - 1;
-    document.getElementById("picked").textContent = b ? `${named(a)} beside ${named(b)}` : named(a);
+    document.getElementById("picked").textContent = b ? `${named(a)} and ${named(b)}` : named(a);
     showNumbers(a, b);
     showPanels(a, b);
   };

@@ -1,0 +1,197 @@
+"""Rankings: checkpoints by one metric, best first, with paired differences from the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
+from vae_batch.report.charts.chart import json_numbers
+from vae_batch.report.charts.curves import Z95
+from vae_batch.report.labels import printable
+from vae_batch.report.score_rows import ScoreRow
+from vae_batch.run.compare.selection import Selection
+
+Compared = Mapping[str, Any]
+"""A row of the table of comparisons."""
+
+#: Checkpoints of a ranking that are drawn first, beside all that are level with the best.
+_MOST_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference with its 95 % interval (not adjusted) and its Holm-adjusted p-value."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class RankedLine:
+    """One checkpoint of a ranking.
+
+    Attributes:
+        checkpoint: Its label.
+        value: Its score.
+        interval: The 95 % interval of the score itself, or None.
+        is_best: Whether it is the best.
+        is_level: Whether it is not distinguishable from the best, which the best itself is not.
+        from_best: Its difference from the best; None for the best.
+        previous: The checkpoint before it in its run, or None.
+        from_previous: Its difference from that, or None.
+        verdict: "better", "worse" or "level" against the checkpoint before it, or "".
+    """
+
+    checkpoint: str
+    value: float
+    interval: tuple[float, float] | None
+    is_best: bool
+    is_level: bool
+    from_best: Difference | None
+    previous: str | None
+    from_previous: Difference | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """At least two checkpoints that were compared by one metric under one extractor.
+
+    Attributes:
+        metric: Of the catalogue.
+        extractor: That the metric depends on; None where it depends on none.
+        n: Images that each was compared on.
+        lines: Best first.
+    """
+
+    metric: Metric
+    extractor: str | None
+    n: int | None
+    lines: tuple[RankedLine, ...]
+
+    @property
+    def best(self) -> RankedLine:
+        """The first line."""
+        return self.lines[0]
+
+    @property
+    def title(self) -> str:
+        """The metric and its extractor."""
+        return compared_title(self.metric.column, self.extractor)
+
+    @property
+    def shown(self) -> tuple[RankedLine, ...]:
+        """The first lines, with all that are not distinguishable from the best."""
+        level = sum(line.is_best or line.is_level for line in self.lines)
+        return self.lines[: max(_MOST_SHOWN, level)]
+
+    @property
+    def others(self) -> tuple[RankedLine, ...]:
+        """The other lines, which would need another scale."""
+        return self.lines[len(self.shown) :]
+
+
+def compared_title(metric: str, extractor: str | None) -> str:
+    """What checkpoints are compared by: the metric and its extractor."""
+    title = METRICS[compared_column(metric)].title
+    return f"{title} ({printable(extractor)})" if extractor else title
+
+
+def read_rankings(
+    comparisons: Sequence[Compared],
+    rows: Iterable[ScoreRow] = (),
+    selection: Selection | None = None,
+) -> list[Ranking]:
+    """One ranking for each metric, extractor and set of comparable checkpoints.
+
+    Args:
+        comparisons: Rows of the table of comparisons; those without a value have no place.
+        rows: Of the score table, for the scores' own intervals.
+        selection: The ranking that it was made of comes first.
+    """
+    groups: dict[tuple[Any, ...], list[Compared]] = {}
+    for row in comparisons:
+        if row["value"] is not None and row["value"] == row["value"]:
+            groups.setdefault((row["metric"], row["extractor"], row["best"]), []).append(row)
+    own = _own_intervals(rows)
+    found = {key: _ranking(group, own) for key, group in groups.items() if len(group) > 1}
+    if selection is None:
+        return [*found.values()]
+    wanted = (selection.metric, selection.extractor, selection.best)
+    return [found[key] for key in sorted(found, key=lambda key: key != wanted)]
+
+
+def _own_intervals(rows: Iterable[ScoreRow]) -> dict[tuple[str, str | None, str], float]:
+    """Half the width of every score's own 95 % interval, by checkpoint, extractor and metric."""
+    errors: dict[tuple[str, str | None, str], float] = {}
+    for row in rows:
+        for metric in METRICS.values():
+            error = None if row.failure is not None else row.standard_error(metric)
+            extractor = row.conditions.extractor if metric.per_extractor else None
+            if error is not None:
+                errors.setdefault((row.checkpoint, extractor, metric.column), Z95 * error)
+    return errors
+
+
+def _ranking(
+    group: Sequence[Compared], own: Mapping[tuple[str, str | None, str], float]
+) -> Ranking:
+    first = group[0]
+    metric = METRICS[compared_column(first["metric"])]
+    ordered = sorted(group, key=lambda row: (not row["is_best"], metric.sign * row["value"]))
+    lines = tuple(
+        _line(row, own.get((row["checkpoint"], row["extractor"], metric.column))) for row in ordered
+    )
+    return Ranking(metric, first["extractor"], first["n"], lines)
+
+
+def _line(row: Compared, half: float | None) -> RankedLine:
+    value = row["value"]
+    return RankedLine(
+        checkpoint=row["checkpoint"],
+        value=value,
+        interval=None if half is None else (value - half, value + half),
+        is_best=bool(row["is_best"]),
+        is_level=bool(row["level_with_best"]) and not row["is_best"],
+        from_best=_difference(row, "from_best"),
+        previous=row["previous"],
+        from_previous=_difference(row, "from_previous"),
+        verdict=row["verdict"] or "",
+    )
+
+
+def _difference(row: Compared, name: str) -> Difference | None:
+    if row[name] is None:
+        return None
+    return Difference(*(row[f"{name}{part}"] for part in ("", "_low", "_high", "_p")))
+
+
+def ranking_values(ranking: Ranking) -> dict[str, Any]:
+    """The numbers of a ranking for the JSON file beside its figure."""
+    shown, metric = ranking.shown, ranking.metric
+    differences = {
+        f"from_best{f'_{part}' if part != 'value' else ''}": json_numbers(
+            getattr(line.from_best, part, None) for line in shown
+        )
+        for part in ("value", "low", "high", "p")
+    }
+    return {
+        "kind": "ranking",
+        "metric": metric.column,
+        "extractor": ranking.extractor,
+        "n": ranking.n,
+        "unit": metric.unit,
+        "direction": metric.direction,
+        "source": "comparisons.parquet",
+        "band": "95 % interval of the paired difference from the best, not adjusted",
+        "checkpoints": [line.checkpoint for line in shown],
+        "values": json_numbers(line.value for line in shown),
+        **differences,
+        "is_best": [line.is_best for line in shown],
+        "level_with_best": [line.is_best or line.is_level for line in shown],
+        "not_drawn": [line.checkpoint for line in ranking.others],
+    }

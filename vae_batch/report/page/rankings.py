@@ -1,0 +1,161 @@
+"""Rankings as tables of the page, each line with a dot and two intervals on a common scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vae_batch.report.charts.chart import Axis, round_ticks, value_axis
+from vae_batch.report.charts.ranking import Difference, RankedLine, Ranking
+from vae_batch.report.labels import p_value, significant, with_interval
+from vae_batch.report.page.checkpoints import PageCheckpoint
+
+_VERDICTS = {"level": "not distinguishable"}
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ShownDifference:
+    """A difference in words, and as numbers for the comparison of two checkpoints."""
+
+    text: str
+    interval: str
+    p: str
+    numbers: str
+
+
+@dataclass(frozen=True)
+class ShownLine:
+    """One checkpoint of a ranking in words, and its places in per cent of the scale's width.
+
+    Attributes:
+        checkpoint: Which.
+        mark: How it stands to the best, or "".
+        css: Class of its row.
+        value: Its score.
+        interval: The score's own 95 % interval, or "".
+        from_best: Difference from the best, or None for the best.
+        previous: Id of the previous checkpoint of its run, or "".
+        from_previous: Difference from that, or None.
+        verdict: Whether it is better or worse than that, or "".
+        dot: Place of its score.
+        own: Ends of the score's own interval.
+        paired: Ends of the difference's interval, about the best's own score.
+    """
+
+    checkpoint: PageCheckpoint
+    mark: str
+    css: str
+    value: str
+    interval: str
+    from_best: ShownDifference | None
+    previous: str
+    from_previous: ShownDifference | None
+    verdict: str
+    dot: float
+    own: Ends | None
+    paired: Ends | None
+
+
+@dataclass(frozen=True)
+class ShownPart:
+    """Lines on a common scale, with its ticks and the place of the best."""
+
+    lines: tuple[ShownLine, ...]
+    ticks: tuple[tuple[float, str], ...]
+    best: float
+
+
+@dataclass(frozen=True)
+class ShownRanking:
+    """A ranking, its first lines and the others, and how many checkpoints have no place in it."""
+
+    content: Ranking
+    parts: tuple[ShownPart, ...]
+    unranked: int
+
+    @property
+    def has_previous(self) -> bool:
+        """Whether some checkpoint was compared with the previous one of its run."""
+        return any(line.verdict for line in self.content.lines)
+
+
+def shown_rankings(
+    rankings: Sequence[Ranking], checkpoints: Mapping[str, PageCheckpoint]
+) -> list[ShownRanking]:
+    """Rankings as the page shows them; checkpoints that the page does not know are left out."""
+    shown = []
+    for ranking in rankings:
+        parts = [
+            [line for line in lines if line.checkpoint in checkpoints]
+            for lines in (ranking.shown, ranking.others)
+        ]
+        placed = [_part(lines, ranking.best.value, checkpoints) for lines in parts if lines]
+        if placed:
+            unranked = len(checkpoints) - sum(map(len, parts))
+            shown.append(ShownRanking(ranking, tuple(placed), unranked))
+    return shown
+
+
+def _part(
+    lines: Sequence[RankedLine], best: float, checkpoints: Mapping[str, PageCheckpoint]
+) -> ShownPart:
+    intervals = [i for line in lines for i in (line.interval, _paired(line, best)) if i]
+    ends = [end for interval in intervals for end in interval]
+    scale = value_axis("", [best, *(line.value for line in lines), *ends], 0.03)
+    ticks = [(_percent(scale, v), text) for v, text in round_ticks(scale.low, scale.high, 7)]
+    shown = [_line(line, best, scale, checkpoints) for line in lines]
+    return ShownPart(tuple(shown), tuple(ticks), _percent(scale, best))
+
+
+def _paired(line: RankedLine, best: float) -> Ends | None:
+    difference = line.from_best
+    return None if difference is None else (best + difference.low, best + difference.high)
+
+
+def _line(
+    line: RankedLine, best: float, scale: Axis, checkpoints: Mapping[str, PageCheckpoint]
+) -> ShownLine:
+    previous = checkpoints.get(line.previous or "")
+    value, interval = significant(line.value), ""
+    if line.interval is not None:
+        value, interval = with_interval(line.value, *line.interval)
+    level = "not distinguishable from the best" if line.is_level else ""
+    return ShownLine(
+        checkpoint=checkpoints[line.checkpoint],
+        mark="best" if line.is_best else level,
+        css="best" if line.is_best else "level" if line.is_level else "",
+        value=value,
+        interval=interval,
+        from_best=_difference(line.from_best),
+        previous=previous.anchor if previous else "",
+        from_previous=_difference(line.from_previous),
+        verdict=_VERDICTS.get(line.verdict, line.verdict),
+        dot=_percent(scale, line.value),
+        own=_ends(scale, line.interval),
+        paired=_ends(scale, _paired(line, best)),
+    )
+
+
+def _ends(scale: Axis, interval: Ends | None) -> Ends | None:
+    if interval is None:
+        return None
+    return _percent(scale, interval[0]), _percent(scale, interval[1])
+
+
+def _percent(scale: Axis, value: float) -> float:
+    return round(100 * scale.fraction(value), 2)
+
+
+def _difference(difference: Difference | None) -> ShownDifference | None:
+    if difference is None:
+        return None
+    numbers = (difference.value, difference.low, difference.high, difference.p)
+    text, interval = with_interval(*numbers[:3], sign="+")
+    return ShownDifference(
+        text=text,
+        interval=interval,
+        p=p_value(difference.p),
+        numbers=" ".join("" if v is None else f"{v:.8g}" for v in numbers),
+    )
