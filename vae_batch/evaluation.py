@@ -11,8 +11,7 @@ from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import EvaluationSpec
 from vae_batch.plan.location import Location
 from vae_batch.plan.quantities import file_size, plural
-from vae_batch.report.bundle import write_report
-from vae_batch.report.drawn import is_drawn
+from vae_batch.report.bundle import is_drawn, write_report
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.compare.selection import (
     CONFIRMATION,

@@ -22,7 +22,7 @@ from vae_batch.report.notebook_view import notebook_html
 from vae_batch.run.compare.selection import Selection
 from vae_batch.run.progress.events import EventSink
 from vae_batch.run.race.record import RaceOutcome, read_race
-from vae_batch.storage import Store, read_score_rows
+from vae_batch.storage import Store
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
 from vae_batch.storage.score_rows import SCHEMA as SCORES
 from vae_batch.terminal.progress import TerminalProgress
@@ -110,7 +110,7 @@ class Results:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The score table, one row a checkpoint and extractor, in nullable types."""
-        return _frame(read_score_rows(self.run.store), SCORES)
+        return _frame([row.to_record() for row in self.run.rows], SCORES)
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
@@ -162,13 +162,13 @@ class Results:
 
     def __repr__(self) -> str:
         labels = self.run.checkpoints
-        failed = set(self.run.scores["checkpoint"][self.run.scores["status"] == "failed"])
+        failed = {row.checkpoint for row in self.run.rows if row.status == "failed"}
         said = f"; {self.selection.sentence}" if self.selection else ""
         return f"<Results of {len(labels)} checkpoints, {len(failed)} failed, in {self.out}{said}>"
 
     def _repr_html_(self) -> str:
         strip = self.figures.get("film-strip")
-        return notebook_html(self.run.scores, self.selection, strip, self.out)
+        return notebook_html(self.run.rows, self.selection, strip, self.out)
 
 
 def _frame(rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:

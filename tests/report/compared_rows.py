@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vae_batch.storage.comparison_file import COMPARISON_COLUMNS
+from vae_batch.storage.comparison_file import COMPARISON_COLUMNS, Comparison
 
 
-def compared_row(checkpoint: str, value: float, best: str = "a", **more: object) -> dict:
+def compared_row(checkpoint: str, value: float, best: str = "a", **more: object) -> Comparison:
     """A row of comparisons by FID: a best of 20, differences with a standard error of 0.5."""
     difference: dict[str, float] = {}
     if checkpoint != best:
@@ -14,6 +14,7 @@ def compared_row(checkpoint: str, value: float, best: str = "a", **more: object)
             "from_best_low": value - 20.98,
             "from_best_high": value - 19.02,
             "from_best_p": 0.5,
+            "from_best_se": 0.5,
         }
     named = {
         "metric": "fid_corrected",
@@ -23,4 +24,5 @@ def compared_row(checkpoint: str, value: float, best: str = "a", **more: object)
         "best": best,
     }
     level = {"is_best": checkpoint == best, "level_with_best": checkpoint == best}
-    return dict.fromkeys(COMPARISON_COLUMNS) | named | level | difference | more
+    record = dict.fromkeys(COMPARISON_COLUMNS) | named | level | difference | more
+    return Comparison.from_record(record)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from report.examples import failed_row, gallery_of, score_row, score_table
+from report.examples import Scores, failed_row, gallery_of, score_row, score_table
 
 
 @pytest.fixture
-def run_scores() -> pd.DataFrame:
+def run_scores() -> Scores:
     """Three steps of one run: the second failed, the third is best."""
     return score_table(
         score_row("runs/a/step-1", 1, fid=30.0, elbo=-110.0),

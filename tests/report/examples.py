@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pandas as pd
+
+from vae_batch.storage.score_rows import Score, ScoreRow
 
 
 def score_row(checkpoint: str, step: int | None = None, **columns: object) -> dict[str, object]:
@@ -21,7 +24,10 @@ def score_row(checkpoint: str, step: int | None = None, **columns: object) -> di
         "reference": "digits",
         "reference_split": "test",
         "reference_sha256": "cd" * 32,
+        "checkpoint_sha256": "ef" * 32,
         "seed": 0,
+        "scored_at": "2026-01-02T03:04:05+00:00",
+        "version": "1",
         "likelihood": "bernoulli",
         "reconstruction_nll": 90.0,
         "reconstruction_nll_se": 0.5,
@@ -47,14 +53,28 @@ def failed_row(checkpoint: str, step: int | None, reason: str) -> dict[str, obje
     return score_row(checkpoint, step, status="failed", reason=reason) | nulls
 
 
-def score_table(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows)).astype({"step": "Int64"})
+Scores = list[ScoreRow]
 
 
-def two_metrics(scores: pd.DataFrame) -> pd.DataFrame:
+def score_table(*rows: dict[str, object]) -> Scores:
+    return [ScoreRow.from_record(row) for row in rows]
+
+
+def two_metrics(scores: Scores) -> Scores:
     """`scores` with the metrics ELBO and FID only: each metric costs figures, which take time."""
-    others = ("reconstruction_nll", "kl", "bits_per_dim", "inception_score", "inception_score_std")
-    return scores.drop(columns=[name for name in others if name in scores])
+    kept = ("elbo", "fid", "fid_corrected")
+    return [
+        replace(row, scores={name: row.scores[name] for name in kept if name in row.scores})
+        for row in scores
+    ]
+
+
+def with_values(scores: Scores, column: str, *values: float | None) -> Scores:
+    """`scores` with other values of a metric, without standard errors: one for each row."""
+    return [
+        replace(row, scores={**row.scores, column: Score(value)})
+        for row, value in zip(scores, values, strict=True)
+    ]
 
 
 def gallery_of(value: int, side: int = 8, channels: int = 1) -> dict[str, np.ndarray]:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
-from report.examples import failed_row, score_row, score_table
+from report.examples import Scores, failed_row, score_row, score_table
 
 from vae_batch.report.charts.chart import Flags, Key, Line
 from vae_batch.report.charts.curve_charts import curve_charts
 from vae_batch.report.charts.curves import Curve, read_curves, runs_of
-from vae_batch.report.score_rows import read_rows
 
 
-def curve_of(scores: pd.DataFrame, column: str) -> Curve:
+def curve_of(scores: Scores, column: str) -> Curve:
     return next(curve for curve in read_curves(scores) if curve.metric.column == column)
 
 
-def test_failed_steps_break_the_line_and_are_marked(run_scores: pd.DataFrame) -> None:
+def test_failed_steps_break_the_line_and_are_marked(run_scores: Scores) -> None:
     curve = curve_of(run_scores, "fid")
     (line,) = curve.series
     np.testing.assert_array_equal(line.x, [1, 2, 3])
@@ -38,7 +36,7 @@ def test_a_failure_breaks_the_line_of_its_own_run_alone() -> None:
     assert curve.failed == (2.0,)
 
 
-def test_the_band_is_196_standard_errors_where_they_are_recorded(run_scores: pd.DataFrame) -> None:
+def test_the_band_is_196_standard_errors_where_they_are_recorded(run_scores: Scores) -> None:
     (line,) = curve_of(run_scores, "elbo").series
     np.testing.assert_allclose(line.low, [-110 - 1.176, math.nan, -100 - 1.176])
     np.testing.assert_allclose(line.high, [-110 + 1.176, math.nan, -100 + 1.176])
@@ -122,7 +120,7 @@ def test_lines_of_other_likelihoods_or_sigmas_are_told_apart() -> None:
 def test_a_run_is_a_folder_unless_only_digits_differ(
     labels: dict[str, int | None], runs: list[str]
 ) -> None:
-    rows = read_rows(score_table(*(score_row(label, step) for label, step in labels.items())))
+    rows = score_table(*(score_row(label, step) for label, step in labels.items()))
     assert [*runs_of(rows).values()] == runs
 
 
@@ -171,7 +169,8 @@ def test_wide_ranges_that_are_better_lower_are_logarithmic(
     column: str, values: list[float | None], logarithmic: bool
 ) -> None:
     rows = [
-        score_row(f"s{i}", i, **{column: v, f"{column}_se": None}) for i, v in enumerate(values)
+        score_row(f"s{i}", i, **{column: v, f"{column}_se": None, f"{column}_reason": "no"})
+        for i, v in enumerate(values)
     ]
     assert curve_of(score_table(*rows), column).has_log_values is logarithmic
 
@@ -184,7 +183,7 @@ def test_what_checkpoints_are_compared_by_has_a_curve_and_spreads_have_none() ->
     assert "inception_score_std" not in columns
 
 
-def test_a_chart_holds_lines_bands_flags_and_what_they_mean(run_scores: pd.DataFrame) -> None:
+def test_a_chart_holds_lines_bands_flags_and_what_they_mean(run_scores: Scores) -> None:
     charts = {
         each.curve.metric.column: each.chart for each in curve_charts(read_curves(run_scores))
     }

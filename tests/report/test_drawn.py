@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_batch.report.drawn import NOTE, is_drawn, note_drawn, sources_digest
+from vae_batch.report.bundle import NOTE, is_drawn, note_drawn, sources_digest
 from vae_batch.storage import Store
 
 SOURCES = ("run.json", "scores.parquet", "comparisons.parquet", "selection.json")
@@ -46,7 +46,7 @@ def test_a_file_that_is_gone_or_cut_short_is_drawn_again(out: Store, path: str) 
 
 
 def test_another_version_draws_anew(out: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_batch.report.drawn.__version__", "next")
+    monkeypatch.setattr("vae_batch.report.bundle.REPORT_VERSION", 3)
     assert not is_drawn(out)
 
 

@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from report.compared_rows import compared_row
-from report.examples import colour_gallery, failed_row, grey_gallery, score_row, score_table
+from report.examples import Scores, colour_gallery, failed_row, grey_gallery, score_row, score_table
 
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.charts.gallery_charts import drawable
@@ -25,7 +24,6 @@ from vae_batch.report.figures.figure import LeftOut, PlannedFigure
 from vae_batch.report.figures.plate_figures import plate_figures
 from vae_batch.report.figures.printing import print_style
 from vae_batch.report.figures.ranking_figure import ranking_figures
-from vae_batch.report.score_rows import read_rows
 
 
 def values_of(figures: Any) -> dict[str, dict[str, Any]]:
@@ -36,7 +34,7 @@ def values_of(figures: Any) -> dict[str, dict[str, Any]]:
     }
 
 
-def run_table() -> pd.DataFrame:
+def run_table() -> Scores:
     """Two runs of two steps, one failed step, two extractors; awkward numbers."""
     rows = []
     for run, shift in (("small", 0.1), ("large", 0.7)):
@@ -77,11 +75,11 @@ def test_curves_hold_the_numbers_of_the_score_table() -> None:
             if checkpoint is None:
                 assert series["y"][place] is None
                 continue
-            row = scores[(scores.checkpoint == checkpoint) & (scores.extractor == "digits@1a")]
-            for name, column in (("x", "step"), ("y", "fid"), ("corrected", "fid_corrected")):
-                assert series[name][place] == row[column].item()  # exactly
-            assert series["low"][place] == row["fid_low"].item()
-            assert series["high"][place] == row["fid_high"].item()
+            (row,) = (row for row in scores if row.key == (checkpoint, "digits@1a"))
+            assert series["x"][place] == row.step
+            pairs = {"y": "fid", "corrected": "fid_corrected", "low": "fid_low", "high": "fid_high"}
+            for name, column in pairs.items():
+                assert series[name][place] == row.value(column)  # exactly
     assert [series["label"] for series in curve["series"]] == ["small", "large"]
     assert curve["series"][0]["checkpoints"][2] is None  # the failed step, in its own run
     assert curve["failed"] == [3.0]
@@ -138,14 +136,16 @@ def test_a_long_ranking_says_what_is_not_drawn() -> None:
 
 def test_the_rate_distortion_plane_has_each_checkpoint_once() -> None:
     scores = run_table()
-    plane = values_of(rate_distortion(read_rows(scores)))["rate-distortion"]
+    plane = values_of(rate_distortion(scores))["rate-distortion"]
     assert plane["checkpoints"] == [
         f"runs/{run}/step-{s}" for run in ("small", "large") for s in (1, 2)
     ]
     assert plane["runs"] == ["runs/small"] * 2 + ["runs/large"] * 2
     for column in ("kl", "reconstruction_nll", "elbo", "elbo_se"):
-        one_each = scores[scores.status == "scored"].drop_duplicates("checkpoint")
-        assert plane[column] == one_each[column].tolist()
+        name = column.removesuffix("_se")
+        part = "standard_error" if column.endswith("_se") else "value"
+        one_each = {row.checkpoint: row for row in scores if row.status == "scored"}
+        assert plane[column] == [getattr(row.score(name), part) for row in one_each.values()]
 
 
 def test_each_likelihood_and_sigma_has_a_plane_and_a_best_of_its_own() -> None:
@@ -158,15 +158,15 @@ def test_each_likelihood_and_sigma_has_a_plane_and_a_best_of_its_own() -> None:
     ]
     scores = score_table(*rows)
     names = ("bernoulli", "gaussian-sigma-0.1", "gaussian-sigma-1")
-    planes = values_of(rate_distortion(read_rows(scores)))
+    planes = values_of(rate_distortion(scores))
     assert [*planes] == [f"rate-distortion-{name}" for name in names]
-    best = {plane.family: plane.best.row.checkpoint for plane in read_planes(read_rows(scores))}
+    best = {plane.family: plane.best.row.checkpoint for plane in read_planes(scores)}
     assert best == {"bernoulli": "a2", "gaussian, sigma 0.1": "b1", "gaussian, sigma 1": "c1"}
 
 
 def test_losses_on_other_images_or_seeds_share_no_plane() -> None:
     rows = [score_row(f"{seed}{i}", i, seed=seed) for seed in (0, 1) for i in (1, 2)]
-    planes = [plane.family for plane in read_planes(read_rows(score_table(*rows)))]
+    planes = [plane.family for plane in read_planes(score_table(*rows))]
     assert planes == ["bernoulli · seed 0", "bernoulli · seed 1"]
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from report.compared_rows import compared_row
 from report.examples import (
+    Scores,
     colour_gallery,
     failed_row,
     full_gallery,
@@ -26,13 +26,13 @@ from report.examples import (
     score_row,
     score_table,
     two_metrics,
+    with_values,
 )
+from vae_batch.report.figures.replacing import files_of_index
 
 from vae_batch.report.figures import INDEX, replace_figures, write_figures
 from vae_batch.report.figures.chosen import MOST_CHECKPOINTS, choose_checkpoints
 from vae_batch.report.figures.printing import plain
-from vae_batch.report.figures.replacing import files_of_index
-from vae_batch.report.score_rows import read_rows
 from vae_batch.run.compare.selection import Selection
 from vae_batch.storage import Store
 
@@ -50,7 +50,7 @@ PLATES = (
 VECTORS = ("kl-dimensions", "aggregate-posterior", "spectrum")
 
 
-def written(scores: pd.DataFrame, galleries: dict, **more: Any) -> Files:
+def written(scores: Scores, galleries: dict, **more: Any) -> Files:
     files: Files = {}
     names = write_figures(scores, galleries, files.__setitem__, **more)
     assert names == list(files)
@@ -69,7 +69,7 @@ def digests(files: Files) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def example_run() -> tuple[pd.DataFrame, dict, list]:
+def example_run() -> tuple[Scores, dict, list]:
     """Greyscale and colour: two checkpoints with every picture, one that failed between them."""
     scores = score_table(
         score_row("runs/a/step-1", 1, fid=30.0, elbo=-110.0),
@@ -170,15 +170,15 @@ def test_no_pyplot_is_imported() -> None:
     "scores",
     [
         score_table(failed_row("a", 1, "no"), failed_row("b", 2, "no")),
-        score_table(score_row("a", 1)).iloc[:0],
-        score_table(score_row("a", 1)).assign(
-            **dict.fromkeys(("fid", "elbo", "kl", "bits_per_dim", "inception_score"), math.inf),
-            reconstruction_nll=math.nan,
+        [],
+        score_table(
+            score_row("a", 1, reconstruction_nll=math.nan)
+            | dict.fromkeys(("fid", "elbo", "kl", "bits_per_dim", "inception_score"), math.inf)
         ),
     ],
     ids=["failed only", "no rows", "nothing finite"],
 )
-def test_what_there_is_no_data_for_is_left_out_with_the_reason(scores: pd.DataFrame) -> None:
+def test_what_there_is_no_data_for_is_left_out_with_the_reason(scores: Scores) -> None:
     files = written(scores, {})
     assert [*files] == [INDEX]
     said = left_out(files)
@@ -205,7 +205,7 @@ def test_strange_numbers_fail_nothing(value: float) -> None:
     gallery |= {"spectrum_power": power, "kl_per_dimension": np.array([0.0, -1e-9, 1e6])}
     gallery |= {"kl_collapsed": np.array([True, True, False])}
     few = {name: gallery[name] for name in gallery if name[:4] in ("spec", "kl_p", "kl_c", "aggr")}
-    files = written(two_metrics(score_table(*rows)).assign(kl=[value, 3.0, 4.0]), {"a": few})
+    files = written(with_values(two_metrics(score_table(*rows)), "kl", value, 3.0, 4.0), {"a": few})
     assert {"curves-elbo.pdf", "spectrum-a.svg", "kl-dimensions-a.png"} <= set(files)
 
 
@@ -228,7 +228,7 @@ def test_hostile_labels_are_drawn_as_text_and_are_safe_as_names() -> None:
     assert index_of(files)["checkpoints"] == [{"checkpoint": name, "why": "all have pictures"}]
 
 
-def many(count: int) -> tuple[pd.DataFrame, dict]:
+def many(count: int) -> tuple[Scores, dict]:
     """Checkpoints whose Fréchet distance falls to step 30 of them, then rises; few pictures."""
     steps = range(count)
     rows = [score_row(f"r/s{step:03}", step, fid=10.0 + abs(step - 30)) for step in steps]
@@ -275,7 +275,7 @@ def test_ties_fill_what_the_best_worst_and_last_leave() -> None:
         for step, label in enumerate(labels)
     ]
     selection = _selection(best="r/s030", level=("r/s030", *labels[20:40]))
-    chosen = choose_checkpoints(read_rows(scores), galleries, compared, selection)
+    chosen = choose_checkpoints(scores, galleries, compared, selection)
     assert len(chosen.reasons) == MOST_CHECKPOINTS
     assert chosen.reasons["r/s000"] == "worst"  # 40 away; the last, s049, is 29 away
     assert chosen.reasons["r/s049"] == "last"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from report.compared_rows import compared_row
 from report.examples import (
+    Scores,
     colour_gallery,
     failed_row,
     gallery_of,
@@ -23,18 +25,18 @@ from report.examples import (
 )
 from report.page_elements import Elements
 
-from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.page import render_page
+from vae_batch.report.score_rows import metrics_in
 from vae_batch.run.compare.selection import Selection
 
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 
 
-def page_of(scores: pd.DataFrame, galleries: dict | None = None, **provenance: object) -> Elements:
+def page_of(scores: Scores, galleries: dict | None = None, **provenance: object) -> Elements:
     return Elements(render_page(two_metrics(scores), galleries or {}, provenance))
 
 
-def test_the_page_needs_nothing_beside_it(run_scores: pd.DataFrame, run_galleries: dict) -> None:
+def test_the_page_needs_nothing_beside_it(run_scores: Scores, run_galleries: dict) -> None:
     page = page_of(run_scores, run_galleries, source="https://example.org/x")
     assert not page.of("link")
     assert not page.of("iframe")
@@ -52,7 +54,7 @@ def test_the_page_needs_nothing_beside_it(run_scores: pd.DataFrame, run_gallerie
 
 @pytest.mark.parametrize("kind", ["script", "style"])
 def test_policy_allows_the_pages_own_script_and_style_only(
-    run_scores: pd.DataFrame, run_galleries: dict, kind: str
+    run_scores: Scores, run_galleries: dict, kind: str
 ) -> None:
     page = render_page(two_metrics(run_scores), run_galleries, {})
     (source,) = re.findall(rf"<{kind}>(.*?)</{kind}>", page, re.S)
@@ -85,8 +87,10 @@ def test_hostile_names_and_reasons_are_text() -> None:
     assert "{{ 7*7 }}" in page.text
 
 
-def test_failures_come_before_warnings_before_scores(run_scores: pd.DataFrame) -> None:
-    scores = run_scores.assign(fid_warning=["too few images", None, None])
+def test_failures_come_before_warnings_before_scores(run_scores: Scores) -> None:
+    limited = replace(run_scores[0].score("fid"), warning="too few images")
+    first = replace(run_scores[0], scores={**run_scores[0].scores, "fid": limited})
+    scores = [first, *run_scores[1:]]
     text = page_of(scores).text.partition("Definitions")[2]  # behind the links to sections
     failed = text.index("the decoder gave NaN for image 17")
     assert failed < text.index("too few images") < text.index("Scores")
@@ -107,14 +111,15 @@ def test_nulls_show_their_reason_and_never_a_number() -> None:
 
 
 def test_equal_titles_become_one_notice() -> None:
-    rows = [score_row(f"s{i}", i, warnings=f"too blurred: {i % 3} of real") for i in range(9)]
+    blurred = [{"kind": "blurred", "severity": "warning", "text": f"{i} of real"} for i in range(3)]
+    rows = [score_row(f"s{i}", i, warnings_json=json.dumps([blurred[i % 3]])) for i in range(9)]
     page = page_of(score_table(*rows), {f"s{i}": gallery_of(i) for i in range(9)})
     assert [a["class"] for a in page.of("li") if "class" in a].count("warning") == 1
-    assert "Too blurred: 9 checkpoints. 0 of real and 2 more reasons" in page.text
+    assert "Blurred samples: 9 checkpoints. 0 of real and 2 more reasons" in page.text
     assert "0 of real s0 , s3 , s6 1 of real s1 , s4 , s7" in page.text
 
 
-def two_extractors() -> pd.DataFrame:
+def two_extractors() -> Scores:
     return score_table(
         score_row("a", 1, fid=30.0, elbo=-100.0),
         score_row("a", 1, fid=300.0, elbo=-100.0, extractor="digits-cnn", protocol="p"),
@@ -146,9 +151,9 @@ def test_failure_under_one_extractor_leaves_the_other() -> None:
     assert "2 checkpoints, 2 scored" in page.text
 
 
-def test_every_number_leads_to_its_definition(run_scores: pd.DataFrame) -> None:
+def test_every_number_leads_to_its_definition(run_scores: Scores) -> None:
     page = Elements(render_page(run_scores, {}, {}))
-    shown = [m for m in METRICS.values() if m.column in run_scores]
+    shown = metrics_in(run_scores)
     defined = {a["id"] for a in page.of("dt") if "id" in a}
     assert defined == {f"metric-{metric.column}" for metric in shown}
     keys = {a["data-key"] for a in page.of("td") if "-" in a.get("data-key", "")}
@@ -159,14 +164,14 @@ def test_every_number_leads_to_its_definition(run_scores: pd.DataFrame) -> None:
         assert metric.unit in page.text
 
 
-def test_headings_name_rows_and_columns(run_scores: pd.DataFrame) -> None:
+def test_headings_name_rows_and_columns(run_scores: Scores) -> None:
     page = page_of(run_scores)
     columns = [a for a in page.of("th") if a.get("scope") == "col" and "data-key" in a]
     assert len(columns) == 2 + 2
     assert sum(a.get("scope") == "row" and "data-key" in a for a in page.of("th")) == 3
 
 
-def test_every_picture_has_words_and_waits(run_scores: pd.DataFrame, run_galleries: dict) -> None:
+def test_every_picture_has_words_and_waits(run_scores: Scores, run_galleries: dict) -> None:
     page = page_of(run_scores, run_galleries)
     for image in page.of("img"):
         assert image["alt"]
@@ -179,7 +184,7 @@ def test_every_picture_has_words_and_waits(run_scores: pd.DataFrame, run_galleri
     assert all(hit["aria-label"] for hit in page.of("rect"))
 
 
-def test_real_images_are_kept_once(run_scores: pd.DataFrame, run_galleries: dict) -> None:
+def test_real_images_are_kept_once(run_scores: Scores, run_galleries: dict) -> None:
     page = page_of(run_scores, run_galleries)
     assert len(page.of("image")) == 1
     assert [a["href"] for a in page.of("use")] == ["#shared-0"] * 2
@@ -198,7 +203,7 @@ def test_pictures_in_the_page_are_not_autoscaled(channels: int) -> None:
     assert (shown[:, :3] == 128).all()
 
 
-def test_curves_say_the_values_at_every_step(run_scores: pd.DataFrame) -> None:
+def test_curves_say_the_values_at_every_step(run_scores: Scores) -> None:
     page = page_of(run_scores)
     said = [a["aria-label"] for a in page.of("rect")]
     # two curves of three steps, and the plane's two scored points
@@ -210,7 +215,7 @@ def test_curves_say_the_values_at_every_step(run_scores: pd.DataFrame) -> None:
     assert len(said) == 6 + 2 * ("kl" in two_metrics(run_scores))
 
 
-def test_spreads_have_no_curve(run_scores: pd.DataFrame) -> None:
+def test_spreads_have_no_curve(run_scores: Scores) -> None:
     page = Elements(render_page(run_scores, {}, {}))
     assert "inception_score_std" not in [a.get("data-metric") for a in page.of("strong")]
 
@@ -229,9 +234,9 @@ def test_every_entry_of_a_gallery_is_shown() -> None:
     assert sum("collapsed" in said for said in bars) == 12
 
 
-def test_checkpoint_without_pictures_is_listed(run_scores: pd.DataFrame) -> None:
+def test_checkpoint_without_pictures_is_listed(run_scores: Scores) -> None:
     page = page_of(run_scores, {"runs/a/step-3": gallery_of(1)})
-    assert "No pictures. no gallery was stored for this checkpoint step-1" in page.text
+    assert "No pictures. no gallery is stored for this checkpoint step-1" in page.text
     assert [a["data-name"] for a in page.of("details") if "data-name" in a] == [
         "step-1", "step-2", "step-3",
     ]  # fmt: skip
@@ -242,17 +247,17 @@ def test_checkpoint_without_pictures_is_listed(run_scores: pd.DataFrame) -> None
     [
         (score_table(failed_row("a", 1, "bad file")), "1 checkpoint, 0 scored, 1 failed"),
         (score_table(score_row("a", None)), "1 checkpoint, 1 scored"),
-        (score_table(score_row("a")).iloc[:0], "The score table has no rows."),
+        ([], "The score table has no rows."),
     ],
     ids=["failed only", "one row without step", "no rows"],
 )
-def test_small_tables_still_make_a_page(scores: pd.DataFrame, words: str) -> None:
+def test_small_tables_still_make_a_page(scores: Scores, words: str) -> None:
     assert words in page_of(scores).text
 
 
-def test_provenance_is_one_line_and_all_that_was_recorded(run_scores: pd.DataFrame) -> None:
+def test_provenance_is_one_line_and_all_that_was_recorded(run_scores: Scores) -> None:
     text = page_of(run_scores, spec={"samples": 10, "checkpoints": ["a", "b"]}, out=None).text
-    line = text[text.index("Provenance ") : text.index(" What each")]
+    line = text[text.index("Provenance ") : text.index(" The conditions")]
     assert line == (
         "Provenance extractor inception-2015 (weights abababababab) protocol inception-2015/tf1 "
         "n 10,000 generated, 10,000 real reference digits (test) seed 0 likelihood bernoulli"
@@ -260,6 +265,6 @@ def test_provenance_is_one_line_and_all_that_was_recorded(run_scores: pd.DataFra
     assert "spec.samples 10 spec.checkpoints a, b out -" in text
 
 
-def test_same_input_gives_the_same_page(run_scores: pd.DataFrame, run_galleries: dict) -> None:
+def test_same_input_gives_the_same_page(run_scores: Scores, run_galleries: dict) -> None:
     pages = {render_page(two_metrics(run_scores), run_galleries, {"seed": 0}) for _ in range(2)}
     assert len(pages) == 1

@@ -10,10 +10,12 @@ from report.page_elements import Elements
 from vae_batch.report.page import render_page
 from vae_batch.run.compare.selection import Selection
 
+DULL = '[{"kind": "blurred", "severity": "warning", "text": "very"}]'
+
 
 def ranked_page(selection: Selection | None) -> Elements:
     scores = score_table(
-        score_row("a", 1, fid_corrected=20.0, fid_corrected_se=0.25, warnings="dull: very"),
+        score_row("a", 1, fid_corrected=20.0, fid_corrected_se=0.25, warnings_json=DULL),
         score_row("b", 2, fid_corrected=20.5, fid_corrected_se=0.25),
         score_row("c", 3, fid_corrected=60.0, fid_corrected_se=0.25),
         failed_row("d", 4, "broken"),
@@ -58,5 +60,5 @@ def test_verdict_says_what_speaks_for_and_against_it() -> None:
     assert grounds == ["against", "open", "against", "against"]
     assert "Best of 3 by Fréchet distance, bias-corrected (inception-2015) a 20" in page.text
     assert "1 other checkpoint is not distinguishable from it at 5 %" in page.text
-    assert "Dull: very." in page.text
-    assert page.text.index("Dull") < page.text.index("Best of 3")  # warnings come first
+    assert "Blurred samples: very." in page.text
+    assert page.text.index("Blurred") < page.text.index("Best of 3")  # warnings come first

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import pandas as pd
 import pytest
-from report.examples import score_row, score_table, two_metrics
+from report.examples import Scores, score_row, score_table, two_metrics
 from rich.console import Console
 
 from vae_batch.plan import InputError
@@ -39,7 +38,7 @@ OUTCOME = RaceOutcome(
 )
 
 
-def scores() -> pd.DataFrame:
+def scores() -> Scores:
     at = {"n_generated": 1024, "left_race_at": 1024}
     return score_table(
         score_row("runs/a", 1, fid=40.0, n_generated=512, left_race_at=512),
@@ -49,7 +48,7 @@ def scores() -> pd.DataFrame:
     )
 
 
-def table_of(found: pd.DataFrame) -> list[str]:
+def table_of(found: Scores) -> list[str]:
     console = Console(width=100, record=True, file=None, quiet=True)
     with console.capture() as captured:
         console.quiet = False

@@ -1,20 +1,26 @@
-"""Which values may be called best, and how nulls are read."""
+"""Which values may be called best, and why others are undefined."""
 
 from __future__ import annotations
 
 import math
 
-import pandas as pd
 import pytest
-from report.examples import failed_row, score_row, score_table
+from report.examples import Scores, failed_row, score_row, score_table
 
 from vae_batch.metrics.catalogue import METRICS
-from vae_batch.report.score_rows import best_marks, comparable, metrics_in, read_rows
+from vae_batch.report.score_rows import (
+    best_marks,
+    comparable,
+    failure_of,
+    metrics_in,
+    why_undefined,
+)
 
 
-def marks(scores: pd.DataFrame, column: str) -> list[int]:
-    found = best_marks(read_rows(scores), metrics_in(scores))
-    return sorted(index for index, marked in found if marked == column)
+def marks(scores: Scores, column: str) -> list[int]:
+    """Places of the rows whose value is marked as best."""
+    found = best_marks(scores, metrics_in(scores))
+    return [place for place, row in enumerate(scores) if (row.key, column) in found]
 
 
 def test_lower_higher_and_neither() -> None:
@@ -80,34 +86,32 @@ def test_failed_and_infinite_rows_do_not_compete() -> None:
     )
     assert marks(scores, "inception_score") == [1]
     assert 3 not in marks(scores, "fid")
-    assert [len(group) for group in comparable(read_rows(scores)).values()] == [3]
-
-
-def test_null_kinds_are_one() -> None:
-    values = [None, float("nan"), pd.NA]
-    rows = [score_row(str(i), seed=0) | {"fid": value} for i, value in enumerate(values)]
-    read = read_rows(score_table(*rows))
-    assert [row.value("fid") for row in read] == [None, None, None]
-    assert len(comparable(read)) == 1
-
-
-def test_counts_widened_to_float_beside_a_null_still_group() -> None:
-    scores = score_table(score_row("a", 1), score_row("b", 2)).astype({"n_generated": "float64"})
-    assert read_rows(scores)[0].conditions.n_generated == 10_000
-    assert len(comparable(read_rows(scores))) == 1
+    assert [len(group) for group in comparable(scores).values()] == [3]
 
 
 def test_reason_of_a_spread_is_its_metrics() -> None:
     scores = score_table(
         score_row("a", inception_score_std=None, inception_score_reason="one class only")
     )
-    (row,) = read_rows(scores)
-    assert row.why_null(METRICS["inception_score_std"]) == "one class only"
-    assert row.why_null(METRICS["fid"]) == "no reason was recorded"
+    (row,) = scores
+    assert why_undefined(row, METRICS["inception_score_std"]) == "one class only"
+    assert why_undefined(row, METRICS["fid"]) == "no reason was recorded"
 
 
-def test_missing_column_and_unknown_status_are_named() -> None:
-    with pytest.raises(ValueError, match="status"):
-        read_rows(pd.DataFrame({"checkpoint": ["a"]}))
-    with pytest.raises(ValueError, match="'running'"):
-        read_rows(score_table(score_row("a", status="running")))
+def test_a_failed_row_keeps_its_values_but_competes_for_nothing() -> None:
+    failed = score_row("c", 3, status="failed", reason="no samples", elbo=-1.0, fid=None)
+    scores = score_table(score_row("a", elbo=-5.0), score_row("b", elbo=-6.0), failed)
+    assert marks(scores, "elbo") == [0]
+    assert failure_of(scores[2]) == "no samples"
+    assert why_undefined(scores[2], METRICS["fid"]) == "no samples"
+
+
+def test_sigmas_never_compete_unless_each_is_its_checkpoints_best() -> None:
+    gaussian = {"likelihood": "gaussian"}
+    declared = [
+        score_row(name, elbo=elbo, sigma=sigma, sigma_source="declared", **gaussian)
+        for name, elbo, sigma in (("a", -1.0, 0.5), ("b", -2.0, 0.5), ("c", 9.0, 1.0))
+    ]
+    assert marks(score_table(*declared), "elbo") == [0]
+    optimal = [row | {"sigma_source": "optimal"} for row in declared]
+    assert marks(score_table(*optimal), "elbo") == [2]

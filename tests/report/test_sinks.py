@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from report.examples import failed_row, gallery_of, score_row, score_table
+from report.examples import failed_row, gallery_of, score_row, score_table, with_values
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
@@ -215,8 +215,8 @@ def test_mlflow_takes_the_same_run_once_and_a_changed_one_anew(
     client = mlflow_client(monkeypatch, uri)
     write_mlflow(run, uri, "vaes")
     assert write_mlflow(run, uri, "vaes") == Logged(kept=3)
-    better = run.scores.assign(elbo=run.scores["elbo"].replace(-110.0, -90.0))
-    changed = dataclasses.replace(run, scores=better)
+    elbos = [-90.0 if row.value("elbo") == -110.0 else row.value("elbo") for row in run.rows]
+    changed = dataclasses.replace(run, rows=with_values(run.rows, "elbo", *elbos))
     assert write_mlflow(changed, uri, "vaes") == Logged(replaced=2, kept=1)
     runs = runs_by_name(client, "vaes")
     assert len(runs) == 3

@@ -6,15 +6,14 @@ import io
 import re
 from typing import Any
 
-import pandas as pd
 import pytest
-from report.examples import failed_row, score_row, score_table, two_metrics
+from report.examples import Scores, failed_row, score_row, score_table, two_metrics, with_values
 from rich.console import Console
 
 from vae_batch.report.table import terminal_table
 
 
-def printed(scores: pd.DataFrame, width: int = 120, **more: Any) -> str:
+def printed(scores: Scores, width: int = 120, **more: Any) -> str:
     console = Console(
         file=io.StringIO(), width=width, color_system="truecolor", force_terminal=True
     )
@@ -22,7 +21,7 @@ def printed(scores: pd.DataFrame, width: int = 120, **more: Any) -> str:
     return console.file.getvalue()
 
 
-def cells(scores: pd.DataFrame, **more: Any) -> list[list[str]]:
+def cells(scores: Scores, **more: Any) -> list[list[str]]:
     """Words of the rows of the widest table, the checkpoint first."""
     console = Console(file=io.StringIO(), width=200)
     console.print(terminal_table(scores, **more))
@@ -43,8 +42,8 @@ def compared(metric: str, checkpoint: str, *, best: bool = False, level: bool = 
     }
 
 
-def test_best_values_are_starred(run_scores: pd.DataFrame) -> None:
-    rows = cells(two_metrics(run_scores).assign(elbo_se=None))
+def test_best_values_are_starred(run_scores: Scores) -> None:
+    rows = cells(with_values(two_metrics(run_scores), "elbo", -110.0, None, -100.0))
     minus = "\N{MINUS SIGN}"
     assert rows == [["step-1", f"{minus}110", "30"], ["step-3", f"{minus}100*", "20*"]]
 
@@ -103,7 +102,7 @@ def test_counts_stand_beside_what_differs_in_them() -> None:
     assert re.findall(r"n = [\d,]+(?: / [\d,]+)?", text) == ["n = 10,000", "n = 10,000 / 1,797"]
 
 
-def test_terminal_shows_n_failures_reasons_and_best(run_scores: pd.DataFrame) -> None:
+def test_terminal_shows_n_failures_reasons_and_best(run_scores: Scores) -> None:
     text = printed(run_scores)
     assert "3 checkpoints, 1 failed · in runs/a/ · inception-2015 · n = 10,000" in text
     assert "the decoder gave NaN for image 17" in text
@@ -199,5 +198,5 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_empty_table_is_an_empty_table() -> None:
-    scores = score_table(score_row("a")).iloc[:0]
+    scores = []
     assert "0 checkpoints" in printed(scores)

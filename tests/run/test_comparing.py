@@ -15,7 +15,7 @@ from support.models.toy_models import save_pair
 from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
-from vae_batch.report.drawn import is_drawn
+from vae_batch.report.bundle import is_drawn
 from vae_batch.run.compare.pairwise import compare_run, compare_runs
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.compare.selection import confirmed, read_selection, select_best

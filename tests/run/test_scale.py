@@ -17,7 +17,7 @@ from support.runs.stub_runs import (
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec
-from vae_batch.report.drawn import note_drawn, sources_digest
+from vae_batch.report.bundle import note_drawn, sources_digest
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.progress.events import ignore

@@ -93,8 +93,7 @@ def _names(out_a: str, out_b: str, rows: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def _table(ranking: Ranking, names: Mapping[str, tuple[str, str]]) -> Table:
-    count = f", n = {ranking.n:,}" if ranking.n is not None else ""
-    title = Text(f"{ranking.title}{count}", style="bold")
+    title = Text(f"{ranking.title}, n = {ranking.n:,}", style="bold")
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     table.add_column("Run")
     table.add_column("Checkpoint", overflow="fold", min_width=10)

@@ -25,7 +25,7 @@ def rescore(
     from vae_batch.report.table import terminal_table
     from vae_batch.run.compare.pairwise import compare_run
     from vae_batch.run.compare.rescore import rescore as rescore_rows
-    from vae_batch.storage import Store, read_scores
+    from vae_batch.storage import Store, read_score_rows
 
     with exit_codes():
         rows = []
@@ -39,7 +39,7 @@ def rescore(
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        Console().print(terminal_table(read_scores(store), comparisons))
+        Console().print(terminal_table(read_score_rows(store), comparisons))
 
 
 def _groups(names: list[str]) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     """
     from vae_batch.evaluation import evaluate
     from vae_batch.report.table import terminal_table
-    from vae_batch.storage import Store, read_comparisons, read_scores
+    from vae_batch.storage import Store, read_comparisons, read_score_rows
     from vae_batch.terminal.words import times
 
     with _progress() as progress:
@@ -96,11 +96,10 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     if as_json:
         print_json([row.to_record() for row in summary.rows])
     else:
-        scores = read_scores(out)
         keys = {row.key for row in summary.rows}
-        kept = [key in keys for key in zip(scores["checkpoint"], scores["extractor"], strict=True)]
+        kept = [row for row in read_score_rows(out) if row.key in keys]
         chosen_by = selection.metric if selection else None
-        Console().print(terminal_table(scores[kept], read_comparisons(out), chosen_by))
+        Console().print(terminal_table(kept, read_comparisons(out), chosen_by))
     said = [selection.sentence, selection.confirmation] if selection else []
     said += [evaluation.race.sentence] if evaluation.race else []
     for sentence in filter(None, said):

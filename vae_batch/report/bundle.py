@@ -1,51 +1,104 @@
-"""The report of an output folder: figures and page from the score table and stored pictures."""
+"""The report of an output folder: figures and page from the score table and stored pictures.
+
+``figures/drawn.json`` notes what a report was drawn from, so that a run which changes nothing
+draws nothing.
+"""
 
 from __future__ import annotations
 
-from vae_batch.plan import InputError
-from vae_batch.report.drawn import NOTE, note_drawn, sources_digest
+import hashlib
+from collections.abc import Sequence
+
 from vae_batch.report.figures import replace_figures
+from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.page import render_page
 from vae_batch.report.stored_galleries import StoredGalleries
-from vae_batch.run.compare.selection import read_selection
-from vae_batch.run.output.run_record import read_record
 from vae_batch.run.race.record import read_race
-from vae_batch.storage import Store, read_comparisons, read_scores
+from vae_batch.storage import Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 PAGE = "report.html"
 FIGURES = "figures"
 
+#: Raised with every change of templates or code that changes a figure or the page, so that reports
+#: of earlier versions are drawn again.
+REPORT_VERSION = 2
+
+#: Written when all figures and the page are there.
+NOTE = f"{FIGURES}/drawn.json"
+
+#: All that the report shows, or that changes with what it shows: a row that is scored again, and
+#: with it the pictures that are stored then, has another time in the table.
+_SOURCES = ("run.json", "scores.parquet", "comparisons.parquet", "selection.json", "race.json")
+
 
 def write_report(out: Store) -> list[str]:
-    """Write ``figures/`` and ``report.html`` anew; needs no cluster and no model.
+    """Write ``figures/`` and ``report.html`` again; needs no cluster and no model.
 
     Returns:
-      Paths written, relative to the output folder.
+        Paths written, relative to the output folder.
 
     Raises:
-      InputError: The folder holds no run, or nothing has been scored yet.
+        InputError: The folder holds no run, or nothing has been scored yet.
     """
     sources = sources_digest(out)
     out.delete(NOTE)
-    record = read_record(out)
-    scores = read_scores(out)
-    if record is None or scores.empty:
-        raise InputError(
-            f"{out.shown} holds no scored rows; give the --out folder of a `vae-batch score` that "
-            "has scored at least one checkpoint"
-        )
-    galleries = StoredGalleries(out, record)
-    comparisons, selection = read_comparisons(out), read_selection(out)
-    names = replace_figures(out.folder(FIGURES), scores, galleries, comparisons, selection)
+    run = FinishedRun.of(out)
+    galleries = StoredGalleries(out, run.record)
+    figures = out.folder(FIGURES)
+    names = replace_figures(figures, run.rows, galleries, run.comparisons, run.selection)
     provenance = {
         "output": out.shown,
-        "versions": record.versions,
-        **record.identity,
-        "spec": record.spec.model_dump(mode="json"),
+        "versions": run.record.versions,
+        **run.record.identity,
+        "spec": run.record.spec.model_dump(mode="json"),
     }
-    race = read_race(out) if record.spec.race else None
-    page = render_page(scores, galleries, provenance, comparisons, selection, race)
+    race = read_race(out) if run.record.spec.race else None
+    page = render_page(run.rows, galleries, provenance, run.comparisons, run.selection, race)
     out.write(PAGE, page.encode())
     written = [*(f"{FIGURES}/{name}" for name in names), PAGE]
     note_drawn(out, sources, written)
     return written
+
+
+def sources_digest(out: Store) -> str:
+    """Digest of what a report would be drawn from now, and of the report's version."""
+    digest = hashlib.sha256(f"report {REPORT_VERSION}".encode())
+    for name in _SOURCES:
+        content = out.find(name)
+        digest.update(b"-" if content is None else hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def note_drawn(out: Store, sources: str, written: Sequence[str]) -> None:
+    """Note that a report was drawn.
+
+    Args:
+        out: The output folder.
+        sources: Of ``sources_digest``, before the drawing began.
+        written: Paths of its files.
+    """
+    sizes = _sizes(out, written)
+    out.write(NOTE, encode_checked({"sources": sources, "files": sizes}))
+
+
+def is_drawn(out: Store) -> bool:
+    """Whether all files of the report exist and are drawn from the present sources."""
+    try:
+        noted = decode_checked(out.read(NOTE))
+        files: dict[str, int] = noted["files"]
+        unchanged = _sizes(out, list(files)) == files
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+    return unchanged and noted["sources"] == sources_digest(out)
+
+
+def _sizes(out: Store, paths: Sequence[str]) -> dict[str, int | None]:
+    """Size of each file, from one listing per folder."""
+    folders = {path.rpartition("/")[0] for path in paths}
+    listed = {
+        f"{folder}/{name}".lstrip("/"): size
+        for folder in folders
+        for name, size in out.sizes(folder).items()
+    }
+    return {path: listed.get(path) for path in sorted(paths)}

@@ -11,7 +11,7 @@ from vae_batch.report.charts.curves import runs_of
 from vae_batch.report.gallery import Gallery, same_frame
 from vae_batch.report.image_grids import Grid
 from vae_batch.report.labels import without_shared_folder
-from vae_batch.report.score_rows import ScoreRow
+from vae_batch.storage.score_rows import ScoreRow
 
 _COLUMNS = 10
 MOST_ROWS = 50
@@ -29,10 +29,10 @@ def film_strip(
     A checkpoint without samples keeps an empty, greyed row, so that a gap in training is seen.
 
     Args:
-        rows: of the score table.
-        galleries: pictures by checkpoint label.
-        most_rows: of more checkpoints, evenly spaced ones are shown, with the first and the last.
-        keep: checkpoints that are shown in any case.
+        rows: Of the score table.
+        galleries: Pictures by checkpoint label.
+        most_rows: Of more checkpoints, evenly spaced ones are shown, with the first and the last.
+        keep: Checkpoints that are shown in any case.
 
     Returns:
         The grid, or None where no checkpoint that is shown has samples.
@@ -56,7 +56,7 @@ def film_strip(
 def strip_rows(
     rows: Sequence[ScoreRow], most_rows: int = MOST_ROWS, keep: Collection[str] = ()
 ) -> dict[str, str]:
-    """Checkpoints that a film strip of `most_rows` shows, in its order, with their rows' names."""
+    """Checkpoints of a film strip of ``most_rows`` rows, in its order, with their names."""
     names = _row_names(rows)
     if len(names) <= most_rows:
         return names
@@ -82,7 +82,7 @@ def _place(step: int | None) -> float:
 
 
 def _why(checkpoint: str, rows: Sequence[ScoreRow]) -> str:
-    failed = any(row.failure is not None for row in rows if row.checkpoint == checkpoint)
+    failed = any(row.status == "failed" for row in rows if row.checkpoint == checkpoint)
     return "(failed)" if failed else "(no pictures)"
 
 

@@ -7,32 +7,35 @@ A gallery may lack any of its entries; what is there must have the shape stated 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Gallery = Mapping[str, NDArray]
+Gallery = Mapping[str, NDArray[Any]]
 """Arrays by name; images are (..., H, W, C) uint8.
 
-`samples`, `originals`, `reconstructions`, `reference_samples`: (n, H, W, C).
-`interpolation`: (pairs, steps, H, W, C).
-`traversal`: (dimensions, values, H, W, C), by decreasing KL; `traversal_dimensions` (dimensions,)
-integers; `traversal_kl` (dimensions,) nats; `traversal_values` (values,); `traversal_collapsed`
-(dimensions,) bool, by the definition of `metrics.latent_usage`.
-`worst_originals`, `worst_reconstructions`: (k, H, W, C), the largest error of all reference images
-first; `worst_ids` (k,) their indices; `worst_errors` (k,) mean squared errors of pixels in 0..1.
-`nearest_generated`, `nearest_training`: (k, H, W, C), the first samples and the training image
-nearest to each; `nearest_ids` (k,) its index; `nearest_distances` (k,) between activations of
-the extractor that `nearest_extractor` () names.
-`duplicate_first`, `duplicate_second`: (k, H, W, C), the most alike pairs of `samples`;
-`duplicate_ids` (k, 2); `duplicate_distances` (k,) between activations of the extractor that
-`duplicate_measure` () names or, where it says "pixels", root mean squared, pixels in 0..1.
-`kl_per_dimension` (d,) nats, its sum is the KL; `kl_collapsed` (d,) bool; `aggregate_mean`,
-`aggregate_std` (d,) of the aggregate posterior; `aggregate_dimensions` (k,) those of largest KL,
-whose histograms of posterior draws are `aggregate_density` (k, b) between `aggregate_edges`
-(b + 1,); draws beyond the last edges are missing from them.
-`spectrum_frequencies` (f,) cycles a pixel; `spectrum_power`, `spectrum_power_reference` (f,)
-squared 8-bit levels."""
+- ``samples``, ``originals``, ``reconstructions``, ``reference_samples``: (n, H, W, C).
+- ``interpolation``: (pairs, steps, H, W, C).
+- ``traversal``: (dimensions, values, H, W, C), by decreasing KL; ``traversal_dimensions``
+  (dimensions,) integers; ``traversal_kl`` (dimensions,) nats; ``traversal_values`` (values,);
+  ``traversal_collapsed`` (dimensions,) bool, by the definition of ``metrics.latent_usage``.
+- ``worst_originals``, ``worst_reconstructions``: (k, H, W, C), the largest error of all reference
+  images first; ``worst_ids`` (k,) their indices; ``worst_errors`` (k,) mean squared errors of
+  pixels in 0..1.
+- ``nearest_generated``, ``nearest_training``: (k, H, W, C), the first samples and the training
+  image nearest to each; ``nearest_ids`` (k,) its index; ``nearest_distances`` (k,) between
+  activations of the extractor that ``nearest_extractor`` () names.
+- ``duplicate_first``, ``duplicate_second``: (k, H, W, C), the most similar pairs of ``samples``;
+  ``duplicate_ids`` (k, 2); ``duplicate_distances`` (k,) between activations of the extractor that
+  ``duplicate_measure`` () names or, where it says "pixels", root mean squared, pixels in 0..1.
+- ``kl_per_dimension`` (d,) nats, its sum is the KL; ``kl_collapsed`` (d,) bool;
+  ``aggregate_mean``, ``aggregate_std`` (d,) of the aggregate posterior; ``aggregate_dimensions``
+  (k,) those of largest KL, whose histograms of posterior draws are ``aggregate_density`` (k, b)
+  between ``aggregate_edges`` (b + 1,); draws beyond the last edges are missing from them.
+- ``spectrum_frequencies`` (f,) cycles per pixel; ``spectrum_power``, ``spectrum_power_reference``
+  (f,) squared 8-bit levels.
+"""
 
 Images = NDArray[np.uint8]
 
@@ -111,7 +114,7 @@ def check_gallery(checkpoint: str, gallery: Gallery) -> None:
     """Check every entry's axes, dtype, channels and sides, and that what belongs together fits.
 
     Raises:
-        ValueError: an entry is not as `Gallery` states; it names checkpoint, entry and shapes.
+        ValueError: An entry is not as ``Gallery`` states; it names checkpoint, entry and shapes.
     """
     for name, axes in _IMAGE_AXES.items():
         if name in gallery:
@@ -125,7 +128,7 @@ def check_gallery(checkpoint: str, gallery: Gallery) -> None:
             _check_companions(checkpoint, gallery, name)
 
 
-def _check_images(what: str, images: NDArray, axes: int) -> None:
+def _check_images(what: str, images: NDArray[Any], axes: int) -> None:
     good = (
         images.ndim == axes
         and images.dtype == np.uint8
@@ -141,7 +144,7 @@ def _check_images(what: str, images: NDArray, axes: int) -> None:
         )
 
 
-def _check_numbers(what: str, numbers: NDArray, axes: int) -> None:
+def _check_numbers(what: str, numbers: NDArray[Any], axes: int) -> None:
     if numbers.ndim != axes or numbers.dtype.kind != "f" or not numbers.size:
         raise ValueError(
             f"{what}: expected floats of {axes} axes, found {numbers.dtype} of shape "

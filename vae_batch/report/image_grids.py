@@ -27,9 +27,9 @@ class Grid:
     Attributes:
         images: (rows, columns, H, W, C) uint8.
         present: (rows, columns) bool; where False the cell is empty.
-        row_labels: one for each row, or none at all.
-        column_labels: one for each column, or none at all; may have two lines.
-        faint_rows: rows whose label is greyed, such as collapsed dimensions.
+        row_labels: One for each row, or none at all.
+        column_labels: One for each column, or none at all; may have two lines.
+        faint_rows: Rows whose label is greyed, such as collapsed dimensions.
     """
 
     images: Images
@@ -44,7 +44,7 @@ class Grid:
         return self.images.shape[2], self.images.shape[3]
 
     def first_rows(self, rows: int) -> Grid:
-        """The grid cut to its first `rows` rows."""
+        """The grid cut to its first ``rows`` rows."""
         return Grid(
             self.images[:rows],
             self.present[:rows],
@@ -55,7 +55,7 @@ class Grid:
 
 
 def wrapped(images: Images, columns: int = COLUMNS) -> Grid:
-    """(n, H, W, C) images in reading order, `columns` to a row; the last row may be short."""
+    """(n, H, W, C) images in reading order, ``columns`` to a row; the last row may be short."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     cells = np.full((rows * columns, *images.shape[1:]), 255, dtype=np.uint8)
@@ -125,7 +125,7 @@ def duplicate_grids(gallery: Gallery, columns: int = COLUMNS) -> list[Grid]:
 def _labelled_bands(
     parts: Sequence[Images], rows: tuple[str, ...], labels: Sequence[str], columns: int
 ) -> list[Grid]:
-    """One grid for each `columns` images, since every one of them has a label of its own."""
+    """One grid for each ``columns`` images, since every one of them has a label of its own."""
     starts = range(0, len(labels), columns)
     return [
         replace(
@@ -168,7 +168,7 @@ def _collapsed(gallery: Gallery, kl: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def reduced(grid: Grid, factor: int) -> Grid:
-    """The grid with every image averaged over blocks of `factor` by `factor` of its own pixels."""
+    """The grid with every image averaged over blocks of ``factor`` by ``factor`` pixels."""
     if factor == 1:
         return grid
     rows, columns, height, width, channels = grid.images.shape
@@ -188,10 +188,10 @@ def _signed(value: float) -> str:
 
 
 def pixels(grid: Grid, upscale: int = 1, gap: int = 1) -> NDArray[np.uint8]:
-    """The grid as one RGBA picture; each image pixel becomes `upscale` squared equal pixels.
+    """The grid as one RGBA picture; each image pixel becomes ``upscale`` squared equal pixels.
 
     Returns:
-        uint8 (rows * H * upscale + gaps, columns * W * upscale + gaps, 4); gaps of `gap` pixels
+        uint8 (rows * H * upscale + gaps, columns * W * upscale + gaps, 4); gaps of ``gap`` pixels
         and empty cells are transparent, images keep their values exactly.
     """
     rows, columns, height, width, _ = grid.images.shape
@@ -206,7 +206,7 @@ def pixels(grid: Grid, upscale: int = 1, gap: int = 1) -> NDArray[np.uint8]:
 
 
 def integer_upscale(grid: Grid, target: int) -> int:
-    """The largest whole factor that keeps an image's longer side within `target` pixels."""
+    """The largest whole factor that keeps an image's longer side within ``target`` pixels."""
     return max(1, target // max(grid.tile_shape))
 
 
@@ -236,6 +236,6 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def _smallest_unused(codes: NDArray[Any], candidates: int) -> int | None:
-    """The smallest whole number below `candidates` that is not among `codes`."""
+    """The smallest whole number below ``candidates`` that is not among ``codes``."""
     free = np.flatnonzero(np.bincount(codes[codes < candidates], minlength=candidates) == 0)
     return int(free[0]) if len(free) else None

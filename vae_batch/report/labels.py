@@ -14,7 +14,7 @@ _SCIENTIFIC_FROM = 1e7
 
 
 def printable(text: object) -> str:
-    """`text` with control, escape and direction-changing characters spelled out.
+    """``text`` with control, escape and direction-changing characters spelled out.
 
     A checkpoint's name comes from a file system and ends in terminals and browsers, where such
     characters move the cursor or reorder what is read.
@@ -23,7 +23,7 @@ def printable(text: object) -> str:
 
 
 def elide(text: str, width: int) -> str:
-    """`text` cut in its middle to at most `width` characters; both ends identify a checkpoint."""
+    """``text`` cut in its middle to ``width`` characters; both ends identify a checkpoint."""
     if len(text) <= width:
         return text
     tail = (width - 1) * 2 // 3
@@ -33,7 +33,7 @@ def elide(text: str, width: int) -> str:
 def slugs(labels: Iterable[str]) -> dict[str, str]:
     """A file-safe name for each distinct label, distinct also where case is ignored.
 
-    `runs/a/step-0003` becomes `runs-a-step-0003`. Labels that would share a name all get the
+    ``runs/a/step-0003`` becomes ``runs-a-step-0003``. Labels that would share a name all get the
     first 8 hex digits of their SHA-256, so that a name never depends on the order of rows.
     """
     distinct = dict.fromkeys(labels)
@@ -80,7 +80,7 @@ def decimals_of(values: Iterable[float]) -> int:
 
 
 def number(value: float, decimals: int) -> str:
-    """`value` in fixed decimals, with a true minus sign; scientific from 10 million on."""
+    """``value`` in fixed decimals, with a true minus sign; scientific from 10 million on."""
     if math.isfinite(value) and abs(value) >= _SCIENTIFIC_FROM:
         text = f"{value:.4e}"
     else:
@@ -94,12 +94,12 @@ def count(value: int | None) -> str:
 
 
 def significant(value: float, digits: int = 4, sign: str = "") -> str:
-    """`value` in so many significant digits, with a true minus sign; `sign` "+" shows a plus."""
+    """``value`` in significant digits, with a true minus sign; ``sign`` "+" shows a plus."""
     return f"{value:{sign}.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def with_interval(value: float, low: float, high: float, sign: str = "") -> tuple[str, str]:
-    """A value and its interval, "[low, high]", in the same decimals; `sign` as in `significant`."""
+    """A value and "[low, high]", in the same decimals; ``sign`` as in ``significant``."""
     places = decimals_of((value, low, high))
     plus = sign if value > 0 else ""
     return plus + number(value, places), f"[{number(low, places)}, {number(high, places)}]"

@@ -5,21 +5,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 
-import pandas as pd
 from markupsafe import Markup, escape
 
 from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.labels import count, printable
 from vae_batch.report.score_rows import (
-    ScoreRow,
+    Key,
     best_marks,
     headlines_in,
     is_always_zero,
-    parent,
-    read_rows,
 )
 from vae_batch.report.score_text import ARROWS, Footnotes, text_rows
 from vae_batch.run.compare.selection import Selection
+from vae_batch.storage.score_rows import ScoreRow
 
 _WORDS = ("checkpoint", "step", "extractor", "n")
 _SCROLLED = "max-height:26em;overflow:auto;margin:.5em 0"
@@ -27,26 +25,22 @@ _NOTE = "font-size:.85em;opacity:.8;margin:.2em 0"
 
 
 def notebook_html(
-    scores: pd.DataFrame, selection: Selection | None, film_strip: bytes | None, out: str
+    rows: Sequence[ScoreRow], selection: Selection | None, film_strip: bytes | None, out: str
 ) -> str:
     """A fragment of HTML that needs nothing beside it; all that comes from files is escaped.
 
     Colours are the notebook's own, so that it reads on dark and on light.
 
     Args:
-        scores: the score table.
-        selection: which checkpoint was found best; None where none was.
-        film_strip: a PNG, shown inline; None where there is none.
-        out: where the run lies.
-
-    Raises:
-        ValueError: the score table is not as documented.
+        rows: Of the score table.
+        selection: Which checkpoint was found best; None where none was.
+        film_strip: A PNG, shown inline; None where there is none.
+        out: Where the run lies.
     """
-    rows = read_rows(scores)
     parts = [
         Markup("<div>"),
         *(_paragraph(text, "font-weight:bold") for text in _said(selection)),
-        _table(rows, headlines_in(scores)),
+        _table(rows, headlines_in(rows)),
         _picture(film_strip),
         _paragraph(f"{out}/report.html", _NOTE),
         Markup("</div>"),
@@ -68,14 +62,14 @@ def _paragraph(text: str, style: str) -> Markup:
 def _table(rows: Sequence[ScoreRow], headlines: Sequence[Metric]) -> Markup:
     """Checkpoint, step, extractor and headline metrics; footnotes give every reason."""
     footnotes = Footnotes()
-    metrics = [m for m in headlines if m.column == parent(m) and not is_always_zero(m, rows)]
+    metrics = [m for m in headlines if not m.spread_of and not is_always_zero(m, rows)]
     texts, best = text_rows(rows, metrics, footnotes), best_marks(rows, metrics)
     names = [f"{m.short} {ARROWS[m.direction]}".rstrip() for m in metrics]
     tips = [f"{m.title}. {m.definition}" for m in metrics]
     heads = [_cell("th", n, tip) for n, tip in zip(names, tips, strict=True)]
-    lines = [_line(row, texts[row.index], metrics, best) for row in rows]
+    lines = [_line(row, texts[row.key], metrics, best) for row in rows]
     notes = [_paragraph(line, _NOTE) for line in footnotes.lines()]
-    starred = [_paragraph("bold: best among rows of equal conditions", _NOTE)] if best else []
+    starred = [_paragraph("bold: best point estimate among comparable rows", _NOTE)] if best else []
     words = [_cell("th", name, number=name in ("step", "n")) for name in _WORDS]
     return Markup(
         '<div style="{}"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>{}'
@@ -83,13 +77,13 @@ def _table(rows: Sequence[ScoreRow], headlines: Sequence[Metric]) -> Markup:
 
 
 def _line(
-    row: ScoreRow, texts: dict[str, str], metrics: Sequence[Metric], best: set[tuple[int, str]]
+    row: ScoreRow, texts: dict[str, str], metrics: Sequence[Metric], best: set[tuple[Key, str]]
 ) -> Markup:
     words = texts | {"step": count(row.step)}
     cells = [_cell("td", words[name], number=name in ("step", "n")) for name in _WORDS]
     for metric in metrics:
         text = texts[metric.column]
-        is_best = (row.index, metric.column) in best
+        is_best = (row.key, metric.column) in best
         cells.append(_cell("td", text.replace("*", ""), bold=is_best))
     return Markup("<tr>{}</tr>").format(_joined(cells))
 
@@ -105,7 +99,7 @@ def _picture(png: bytes | None) -> Markup:
     if png is None:
         return Markup("")
     image = Markup(
-        '<img alt="the same latents through training, one row a checkpoint" '
+        '<img alt="the same latents through training, one row per checkpoint" '
         'style="max-width:100%" src="data:image/png;base64,{}">'
     ).format(base64.b64encode(png).decode("ascii"))
     return Markup('<div style="{}">{}</div>').format(_SCROLLED, image)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from vae_batch.metrics.catalogue import Metric
+from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.labels import printable
-from vae_batch.report.score_rows import ScoreRow, parent
-from vae_batch.storage import FLAGS_APART
+from vae_batch.report.score_rows import failure_of, parent, why_undefined
+from vae_batch.storage.score_rows import RowWarning, ScoreRow, WarningKind
 
-_TITLE = 40
+Level = Literal["failed", "warning", "note"]
+"""From worst to mildest."""
+
+_TITLES: dict[WarningKind, str] = {
+    "checkpoint_reading": "Checkpoint may be misread",
+    "posterior_collapse": "Posterior collapse",
+    "collapsed_dimensions": "Collapsed latent dimensions",
+    "saturated_information": "Mutual information at its upper bound",
+    "near_duplicates": "Near duplicates",
+    "exact_duplicates": "Exact duplicates",
+    "blurred": "Blurred samples",
+    "noisy": "Noisy samples",
+    "memorisation": "Memorisation",
+    "smaller_batches": "Smaller batches",
+    "unknown": "Warning",
+}
+_LEVELS: dict[str, Level] = {"info": "note", "warning": "warning", "severe": "failed"}
 
 
 @dataclass(frozen=True)
-class Reason:
+class NoticeReason:
     """Why, as it was recorded, and the checkpoints it is about in table order."""
 
     text: str
@@ -26,14 +43,14 @@ class Notice:
     """One thing to know.
 
     Attributes:
-        severity: "failed", "warning" or "note", from worst to mildest.
-        title: what happened, in a few words.
-        reasons: every reason once.
+        level: How bad it is.
+        title: What happened, in a few words.
+        reasons: Every reason once.
     """
 
-    severity: str
+    level: Level
     title: str
-    reasons: tuple[Reason, ...]
+    reasons: tuple[NoticeReason, ...]
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
@@ -41,83 +58,83 @@ class Notice:
         return tuple(dict.fromkeys(name for reason in self.reasons for name in reason.checkpoints))
 
 
+@dataclass(frozen=True)
+class _Found:
+    level: Level
+    title: str
+    reason: str
+    checkpoint: str
+
+
 def notices(
     rows: Sequence[ScoreRow], metrics: Sequence[Metric], pictured: Collection[str]
 ) -> list[Notice]:
-    """Every failure, warning and null of `rows`, worst first; equal titles become one notice.
+    """Every failure, warning and undefined score, worst first; equal titles become one notice.
 
     Args:
-        rows: all rows of the score table.
-        metrics: the metrics that the table has.
-        pictured: labels of the checkpoints that have a gallery.
+        rows: All rows of the score table.
+        metrics: The metrics that the table has.
+        pictured: Labels of the checkpoints that have a gallery.
     """
-    found = [*_failures(rows), *_flags(rows), *_warnings(rows, metrics), *_nulls(rows, metrics)]
+    found = [*_failures(rows), *_warnings(rows), *_limits(rows), *_undefined(rows, metrics)]
     found += [
-        ("note", "No pictures", "no gallery was stored for this checkpoint", row.checkpoint)
+        _Found("note", "No pictures", "no gallery is stored for this checkpoint", row.checkpoint)
         for row in rows
-        if row.failure is None and row.checkpoint not in pictured
+        if row.status == "scored" and row.checkpoint not in pictured
     ]
-    return _grouped(found)
+    return _grouped(dict.fromkeys(found))
 
 
-_Found = tuple[str, str, str, str]
+def _failures(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
+    for row in rows:
+        failure = failure_of(row)
+        if failure is not None:
+            where = f" (traceback: {row.traceback})" if row.traceback else ""
+            yield _Found("failed", "Failed", f"{failure}{where}", row.checkpoint)
 
 
-def _failures(rows: Iterable[ScoreRow]) -> list[_Found]:
-    return [
-        ("failed", "Failed", row.failure, row.checkpoint) for row in rows if row.failure is not None
-    ]
+def _warnings(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
+    for row in rows:
+        for warning in row.warnings:
+            title = warning_title(warning)
+            yield _Found(_LEVELS[warning.severity], title, warning.text, row.checkpoint)
 
 
-def _flags(rows: Iterable[ScoreRow]) -> list[_Found]:
-    """What scoring flagged, once a checkpoint."""
-    found = [("warning", *titled(flag), row.checkpoint) for row in rows for flag in flags(row)]
-    return list(dict.fromkeys(found))
+def warning_title(warning: RowWarning) -> str:
+    """What a warning is about, in a few words."""
+    return _TITLES.get(warning.kind, "Warning")
 
 
-def flags(row: ScoreRow) -> list[str]:
-    """The sentences that scoring flagged a row with."""
-    text = row.text("warnings")
-    return text.split(FLAGS_APART) if text else []
+def _limits(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
+    """How values that are defined must not be used."""
+    for row in rows:
+        for column, score in row.scores.items():
+            if score.warning is not None:
+                title = _title(METRICS[column], row)
+                yield _Found("warning", title, score.warning, row.checkpoint)
 
 
-def titled(flag: str) -> tuple[str, str]:
-    """A flag's title and reason: short words before a colon are the title."""
-    title, _, reason = flag.partition(": ")
-    short = bool(reason) and len(title) <= _TITLE
-    return (title[:1].upper() + title[1:], reason) if short else ("Flagged", flag)
-
-
-def _warnings(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> list[_Found]:
-    return [
-        ("warning", _title(metric, row), reason, row.checkpoint)
-        for row in rows
-        for metric in metrics
-        if (reason := row.text(f"{metric.column}_warning"))
-    ]
-
-
-def _nulls(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> list[_Found]:
-    return [
-        ("note", f"{_title(metric, row)}: undefined", row.why_null(metric), row.checkpoint)
-        for row in rows
-        for metric in metrics
-        if row.failure is None and row.value(metric.column) is None
-        if metric.column == parent(metric) or row.value(parent(metric)) is not None
-    ]
+def _undefined(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> Iterator[_Found]:
+    for row in rows:
+        for metric in metrics if row.status == "scored" else ():
+            is_spread = bool(metric.spread_of) and row.value(parent(metric)) is None
+            if row.value(metric.column) is None and not is_spread:
+                reason, title = why_undefined(row, metric), f"{_title(metric, row)}: undefined"
+                yield _Found("note", title, reason, row.checkpoint)
 
 
 def _title(metric: Metric, row: ScoreRow) -> str:
-    extractor = row.conditions.extractor if metric.per_extractor else None
-    return f"{metric.title} ({printable(extractor)})" if extractor else metric.title
+    if not metric.per_extractor:
+        return metric.title
+    return f"{metric.title} ({printable(row.conditions.extractor)})"
 
 
 def _grouped(found: Iterable[_Found]) -> list[Notice]:
-    groups: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
-    for severity, title, reason, checkpoint in found:
-        reasons = groups.setdefault((severity, title), {})
-        reasons.setdefault(printable(reason), {})[checkpoint] = None
+    groups: dict[tuple[Level, str], dict[str, dict[str, None]]] = {}
+    for each in found:
+        reasons = groups.setdefault((each.level, each.title), {})
+        reasons.setdefault(printable(each.reason), {})[each.checkpoint] = None
     return [
-        Notice(*key, tuple(Reason(text, tuple(names)) for text, names in reasons.items()))
+        Notice(*key, tuple(NoticeReason(text, tuple(names)) for text, names in reasons.items()))
         for key, reasons in groups.items()
     ]

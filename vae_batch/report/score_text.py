@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.labels import count, decimals_of, number, printable
-from vae_batch.report.score_rows import ScoreRow, best_marks, parent
+from vae_batch.report.score_rows import Key, best_marks, failure_of, parent, why_undefined
+from vae_batch.storage.score_rows import ScoreRow
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -20,7 +21,7 @@ class Footnotes:
     reasons: dict[str, int] = field(default_factory=dict)
 
     def mark(self, reason: str) -> str:
-        """The raised number of `reason`."""
+        """The raised number of ``reason``."""
         return _raised(self.reasons.setdefault(printable(reason), len(self.reasons) + 1))
 
     def lines(self) -> list[str]:
@@ -41,7 +42,7 @@ def column_decimals(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> dict
 
 
 def sample_counts(row: ScoreRow) -> str:
-    """`n generated / n reference`, or one number where both are the same."""
+    """``n generated / n reference``, or one number where both are the same."""
     generated, reference = row.conditions.n_generated, row.conditions.n_reference
     if generated == reference:
         return count(generated)
@@ -50,41 +51,53 @@ def sample_counts(row: ScoreRow) -> str:
 
 def text_rows(
     rows: Sequence[ScoreRow], metrics: Sequence[Metric], footnotes: Footnotes
-) -> list[dict[str, str]]:
-    """One dict for each row: `checkpoint`, `extractor`, `n`, then each metric's column.
+) -> dict[Key, dict[str, str]]:
+    """For each row its ``checkpoint``, ``extractor`` and ``n``, then each metric's column.
 
-    A best value ends in `*`; a null is `-`, and a failed row says so in its first metric, both
-    with the mark of a footnote that has the reason.
+    A best value ends in ``*``. An undefined one is ``-``, and a failed row says so in its first
+    metric without a value; both have the mark of a footnote with the reason.
     """
     decimals = column_decimals(rows, metrics)
     best = best_marks(rows, metrics)
-    return [
-        {
+    return {
+        row.key: {
             "checkpoint": printable(row.checkpoint),
-            "extractor": printable(row.conditions.extractor or "-"),
+            "extractor": printable(row.conditions.extractor),
             "n": sample_counts(row),
         }
-        | (
-            {m.column: _cell(row, m, decimals[m.column], best, footnotes) for m in metrics}
-            if row.failure is None
-            else _failed_cells(row.failure, metrics, footnotes)
-        )
+        | _cells(row, metrics, decimals, best, footnotes)
         for row in rows
-    ]
+    }
 
 
-def _failed_cells(failure: str, metrics: Sequence[Metric], footnotes: Footnotes) -> dict[str, str]:
-    word = f"failed{footnotes.mark(f'failed: {failure}')}"
-    return {metric.column: "-" if i else word for i, metric in enumerate(metrics)}
+def _cells(
+    row: ScoreRow,
+    metrics: Sequence[Metric],
+    decimals: Mapping[str, int],
+    best: set[tuple[Key, str]],
+    notes: Footnotes,
+) -> dict[str, str]:
+    """A failed row says so in the first metric without a value, and keeps the values it has."""
+    failure = failure_of(row)
+    cells = {}
+    for metric in metrics:
+        value = row.value(metric.column)
+        if value is not None:
+            text = number(value, decimals[metric.column])
+            cells[metric.column] = _marked(row, metric, text, best, notes)
+        elif failure is None:
+            said = f"{METRICS[parent(metric)].title}: {why_undefined(row, metric)}"
+            cells[metric.column] = f"-{notes.mark(said)}"
+        else:
+            is_first = not any("failed" in cell for cell in cells.values())
+            mark = f"failed{notes.mark(f'failed: {failure}')}" if is_first else "-"
+            cells[metric.column] = mark
+    return cells
 
 
-def _cell(
-    row: ScoreRow, metric: Metric, decimals: int, best: set[tuple[int, str]], notes: Footnotes
+def _marked(
+    row: ScoreRow, metric: Metric, text: str, best: set[tuple[Key, str]], notes: Footnotes
 ) -> str:
-    title = METRICS[parent(metric)].title
-    value = row.value(metric.column)
-    if value is None:
-        return f"-{notes.mark(f'{title}: {row.why_null(metric)}')}"
-    warned = row.text(f"{metric.column}_warning")
-    star = "*" if (row.index, metric.column) in best else ""
-    return f"{number(value, decimals)}{star}{notes.mark(f'{title}: {warned}') if warned else ''}"
+    warning = row.score(metric.column).warning
+    star = "*" if (row.key, metric.column) in best else ""
+    return f"{text}{star}{notes.mark(f'{metric.title}: {warning}') if warning else ''}"

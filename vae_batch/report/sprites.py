@@ -18,13 +18,13 @@ class Sprite:
     """A picture of a grid and how the page lays it out.
 
     Attributes:
-        uri: `data:image/png;base64,...`.
-        width: width to show it at, in CSS pixels: a whole multiple of the PNG's own.
-        height: height to show it at.
-        alt: what it shows, for those who do not see it.
-        row_labels: as in `Grid`; pairs of label and whether it is greyed.
-        column_labels: as in `Grid`.
-        remark: what was left out or reduced to keep the page small, or "".
+        uri: ``data:image/png;base64,...``.
+        width: Width to show it at, in CSS pixels: a whole multiple of the PNG's own.
+        height: Height to show it at.
+        alt: What it shows, for those who do not see it.
+        row_labels: As in ``Grid``; pairs of label and whether it is greyed.
+        column_labels: As in ``Grid``.
+        remark: What was left out or reduced to keep the page small, or "".
     """
 
     uri: str
@@ -42,17 +42,17 @@ def data_uri(png: bytes) -> str:
 
 
 def sprite(grid: Grid, alt: str, budget: int, *, whole: bool = False, band: int = 1) -> Sprite:
-    """`grid` as a sprite of about `budget` image pixels, never more than twice that.
+    """``grid`` as a sprite of about ``budget`` image pixels, never more than twice that.
 
     Rows are left out from the end first, since sharpness is what the pictures are judged by; then
     all images are reduced by a whole factor. Small images are enlarged by the page, not here.
 
     Args:
-        grid: what to show.
-        alt: what it shows, in words.
-        budget: image pixels to spend.
-        whole: keep every row, and reduce only.
-        band: rows that belong together and are kept or left out together.
+        grid: What to show.
+        alt: What it shows, in words.
+        budget: Image pixels to spend.
+        whole: Keep every row, and reduce only.
+        band: Rows that belong together and are kept or left out together.
     """
     kept = grid if whole else grid.first_rows(_affordable_rows(grid, budget, band))
     factor = 1
@@ -75,7 +75,7 @@ def sprite(grid: Grid, alt: str, budget: int, *, whole: bool = False, band: int 
 
 def _affordable_rows(grid: Grid, budget: int, band: int) -> int:
     rows, columns, height, width, _ = grid.images.shape
-    rows_paid = budget // (columns * height * width) // band * band
+    rows_paid = int(budget // (columns * height * width) // band * band)
     return min(rows, max(rows_paid, band, _FEWEST_ROWS))
 
 

@@ -36,9 +36,9 @@ class StoredGalleries(Mapping[str, Gallery]):
         """Read all galleries once, to know which there are.
 
         Args:
-            out: the output folder.
-            record: its rows and their units.
-            kept_bytes: of galleries in memory; the others are read again when asked for. The
+            out: The output folder.
+            record: Its rows and their units.
+            kept_bytes: Of galleries in memory; the others are read again when asked for. The
                 first are kept, since whoever draws a report reads all of them in turn.
         """
         self._out, self._kept_bytes = out, kept_bytes
@@ -86,8 +86,8 @@ def read_gallery(out: Store, rows: Sequence[RecordedRow]) -> Gallery:
     """All pictures stored of one checkpoint; what is missing or damaged is left out.
 
     Args:
-        out: the output folder.
-        rows: of the checkpoint, one an extractor; pictures chosen by activations are those of the
+        out: The output folder.
+        rows: Of the checkpoint, one an extractor; pictures chosen by activations are those of the
             first that has some.
     """
     gallery: Arrays = {}

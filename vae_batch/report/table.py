@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -14,7 +12,7 @@ from rich.text import Text
 
 from vae_batch.metrics.catalogue import Metric, compared_column
 from vae_batch.report.labels import count, printable, without_shared_folder
-from vae_batch.report.score_rows import ScoreRow, comparable, read_rows
+from vae_batch.report.score_rows import Key, Measured, comparable, failure_of, what_differs
 from vae_batch.report.score_text import Footnotes, sample_counts, text_rows
 from vae_batch.report.table_columns import (
     Cell,
@@ -25,6 +23,8 @@ from vae_batch.report.table_columns import (
     spreads_of,
     width_of,
 )
+from vae_batch.storage.comparison_file import Comparison
+from vae_batch.storage.score_rows import ScoreRow
 
 _NARROWEST = 10  # of the checkpoint's column, which folds
 _LINE = 79  # characters that a title and the notes need not be broken at
@@ -35,34 +35,28 @@ _LEVEL = "≈ not distinguishable from the best (paired by shared samples, Holm-
 _SPREAD = "± one standard error"
 _INTERVAL = "[ ] 95 % interval"
 
-Comparison = Mapping[str, Any]
-
 
 def terminal_table(
-    scores: pd.DataFrame, comparisons: Sequence[Comparison] = (), selected: str | None = None
+    rows: Sequence[ScoreRow], comparisons: Sequence[Comparison] = (), selected: str | None = None
 ) -> ScoreTable:
     """The score table for a terminal: a section for each set of rows that may be compared.
 
     What all rows share stands above the table, what a section's rows share above them. A value
     has its standard error or interval where there is one and room for it; what there is no room
-    for is named below. Best point estimates are bold green and end in `*`; what cannot be told
-    from the best is green and ends in `≈`; failures are red; footnotes give every reason.
+    for is named below. Best point estimates are bold green and end in ``*``; what cannot be told
+    from the best is green and ends in ``≈``; failures are red; footnotes give every reason.
 
     Args:
-        scores: rows of the score table.
-        comparisons: rows of the table of comparisons.
-        selected: metric that the best checkpoint was chosen by, which always has a column.
-
-    Raises:
-        ValueError: the table lacks an identifying column or has an unknown status.
+        rows: Of the score table.
+        comparisons: Rows of the table of comparisons.
+        selected: Metric that the best checkpoint was chosen by, which always has a column.
     """
-    rows = read_rows(scores)
     level = {
-        (row["metric"], row["extractor"], row["checkpoint"])
-        for row in comparisons
-        if row["level_with_best"] and not row["is_best"]
+        (each.metric, each.extractor, each.checkpoint)
+        for each in comparisons
+        if each.level_with_best and not each.is_best
     }
-    return ScoreTable(rows, columns_of(scores, rows, selected), level, selected)
+    return ScoreTable(rows, columns_of(rows, selected), level, selected)
 
 
 class ScoreTable:
@@ -75,12 +69,12 @@ class ScoreTable:
         level: set[tuple[str, str | None, str]],
         selected: str | None,
     ) -> None:
-        """Rows and columns; `level` holds (metric, extractor, checkpoint) of ties with the best."""
+        """``level`` holds (metric, extractor, checkpoint) of what is level with the best."""
         self._rows, self._columns, self._level = rows, columns, level
         self._selected = selected
         self._folder = _shared_folder(rows)
         self._labels = {
-            row.index: printable(row.checkpoint.removeprefix(self._folder)) for row in rows
+            row.key: printable(row.checkpoint.removeprefix(self._folder)) for row in rows
         }
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -98,35 +92,37 @@ class ScoreTable:
                 break
         return self._table(columns, cells, footnotes, min(width, _LINE))
 
-    def _cells(self, columns: Sequence[Column], footnotes: Footnotes) -> dict[int, dict[str, Cell]]:
-        """Cells by the row's index and the column's name."""
+    def _cells(self, columns: Sequence[Column], footnotes: Footnotes) -> dict[Key, dict[str, Cell]]:
+        """Cells by the row's key and the column's name."""
         metrics = [column.metric for column in columns]
         texts = text_rows(self._rows, metrics, footnotes)
         by_column = {column.metric.column: self._column_cells(column, texts) for column in columns}
         return {
-            row.index: {name: cells[row.index] for name, cells in by_column.items()}
+            row.key: {name: cells[row.key] for name, cells in by_column.items()}
             for row in self._rows
         }
 
-    def _column_cells(self, column: Column, texts: Sequence[Mapping[str, str]]) -> dict[int, Cell]:
+    def _column_cells(
+        self, column: Column, texts: Mapping[Key, Mapping[str, str]]
+    ) -> dict[Key, Cell]:
         metric = column.metric
         spreads = spreads_of(metric, self._rows) if column.has_spread else {}
         cells = {}
         for row in self._rows:
-            text = texts[row.index][metric.column]
-            spread = "" if row.value(metric.column) is None else spreads.get(row.index, "")
-            cells[row.index] = Cell.of(text, spread, is_level=self._is_level(row, metric))
+            text = texts[row.key][metric.column]
+            spread = "" if row.value(metric.column) is None else spreads.get(row.key, "")
+            cells[row.key] = Cell.of(text, spread, is_level=self._is_level(row, metric))
         return aligned(cells)
 
     def _is_level(self, row: ScoreRow, metric: Metric) -> bool:
         extractor = row.conditions.extractor if metric.per_extractor else None
         key = (compared_column(metric.column), extractor, row.checkpoint)
-        return key in self._level and row.failure is None
+        return key in self._level and row.status == "scored"
 
     def _table(
         self,
         columns: Sequence[Column],
-        cells: Mapping[int, Mapping[str, Cell]],
+        cells: Mapping[Key, Mapping[str, Cell]],
         footnotes: Footnotes,
         line: int,
     ) -> Table:
@@ -143,7 +139,7 @@ class ScoreTable:
             if heading:
                 table.add_row(Text(heading, style="italic"))
             for row in section:
-                table.add_row(*_styled(row, self._labels[row.index], cells[row.index].values()))
+                table.add_row(*_styled(row, self._labels[row.key], cells[row.key].values()))
             table.add_section()
         table.caption = Text("\n".join(notes), style="none")
         return table
@@ -151,7 +147,7 @@ class ScoreTable:
     def _notes(
         self,
         columns: Sequence[Column],
-        cells: Mapping[int, Mapping[str, Cell]],
+        cells: Mapping[Key, Mapping[str, Cell]],
         footnotes: Footnotes,
     ) -> Iterator[str]:
         shown = [cell for row in cells.values() for cell in row.values()]
@@ -175,13 +171,13 @@ def _shared_folder(rows: Sequence[ScoreRow]) -> str:
 
 def _summary(rows: Sequence[ScoreRow], folder: str) -> str:
     checkpoints = {row.checkpoint for row in rows}
-    failed = {row.checkpoint for row in rows if row.failure is not None}
+    failed = {row.checkpoint for row in rows if row.status == "failed"}
     plural = "" if len(checkpoints) == 1 else "s"
     parts = [f"{len(checkpoints)} checkpoint{plural}, {len(failed)} failed"]
     parts += [f"in {printable(folder)}"] if folder else []
     firsts = [group[0] for group in comparable(rows).values()]
     if len(firsts) == 1:
-        parts.append(printable(firsts[0].conditions.extractor or "-"))
+        parts.append(printable(firsts[0].conditions.extractor))
     if len({sample_counts(first) for first in firsts}) == 1:
         parts.append(f"n = {sample_counts(firsts[0])}")
     return " · ".join(parts)
@@ -193,31 +189,27 @@ def _sections(rows: Sequence[ScoreRow]) -> list[tuple[str, list[ScoreRow]]]:
     # Those that left a race come last, the latest of them first.
     order = sorted(found, key=lambda held: -(held.left_race_at or math.inf))
     groups = {held: found[held] for held in order}
-    firsts = [group[0] for group in groups.values()]
+    firsts = {held: group[0] for held, group in groups.items()}
     sections = [
-        (_section_heading(group[0], firsts) if len(groups) > 1 else "", group)
-        for group in groups.values()
+        (_section_heading(held, group[0], firsts) if len(groups) > 1 else "", group)
+        for held, group in groups.items()
     ]
-    failed = {(row.checkpoint, row.failure): row for row in rows if row.failure is not None}
+    failed = {(row.checkpoint, failure_of(row)): row for row in rows if row.status == "failed"}
     return [*sections, *([("", list(failed.values()))] if failed else [])]
 
 
-def _section_heading(first: ScoreRow, firsts: Sequence[ScoreRow]) -> str:
-    key = first.conditions
-    parts = [key.extractor or "-"]
-    if key.left_race_at is not None:
-        parts.append(f"dropped from the race at n = {count(key.left_race_at)}")
-    elif len({sample_counts(other) for other in firsts}) > 1:
+def _section_heading(own: Measured, first: ScoreRow, firsts: Mapping[Measured, ScoreRow]) -> str:
+    parts = [first.conditions.extractor]
+    if own.left_race_at is not None:
+        parts.append(f"dropped from the race at n = {count(own.left_race_at)}")
+    elif len({sample_counts(other) for other in firsts.values()}) > 1:
         parts.append(f"n = {sample_counts(first)}")
-    twins = [f.conditions for f in firsts if f.conditions.extractor == key.extractor]
-    for name in ("protocol", "seed", "reference_sha256", "weights_sha256"):
-        if len({getattr(twin, name) for twin in twins}) > 1:
-            parts.append(f"{name.removesuffix('_sha256')} {str(getattr(key, name))[:24]}")
-    return "\n".join(printable(part) for part in parts)
+    differing = what_differs(own, firsts, besides=("n_reference",))
+    return "\n".join(printable(part) for part in [*parts, *differing])
 
 
 def _styled(row: ScoreRow, label: str, cells: Iterable[Cell]) -> list[Text]:
-    if row.failure is not None:
+    if row.status == "failed":
         return [Text(str(cell), style="red") for cell in (label, *cells)]
     return [Text(label), *(Text(str(cell), style=_style(cell)) for cell in cells)]
 

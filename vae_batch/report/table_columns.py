@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import pandas as pd
-
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.labels import number
-from vae_batch.report.score_rows import ScoreRow, headlines_in, is_always_zero, parent
+from vae_batch.report.score_rows import Key, headlines_in, is_always_zero
 from vae_batch.report.score_text import ARROWS, column_decimals
+from vae_batch.storage.score_rows import ScoreRow
 
 #: What goes first where there is no room: a column's spread, or the column.
 _CUTS: tuple[tuple[str, Literal["spread", "column"]], ...] = (
@@ -30,7 +29,7 @@ _CUTS: tuple[tuple[str, Literal["spread", "column"]], ...] = (
     ("inception_score", "column"),
 )
 
-#: A cell of `text_rows`: the number, and after it a star or the marks of footnotes.
+#: A cell of ``text_rows``: the number, and after it a star or the marks of footnotes.
 _MARKS = re.compile(r"[*⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
 
 _LEVEL = "≈"
@@ -59,7 +58,7 @@ class Cell:
 
     @classmethod
     def of(cls, text: str, spread: str, *, is_level: bool) -> Cell:
-        """The cell of a text of `text_rows`, which has its marks at its end."""
+        """The cell of a text of ``text_rows``, which has its marks at its end."""
         mark = _MARKS.search(text)
         value = text[: mark.start()] if mark else text
         marks = text[len(value) :]
@@ -80,27 +79,25 @@ class Cell:
         return self.value + self.mark + self.spread
 
 
-def aligned(cells: Mapping[int, Cell]) -> dict[int, Cell]:
+def aligned(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
     """The cells of one column, with marks and spreads as wide as the widest of them."""
     mark = max((len(cell.mark) for cell in cells.values()), default=0)
     spread = max((len(cell.spread) for cell in cells.values()), default=0)
     return {
-        index: replace(cell, mark=cell.mark.ljust(mark), spread=cell.spread.rjust(spread))
-        for index, cell in cells.items()
+        key: replace(cell, mark=cell.mark.ljust(mark), spread=cell.spread.rjust(spread))
+        for key, cell in cells.items()
     }
 
 
-def width_of(column: Column, cells: Mapping[int, Mapping[str, Cell]]) -> int:
+def width_of(column: Column, cells: Mapping[Key, Mapping[str, Cell]]) -> int:
     """Characters that a column takes, given all cells by row and column."""
     name = column.metric.column
     return max([len(column.heading), *(len(str(row[name])) for row in cells.values())])
 
 
-def columns_of(
-    scores: pd.DataFrame, rows: Sequence[ScoreRow], selected: str | None
-) -> list[Column]:
+def columns_of(rows: Sequence[ScoreRow], selected: str | None) -> list[Column]:
     """Headlines that tell something, the corrected distance, and what the best was chosen by."""
-    metrics = [m for m in headlines_in(scores) if parent(m) == m.column]
+    metrics = [metric for metric in headlines_in(rows) if not metric.spread_of]
     metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
     wanted = dict.fromkeys(("fid_corrected", selected or ""))
     more = [METRICS[name] for name in wanted if name in METRICS]
@@ -130,20 +127,20 @@ def narrower(columns: Sequence[Column], selected: str | None) -> Iterator[list[C
             yield left
 
 
-def spreads_of(metric: Metric, rows: Sequence[ScoreRow]) -> dict[int, str]:
-    """Intervals or standard errors by the row's index, where there are any."""
+def spreads_of(metric: Metric, rows: Sequence[ScoreRow]) -> dict[Key, str]:
+    """Intervals or standard errors by the row's key, where there are any."""
     decimals = column_decimals(rows, [metric])[metric.column]
-    if metric.column == "fid_corrected":
-        ends = {row.index: (row.value("fid_low"), row.value("fid_high")) for row in rows}
+    if metric.interval is not None:
+        ends = {row.key: [row.value(end) for end in metric.interval] for row in rows}
         return {
-            index: f" [{number(low, decimals)}, {number(high, decimals)}]"
-            for index, (low, high) in ends.items()
-            if low is not None and high is not None
+            key: f" [{', '.join(number(end, decimals) for end in found if end is not None)}]"
+            for key, found in ends.items()
+            if None not in found
         }
-    errors = {row.index: row.standard_error(metric) for row in rows if row.failure is None}
-    known = {index: error for index, error in errors.items() if error is not None}
+    errors = {row.key: row.score(metric.column).standard_error for row in rows}
+    known = {key: error for key, error in errors.items() if error is not None}
     decimals = max(decimals, _digit(max(known.values(), default=0.0)))
-    return {index: f" ± {number(error, decimals)}" for index, error in known.items()}
+    return {key: f" ± {number(error, decimals)}" for key, error in known.items()}
 
 
 def _digit(error: float) -> int:

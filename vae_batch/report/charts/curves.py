@@ -11,21 +11,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from vae_batch.metrics.catalogue import METRICS, Metric, corrected_from
 from vae_batch.report.charts.chart import Floats, floats
 from vae_batch.report.labels import without_shared_folder
 from vae_batch.report.score_rows import (
-    Conditions,
-    ScoreRow,
+    Measured,
     family,
+    finite_value,
     is_always_zero,
     measured_under,
     metrics_in,
-    read_rows,
+    protocol_of,
     what_differs,
 )
+from vae_batch.storage.score_rows import ScoreRow
 
 Z95 = 1.96
 """Standard errors on either side of a 95 % normal interval."""
@@ -130,19 +130,15 @@ class Curve:
         return _WIDE_VALUES <= decades <= _TOO_WIDE
 
 
-def read_curves(scores: pd.DataFrame) -> list[Curve]:
+def read_curves(rows: Sequence[ScoreRow]) -> list[Curve]:
     """Curves of every headline metric and of every metric that checkpoints are compared by.
 
     Diagnostics that are zero everywhere have none, nor have spreads of other metrics.
-
-    Raises:
-        ValueError: The table lacks an identifying column or has an unknown status.
     """
-    rows = read_rows(scores)
     places = _places(rows)
     return [
         curve
-        for metric in metrics_in(scores)
+        for metric in metrics_in(rows)
         if _has_curve(metric) and not is_always_zero(metric, rows)
         for curve in _curves(metric, rows, places)
     ]
@@ -169,23 +165,31 @@ def _places(rows: Sequence[ScoreRow]) -> Places:
 def _curves(metric: Metric, rows: Sequence[ScoreRow], places: Places) -> Iterator[Curve]:
     runs = runs_of(rows)
     lines: dict[_LineKey, list[ScoreRow]] = {}
+    gaps: dict[str, set[float]] = {}
     for row in rows:
-        if row.failure is None:
-            key = _LineKey(measured_under(row, metric), family(row), runs[row.checkpoint])
+        run, has_value = runs[row.checkpoint], finite_value(row, metric.column) is not None
+        if row.status == "scored" or has_value:
+            key = _LineKey(measured_under(row, metric), family(row), run)
             lines.setdefault(key, []).append(row)
-    failed = {places.positions[row.checkpoint] for row in rows if row.failure is not None}
-    drawn = {key: line for key, line in lines.items() if _values(line, metric)}
-    for extractor in dict.fromkeys(key.conditions.extractor for key in drawn or lines):
-        own = {k: v for k, v in (drawn or lines).items() if k.conditions.extractor == extractor}
+        else:
+            gaps.setdefault(run, set()).add(places.positions[row.checkpoint])
+    failed = set().union(*gaps.values())
+    drawn = {
+        key: line
+        for key, line in lines.items()
+        if any(finite_value(row, metric.column) is not None for row in line)
+    }
+    for extractor in dict.fromkeys(key.measured.extractor for key in drawn or lines):
+        own = {k: v for k, v in (drawn or lines).items() if k.measured.extractor == extractor}
         shared, labels = _labels(metric, [*own])
         undefined = {
             places.positions[row.checkpoint]
             for line in own.values()
             for row in line
-            if row.checkpoint not in _values(line, metric)
+            if finite_value(row, metric.column) is None
         }
         series = [
-            _series(label, key.run, metric, line, _gaps(rows, runs, key.run, places), places)
+            _series(label, key.run, metric, line, gaps.get(key.run, ()), places)
             for (key, line), label in zip(own.items(), labels, strict=True)
             if drawn
         ]
@@ -206,40 +210,24 @@ def _curves(metric: Metric, rows: Sequence[ScoreRow], places: Places) -> Iterato
 class _LineKey:
     """What the rows of one line share."""
 
-    conditions: Conditions
+    measured: Measured
     family: str
     run: str
-
-
-def _values(rows: Sequence[ScoreRow], metric: Metric) -> set[str]:
-    """Checkpoints that have a finite value."""
-    return {r.checkpoint for r in rows if math.isfinite(_number(r.value(metric.column)))}
 
 
 def runs_of(rows: Sequence[ScoreRow]) -> dict[str, str]:
     """The training run that each checkpoint belongs to: its folder, or "" where all are of one.
 
-    Folders that differ in digits alone, such as `epoch-1/` and `epoch-2/`, are one run's, unless
-    checkpoints of theirs share steps.
+    Folders that differ in digits alone, such as ``epoch-1/`` and ``epoch-2/``, belong to one run,
+    unless their checkpoints share steps.
     """
     folders = {row.checkpoint: row.checkpoint.rpartition("/")[0] for row in rows}
-    scored = [row for row in rows if row.failure is None and row.step is not None]
-    places = [(row.conditions, family(row), row.step) for row in scored]
+    scored = [row for row in rows if row.status == "scored" and row.step is not None]
+    places = [(protocol_of(row), family(row), row.step) for row in scored]
     kinds = {re.sub(r"\d+", "#", folder) for folder in folders.values()}
     if len(kinds) == 1 and len(set(places)) == len(places):
         return dict.fromkeys(folders, "")
     return folders
-
-
-def _gaps(
-    rows: Sequence[ScoreRow], runs: Mapping[str, str], run: str, places: Places
-) -> set[float]:
-    """Places where checkpoints of a run failed."""
-    return {
-        places.positions[row.checkpoint]
-        for row in rows
-        if row.failure is not None and runs[row.checkpoint] == run
-    }
 
 
 def _labels(metric: Metric, keys: Sequence[_LineKey]) -> tuple[str, list[str]]:
@@ -260,7 +248,7 @@ def _labels(metric: Metric, keys: Sequence[_LineKey]) -> tuple[str, list[str]]:
 
 def _parts(metric: Metric, key: _LineKey, keys: Sequence[_LineKey]) -> list[str]:
     """The extractor and how many images, then whatever else tells the lines apart."""
-    held, count = key.conditions, ""
+    held, count = key.measured, ""
     if metric.per_extractor and held.n_generated is not None:
         count = f"n = {held.n_generated:,}"
     elif {"encoder", "posterior"} & {*metric.needs} and held.n_reference is not None:
@@ -270,7 +258,7 @@ def _parts(metric: Metric, key: _LineKey, keys: Sequence[_LineKey]) -> list[str]
     parts = [held.extractor or "", count]
     if len({other.family for other in keys}) > 1:
         parts.append(key.family)
-    parts += what_differs(held, [other.conditions for other in keys])
+    parts += what_differs(held, [other.measured for other in keys])
     return [part for part in parts if part]
 
 
@@ -304,14 +292,15 @@ def _series(
 
 def _numbers(row: ScoreRow, metric: Metric) -> tuple[float, ...]:
     """Value, bias-corrected value, and the ends of the 95 % interval."""
-    value, error = _number(row.value(metric.column)), _number(row.standard_error(metric))
+    score = row.score(metric.column)
+    value, error = _number(score.value), _number(score.standard_error)
     better = METRICS.get(metric.compared_as)
     corrected = _number(row.value(better.column)) if better else math.nan
     if better is None or math.isnan(value) or math.isnan(corrected):
         return value, math.nan, value - Z95 * error, value + Z95 * error
     ends = [_number(row.value(end)) for end in better.interval or ()]
     if not ends or math.isnan(sum(ends)):
-        half = Z95 * _number(row.standard_error(better))
+        half = Z95 * _number(row.score(better.column).standard_error)
         ends = [corrected - half, corrected + half]
     return value, corrected, ends[0], ends[1]
 

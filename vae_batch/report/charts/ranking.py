@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +11,12 @@ from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.charts.curves import Z95
 from vae_batch.report.labels import printable
-from vae_batch.report.score_rows import ScoreRow
 from vae_batch.run.compare.selection import Selection
-
-Compared = Mapping[str, Any]
-"""A row of the table of comparisons."""
+from vae_batch.storage.comparison_file import Comparison, Difference
+from vae_batch.storage.score_rows import ScoreRow
 
 #: Checkpoints of a ranking that are drawn first, beside all that are level with the best.
 _MOST_SHOWN = 24
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference with its 95 % interval (not adjusted) and its Holm-adjusted p-value."""
-
-    value: float
-    low: float
-    high: float
-    p: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ class Ranking:
 
     metric: Metric
     extractor: str | None
-    n: int | None
+    n: int
     lines: tuple[RankedLine, ...]
 
     @property
@@ -102,21 +91,21 @@ def compared_title(metric: str, extractor: str | None) -> str:
 
 
 def read_rankings(
-    comparisons: Sequence[Compared],
+    comparisons: Sequence[Comparison],
     rows: Iterable[ScoreRow] = (),
     selection: Selection | None = None,
 ) -> list[Ranking]:
     """One ranking for each metric, extractor and set of comparable checkpoints.
 
     Args:
-        comparisons: Rows of the table of comparisons; those without a value have no place.
+        comparisons: Of the table of comparisons; those without a finite value have no place.
         rows: Of the score table, for the scores' own intervals.
         selection: The ranking that it was made of comes first.
     """
-    groups: dict[tuple[Any, ...], list[Compared]] = {}
-    for row in comparisons:
-        if row["value"] is not None and row["value"] == row["value"]:
-            groups.setdefault((row["metric"], row["extractor"], row["best"]), []).append(row)
+    groups: dict[tuple[str, str | None, str], list[Comparison]] = {}
+    for each in comparisons:
+        if math.isfinite(each.value):
+            groups.setdefault(each.group, []).append(each)
     own = _own_intervals(rows)
     found = {key: _ranking(group, own) for key, group in groups.items() if len(group) > 1}
     if selection is None:
@@ -129,45 +118,37 @@ def _own_intervals(rows: Iterable[ScoreRow]) -> dict[tuple[str, str | None, str]
     """Half the width of every score's own 95 % interval, by checkpoint, extractor and metric."""
     errors: dict[tuple[str, str | None, str], float] = {}
     for row in rows:
-        for metric in METRICS.values():
-            error = None if row.failure is not None else row.standard_error(metric)
-            extractor = row.conditions.extractor if metric.per_extractor else None
-            if error is not None:
-                errors.setdefault((row.checkpoint, extractor, metric.column), Z95 * error)
+        for column, score in row.scores.items():
+            extractor = row.conditions.extractor if METRICS[column].per_extractor else None
+            if score.standard_error is not None:
+                errors.setdefault((row.checkpoint, extractor, column), Z95 * score.standard_error)
     return errors
 
 
 def _ranking(
-    group: Sequence[Compared], own: Mapping[tuple[str, str | None, str], float]
+    group: Sequence[Comparison], own: Mapping[tuple[str, str | None, str], float]
 ) -> Ranking:
     first = group[0]
-    metric = METRICS[compared_column(first["metric"])]
-    ordered = sorted(group, key=lambda row: (not row["is_best"], metric.sign * row["value"]))
+    metric = METRICS[first.metric]
+    ordered = sorted(group, key=lambda each: (not each.is_best, metric.sign * each.value))
     lines = tuple(
-        _line(row, own.get((row["checkpoint"], row["extractor"], metric.column))) for row in ordered
+        _line(each, own.get((each.checkpoint, each.extractor, metric.column))) for each in ordered
     )
-    return Ranking(metric, first["extractor"], first["n"], lines)
+    return Ranking(metric, first.extractor, first.n, lines)
 
 
-def _line(row: Compared, half: float | None) -> RankedLine:
-    value = row["value"]
+def _line(each: Comparison, half: float | None) -> RankedLine:
     return RankedLine(
-        checkpoint=row["checkpoint"],
-        value=value,
-        interval=None if half is None else (value - half, value + half),
-        is_best=bool(row["is_best"]),
-        is_level=bool(row["level_with_best"]) and not row["is_best"],
-        from_best=_difference(row, "from_best"),
-        previous=row["previous"],
-        from_previous=_difference(row, "from_previous"),
-        verdict=row["verdict"] or "",
+        checkpoint=each.checkpoint,
+        value=each.value,
+        interval=None if half is None else (each.value - half, each.value + half),
+        is_best=each.is_best,
+        is_level=each.level_with_best and not each.is_best,
+        from_best=each.from_best,
+        previous=each.previous,
+        from_previous=each.from_previous,
+        verdict=each.verdict or "",
     )
-
-
-def _difference(row: Compared, name: str) -> Difference | None:
-    if row[name] is None:
-        return None
-    return Difference(*(row[f"{name}{part}"] for part in ("", "_low", "_high", "_p")))
 
 
 def ranking_values(ranking: Ranking) -> dict[str, Any]:

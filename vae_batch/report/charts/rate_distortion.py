@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.charts.chart import (
     Axis,
@@ -33,14 +31,14 @@ from vae_batch.report.charts.chart import (
 from vae_batch.report.charts.curves import runs_of
 from vae_batch.report.labels import elide, printable, significant, without_shared_folder
 from vae_batch.report.score_rows import (
-    Conditions,
-    ScoreRow,
-    family,
+    Measured,
+    finite_value,
     measured_under,
     what_differs,
 )
+from vae_batch.storage.score_rows import ScoreRow
 
-_COLUMNS = ("kl", "reconstruction_nll", "kl_se", "reconstruction_nll_se", "elbo", "elbo_se")
+_COLUMNS = ("kl", "reconstruction_nll", "elbo")
 _MANY_POINTS = 25
 _NEAR = 0.02  # of an axis: points that lie under each other
 _UNIT = "nats/image"
@@ -90,32 +88,22 @@ class Plane:
 
 def read_planes(rows: Sequence[ScoreRow]) -> list[Plane]:
     """A plane for each set of at least two comparable checkpoints that have both coordinates."""
-    groups: dict[tuple[Conditions, str], dict[str, PlanePoint]] = {}
+    groups: dict[Measured, dict[str, PlanePoint]] = {}
     runs = runs_of(rows)
     shorts = dict(zip(runs, without_shared_folder([*runs]), strict=True))
     for row in rows:
-        rate, distortion = row.value("kl"), row.value("reconstruction_nll")
-        if row.failure is not None or rate is None or distortion is None:
-            continue
-        if np.isfinite([rate, distortion]).all():
+        rate, distortion = finite_value(row, "kl"), finite_value(row, "reconstruction_nll")
+        if rate is not None and distortion is not None:
             run, name = runs[row.checkpoint], shorts[row.checkpoint]
             point = PlanePoint(row, name, run, rate, distortion)
-            key = (_of_losses(row), family(row))
-            groups.setdefault(key, {}).setdefault(row.checkpoint, point)
-    groups = {key: points for key, points in groups.items() if len(points) > 1}
+            # A race drops checkpoints by their samples, on which no loss depends.
+            held = measured_under(row, METRICS["elbo"])._replace(left_race_at=None)
+            groups.setdefault(held, {}).setdefault(row.checkpoint, point)
+    groups = {held: points for held, points in groups.items() if len(points) > 1}
     return [
-        Plane(
-            " · ".join([name, *what_differs(held, [other for other, _ in groups])]),
-            tuple(points.values()),
-        )
-        for (held, name), points in groups.items()
+        Plane(" · ".join([held.family or "", *what_differs(held, groups)]), tuple(points.values()))
+        for held, points in groups.items()
     ]
-
-
-def _of_losses(row: ScoreRow) -> Conditions:
-    """What losses depend on, which no generated image does."""
-    held = measured_under(row, METRICS["elbo"])
-    return held._replace(n_generated=None, left_race_at=None)
 
 
 def plane_chart(plane: Plane) -> Chart:
@@ -219,4 +207,9 @@ def plane_values(plane: Plane) -> dict[str, Any]:
         "steps": [point.row.step for point in points],
         "runs": [point.run for point in points],
         **{name: json_numbers(p.row.value(name) for p in points) for name in _COLUMNS},
+        **{f"{name}_se": json_numbers(_error(p, name) for p in points) for name in _COLUMNS},
     }
+
+
+def _error(point: PlanePoint, column: str) -> float | None:
+    return point.row.score(column).standard_error

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from vae_batch.report.charts.chart import Chart, floats, json_numbers
 from vae_batch.report.charts.curve_charts import curve_charts, curve_values
@@ -26,14 +25,14 @@ from vae_batch.report.figures.chart_figures import chart_figure, sheet_figure
 from vae_batch.report.figures.figure import LeftOut, PlannedFigure, vector
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.labels import slugs
-from vae_batch.report.score_rows import ScoreRow
+from vae_batch.storage.score_rows import ScoreRow
 
 Figures = Iterator[PlannedFigure | LeftOut]
 
 
-def metric_curves(scores: pd.DataFrame) -> Figures:
-    """`curves`, then `curves-<metric>`, with `-<extractor>` for those that depend on one."""
-    curves = read_curves(scores)
+def metric_curves(rows: Sequence[ScoreRow]) -> Figures:
+    """``curves``, then ``curves-<metric>``, with ``-<extractor>`` for those that depend on one."""
+    curves = read_curves(rows)
     extractors = slugs(curve.extractor for curve in curves if curve.extractor)
     drawn = curve_charts(curves)
     if not drawn:
@@ -63,7 +62,7 @@ def _curve_name(curve: Curve, extractors: Mapping[str, str]) -> str:
 
 
 def rate_distortion(rows: Sequence[ScoreRow]) -> Figures:
-    """`rate-distortion`; where there are several planes, what tells them apart ends the name."""
+    """``rate-distortion``; where there are several planes, what tells them apart ends the name."""
     planes = read_planes(rows)
     if not planes:
         reason = "no two comparable checkpoints have both KL and reconstruction NLL"
@@ -80,7 +79,7 @@ def rate_distortion(rows: Sequence[ScoreRow]) -> Figures:
 
 
 def checkpoint_charts(checkpoint: str, slug: str, gallery: Gallery) -> Figures:
-    """`kl-dimensions-<slug>`, `aggregate-posterior-<slug>` and `spectrum-<slug>`."""
+    """``kl-dimensions-<slug>``, ``aggregate-posterior-<slug>`` and ``spectrum-<slug>``."""
     kl, aggregate = kl_chart(gallery), aggregate_charts(gallery)
     has_spectrum = "spectrum_power" in gallery
     spectrum = spectrum_chart({"generated": gallery}) if has_spectrum else None
@@ -106,7 +105,7 @@ def checkpoint_charts(checkpoint: str, slug: str, gallery: Gallery) -> Figures:
 
 
 def combined_charts(galleries: Mapping[str, Gallery], names: Mapping[str, str]) -> Figures:
-    """`kl-dimensions` and `spectrum` of several checkpoints, by their short ``names``."""
+    """``kl-dimensions`` and ``spectrum`` of several checkpoints, by their short ``names``."""
     with_kl = {c: gallery for c, gallery in galleries.items() if "kl_per_dimension" in gallery}
     if len(with_kl) > 1:
         sorted_kl = {

@@ -16,9 +16,9 @@ class Drawn:
     """A figure's files by suffix, its width and height in print, and what drawing decided.
 
     Attributes:
-        files: content by suffix.
-        inches: width and height.
-        values: what is known once it is drawn, such as how much images were enlarged.
+        files: Content by suffix.
+        inches: Width and height.
+        values: What is known once it is drawn, such as how much images were enlarged.
     """
 
     files: Mapping[str, bytes]
@@ -31,11 +31,11 @@ class PlannedFigure:
     """One figure of a report.
 
     Attributes:
-        name: of its files, without suffix.
-        title: what it shows, in one line.
-        values: the numbers in it, with units and the columns they come from; fit for JSON.
-        draw: makes its files; called within `print_style()`.
-        checkpoint: the one that it shows, or None where it shows several.
+        name: Of its files, without suffix.
+        title: What it shows, in one line.
+        values: The numbers in it, with units and the columns they come from; fit for JSON.
+        draw: Makes its files; called within ``print_style()``.
+        checkpoint: The one that it shows, or None where it shows several.
     """
 
     name: str
@@ -55,7 +55,7 @@ class LeftOut:
 
 
 def vector(build: Callable[[], Figure]) -> Callable[[], Drawn]:
-    """How a figure of lines and letters is drawn: `build` makes it."""
+    """How a figure of lines and letters is drawn: ``build`` makes it."""
 
     def draw() -> Drawn:
         figure = build()

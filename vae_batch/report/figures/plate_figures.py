@@ -31,7 +31,7 @@ from vae_batch.report.image_grids import (
     worst_grids,
     wrapped,
 )
-from vae_batch.report.score_rows import ScoreRow
+from vae_batch.storage.score_rows import ScoreRow
 
 _MOST_PIXELS = 1_600_000  # of a plate's images
 _STRIP_ROWS = 20  # about as tall as a page
@@ -129,7 +129,7 @@ _KINDS: dict[str, _Kind] = {
 
 
 def checkpoint_panels(gallery: Gallery) -> dict[str, list[list[Panel]]]:
-    """The rows of panels of each plate that `gallery` has pictures for, by the plate's kind."""
+    """The rows of panels of each plate that ``gallery`` has pictures for, by the plate's kind."""
     return {
         kind: entry.panels(gallery)
         for kind, entry in _KINDS.items()
@@ -140,7 +140,7 @@ def checkpoint_panels(gallery: Gallery) -> dict[str, list[list[Panel]]]:
 def plate_figures(
     checkpoint: str, slug: str, gallery: Gallery
 ) -> Iterator[PlannedFigure | LeftOut]:
-    """`<kind>-<slug>` for every kind of plate."""
+    """``<kind>-<slug>`` for every kind of plate."""
     panels = checkpoint_panels(gallery)
     for kind, entry in _KINDS.items():
         name = f"{kind}-{slug}"
@@ -168,7 +168,7 @@ def _plain(array: np.ndarray) -> Any:  # noqa: ANN401
 def film_strip_figure(
     rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery], keep: Collection[str]
 ) -> PlannedFigure | LeftOut:
-    """`film-strip`: the same latents through training, `keep` among the checkpoints shown."""
+    """``film-strip``: the same latents through training, ``keep`` among the checkpoints shown."""
     grid = film_strip(rows, galleries, _STRIP_ROWS, keep)
     if grid is None:
         return LeftOut("film-strip", "no checkpoint has samples")

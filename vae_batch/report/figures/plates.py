@@ -84,9 +84,9 @@ class PlateFiles:
     """A plate as files.
 
     Attributes:
-        files: content by suffix.
-        enlarged: pixels of the plate along one pixel of an image.
-        inches: width and height in print.
+        files: Content by suffix.
+        enlarged: Pixels of the plate along one pixel of an image.
+        inches: Width and height in print.
     """
 
     files: dict[str, bytes]
@@ -97,14 +97,14 @@ class PlateFiles:
 def plate(rows: Sequence[Sequence[Panel]], caption: str) -> PlateFiles:
     """Panels in rows over a small caption; the same bytes every time.
 
-    Call within `print_style()`.
+    Call within ``print_style()``.
 
     All panels have one scale. The plate is at most as wide as a page's two columns: where images
     do not fit at 300 dpi, there are more dots to an inch.
 
     Args:
-        rows: panels beside each other, and rows of them under each other; at least one panel.
-        caption: one line that says which checkpoint the pictures come from.
+        rows: Panels beside each other, and rows of them under each other; at least one panel.
+        caption: One line that says which checkpoint the pictures come from.
     """
     enlarged, dpi = _scale(rows)
     point = dpi / 72
@@ -188,7 +188,7 @@ def _text(
     align: str = "left",
     size: float = _POINTS,
 ) -> None:
-    """Draw `text` with its middle line at pixel `at`, counted from the top left."""
+    """Draw ``text`` with its middle line at pixel ``at``, counted from the top left."""
     width, height = figure.bbox.size
     x, y = at[0] / width, 1.0 - at[1] / height
     figure.text(
@@ -197,7 +197,7 @@ def _text(
 
 
 def _paste(figure: Figure, canvas: NDArray[np.uint8], place: _Placed, enlarged: int) -> None:
-    """Put a panel's images over the canvas, and into what else `figure` is saved as."""
+    """Put a panel's images over the canvas, and into what else ``figure`` is saved as."""
     grid, (height, width) = place.panel.grid, place.panel.size(enlarged)
     tall, wide = (side * enlarged for side in grid.tile_shape)
     for row, column in np.argwhere(grid.present):

@@ -84,7 +84,7 @@ def print_style() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """`text` as matplotlib must be given it to draw just that.
+    """``text`` as matplotlib must be given it to draw just that.
 
     Dollar signs start no formula, a leading underscore hides nothing from a legend, and
     characters that the font lacks become a box.
@@ -109,25 +109,25 @@ def tick_number(value: float, _place: int | None = None) -> str:
 
 
 def picture(figure: Figure) -> NDArray[np.uint8]:
-    """`figure` as RGBA pixels (H, W, 4)."""
+    """``figure`` as RGBA pixels (H, W, 4)."""
     canvas: Any = FigureCanvasAgg(figure)  # whose methods have no types
     canvas.draw()
     return np.array(canvas.buffer_rgba())
 
 
 def svg(figure: Figure) -> bytes:
-    """`figure` as SVG without date or creator; letters are outlines, so no font is needed."""
+    """``figure`` as SVG without date or creator; letters are outlines, so no font is needed."""
     return _printed(figure, FigureCanvasSVG(figure).print_svg, ("Date", "Creator"))
 
 
 def pdf(figure: Figure) -> bytes:
-    """`figure` as PDF without date, creator or producer; letters are text in an embedded font."""
+    """``figure`` as PDF without date, creator or producer; letters are text in an embedded font."""
     nothing = ("CreationDate", "Creator", "Producer")
     return _printed(figure, FigureCanvasPdf(figure).print_pdf, nothing)
 
 
 def _printed(figure: Figure, method: Callable[..., object], nothing: Iterable[str]) -> bytes:
-    """What a canvas writes; `Figure.savefig` would lay the figure out a second time before."""
+    """What a canvas writes; ``Figure.savefig`` would lay the figure out a second time before."""
     buffer, dpi = io.BytesIO(), figure.dpi
     try:
         method(buffer, metadata=dict.fromkeys(nothing))
@@ -137,12 +137,12 @@ def _printed(figure: Figure, method: Callable[..., object], nothing: Iterable[st
 
 
 def print_files(figure: Figure) -> dict[str, bytes]:
-    """`figure` as PNG, PDF and SVG by suffix. Call within `print_style()`."""
+    """``figure`` as PNG, PDF and SVG by suffix. Call within ``print_style()``."""
     return {"png": print_png(picture(figure)), "pdf": pdf(figure), "svg": svg(figure)}
 
 
 def print_png(pixels: NDArray[np.uint8], dpi: float = DPI, *, grey: bool = False) -> bytes:
-    """Opaque pixels (H, W, 3 or 4) as PNG with their resolution; `grey` keeps one channel."""
+    """Opaque pixels (H, W, 3 or 4) as PNG with their resolution; ``grey`` keeps one channel."""
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels[..., :3]))
     buffer = io.BytesIO()
     # Level 6, the usual one, makes 2 % less in one and a half times the time.
@@ -179,7 +179,7 @@ def print_fonts() -> tuple[str, str]:
 
 
 def font_file(text: str) -> str:
-    """The file of the first font that has every letter of `text`."""
+    """The file of the first font that has every letter of ``text``."""
     return _copy() if all(ord(letter) in _COPIED for letter in text) else _font_file()
 
 

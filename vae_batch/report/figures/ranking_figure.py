@@ -26,7 +26,7 @@ _BAND: dict[str, Any] = {"facecolor": LIGHT.series[0], "alpha": 0.12, "lw": 0}
 
 
 def ranking_figures(rankings: Sequence[Ranking]) -> Iterator[PlannedFigure | LeftOut]:
-    """`ranking-<metric>`, with `-<extractor>` where one made it."""
+    """``ranking-<metric>``, with ``-<extractor>`` where one made it."""
     if not rankings:
         yield LeftOut("ranking", "no two checkpoints were compared")
     extractors = slugs(ranking.extractor for ranking in rankings if ranking.extractor)
@@ -56,7 +56,7 @@ def _build(ranking: Ranking) -> Figure:
     axes.set_yticks(range(len(lines)), [plain(elide(name, 22)) for name in names])
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)))
-    conditions = [ranking.extractor or "", f"n = {ranking.n:,}" if ranking.n else ""]
+    conditions = [ranking.extractor or "", f"n = {ranking.n:,}"]
     subtitle = " · ".join(part for part in conditions if part)
     draw_title(axes, ranking.metric.title, subtitle, 40)
     _annotate(axes, "score", (1, 1), (34, 4), color=LIGHT.faint, xycoords="axes fraction")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import pandas as pd
-
-from vae_batch.report.charts.ranking import read_rankings
+from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.figures.chart_plans import (
     checkpoint_charts,
     combined_charts,
@@ -22,48 +21,52 @@ from vae_batch.report.figures.printing import print_style
 from vae_batch.report.figures.ranking_figure import ranking_figures
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
-from vae_batch.report.score_rows import ScoreRow, read_rows
 from vae_batch.run.compare.selection import Selection
+from vae_batch.storage import Store
+from vae_batch.storage.comparison_file import Comparison
+from vae_batch.storage.score_rows import ScoreRow
 
 Write = Callable[[str, bytes], None]
+
+_WRITERS = 4  # files on their way at a time: a disk syncs each, an object store answers slowly
 
 INDEX = "index.json"
 """Lists the figures and their files, and what was left out and why."""
 
 
 def write_figures(
-    scores: pd.DataFrame,
+    rows: Sequence[ScoreRow],
     galleries: Mapping[str, Gallery],
     write: Write,
-    comparisons: Sequence[Mapping[str, Any]] = (),
+    comparisons: Sequence[Comparison] = (),
     selection: Selection | None = None,
 ) -> list[str]:
-    """Draw every figure and hand each file to `write(name, content)`.
+    """Draw every figure and hand each file to ``write(name, content)``.
 
-    Figures of lines and letters are written as `.png`, `.pdf` and `.svg`, plates of images as
-    `.png` and `.pdf`, and all with a `.json` of the numbers in them. What there is no data for is
-    left out. Of more than 8 checkpoints with pictures, the best, the worst, the last and those
-    level with the best have figures of their own. Equal input gives equal bytes.
+    Charts are written as ``.png``, ``.pdf`` and ``.svg``, plates of images as ``.png`` and
+    ``.pdf``, and all with a ``.json`` of the numbers in them. What there is no data for is left
+    out. Of more than 8 checkpoints with pictures, the best, the worst, the last and those not
+    distinguishable from the best have figures of their own. Equal input gives equal bytes.
 
     Args:
-        scores: the score table.
-        galleries: pictures by checkpoint label; a checkpoint may have none.
-        write: called once for each file, with a file-safe name.
-        comparisons: paired differences between checkpoints, as `read_comparisons` gives them.
-        selection: which checkpoint was found best; None where none was.
+        rows: Of the score table.
+        galleries: Pictures by checkpoint label; a checkpoint may have none.
+        write: Called once for each file, with a file-safe name.
+        comparisons: Paired differences between checkpoints, as ``read_comparisons`` gives them.
+        selection: Which checkpoint was found best; None where none was.
 
     Returns:
-        The names written, in order; the last is `index.json`.
+        The names written, in order; the last is ``index.json``.
 
     Raises:
-        ValueError: the score table or a gallery is not as documented.
+        ValueError: A gallery is not as documented.
     """
-    rows = read_rows(scores)
-    chosen = choose_checkpoints(rows, [*galleries], comparisons, selection)
+    rankings = read_rankings(comparisons, rows, selection)
+    chosen = choose_checkpoints(rows, [*galleries], rankings, selection)
     names: list[str] = []
     entries: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
-    figures = _figures(scores, rows, galleries, chosen, comparisons, selection)
+    figures = _figures(rows, galleries, chosen, rankings)
     with print_style():
         for figure in figures:
             if isinstance(figure, LeftOut):
@@ -80,15 +83,13 @@ def write_figures(
 
 
 def _figures(
-    scores: pd.DataFrame,
     rows: Sequence[ScoreRow],
     galleries: Mapping[str, Gallery],
     chosen: Chosen,
-    comparisons: Sequence[Mapping[str, Any]],
-    selection: Selection | None,
+    rankings: Sequence[Ranking],
 ) -> Iterator[PlannedFigure | LeftOut]:
-    yield from metric_curves(scores)
-    yield from ranking_figures(read_rankings(comparisons, rows, selection))
+    yield from metric_curves(rows)
+    yield from ranking_figures(rankings)
     yield from rate_distortion(rows)
     yield film_strip_figure(rows, galleries, chosen.reasons)
     shown = {checkpoint: galleries[checkpoint] for checkpoint in chosen.reasons}
@@ -145,3 +146,47 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def replace_figures(
+    folder: Store,
+    rows: Sequence[ScoreRow],
+    galleries: Mapping[str, Gallery],
+    comparisons: Sequence[Comparison],
+    selection: Selection | None,
+) -> list[str]:
+    """Write all figures into ``folder``, then remove those of an earlier report that are no more.
+
+    The index is written when every file that it lists is there.
+
+    Returns:
+        The names written, as ``write_figures`` gives them.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    content = folder.find(INDEX)
+    former = () if content is None else files_of_index(content)
+    writing: list[Future[None]] = []
+    with ThreadPoolExecutor(_WRITERS) as pool:
+
+        def write(name: str, content: bytes) -> None:
+            if name == INDEX:
+                for file in writing:
+                    file.result()
+            writing.append(pool.submit(folder.write, name, content))
+
+        names = write_figures(rows, galleries, write, comparisons, selection)
+        writing[-1].result()
+    for name in sorted({*former} - {*names}):
+        folder.delete(name)
+    return names
+
+
+def files_of_index(index: bytes) -> tuple[str, ...]:
+    """Files that an earlier report wrote beside its index; none where the index is damaged."""
+    try:
+        found = [name for figure in json.loads(index)["figures"] for name in figure["files"]]
+    except (ValueError, KeyError, TypeError):
+        return ()
+    return tuple(name for name in found if isinstance(name, str) and "/" not in name)

@@ -1,8 +1,8 @@
-"""The report page: one HTML file that needs nothing beside it, and asks nothing of a network.
+"""The report page: one HTML file that needs nothing beside it and requests nothing.
 
-A file a section, in the order of the page: `vae_batch.report.notices` come first, then `verdict`,
-`ranking`, `provenance`, `score_tables`, `curve_charts`, `rate_distortion`, `pictures` and
-`gallery_charts`; `document` puts them together.
+``document`` puts the sections together, in this order: ``vae_batch.report.notices``, ``verdict``,
+``rankings``, ``provenance``, ``score_tables``, charts (``vae_batch.report.charts`` drawn by
+``chart_svg``) and ``pictures``.
 """
 
 from vae_batch.report.page.document import render_page

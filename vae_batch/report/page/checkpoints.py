@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vae_batch.report.labels import count, printable, without_shared_folder
-from vae_batch.report.score_rows import ScoreRow
+from vae_batch.report.score_rows import failure_of
+from vae_batch.storage.score_rows import ScoreRow
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,13 @@ class PageCheckpoint:
     """One checkpoint as the page names it.
 
     Attributes:
-        label: as in the score table, made printable.
-        short: without the folders that all checkpoints share.
-        anchor: the id of its place in the page.
-        step: training step in words, or "-".
-        step_sort: training step to sort by, or "".
-        failure: why nothing was scored, or "" where something was.
+        label: As in the score table, made printable.
+        short: Without the folders that all checkpoints share.
+        anchor: The id of its place in the page.
+        step: Training step in words, or "-".
+        step_sort: Training step to sort by, or "".
+        failure: Why scoring failed, or "" where some row was scored.
+        traceback: Path of the failure's traceback below the output folder, or "".
     """
 
     label: str
@@ -28,6 +30,7 @@ class PageCheckpoint:
     step: str
     step_sort: str
     failure: str
+    traceback: str
 
 
 def page_checkpoints(
@@ -36,16 +39,18 @@ def page_checkpoints(
     """Every checkpoint by its label, in table order; those with pictures only come last."""
     labels = list(dict.fromkeys([*(row.checkpoint for row in rows), *pictured]))
     shorts = without_shared_folder(labels)
+    rows_of: dict[str, list[ScoreRow]] = {label: [] for label in labels}
+    for row in rows:
+        rows_of[row.checkpoint].append(row)
     return {
-        label: _checkpoint(f"checkpoint-{index}", label, short, rows)
+        label: _checkpoint(f"checkpoint-{index}", label, short, rows_of[label])
         for index, (label, short) in enumerate(zip(labels, shorts, strict=True), start=1)
     }
 
 
-def _checkpoint(anchor: str, label: str, short: str, rows: Sequence[ScoreRow]) -> PageCheckpoint:
-    own = [row for row in rows if row.checkpoint == label]
+def _checkpoint(anchor: str, label: str, short: str, own: Sequence[ScoreRow]) -> PageCheckpoint:
     step = own[0].step if own else None
-    failures = [row.failure for row in own if row.failure is not None]
+    failures = [reason for row in own if (reason := failure_of(row)) is not None]
     failed = bool(own) and len(failures) == len(own)
     return PageCheckpoint(
         label=printable(label),
@@ -54,4 +59,5 @@ def _checkpoint(anchor: str, label: str, short: str, rows: Sequence[ScoreRow]) -
         step=count(step),
         step_sort="" if step is None else str(step),
         failure=printable("; ".join(dict.fromkeys(failures))) if failed else "",
+        traceback=printable(next((row.traceback for row in own if row.traceback), "")),
     )

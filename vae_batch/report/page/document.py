@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -15,7 +14,7 @@ from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.charts.chart import legend_of
 from vae_batch.report.charts.curve_charts import CurveChart, curve_charts
 from vae_batch.report.charts.curves import read_curves
-from vae_batch.report.charts.ranking import Compared, Ranking, read_rankings
+from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, read_planes
 from vae_batch.report.colours import DARK, LIGHT
 from vae_batch.report.gallery import Gallery, check_gallery
@@ -34,10 +33,12 @@ from vae_batch.report.page.race import race_view
 from vae_batch.report.page.rankings import shown_rankings
 from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.page.verdict import verdict_of
-from vae_batch.report.score_rows import ScoreRow, details_in, headlines_in, read_rows
+from vae_batch.report.score_rows import details_in, headlines_in
 from vae_batch.report.score_text import ARROWS
 from vae_batch.run.compare.selection import Selection
 from vae_batch.run.race.record import RaceOutcome
+from vae_batch.storage.comparison_file import Comparison
+from vae_batch.storage.score_rows import ScoreRow
 
 _DIRECTIONS = {
     "lower": "lower is better",
@@ -75,10 +76,10 @@ class Section:
 
 
 def render_page(
-    scores: pd.DataFrame,
+    rows: Sequence[ScoreRow],
     galleries: Mapping[str, Gallery],
     provenance: Mapping[str, object],
-    comparisons: Sequence[Compared] = (),
+    comparisons: Sequence[Comparison] = (),
     selection: Selection | None = None,
     race: RaceOutcome | None = None,
 ) -> str:
@@ -89,22 +90,22 @@ def render_page(
     is fetched. Equal input gives equal bytes.
 
     Args:
-        scores: the score table, one row for each checkpoint and extractor.
-        galleries: pictures by checkpoint label; a checkpoint may have none.
-        provenance: what made the scores, such as the spec and versions; mappings may nest.
-        comparisons: paired differences between checkpoints, as `read_comparisons` gives them.
-        selection: which checkpoint was found best; None where none was.
-        race: how the race went that the checkpoints were scored by; None where there was none.
+        rows: Of the score table, one for each checkpoint and extractor.
+        galleries: Pictures by checkpoint label; a checkpoint may have none.
+        provenance: What made the scores, such as the spec and versions; mappings may nest.
+        comparisons: Paired differences between checkpoints, as ``read_comparisons`` gives them.
+        selection: Which checkpoint was found best; None where none was.
+        race: How the race went that the checkpoints were scored by; None where there was none.
 
     Raises:
-        ValueError: the score table or a gallery is not as documented.
+        ValueError: A gallery is not as documented.
     """
     for checkpoint, gallery in galleries.items():
         check_gallery(checkpoint, gallery)
-    rows, headlines, details = read_rows(scores), headlines_in(scores), details_in(scores)
+    headlines, details = headlines_in(rows), details_in(rows)
     checkpoints = page_checkpoints(rows, galleries)
     panels = checkpoint_panels(galleries)
-    curves = curve_charts(read_curves(scores))
+    curves = curve_charts(read_curves(rows))
     rankings = read_rankings(comparisons, rows, selection)
     environment = _environment()
     style, script = _style(environment), _sources(environment, "scripts", _SCRIPTS)
@@ -118,7 +119,7 @@ def render_page(
         checkpoints=checkpoints,
         output=printable(provenance.get("output", "")),
         failed=sum(bool(named.failure) for named in checkpoints.values()),
-        notices=_by_severity(notices(rows, headlines, galleries)),
+        notices=_by_level(notices(rows, headlines, galleries)),
         verdict=verdict_of(selection, rankings, rows, checkpoints, race),
         race=race_view(race, checkpoints),
         rankings=shown_rankings(rankings, checkpoints),
@@ -149,10 +150,10 @@ def _planes(
     ]
 
 
-def _by_severity(found: Sequence[Notice]) -> dict[str, list[Notice]]:
+def _by_level(found: Sequence[Notice]) -> dict[str, list[Notice]]:
     return {
-        severity: [notice for notice in found if notice.severity == severity]
-        for severity in ("failed", "warning", "note")
+        level: [notice for notice in found if notice.level == level]
+        for level in ("failed", "warning", "note")
     }
 
 

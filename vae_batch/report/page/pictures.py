@@ -29,8 +29,8 @@ from vae_batch.report.page.chart_svg import (
     draw_chart,
     draw_key,
 )
-from vae_batch.report.score_rows import ScoreRow
 from vae_batch.report.sprites import Sprite, sprite
+from vae_batch.storage.score_rows import ScoreRow
 
 _MOST_BYTES = 10_500_000  # of all checkpoints' sprites, as they stand in the page
 _START_PIXELS = 12_000_000  # image pixels of all checkpoints that sprites are first tried with
@@ -42,7 +42,7 @@ _FILM_STRIP_PIXELS = 600_000
 
 @dataclass(frozen=True)
 class Picture:
-    """A sprite and what it shows; `shared` is its key where many checkpoints show it."""
+    """A sprite and what it shows; ``shared`` is its key where many checkpoints show it."""
 
     sprite: Sprite
     title: str = ""
@@ -53,7 +53,7 @@ class Picture:
 class Panel:
     """Pictures or charts under a heading, with a line that says how to read them.
 
-    `key` is the same for the same kind of panel of every checkpoint.
+    ``key`` is the same for the same kind of panel of every checkpoint.
     """
 
     key: str
@@ -77,7 +77,7 @@ Panels = dict[str, tuple[Panel, ...]]
 def film_strip_sprite(
     rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery], keep: Collection[str] = ()
 ) -> Sprite | None:
-    """The film strip, or None where no checkpoint has samples; `keep` are shown in any case."""
+    """The film strip, or None where no checkpoint has samples; ``keep`` are shown in any case."""
     grid = film_strip(rows, galleries, keep=keep)
     if grid is None:
         return None
@@ -166,7 +166,7 @@ def _real(images: Images, budget: int, real: dict[bytes, Picture]) -> Picture:
 class _Pictured:
     """How a panel of pictures is made of the entries that it needs of a gallery.
 
-    `band` rows belong together; `measure` is the entry that names what distances are between.
+    ``band`` rows belong together; ``measure`` is the entry that names what distances are between.
     """
 
     heading: str

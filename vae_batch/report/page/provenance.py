@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.report.labels import count, printable
-from vae_batch.report.score_rows import ScoreRow
+from vae_batch.report.score_rows import family
+from vae_batch.storage.score_rows import ScoreRow
 
 _HASH = 12
 _MOST_WORDS = 3
@@ -18,8 +19,8 @@ class Provenance:
 
     Attributes:
         line: (name, value) pairs, short enough for one line.
-        protocols: for each extractor its name, protocol, weights' hash in full and counts.
-        everything: dotted names and values of all that was recorded.
+        protocols: For each extractor its name, protocol, weights' hash in full and counts.
+        everything: Dotted names and values of all that was recorded.
     """
 
     line: tuple[tuple[str, str], ...]
@@ -29,11 +30,13 @@ class Provenance:
 
 def provenance_of(rows: Sequence[ScoreRow], recorded: Mapping[str, object]) -> Provenance:
     """Provenance of a run: what its rows say, and the identity and spec that it recorded."""
-    scored = [row for row in rows if row.failure is None] or list(rows)
-    firsts = {row.conditions: row for row in scored}
+    scored = [row for row in rows if row.status == "scored"] or list(rows)
+    firsts: dict[tuple[str, ...], ScoreRow] = {}
+    for row in scored:
+        firsts.setdefault(_protocol(row), row)
     return Provenance(
         line=(*_line(scored, list(firsts.values())), *_libraries(recorded)),
-        protocols=tuple(_protocol(row) for row in firsts.values()),
+        protocols=tuple(firsts),
         everything=tuple(flat(recorded)),
     )
 
@@ -44,9 +47,9 @@ def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tupl
     yield from _named("n", (_counts(row) for row in firsts))
     yield from _named("reference", (_reference(row) for row in firsts))
     yield from _named("seed", (row.conditions.seed for row in firsts))
-    yield from _named("likelihood", (row.text("likelihood") for row in rows))
-    yield from _named("version", (row.text("version") for row in rows))
-    yield from _named("device", (row.text("device") for row in rows))
+    yield from _named("likelihood", (family(row) for row in rows))
+    yield from _named("version", (row.provenance.version for row in rows))
+    yield from _named("device", (row.provenance.device for row in rows))
     yield from _named("scored", _days(rows))
 
 
@@ -67,31 +70,23 @@ def _named(name: str, values: Iterator[object]) -> Iterator[tuple[str, str]]:
         yield name, printable(", ".join(distinct))
 
 
-def _extractor(row: ScoreRow) -> str | None:
-    extractor, weights = row.conditions.extractor, row.conditions.weights_sha256
-    if not extractor or not weights:
-        return extractor
-    return f"{extractor} (weights {weights[:_HASH]})"
+def _extractor(row: ScoreRow) -> str:
+    return f"{row.conditions.extractor} (weights {row.conditions.weights_sha256[:_HASH]})"
 
 
-def _counts(row: ScoreRow) -> str | None:
-    generated, reference = row.conditions.n_generated, row.conditions.n_reference
-    if generated is None and reference is None:
-        return None
-    return f"{count(generated)} generated, {count(reference)} real"
+def _counts(row: ScoreRow) -> str:
+    held = row.conditions
+    return f"{count(held.n_generated)} generated, {count(held.n_reference)} real"
 
 
-def _reference(row: ScoreRow) -> str | None:
-    name, split = row.text("reference"), row.text("reference_split")
-    if name is None:
-        return None
-    shown = name.rstrip("/").rpartition("/")[2] or name
-    return f"{shown} ({split})" if split else shown
+def _reference(row: ScoreRow) -> str:
+    name = row.conditions.reference
+    return f"{name.rstrip('/').rpartition('/')[2] or name} ({row.conditions.reference_split})"
 
 
 def _days(rows: Sequence[ScoreRow]) -> Iterator[str]:
     """The day of scoring, or the first and the last."""
-    days = sorted({time[:10] for row in rows if (time := row.text("scored_at"))})
+    days = sorted({row.provenance.scored_at[:10] for row in rows})
     if days:
         yield days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 

@@ -29,12 +29,12 @@ class RaceView:
     """A race as the page shows it.
 
     Attributes:
-        title: what was raced by.
-        metric: that metric.
-        sentence: the outcome.
-        looks: samples at each look.
-        level: of each test.
-        lines: those that left, the last ones first.
+        title: What was raced by.
+        metric: That metric.
+        sentence: The outcome.
+        looks: Samples at each look.
+        level: Of each test.
+        lines: Those that left, the last ones first.
     """
 
     title: str

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.report.charts.chart import Axis, round_ticks, value_axis
-from vae_batch.report.charts.ranking import Difference, RankedLine, Ranking
+from vae_batch.report.charts.ranking import RankedLine, Ranking
 from vae_batch.report.labels import p_value, significant, with_interval
 from vae_batch.report.page.checkpoints import PageCheckpoint
+from vae_batch.storage.comparison_file import Difference
 
 _VERDICTS = {"level": "not distinguishable"}
 

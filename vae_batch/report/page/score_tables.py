@@ -1,21 +1,65 @@
-"""The score table as the page shows it: one line a checkpoint, one heading a set of conditions.
+"""The score table as the page shows it: a line per checkpoint, a heading per set of conditions.
 
 What does not depend on an extractor stands once, however many extractors there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.labels import count, number, printable
 from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.report.page.column_groups import ColumnGroup, column_groups
-from vae_batch.report.score_rows import ScoreRow, best_marks, is_always_zero, parent
+from vae_batch.report.score_rows import (
+    Key,
+    Measured,
+    best_marks,
+    failure_of,
+    is_always_zero,
+    is_dropped,
+    measured_under,
+    what_differs,
+    why_undefined,
+)
 from vae_batch.report.score_text import column_decimals
+from vae_batch.storage.score_rows import ScoreRow
 
 HEADLINES = "headlines"
+WITHOUT_EXTRACTOR = "losses on test images"
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Metrics measured under the same conditions: one heading over their columns.
+
+    Attributes:
+        key: Short name, unique in the page.
+        title: The extractor, and what else tells the group from others of the same extractor.
+        conditions: The rest of what the numbers depend on, as (name, value).
+        metrics: In order; at least one.
+        measured: The conditions.
+    """
+
+    key: str
+    title: str
+    conditions: tuple[tuple[str, str], ...]
+    metrics: tuple[Metric, ...]
+    measured: Measured
+
+    def column(self, metric: Metric) -> str:
+        """The key of the column of one of its metrics."""
+        return f"{self.key}-{metric.column}"
+
+    def holds(self, row: ScoreRow) -> bool:
+        """Whether a row was measured under the group's conditions.
+
+        Rows that a race dropped stand with those in full, whose first samples they are of.
+        """
+        measured = _heading_of(row, self.metrics[0])
+        if not is_dropped(row):
+            return measured == self.measured
+        return _but_for_samples(measured) == _but_for_samples(self.measured)
 
 
 @dataclass(frozen=True)
@@ -23,14 +67,14 @@ class Cell:
     """One number, or words over several columns.
 
     Attributes:
-        key: of its column: the group's key, a dash, the metric's column.
-        text: the number, "-" for a null, or why a row failed.
-        error: its standard error, or "".
-        exact: the number to all its digits, by which it sorts, or "" where there is none.
-        remark: why it is null, or what to know about it.
-        is_best: whether no comparable row has a better one.
-        span: columns that it covers.
-        failed: whether it says that a row failed.
+        key: Of its column: the group's key, a dash, the metric's column.
+        text: The number, "-" where it is undefined, or why a row failed.
+        error: Its standard error, or "".
+        exact: The number to all its digits, by which it sorts, or "" where there is none.
+        remark: Why it is undefined, or what to know about it.
+        is_best: Whether no comparable row has a better one.
+        span: Columns that it covers.
+        failed: Whether it says why a row failed.
     """
 
     key: str
@@ -48,7 +92,6 @@ class Line:
     """One checkpoint: its cells, the words that a filter finds it by, and what its name needs."""
 
     checkpoint: PageCheckpoint
-    status: str
     words: str
     cells: tuple[Cell, ...]
     note: str = ""
@@ -73,99 +116,138 @@ def score_tables(
 
     Spreads of other metrics, and diagnostics that are zero everywhere, are no headlines here.
     """
-    narrow = [m for m in headlines if m.column == parent(m) and not is_always_zero(m, rows)]
+    narrow = [m for m in headlines if not m.spread_of and not is_always_zero(m, rows)]
     tables: dict[str, list[Metric]] = {HEADLINES: narrow}
     for metric in [*(m for m in headlines if m not in narrow), *details]:
         tables.setdefault(metric.group.replace("_", " "), []).append(metric)
-    named = {checkpoint: checkpoints[checkpoint] for checkpoint in _labels(rows)}
-    return [_table(name, metrics, rows, named) for name, metrics in tables.items() if named]
-
-
-def _labels(rows: Iterable[ScoreRow]) -> list[str]:
-    return list(dict.fromkeys(row.checkpoint for row in rows))
+    own: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        own.setdefault(row.checkpoint, []).append(row)
+    return [
+        _table(name, metrics, rows, own, checkpoints) for name, metrics in tables.items() if own
+    ]
 
 
 def _table(
     name: str,
     metrics: Sequence[Metric],
     rows: Sequence[ScoreRow],
+    own: Mapping[str, Sequence[ScoreRow]],
     checkpoints: Mapping[str, PageCheckpoint],
 ) -> ScoreTable:
     groups = column_groups(rows, metrics)
-    scored = [row for row in rows if row.failure is None]
-    best = best_marks(rows, metrics)
-    decimals = column_decimals(scored, metrics)
+    best, decimals = best_marks(rows, metrics), column_decimals(rows, metrics)
     lines = []
-    for label, checkpoint in checkpoints.items():
-        own = [row for row in rows if row.checkpoint == label]
-        cells = [cell for group in groups for cell in _cells(own, group, decimals, best)]
-        if checkpoint.failure:
-            columns = sum(len(group.metrics) for group in groups)
-            cells = [_failure(own, "", max(1, columns))]
-        words, note = _words(own, checkpoint), _left_race(own)
-        lines.append(Line(checkpoint, _status(own), words, tuple(cells), note))
+    for label, members in own.items():
+        cells = [cell for group in groups for cell in _cells(members, group, decimals, best)]
+        if checkpoints[label].failure and not any(cell.exact for cell in cells):
+            cells = [_failure(members, "", max(1, sum(len(group.metrics) for group in groups)))]
+        checkpoint, note = checkpoints[label], _dropped(members)
+        extractors = dict.fromkeys(row.conditions.extractor for row in members)
+        words = " ".join((checkpoint.label, _status(members), note, *extractors))
+        lines.append(Line(checkpoint, printable(words).casefold(), tuple(cells), note))
     return ScoreTable(name, tuple(groups), tuple(lines))
 
 
+def column_groups(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> list[ColumnGroup]:
+    """Groups in order of first appearance; what needs no extractor comes first."""
+    alone = tuple(metric for metric in metrics if not metric.per_extractor)
+    with_extractor = tuple(metric for metric in metrics if metric.per_extractor)
+    groups = []
+    for letter, members in (("a", alone), ("e", with_extractor)):
+        firsts = _firsts(rows, members[0]) if members else {}
+        for index, (measured, row) in enumerate(firsts.items()):
+            parts = [measured.extractor or WITHOUT_EXTRACTOR, *what_differs(measured, firsts)]
+            counts = {each.n_generated for each in firsts if each.extractor == measured.extractor}
+            parts += [f"n = {count(measured.n_generated)}"] if len(counts) > 1 else []
+            title, named = printable(" · ".join(parts)), conditions(row, measured)
+            groups.append(ColumnGroup(f"{letter}{index}", title, named, members, measured))
+    return groups
+
+
+def _heading_of(row: ScoreRow, metric: Metric) -> Measured:
+    """Conditions that a heading stands for: likelihoods share it, whose values do not compete."""
+    measured = measured_under(row, metric)
+    return measured._replace(family=None, model_range=None, input_fit=None)
+
+
+def _firsts(rows: Sequence[ScoreRow], metric: Metric) -> dict[Measured, ScoreRow]:
+    """The first row of each set of conditions: of scored ones where there are some."""
+    scored = [row for row in rows if row.status == "scored"]
+    whole = [row for row in scored if not is_dropped(row)]
+    firsts: dict[Measured, ScoreRow] = {}
+    for row in whole or scored or [row for row in rows if row.scores]:
+        firsts.setdefault(_heading_of(row, metric), row)
+    return firsts
+
+
+def _but_for_samples(measured: Measured) -> Measured:
+    return measured._replace(n_generated=None, left_race_at=None)
+
+
+def conditions(row: ScoreRow, measured: Measured) -> tuple[tuple[str, str], ...]:
+    """What numbers depend on beside the checkpoint, as (name, value) in words."""
+    held = row.conditions
+    named = {
+        "extractor": measured.extractor,
+        "protocol": measured.protocol,
+        "weights": measured.weights_sha256 and f"{measured.weights_sha256[:12]}…",
+        "generated images": measured.n_generated and count(measured.n_generated),
+        "reference images": measured.n_reference and count(measured.n_reference),
+        "reference set": f"{held.reference} ({held.reference_split})",
+        "seed": measured.seed,
+    }
+    return tuple((name, printable(value)) for name, value in named.items() if value is not None)
+
+
 def _status(rows: Sequence[ScoreRow]) -> str:
-    failed = [row for row in rows if row.failure is not None]
+    failed = [row for row in rows if row.status == "failed"]
     if not failed:
         return "scored"
     return "failed" if len(failed) == len(rows) else "partly failed"
 
 
-def _left_race(rows: Sequence[ScoreRow]) -> str:
-    left = [row.conditions.left_race_at for row in rows]
-    found = next((at for at in left if at is not None), None)
+def _dropped(rows: Sequence[ScoreRow]) -> str:
+    found = next((at for row in rows if (at := row.conditions.left_race_at) is not None), None)
     return "" if found is None else f"dropped from the race at {count(found)}"
-
-
-def _words(rows: Sequence[ScoreRow], checkpoint: PageCheckpoint) -> str:
-    extractors = dict.fromkeys(row.conditions.extractor or "" for row in rows)
-    words = (checkpoint.label, _status(rows), _left_race(rows), *extractors)
-    return printable(" ".join(words)).casefold()
 
 
 def _cells(
     rows: Sequence[ScoreRow],
     group: ColumnGroup,
     decimals: Mapping[str, int],
-    best: set[tuple[int, str]],
+    best: set[tuple[Key, str]],
 ) -> list[Cell]:
-    """A checkpoint's cells of one group: numbers, or one that says why there are none."""
-    row = next((row for row in rows if row.failure is None and group.holds(row)), None)
-    if row is not None:
-        return [
-            _cell(row, group, metric, decimals[metric.column], best) for metric in group.metrics
-        ]
-    failed = [row for row in rows if row.failure is not None and group.may_hold(row)]
-    if failed:
-        return [_failure(failed, group.key, len(group.metrics))]
-    return [
-        Cell(group.column(m), "-", remark="not scored under these conditions")
-        for m in group.metrics
-    ]
+    """A checkpoint's cells of one group: numbers, or one cell that says why there are none."""
+    members = [row for row in rows if group.holds(row)]
+    members.sort(key=lambda row: row.status == "failed")
+    if not members:
+        remark = "not scored under these conditions"
+        return [Cell(group.column(metric), "-", remark=remark) for metric in group.metrics]
+    has_values = any(members[0].value(metric.column) is not None for metric in group.metrics)
+    if members[0].status == "failed" and not has_values:
+        return [_failure(members, group.key, len(group.metrics))]
+    return [_cell(members[0], group, m, decimals[m.column], best) for m in group.metrics]
 
 
 def _failure(rows: Sequence[ScoreRow], key: str, span: int) -> Cell:
-    reasons = dict.fromkeys(row.failure for row in rows if row.failure is not None)
+    reasons = dict.fromkeys(reason for row in rows if (reason := failure_of(row)) is not None)
     return Cell(key, printable("; ".join(reasons)), span=span, failed=True)
 
 
 def _cell(
-    row: ScoreRow, group: ColumnGroup, metric: Metric, places: int, best: set[tuple[int, str]]
+    row: ScoreRow, group: ColumnGroup, metric: Metric, places: int, best: set[tuple[Key, str]]
 ) -> Cell:
-    value, key = row.value(metric.column), group.column(metric)
-    if value is None:
-        return Cell(key, "-", remark=printable(row.why_null(metric)))
-    error = row.standard_error(metric)
-    left, remark = _left_race([row]), row.text(f"{metric.column}_warning") or ""
+    score, key = row.score(metric.column), group.column(metric)
+    if score.value is None:
+        return Cell(key, "-", remark=printable(why_undefined(row, metric)))
+    error, dropped = score.standard_error, _dropped([row])
     return Cell(
         key=key,
-        text=number(value, places),
+        text=number(score.value, places),
         error="" if error is None else f"± {number(error, places)}",
         # Of other samples than those in full: it must not be sorted among them.
-        exact="" if left else repr(value),
-        remark=printable("; ".join(part for part in (left, remark) if part)),
-        is_best=(row.index, metric.column) in best,
+        exact="" if dropped else repr(score.value),
+        remark=printable("; ".join(part for part in (dropped, score.warning or "") if part)),
+        is_best=(row.key, metric.column) in best,
     )

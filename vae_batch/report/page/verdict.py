@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.charts.ranking import Ranking, compared_title
 from vae_batch.report.labels import printable, significant
-from vae_batch.report.notices import flags, titled
+from vae_batch.report.notices import warning_title
 from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.report.score_rows import ScoreRow
 from vae_batch.run.compare.selection import Selection
 from vae_batch.run.race.record import RaceOutcome
+from vae_batch.storage.score_rows import ScoreRow
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Verdict:
     """The checkpoint that was found best, and what speaks for and against it.
 
     Attributes:
-        best: the checkpoint, or None where the page does not know it.
-        name: its short name.
-        metric: what it is best by.
-        title: that and the extractor, in words.
-        value: its score.
-        compared: number of checkpoints compared, those that left a race among them.
-        level: others that cannot be told from it.
-        sentence: as it was recorded.
-        grounds: reasons to trust and to doubt.
-        others: what the other comparisons say.
+        best: The checkpoint, or None where the page does not know it.
+        name: Its short name.
+        metric: What it is best by.
+        title: That and the extractor, in words.
+        value: Its score.
+        compared: Number of checkpoints compared, those that left a race among them.
+        level: Others that cannot be told from it.
+        sentence: As it was recorded.
+        grounds: Reasons to trust and to doubt.
+        others: What the other comparisons say.
     """
 
     best: PageCheckpoint | None
@@ -126,9 +126,12 @@ def _grounds(
         text = f"Best or not distinguishable from the best by {agreeing} of {comparisons}."
         grounds.append(Ground("for" if _most_agree(views) else "against", text))
     own = [row for row in rows if row.checkpoint == selection.best]
-    flagged = dict.fromkeys(flag for row in own for flag in flags(row))
-    grounds += [Ground("against", printable(": ".join(titled(flag)) + ".")) for flag in flagged]
-    return grounds
+    warned = dict.fromkeys(warning for row in own for warning in row.warnings)
+    return grounds + [
+        Ground("against", printable(f"{warning_title(warning)}: {warning.text}."))
+        for warning in warned
+        if warning.severity != "info"
+    ]
 
 
 def _confirmation(selection: Selection) -> Ground:

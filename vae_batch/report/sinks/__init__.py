@@ -17,13 +17,13 @@ def export_run(
     """Write a run wherever it is asked for, and say in a sentence each what was written.
 
     Args:
-        run: what to show.
+        run: What to show.
         tensorboard: TensorBoard's log folder, or None.
         mlflow: MLflow's tracking URI, or None.
         experiment: MLflow's experiment.
 
     Raises:
-        InputError: a place cannot be written, or its package is not installed.
+        InputError: A place cannot be written, or its package is not installed.
     """
     if tensorboard is not None:
         events = write_tensorboard(run, tensorboard)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import slugs
-from vae_batch.report.score_rows import ScoreRow
 from vae_batch.report.sinks.scored_checkpoints import ScoredCheckpoint, scored_checkpoints
 from vae_batch.storage import Store
+from vae_batch.storage.score_rows import ScoreRow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,6 @@ _SHARED = (
     "likelihood",
     "sigma",
     "beta",
-    "version",
 )
 _OWN = ("protocol", "weights_sha256", "feature_dim")
 
@@ -68,9 +67,9 @@ def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
     keeps all points of a metric.
 
     Args:
-        run: what to log.
-        uri: MLflow's tracking URI, such as `sqlite:///mlflow.db` or a server's.
-        experiment: name of the experiment; made where it is missing.
+        run: What to log.
+        uri: MLflow's tracking URI, such as ``sqlite:///mlflow.db`` or a server's.
+        experiment: Name of the experiment; made where it is missing.
 
     Raises:
         InputError: MLflow is not installed, or its store cannot be used.
@@ -94,7 +93,7 @@ def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What one MLflow run is made of; `digest` tells whether one is still up to date."""
+    """What one MLflow run is made of; ``digest`` tells whether one is still up to date."""
 
     checkpoint: ScoredCheckpoint
     fingerprint: str
@@ -108,9 +107,9 @@ def _entries(run: FinishedRun) -> Iterator[_Entry]:
     figures = _figures_by_checkpoint(run, folder.sizes())
     for checkpoint in scored_checkpoints(run):
         rows = list(checkpoint.rows.values())
-        prints = sorted(row.text("fingerprint") or row.checkpoint for row in rows)
+        prints = sorted(row.provenance.fingerprint or row.checkpoint for row in rows)
         own = figures.get(checkpoint.label, {})
-        untimed = [{k: v for k, v in row.fields.items() if k != "scored_at"} for row in rows]
+        untimed = [{k: v for k, v in row.to_record().items() if k != "scored_at"} for row in rows]
         yield _Entry(
             checkpoint,
             fingerprint=prints[0] if len(prints) == 1 else _sha256(prints)[:32],
@@ -125,7 +124,7 @@ def _sha256(value: object) -> str:
 
 
 def _figures_by_checkpoint(run: FinishedRun, sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """PNG files named `<kind>-<slug>.png`; the longest slug that fits owns one."""
+    """PNG files named ``<kind>-<slug>.png``; the longest slug that fits owns one."""
     owners = {slug: label for label, slug in slugs(run.checkpoints).items()}
     found: dict[str, dict[str, int]] = {}
     for name, size in sizes.items():
@@ -189,25 +188,24 @@ def _conditions(checkpoint: ScoredCheckpoint) -> Iterator[tuple[str, str]]:
     if checkpoint.step is not None:
         yield "step", str(checkpoint.step)
     first = next(iter(checkpoint.rows.values()))
+    yield "version", first.provenance.version
     for name in _SHARED:
-        if (value := first.text(name)) is not None:
-            yield name, value
+        if (value := getattr(first.conditions, name)) is not None:
+            yield name, str(value)
     for extractor, row in checkpoint.rows.items():
         for name in _OWN:
-            if (value := row.text(name)) is not None:
-                yield f"{name}/{extractor}" if extractor else name, value
+            if (value := getattr(row.conditions, name)) is not None:
+                yield f"{name}/{extractor}", str(value)
 
 
 def _milliseconds(row: ScoreRow) -> int:
-    """When the row was scored; now where it does not say."""
-    text = row.text("scored_at")
-    now = datetime.datetime.now(datetime.UTC)
-    return int((datetime.datetime.fromisoformat(text) if text else now).timestamp() * 1000)
+    """When the row was scored."""
+    return int(datetime.datetime.fromisoformat(row.provenance.scored_at).timestamp() * 1000)
 
 
 def _log_artifacts(client: MlflowClient, run: str, entry: _Entry) -> None:
     rows = [
-        {name: _plain(value) for name, value in row.fields.items()}
+        {name: _plain(value) for name, value in row.to_record().items()}
         for row in entry.checkpoint.rows.values()
     ]
     with tempfile.TemporaryDirectory() as temporary:

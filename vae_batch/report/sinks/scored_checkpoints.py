@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +17,8 @@ from vae_batch.report.image_grids import (
     wrapped,
 )
 from vae_batch.report.labels import printable, slugs
-from vae_batch.report.score_rows import ScoreRow, read_rows
-from vae_batch.storage import FLAGS_APART
+from vae_batch.report.score_rows import failure_of, finite_value
+from vae_batch.storage.score_rows import ScoreRow
 
 _TILE = 64  # target side of an image, in pixels of a picture
 _STRIP = 10  # images of a film strip's row
@@ -30,9 +29,9 @@ class ScoredCheckpoint:
     """One checkpoint with its rows, one for each extractor.
 
     Attributes:
-        label: as in the score table.
-        step: training step, or None.
-        rows: by extractor's name, made safe for the tags of every tracker.
+        label: As in the score table.
+        step: Training step, or None.
+        rows: By extractor's name, made safe for the tags of every tracker.
     """
 
     label: str
@@ -42,26 +41,27 @@ class ScoredCheckpoint:
     @property
     def failures(self) -> list[str]:
         """Why rows of it failed, each reason once."""
-        return list(dict.fromkeys(row.failure for row in self.rows.values() if row.failure))
+        reasons = (failure_of(row) for row in self.rows.values())
+        return list(dict.fromkeys(reason for reason in reasons if reason is not None))
 
     @property
     def warnings(self) -> list[str]:
-        """What scoring flagged, each sentence once."""
-        texts = [row.text("warnings") or "" for row in self.rows.values()]
-        found = [flag for text in texts for flag in text.split(FLAGS_APART) if flag]
-        found += [said for row in self.rows.values() if (said := row.text("fid_warning"))]
-        return [printable(flag) for flag in dict.fromkeys(found)]
+        """What a reader of its scores should know, each sentence once."""
+        found = [warning.text for row in self.rows.values() for warning in row.warnings]
+        scores = [score for row in self.rows.values() for score in row.scores.values()]
+        found += [score.warning for score in scores if score.warning is not None]
+        return [printable(text) for text in dict.fromkeys(found)]
 
     def scalars(self) -> dict[str, float]:
-        """Finite numbers by tag: `metric/extractor`, or `metric` where it depends on none.
+        """Finite numbers by tag: ``metric/extractor``, or ``metric`` where it depends on none.
 
-        Failed rows and nulls have no number: a gap is not a 0.
+        An undefined score has no number: a gap is not a 0.
         """
         found: dict[str, float] = {}
         for extractor, row in self.rows.items():
             for column, metric in METRICS.items():
-                value = None if row.failure else row.value(column)
-                if value is not None and math.isfinite(value):
+                value = finite_value(row, column)
+                if value is not None:
                     tag = f"{column}/{extractor}" if metric.per_extractor and extractor else column
                     found.setdefault(tag, value)
         return found
@@ -69,12 +69,10 @@ class ScoredCheckpoint:
 
 def scored_checkpoints(run: FinishedRun) -> list[ScoredCheckpoint]:
     """Checkpoints of a run, in table order."""
-    rows = read_rows(run.scores)
-    safe = slugs(row.conditions.extractor for row in rows if row.conditions.extractor)
+    safe = slugs(row.conditions.extractor for row in run.rows)
     grouped: dict[str, dict[str, ScoreRow]] = {}
-    for row in rows:
-        extractor = row.conditions.extractor
-        grouped.setdefault(row.checkpoint, {})[safe[extractor] if extractor else ""] = row
+    for row in run.rows:
+        grouped.setdefault(row.checkpoint, {})[safe[row.conditions.extractor]] = row
     return [
         ScoredCheckpoint(label, next(iter(own.values())).step, own)
         for label, own in grouped.items()

@@ -1,7 +1,7 @@
 """A run as TensorBoard event files: curves over training steps, pictures, warnings.
 
-The files are written with TensorFlow's own `tf.summary.write`; its `scalar`, `image` and `text`
-need the package `tensorboard`, which writing does not need otherwise.
+The files are written with TensorFlow's own ``tf.summary.write``. Its ``scalar``, ``image`` and
+``text`` need the package ``tensorboard``, which writing does not need otherwise.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Written:
     """What one export wrote.
 
     Attributes:
-        folder: the run folder, below the log folder that was given.
-        scalars: points of curves.
-        images: pictures.
-        texts: warnings and failures.
+        folder: The run folder, below the log folder that was given.
+        scalars: Points of curves.
+        images: Pictures.
+        texts: Warnings and failures.
     """
 
     folder: str
@@ -56,11 +56,11 @@ def write_tensorboard(run: FinishedRun, log_folder: str) -> Written:
     training runs that share steps, get folders of their own inside.
 
     Args:
-        run: what to show.
-        log_folder: a folder for `tensorboard --logdir`, or a URI that TensorFlow can write.
+        run: What to show.
+        log_folder: A folder for ``tensorboard --logdir``, or a URI that TensorFlow can write.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: The folder cannot be written.
     """
     import tensorflow as tf
 
