@@ -115,7 +115,7 @@ class Results:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """Each checkpoint against the best and the one before it; empty where none were made."""
-        return _frame(self.run.comparisons, COMPARISONS)
+        return _frame([each.to_record() for each in self.run.comparisons], COMPARISONS)
 
     @property
     def selection(self) -> Selection | None:

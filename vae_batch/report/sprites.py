@@ -76,7 +76,7 @@ def sprite(grid: Grid, alt: str, budget: int, *, whole: bool = False, band: int 
 def _affordable_rows(grid: Grid, budget: int, band: int) -> int:
     rows, columns, height, width, _ = grid.images.shape
     rows_paid = int(budget // (columns * height * width) // band * band)
-    return min(rows, max(rows_paid, band, _FEWEST_ROWS))
+    return min(int(rows), max(rows_paid, band, _FEWEST_ROWS))
 
 
 def _remark(grid: Grid, kept: Grid, factor: int) -> str:
