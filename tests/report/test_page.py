@@ -260,7 +260,8 @@ def test_provenance_is_one_line_and_all_that_was_recorded(run_scores: Scores) ->
     line = text[text.index("Provenance ") : text.index(" The conditions")]
     assert line == (
         "Provenance extractor inception-2015 (weights abababababab) protocol inception-2015/tf1 "
-        "n 10,000 generated, 10,000 real reference digits (test) seed 0 likelihood bernoulli"
+        "n 10,000 generated, 10,000 real reference digits (test) seed 0 likelihood bernoulli "
+        "version 1 scored 2026-01-02"
     )
     assert "spec.samples 10 spec.checkpoints a, b out -" in text
 

@@ -11,6 +11,7 @@ from report.examples import Scores, failed_row, score_row, score_table, two_metr
 from rich.console import Console
 
 from vae_batch.report.table import terminal_table
+from vae_batch.storage.comparison_file import Comparison
 
 
 def printed(scores: Scores, width: int = 120, **more: Any) -> str:
@@ -30,16 +31,22 @@ def cells(scores: Scores, **more: Any) -> list[list[str]]:
     return [re.split(r" {2,}", line) for line in lines[first : lines.index("", first)]]
 
 
-def compared(metric: str, checkpoint: str, *, best: bool = False, level: bool = False) -> Any:
-    """A row of the table of comparisons, as far as the table reads it."""
+def compared(
+    metric: str, checkpoint: str, *, best: bool = False, level: bool = False
+) -> Comparison:
+    """A comparison, as far as the table reads it."""
     extractor = "inception-2015" if metric in ("fid_corrected", "kid") else None
-    return {
-        "metric": metric,
-        "extractor": extractor,
-        "checkpoint": checkpoint,
-        "is_best": best,
-        "level_with_best": best or level,
-    }
+    return Comparison(
+        metric=metric,
+        extractor=extractor,
+        checkpoint=checkpoint,
+        step=None,
+        value=0.0,
+        n=100,
+        is_best=best,
+        level_with_best=best or level,
+        best="a",
+    )
 
 
 def test_best_values_are_starred(run_scores: Scores) -> None:
