@@ -28,11 +28,12 @@ from report.examples import (
     two_metrics,
     with_values,
 )
-from vae_batch.report.figures.replacing import files_of_index
 
+from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.figures import INDEX, replace_figures, write_figures
 from vae_batch.report.figures.chosen import MOST_CHECKPOINTS, choose_checkpoints
 from vae_batch.report.figures.printing import plain
+from vae_batch.report.figures.writing import files_of_index
 from vae_batch.run.compare.selection import Selection
 from vae_batch.storage import Store
 
@@ -275,11 +276,12 @@ def test_ties_fill_what_the_best_worst_and_last_leave() -> None:
         for step, label in enumerate(labels)
     ]
     selection = _selection(best="r/s030", level=("r/s030", *labels[20:40]))
-    chosen = choose_checkpoints(scores, galleries, compared, selection)
+    rankings = read_rankings(compared, scores, selection)
+    chosen = choose_checkpoints(scores, galleries, rankings, selection)
     assert len(chosen.reasons) == MOST_CHECKPOINTS
     assert chosen.reasons["r/s000"] == "worst"  # 40 away; the last, s049, is 29 away
     assert chosen.reasons["r/s049"] == "last"
-    ties = [label for label, why in chosen.reasons.items() if why.startswith("cannot be told")]
+    ties = [label for label, why in chosen.reasons.items() if why.startswith("not distinguishable")]
     # Nearest to the best of those level with it, the earlier first where two are as near.
     assert ties == ["r/s027", "r/s028", "r/s029", "r/s031", "r/s032"]
     assert len(chosen.others) == 50 - MOST_CHECKPOINTS
