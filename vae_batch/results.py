@@ -24,7 +24,7 @@ from vae_batch.run.progress.events import EventSink
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
-from vae_batch.storage.score_rows import SCHEMA as SCORES
+from vae_batch.storage.score_schema import SCHEMA as SCORES
 from vae_batch.terminal.progress import TerminalProgress
 
 #: Arrow types as pandas' nullable ones, so that a null never becomes NaN or a count a float.

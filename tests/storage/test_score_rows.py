@@ -7,7 +7,8 @@ from support.stores.score_rows import score_row
 
 from vae_batch.metrics import METRICS
 from vae_batch.storage import Reason, RowWarning, Score, ScoreRow
-from vae_batch.storage.score_rows import SCHEMA, Conditions, Provenance
+from vae_batch.storage.score_rows import Conditions, Provenance
+from vae_batch.storage.score_schema import SCHEMA
 
 ROW = ScoreRow(
     checkpoint="runs/a",

@@ -8,7 +8,7 @@ from support.stores.score_rows import score_row
 from vae_batch.metrics import METRICS
 from vae_batch.plan import InputError
 from vae_batch.storage import Reason, RowWarning, Store, read_score_rows, read_scores, upsert_scores
-from vae_batch.storage.score_rows import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from vae_batch.storage.score_schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from vae_batch.storage.tables import read_table, write_table
 
 FIRST = score_row("b", 20, fid=1.5)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from vae_batch.storage import Store
-from vae_batch.storage.score_rows import SCHEMA as SCORES
+from vae_batch.storage.score_schema import SCHEMA as SCORES
 from vae_batch.storage.tables import read_table, write_table
 
 NAME = "history"

@@ -32,7 +32,6 @@ from vae_batch.storage.receipts import (
     write_with_receipt,
 )
 from vae_batch.storage.score_rows import (
-    FLAGS_APART,
     Conditions,
     Provenance,
     Reason,
@@ -42,6 +41,7 @@ from vae_batch.storage.score_rows import (
     ScoreRow,
     WarningKind,
 )
+from vae_batch.storage.score_schema import FLAGS_APART
 from vae_batch.storage.score_table import (
     ScoreWriter,
     read_score_rows,

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.plan.errors import InputError
-from vae_batch.storage.score_rows import SCHEMA, SCHEMA_VERSION, VERSION_KEY, ScoreRow
+from vae_batch.storage.score_rows import ScoreRow
+from vae_batch.storage.score_schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from vae_batch.storage.store import Store
 from vae_batch.storage.tables import read_table, to_pandas, write_table
 

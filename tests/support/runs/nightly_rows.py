@@ -11,7 +11,7 @@ import numpy as np
 from vae_batch.metrics import PairedScore
 from vae_batch.nightly.comparisons import Entry
 from vae_batch.nightly.history import Row, history_row
-from vae_batch.storage.score_rows import SCHEMA
+from vae_batch.storage.score_schema import SCHEMA
 
 MONDAY = datetime.date(2026, 8, 3)
 TUESDAY = datetime.date(2026, 8, 4)
