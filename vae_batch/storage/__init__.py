@@ -41,7 +41,6 @@ from vae_batch.storage.score_rows import (
     ScoreRow,
     WarningKind,
 )
-from vae_batch.storage.score_schema import FLAGS_APART
 from vae_batch.storage.score_table import (
     ScoreWriter,
     read_score_rows,
@@ -63,7 +62,6 @@ from vae_batch.storage.unit_progress import (
 __all__ = [
     "COMPARISON_COLUMNS",
     "DIGESTS",
-    "FLAGS_APART",
     "GATHERED",
     "INFLUENCES",
     "REDUCTION",
