@@ -165,7 +165,7 @@ def mean_and_error(name: str, values: Values) -> Scores:
 
 
 def sigma_in_force(parts: RowParts, description: Description) -> float | None:
-    """The standard deviation of a gaussian likelihood: declared, or the checkpoint's own best."""
+    """Standard deviation of a gaussian likelihood: declared, or the checkpoint's optimum."""
     return _sigma(parts, parts.columns("losses", ["squared_error"]), description)
 
 
@@ -182,7 +182,7 @@ def _sigma(parts: RowParts, stored: Columns, description: Description) -> float 
 def _nll(
     stored: Columns, suffix: str, sigma: float | None, description: Description
 ) -> Values | None:
-    """Reconstruction NLL of any shape, as stored or from squared errors."""
+    """Reconstruction NLL in nats, of any shape: as stored, or from squared errors."""
     if f"reconstruction_nll{suffix}" in stored:
         nll: Values = stored[f"reconstruction_nll{suffix}"]
         return nll

@@ -1,7 +1,7 @@
-"""A unit of activations, streamed in shard order into moments and label distributions.
+"""Reduces a unit of activations to moments and label distributions.
 
-Everything is summed in shard order with one BLAS thread, so that neither the number of workers
-nor the machine's cores move a bit.
+Shards are read and summed in order with one BLAS thread, so that the result is the same, bit for
+bit, for any number of workers and cores.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vae_batch.storage import (
 
 
 def reduce_unit(store: Store, unit: Unit, splits: int) -> Damaged | None:
-    """Stream a unit's activations in shard order into moments and label distributions.
+    """Reduce a unit's activations, shard by shard, to moments and label distributions.
 
     Args:
         store: Holds the unit.
@@ -34,7 +34,7 @@ def reduce_unit(store: Store, unit: Unit, splits: int) -> Damaged | None:
         splits: Inception Score splits, by global sample index.
 
     Returns:
-        What is damaged, or None when the reduction has been written.
+        The damaged file, or None when the reduction has been written.
     """
     try:
         with threadpool_limits(1):

@@ -1,7 +1,7 @@
-"""What the report shows of a row beside its numbers, computed once and kept as small arrays.
+"""Small arrays that the report shows of a row beside its scores.
 
-Each group of metrics adds what its own stored files tell; the arrays lie in one small file beside
-the unit that they are made of, so that a report of many checkpoints reads no columns.
+They are computed when the row is scored and stored in one small file beside the unit that they are
+computed from, so that a report of many checkpoints reads no columns.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from vae_batch.storage import (
 Arrays = dict[str, Array]
 Values = npt.NDArray[Any]
 
-#: Generated samples whose nearest training image is shown, from the first.
+#: Generated samples, from the first, whose nearest training image is shown.
 NEAREST = 8
 #: Most alike pairs of samples that are shown.
 PAIRS = 8
@@ -45,17 +45,17 @@ PAIRS = 8
 #: Dimensions whose aggregate posterior is shown, and bins of its histogram.
 _HISTOGRAMS = 8
 _BINS = 64
-#: Reach of the histograms in prior standard deviations, at least.
+#: Smallest range of the histograms, in prior standard deviations.
 _REACH = 4.0
-#: Share of the draws that they reach.
+#: Share of the draws inside that range.
 _INSIDE = 0.999
 
 
 def worst_reconstructions(parts: RowParts, errors: Values) -> Arrays:
-    """The reference images with the largest error of all, and their reconstructions.
+    """The reference images with the largest errors, and their reconstructions.
 
     Args:
-        parts: Of the row; the losses' shards keep pictures of their own worst.
+        parts: Of the row; each shard of losses has pictures of its own worst reconstructions.
         errors: (n,) squared error of each reference image.
 
     Raises:
@@ -105,8 +105,8 @@ def alike_samples(features: Values) -> Arrays:
 def posterior_summary(mean: Values, logvar: Values, usage: LatentUsage) -> Arrays:
     """KL and collapse of each latent dimension, and the moments of the aggregate posterior.
 
-    Those of the equal mixture of all images' posteriors are exact: its mean is that of the means,
-    its variance the mean variance and the variance of the means.
+    The moments of the equal mixture of all images' posteriors are exact: its mean is the mean of
+    the means, its variance the mean variance plus the variance of the means.
     """
     means = mean.reshape(len(mean), -1).astype(np.float64)
     variances = np.exp(logvar.reshape(means.shape).astype(np.float64))
@@ -119,10 +119,10 @@ def posterior_summary(mean: Values, logvar: Values, usage: LatentUsage) -> Array
 
 
 def posterior_histograms(draws: Values, kl: Values) -> Arrays:
-    """Densities of one posterior draw an image, in the dimensions of the largest KL.
+    """Densities of one posterior draw per image, in the dimensions of the largest KL.
 
-    All share their bins, which reach as far as 99.9 % of the draws, and 4 prior deviations at
-    least; a density lacks what lies beyond, and integrates to the rest.
+    All dimensions share their bins, which cover 99.9 % of the draws and at least 4 prior standard
+    deviations. Draws outside are omitted, so a density integrates to the share inside.
 
     Args:
         draws: (n, *latent_shape).
@@ -141,10 +141,10 @@ def posterior_histograms(draws: Values, kl: Values) -> Arrays:
 
 
 def mean_spectra(drawn: Sequence[Columns], real: Sequence[Columns]) -> Arrays:
-    """Radial power spectra of generated and of reference images, from their shards'.
+    """Radial power spectra of generated and of reference images, from those of their shards.
 
     Raises:
-        ValueError: A set has none, or they are of images of two sizes.
+        ValueError: A set has none, or the two sets have images of different sizes.
     """
     frequencies, power = _mean_spectrum(drawn)
     of_reference, power_of_reference = _mean_spectrum(real)
@@ -167,7 +167,7 @@ def _mean_spectrum(shards: Sequence[Columns]) -> tuple[Values, Values]:
 
 
 def write_shown(parts: RowParts, shown: Mapping[str, Arrays]) -> None:
-    """Write arrays beside the units that they are made of; those of other metrics stay."""
+    """Write arrays beside the units that they are computed from; other metrics' arrays stay."""
     for kind, arrays in shown.items():
         if arrays:
             store, unit = parts.store_of(kind), parts.units[kind]
@@ -177,7 +177,7 @@ def write_shown(parts: RowParts, shown: Mapping[str, Arrays]) -> None:
 
 def read_shown(store: Store, unit: Unit) -> Arrays:
     """Arrays kept beside a unit; none where the file is missing or damaged."""
-    if read_receipt(store, unit, SHOWN) is None:  # of an older run: no store is asked twice
+    if read_receipt(store, unit, SHOWN) is None:  # of an older run; avoids repeated reads
         return {}
     try:
         return decode_arrays(read_verified(store, unit, SHOWN))

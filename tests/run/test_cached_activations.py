@@ -63,7 +63,7 @@ def numbers(rows: Any) -> list[Row]:
     return [{k: v for k, v in row.items() if k not in _OF_THE_RUN} for row in rows]
 
 
-def test_a_part_of_a_larger_reference_costs_nothing(
+def test_activations_of_a_part_of_a_larger_reference_are_reused(
     settings: dict[str, Any], tmp_path: Path, extracted: Extracted
 ) -> None:
     score(settings)
@@ -75,7 +75,7 @@ def test_a_part_of_a_larger_reference_costs_nothing(
     assert verify_output(part["out"]).bad == ()
 
 
-def test_of_a_larger_reference_only_what_is_new_is_extracted(
+def test_only_new_images_of_a_larger_reference_are_extracted(
     settings: dict[str, Any], tmp_path: Path, extracted: Extracted
 ) -> None:
     score(settings | {"reference_samples": 150, "out": str(tmp_path / "part")})
@@ -111,7 +111,7 @@ def test_a_training_set_has_the_reference_in_it(
 
 
 @pytest.mark.parametrize("changed", ["batch_size", "extractor", "shape"])
-def test_other_numbers_are_not_taken(
+def test_activations_of_other_settings_are_not_reused(
     changed: str, settings: dict[str, Any], tmp_path: Path, extracted: Extracted
 ) -> None:
     score(settings)
@@ -138,7 +138,7 @@ def test_other_numbers_are_not_taken(
 
 
 @pytest.mark.parametrize("harm", ["activations", "digests", "receipt"])
-def test_what_is_damaged_or_gone_is_extracted(
+def test_images_of_damaged_or_missing_files_are_extracted_again(
     harm: str, settings: dict[str, Any], tmp_path: Path, extracted: Extracted
 ) -> None:
     score(settings)
