@@ -69,7 +69,7 @@ def say_error(sentence: str) -> None:
 
 
 def _unexpected(error: Exception) -> str:
-    what = f"unexpected {type(error).__name__}: {error}; this is a bug"
+    what = f"unexpected {type(error).__name__}: {error}; this is probably a bug"
     if is_debug():
         return what
     try:
