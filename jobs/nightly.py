@@ -18,7 +18,7 @@ import typer
 
 from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import exit_codes, run_process
-from vae_batch.commands.output import stderr_console
+from vae_batch.commands.output import say
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec, read_toml
 from vae_batch.terminal.progress import TerminalProgress
@@ -34,11 +34,10 @@ def main(
 ) -> None:
     """Score new checkpoints, compare them in pairs, and add them to the history."""
     day = (date or datetime.datetime.now(datetime.UTC)).date()
-    console = stderr_console()
-    with exit_codes(), TerminalProgress(console) as progress:
+    with exit_codes(), TerminalProgress() as progress:
         night = run_night(make_spec(read_toml(spec), source=spec), day, progress)
     if night.already_done:
-        console.print(f"night of {day}: already done", highlight=False)
+        say(f"night of {day}: already done")
     print(json.dumps(night.summary, indent=1) if as_json else night.page.rstrip())
     raise typer.Exit(night.exit_code)
 

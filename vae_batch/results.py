@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from vae_batch.commands.output import stderr_console
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
 from vae_batch.report.bundle import FIGURES, PAGE
@@ -60,7 +59,7 @@ def score(
     if progress is not None:
         evaluate(settled, progress)
     else:
-        with TerminalProgress(stderr_console()) as display:
+        with TerminalProgress() as display:
             evaluate(settled, display)
     return Results.open(settled.out)
 

@@ -78,7 +78,7 @@ def test_table_report_and_status(toy_settings: dict[str, Any]) -> None:
     for kind in ("samples", "reconstructions", "interpolation", "traversal"):
         assert sum(name.startswith(kind) and name.endswith(".png") for name in pictures) == 3
     status = json.loads(call("status", str(out), "--json").stdout)
-    assert (status["state"], status["progress"]["scored"]) == ("ended", 3)
+    assert (status["state"], status["progress"]["scored"]) == ("finished", 3)
     rows = [(row["status"], row["done"], row["total"]) for row in status["rows"]]
     assert rows == [("scored", 9, 9)] * 3
 

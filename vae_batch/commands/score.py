@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
-from vae_batch.commands.output import print_json, print_parts, say, stderr_console
+from vae_batch.commands.output import print_json, print_parts, say
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.plan import EvaluationSpec
 from vae_batch.plan.quantities import plural
-
-if TYPE_CHECKING:
-    from vae_batch.terminal.progress import TerminalProgress
 
 _AsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON on stdout.")]
 
@@ -59,11 +56,12 @@ def demo(
     """Train small VAEs on bundled digits and score them; needs no network and no GPU."""
     from vae_batch.demo import demo_spec, train_demo
     from vae_batch.evaluation import make_executor
+    from vae_batch.terminal.progress import TerminalProgress
 
     with exit_codes():
         spec = demo_spec(out, extractor or [], workers, samples)
         with make_executor(spec) as executor:
-            with _progress() as progress:
+            with TerminalProgress() as progress:
                 train_demo(executor, out, progress)
             code = score_and_print(spec, as_json=as_json)
     raise typer.Exit(code)
@@ -81,9 +79,10 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     from vae_batch.evaluation import evaluate
     from vae_batch.report.table import terminal_table
     from vae_batch.storage import Store, read_comparisons, read_score_rows
+    from vae_batch.terminal.progress import TerminalProgress
     from vae_batch.terminal.words import times
 
-    with _progress() as progress:
+    with TerminalProgress() as progress:
         evaluation = evaluate(spec, progress)
         summary, selection = evaluation.summary, evaluation.selection
     computed = plural(summary.shards_computed, "shard")
@@ -116,16 +115,11 @@ def _print_dry_run(spec: EvaluationSpec, *, as_json: bool) -> None:
     """
     from vae_batch.dry_run import dry_run
     from vae_batch.terminal.dry_run_view import dry_run_json, dry_run_view
+    from vae_batch.terminal.progress import TerminalProgress
 
-    with _progress() as progress:
+    with TerminalProgress() as progress:
         found = dry_run(spec, progress)
     if as_json:
         print_json(dry_run_json(found))
     else:
         print_parts(dry_run_view(found))
-
-
-def _progress() -> TerminalProgress:
-    from vae_batch.terminal.progress import TerminalProgress
-
-    return TerminalProgress(stderr_console())

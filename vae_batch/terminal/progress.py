@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -36,14 +37,16 @@ class TerminalProgress:
     file, the logs of a job, cron's mail): one line every 15 seconds. Messages stay in both.
     """
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Nothing is shown yet.
 
         Args:
-            console: Should write to stderr.
+            console: Where to show it; None for stderr.
             clock: Gives seconds.
         """
-        self._console, self._clock = console, clock
+        self._console, self._clock = console or Console(file=sys.stderr), clock
         self._counters = Counters(clock)
         self._live: Live | None = None
         self._is_working = False
