@@ -18,7 +18,7 @@ from vae_batch.plan import make_spec
 from vae_batch.run.planning.prepare import plan_of
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.progress.events import ignore
-from vae_batch.storage import upsert_scores
+from vae_batch.storage import ScoreRow, upsert_scores
 
 
 @pytest.fixture
@@ -55,6 +55,10 @@ def fields_of(row: PlannedRow, **more: Any) -> Row:
         "checkpoint_sha256": row.checkpoint.sha256,
     }
     return score_fields(row.checkpoint.label, **{**fields, **more})
+
+
+def table_of(rows: list[Row]) -> dict[tuple[str, str], Row]:
+    return by_key([ScoreRow.from_record(row) for row in rows])
 
 
 def failed(row: PlannedRow, date: datetime.date) -> Row:
@@ -122,7 +126,7 @@ def test_another_fingerprint_is_another_chance(plan: RunPlan) -> None:
 def test_news_are_scored_rows_unknown_to_the_history_and_tonights_failures(plan: RunPlan) -> None:
     old, killed, broken = plan.rows
     known = history_row(fields_of(old), MONDAY, verdict="first")
-    table = by_key(
+    table = table_of(
         [fields_of(old), fields_of(killed, elbo=-9.0), fields_of(broken, status="failed")]
     )
     upsert_scores(plan.stores.out, table.values())
@@ -138,7 +142,7 @@ def test_news_are_scored_rows_unknown_to_the_history_and_tonights_failures(plan:
 
 
 def test_rows_of_other_specs_in_the_folder_are_no_news(plan: RunPlan) -> None:
-    table = by_key([score_fields("elsewhere/step-1")])
+    table = table_of([score_fields("elsewhere/step-1")])
     assert new_rows(table, choose(plan, []), [], TUESDAY) == []
 
 
@@ -146,10 +150,10 @@ def test_what_was_scored_before_there_were_nights_is_adopted_and_not_judged(plan
     scored = [fields_of(row, scored_at="2026-07-30T12:00:00+00:00") for row in plan.rows[:2]]
     upsert_scores(plan.stores.out, scored)
     tonight = choose(plan, [])
-    adopted = adopted_rows(by_key(scored), tonight)
+    adopted = adopted_rows(table_of(scored), tonight)
     july = datetime.date(2026, 7, 30)
     assert [(row["date"], row["verdict"]) for row in adopted] == [(july, ADOPTED)] * 2
-    assert new_rows(by_key(scored), tonight, adopted, july) == []
+    assert new_rows(table_of(scored), tonight, adopted, july) == []
     assert [row["step"] for row in rows_before(adopted, july)] == [1, 2]
 
 
@@ -158,7 +162,7 @@ def test_a_checkpoint_that_got_more_metrics_keeps_its_night_and_gets_its_numbers
 ) -> None:
     row = plan.rows[0]
     old = history_row(fields_of(row, fingerprint="few", elbo=-9.0), MONDAY, verdict="better")
-    table = by_key([fields_of(row, elbo=-9.0, kid=0.25)])
+    table = table_of([fields_of(row, elbo=-9.0, kid=0.25)])
     assert new_rows(table, choose(plan, [old]), [old], TUESDAY) == []
     (fresh,) = refreshed_rows(table, [old])
     assert (fresh["date"], fresh["verdict"], fresh["kid"]) == (MONDAY, "better", 0.25)

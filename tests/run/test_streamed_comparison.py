@@ -30,7 +30,7 @@ def make_rows() -> dict[str, dict[str, PairedScore]]:
 
 
 def row(name: str) -> Any:
-    return SimpleNamespace(fields={"checkpoint": name, "extractor": "e"})
+    return SimpleNamespace(row=SimpleNamespace(checkpoint=name, key=(name, "e")))
 
 
 def compare(
@@ -38,8 +38,8 @@ def compare(
 ) -> list[tuple[str, list[Compared]]]:
     def read(row: Any) -> dict[str, PairedScore]:
         if reads is not None:
-            reads[row.fields["checkpoint"]] += 1
-        return scores[row.fields["checkpoint"]]
+            reads[row.row.checkpoint] += 1
+        return scores[row.row.checkpoint]
 
     rows = [row(name) for name in scores]
     reader = ScoreReader(read, room)
@@ -109,7 +109,7 @@ def test_a_file_that_goes_between_two_looks_costs_its_row() -> None:
     seen: Counter[str] = Counter()
 
     def read(row: Any) -> dict[str, PairedScore]:
-        name = row.fields["checkpoint"]
+        name = row.row.checkpoint
         seen[name] += 1
         return {} if name == "a/2" and seen[name] > 1 else scores[name]
 

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from vae_batch.nightly.history import ADOPTED, Row, content_of, history_row
 from vae_batch.nightly.night_plan import Tonight
 from vae_batch.nightly.stable_checkpoints import FileState
+from vae_batch.storage import ScoreRow
 
-#: Rows of the score table by (checkpoint, extractor).
+#: Records of the score table by (checkpoint, extractor).
 Table = Mapping[tuple[str, str], Row]
 
 
-def by_key(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
-    """Rows of the score table by (checkpoint, extractor)."""
-    return {(row["checkpoint"], row["extractor"]): row for row in rows}
+def by_key(rows: Iterable[ScoreRow]) -> dict[tuple[str, str], Row]:
+    """Records of the score table, as the history stores them, by (checkpoint, extractor)."""
+    return {row.key: row.to_record() for row in rows}
 
 
 def adopted_rows(table: Table, tonight: Tonight) -> list[Row]:

@@ -52,6 +52,11 @@ class PairedScore:
         mean = float(array.mean())
         return cls(mean, array - mean, is_mean=True)
 
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the score, sd(influence) / sqrt(n), ddof 1."""
+        return _standard_error(self.influence)
+
     def with_value(self, value: float) -> PairedScore:
         """The same score by another estimator, such as an Inception Score freed of its bias.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vae_batch.metrics.catalogue import COMPARED, METRICS, compared_column
+from vae_batch.metrics.catalogue import COMPARED, METRICS, PLUG_INS, compared_column
 from vae_batch.metrics.catalogue.metric import SAME_PROTOCOL
 from vae_batch.metrics.comparison.paired_difference import PairedDifference, PairedScore
 from vae_batch.metrics.comparison.ranking import require_same_conditions
@@ -16,7 +16,8 @@ from vae_batch.plan import SCORING_VERSION, InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
-from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
+from vae_batch.run.scoring.losses import importance_per_image
+from vae_batch.run.scoring.plug_ins import RowArrays, plug_in_score
 from vae_batch.run.scoring.stored import read_influences
 from vae_batch.storage import (
     DamagedFileError,
@@ -55,13 +56,13 @@ def compare_run(location: str) -> list[Comparison]:
 
 
 def _in_full(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
-    """Without those that left a race: it has compared them, over the samples that they have."""
-    return [row for row in rows if row.fields["left_race_at"] is None]
+    """Without those dropped by early elimination, which has compared their partial samples."""
+    return [row for row in rows if row.row.conditions.left_race_at is None]
 
 
 def _inputs(rows: Sequence[ScoredRow]) -> str:
-    """Digest of all that comparisons are made of: a row that is scored again has another time."""
-    made_of = [[dict(row.fields), _condition(row, "sigma")] for row in rows]
+    """Digest of everything that is compared; a row that is scored again has another time."""
+    made_of = [[row.row.to_record(), _condition(row, "sigma")] for row in rows]
     text = json.dumps([SCORING_VERSION, made_of], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -90,7 +91,7 @@ def compare_runs(location_a: str, location_b: str) -> list[Comparison]:
         if not rows:
             raise InputError(f"{name} holds no scored rows; run `vae-batch score` first")
     _require_common_conditions(*runs.values())
-    labels = [{row.fields["checkpoint"] for row in rows} for rows in runs.values()]
+    labels = [{row.row.checkpoint for row in rows} for rows in runs.values()]
     both = set.intersection(*labels) if len(labels) > 1 else set()
     named = [_named(row, name, both) for name, rows in runs.items() for row in rows]
     return compare_rows(named)
@@ -124,17 +125,17 @@ def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -
 
 def _conditions_in(rows: Sequence[ScoredRow]) -> list[dict[str, Any]]:
     """The conditions of some rows, each once."""
-    found = {tuple(row.fields[name] for name in SAME_PROTOCOL) for row in rows}
+    found = {tuple(_condition(row, name) for name in SAME_PROTOCOL) for row in rows}
     return [dict(zip(SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
 
 
 def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
-    return list({row.fields["checkpoint"]: row for row in rows}.values())
+    return list({row.row.checkpoint: row for row in rows}.values())
 
 
 def _named(row: ScoredRow, folder: str, both: Collection[str]) -> ScoredRow:
     """The row under a label that no row of the other run has."""
-    label = row.fields["checkpoint"]
+    label = row.row.checkpoint
     if label in both:
         label = f"{without_credentials(folder)}: {label}"
     return replace(row, row=replace(row.row, checkpoint=label))
@@ -179,17 +180,19 @@ def _group_of(row: ScoredRow, metric: str) -> tuple[Any, ...]:
 
 def _condition(row: ScoredRow, name: str) -> object:
     """A condition as declared: each checkpoint's own best sigma is one setting, not many."""
-    return row.parts.reading.sigma if name == "sigma" else row.fields[name]
+    if name == "sigma":
+        return row.parts.reading.sigma
+    return getattr(row.row.conditions, name)
 
 
 def _comparison(metric: str, compared: Compared) -> Comparison:
-    line, fields = compared.line, compared.row.fields
+    line, row = compared.line, compared.row.row
     best, previous = line.against_best, line.against_previous
     return Comparison(
         metric=metric,
-        extractor=fields["extractor"] if METRICS[metric].per_extractor else None,
+        extractor=row.conditions.extractor if METRICS[metric].per_extractor else None,
         checkpoint=line.checkpoint,
-        step=fields["step"],
+        step=row.step,
         value=line.value,
         n=compared.count,
         is_best=line.is_best,
@@ -210,19 +213,30 @@ def _difference(found: PairedDifference | None, p: float) -> Difference | None:
 
 
 def _losses_of(row: ScoredRow) -> Scores:
-    """Losses with one value an image, as far as the row has them."""
-    parts = row.parts
-    description = parts.description()
-    values = dict(losses_per_image(parts, description))
-    values |= parts.columns("losses", ["mse", "ssim"])
-    if "importance" in parts.units and row.fields["iwae"] is not None:
-        values |= importance_per_image(parts, description)
+    """Scores of the test images, with one value per image, as far as the row has them."""
+    parts, wanted = row.parts, [m for m in COMPARED if row.row.value(m.column) is not None]
+    arrays = RowArrays(parts, parts.description())
+    values = arrays.losses()
+    if "importance" in parts.units and row.row.value("iwae") is not None:
+        values |= importance_per_image(parts, arrays.description)
+    scores = {
+        m.column: PairedScore.from_values(values[m.column]) for m in wanted if m.column in values
+    }
+    for metric in PLUG_INS:
+        if metric in wanted and metric.compared == "images":
+            found = plug_in_score(metric, arrays)
+            if isinstance(found, PairedScore):
+                scores[metric.column] = found
+    return _with_values_of(row, scores)
+
+
+def _with_values_of(row: ScoredRow, scores: Scores) -> Scores:
+    """The scores that the row has, with the row's own values."""
+    values = {column: row.row.value(column) for column in scores}
     return {
-        metric.column: PairedScore.from_values(values[metric.column]).with_value(
-            row.fields[metric.column]
-        )
-        for metric in COMPARED
-        if metric.column in values and row.fields[metric.column] is not None
+        column: score.with_value(value)
+        for column, score in scores.items()
+        if (value := values[column]) is not None
     }
 
 
@@ -236,9 +250,4 @@ def _distances_of(row: ScoredRow) -> Scores:
     if generated is None:
         return {}
     stored = read_influences(row.parts.stores.out, generated)
-    scores = {compared_column(name): score for name, score in stored.items()}
-    return {
-        column: score.with_value(row.fields[column])
-        for column, score in scores.items()
-        if row.fields.get(column) is not None
-    }
+    return _with_values_of(row, {compared_column(name): score for name, score in stored.items()})

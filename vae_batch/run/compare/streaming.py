@@ -62,7 +62,7 @@ class ScoreReader:
 
     def __call__(self, row: ScoredRow) -> Scores:
         """Scores of a row by metric."""
-        key = (row.fields["checkpoint"], row.fields["extractor"])
+        key = row.row.key
         if key in self._kept:
             return self._kept[key]
         scores = self._read(row)
@@ -147,7 +147,7 @@ def _groups(
 ) -> dict[Hashable, _Group]:
     groups: dict[Hashable, _Group] = {}
     for row in rows:
-        name, scores = row.fields["checkpoint"], read(row)
+        name, scores = row.row.checkpoint, read(row)
         for metric in metrics:
             if metric in scores:
                 score = scores[metric]
@@ -161,7 +161,7 @@ def _groups(
 def _by_folder(rows: Sequence[ScoredRow]) -> dict[str, list[ScoredRow]]:
     folders: dict[str, list[ScoredRow]] = {}
     for row in rows:
-        folders.setdefault(row.fields["checkpoint"].rpartition("/")[0], []).append(row)
+        folders.setdefault(row.row.checkpoint.rpartition("/")[0], []).append(row)
     return folders
 
 
@@ -175,7 +175,7 @@ def _compare_folder(
     """Differences of a folder's rows from the best of their groups, and from their neighbours."""
     before: dict[Hashable, tuple[str, PairedScore]] = {}
     for row in rows:
-        name = row.fields["checkpoint"]
+        name = row.row.checkpoint
         for metric, score in read(row).items():
             key = (metric, group_of(row, metric), len(score.influence))
             group = groups.get(key)

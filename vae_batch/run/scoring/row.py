@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
+from vae_batch.metrics.catalogue import PLUG_INS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import Reading
 from vae_batch.run.execute.failures import Failure, failure_of, write_traceback
@@ -25,6 +26,7 @@ from vae_batch.run.scoring.losses import (
 from vae_batch.run.scoring.manifolds import SET_COLUMNS, add_manifold_scores
 from vae_batch.run.scoring.memorisation import add_memorisation
 from vae_batch.run.scoring.pixel_diagnostics import add_pixel_diagnostics
+from vae_batch.run.scoring.plug_ins import add_plug_ins
 from vae_batch.run.scoring.report_arrays import write_shown
 from vae_batch.run.scoring.samples import add_sample_scores
 from vae_batch.run.scoring.score_sheet import ScoreSheet, columns_of, undefined_metrics
@@ -268,6 +270,8 @@ def _stages(description: Description) -> Iterator[tuple[list[str], _Stage]]:
     yield [*columns_of("kid", "precision"), *SET_COLUMNS], add_manifold_scores
     yield columns_of("memorisation"), add_memorisation
     yield columns_of("diagnostics"), add_pixel_diagnostics
+    plug_ins = [metric.column for metric in PLUG_INS]
+    yield plug_ins, lambda sheet, parts: add_plug_ins(sheet, parts, description)
 
 
 def _warn_of_smaller_batches(sheet: ScoreSheet, parts: RowParts) -> None:
