@@ -8,17 +8,15 @@ from vae_batch.plan import EvaluationSpec, Unit
 from vae_batch.run.cost.default_rates import tasks_of
 from vae_batch.run.cost.estimate import Devices, Estimate, PlannedWork, estimate, work_of
 from vae_batch.run.cost.measured_rates import cost_factors, known_rates
-from vae_batch.run.output.run_record import require_own_output
-from vae_batch.run.output.stores import RunStores, storage_faults
-from vae_batch.run.planning.batch_size import CPU_BATCH_SIZE, with_recorded_batch_size
+from vae_batch.run.output.stores import storage_faults
+from vae_batch.run.planning.batch_size import CPU_BATCH_SIZE
 from vae_batch.run.planning.devices import devices_of, joins_cluster, local_devices
-from vae_batch.run.planning.prepare import rows_to_score, share_files
-from vae_batch.run.planning.run_plan import PlannedRow, RunPlan, make_plan
+from vae_batch.run.planning.open_run import open_rows, prepare
+from vae_batch.run.planning.run_plan import PlannedRow, RunPlan, with_batch_size
 from vae_batch.run.planning.work_queue import WorkQueue
-from vae_batch.run.progress.events import EventSink, say
+from vae_batch.run.progress.events import EventSink
 from vae_batch.run.progress.progress_file import LastProgress, read_progress
 from vae_batch.run.reference.facts import ReferenceFacts
-from vae_batch.run.reference.images import describe_references
 from vae_batch.storage import finished_shards, is_activations, is_reduced
 
 
@@ -57,16 +55,10 @@ def dry_run(spec: EvaluationSpec, emit: EventSink) -> DryRun:
     Raises:
         InputError: The run could not use something given.
     """
-    stores = RunStores.of(spec)
-    with storage_faults(stores.out):
-        reference, training = describe_references(spec)
-        for note in reference.notes:
-            say(emit, note)
-        settled = with_recorded_batch_size(spec, stores.out)
-        if settled.batch_size is None:
-            settled = settled.model_copy(update={"batch_size": CPU_BATCH_SIZE})
-        plan = share_files(make_plan(settled, stores, reference, training))
-        require_own_output(plan)
+    plan = prepare(spec, emit)
+    if plan.spec.batch_size is None:
+        plan = with_batch_size(plan, CPU_BATCH_SIZE)
+    with storage_faults(plan.stores.out):
         return _cost_of(plan, found_devices(spec), spec.race is not None)
 
 
@@ -85,7 +77,7 @@ def found_devices(spec: EvaluationSpec) -> Devices:
 
 
 def _cost_of(plan: RunPlan, devices: Devices, is_race: bool) -> DryRun:
-    rows = rows_to_score(plan)
+    rows = open_rows(plan)
     queue = WorkQueue(plan.stores, rows)
     missing, factors = queue.missing(), cost_factors(plan)
     _, done = queue.count()

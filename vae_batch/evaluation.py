@@ -21,15 +21,15 @@ from vae_batch.run.compare.selection import (
     select_best,
     write_selection,
 )
-from vae_batch.run.execute.driver import run
 from vae_batch.run.execute.executor import Executor, SerialExecutor
+from vae_batch.run.execute.score_run import score_run
 from vae_batch.run.execute.signals import stoppable, uninterrupted
 from vae_batch.run.output.lease import Lease, output_lease
 from vae_batch.run.output.prune import prune
 from vae_batch.run.output.stores import storage_faults
 from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.devices import devices_of, joins_cluster
-from vae_batch.run.planning.prepare import claim, plan_of, prepare, rows_to_score
+from vae_batch.run.planning.open_run import Run, open_run, prepare
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.progress.events import (
     EventSink,
@@ -60,17 +60,17 @@ def evaluate(spec: EvaluationSpec, emit: EventSink) -> Evaluation:
     """Score every checkpoint of a spec, compare them, and write table, figures and page.
 
     Args:
-      spec: What to score, and how.
-      emit: Takes the events of the run.
+        spec: What to score, and how.
+        emit: Takes the events of the run.
 
     Raises:
-      InputError: Something given cannot be used, another run is at work in the same output
-        folder, or a store is full or out of reach; nothing already done is lost.
-      KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
+        InputError: Something given cannot be used, another run is at work in the same output
+            folder, or a store is full or out of reach; nothing already done is lost.
+        KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
     """
     began = time.monotonic()
     with stoppable():
-        plan = plan_of(spec, emit)
+        plan = prepare(spec, emit)
         return evaluate_plan(plan, emit, time.monotonic() - began)
 
 
@@ -78,12 +78,12 @@ def evaluate_plan(plan: RunPlan, emit: EventSink, planning_seconds: float = 0.0)
     """What `evaluate` does with the plan of a spec, which may have been narrowed.
 
     Args:
-      plan: To be carried out.
-      emit: Takes the events of the run.
-      planning_seconds: That the plan took.
+        plan: To be carried out.
+        emit: Takes the events of the run.
+        planning_seconds: That the plan took.
 
     Raises:
-      InputError: As `evaluate`.
+        InputError: As `evaluate`.
     """
     out = plan.stores.out
     with (
@@ -96,16 +96,16 @@ def evaluate_plan(plan: RunPlan, emit: EventSink, planning_seconds: float = 0.0)
         shown = to_all(emit, log)
         readers = to_all(shown, progress)
         readers(PhaseEnded("plan", planning_seconds))
-        return _evaluate(claim(plan), lease, readers, shown)
+        return _evaluate(open_run(plan, readers, lease.require), lease, shown)
 
 
-def _evaluate(plan: RunPlan, lease: Lease, emit: EventSink, shown: EventSink) -> Evaluation:
+def _evaluate(run: Run, lease: Lease, shown: EventSink) -> Evaluation:
     """All that writes into the output folder, by the one holder of its lease.
 
     Events of a confirmation are ``shown``, and not counted in the run's ``progress.json``.
     """
-    spec, out = plan.spec, plan.stores.out
-    summary, outcome = _run(plan, lease, emit)
+    emit, spec, out = run.emit, run.plan.spec, run.plan.stores.out
+    summary, outcome = _score(run)
     with phase(emit, "compare"), uninterrupted():  # short, and its tables and pages belong together
         lease.require()
         selection = select_best(compare_run(spec.out), spec)
@@ -151,20 +151,21 @@ def make_executor(spec: EvaluationSpec) -> Executor:
     return RayExecutor(spec)
 
 
-def _run(plan: RunPlan, lease: Lease, emit: EventSink) -> tuple[RunSummary, RaceOutcome | None]:
+def _score(run: Run) -> tuple[RunSummary, RaceOutcome | None]:
+    emit, spec = run.emit, run.plan.spec
     # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
-    open_rows = not is_over(plan) if plan.spec.race else bool(rows_to_score(plan))
-    executor = make_executor(plan.spec) if open_rows else SerialExecutor()
+    has_work = not is_over(run) if spec.race else bool(run.open_rows)
+    executor = make_executor(spec) if has_work else SerialExecutor()
     with ExitStack() as stack:
         with phase(emit, "start"):
             stack.enter_context(executor)
-        emit(_workers_of(plan.spec, executor))
-        say(emit, _opening(plan, executor))
+        emit(_workers_of(spec, executor))
+        say(emit, _opening(run.plan, executor))
         stack.enter_context(phase(emit, "work"))
         stack.enter_context(ticking(emit, executor.at_work))
-        if plan.spec.race is None:
-            return run(plan, executor, emit, lease.require), None
-        return run_race(plan, executor, emit, lease.require)
+        if spec.race is None:
+            return score_run(run, executor), None
+        return run_race(run, executor)
 
 
 def _workers_of(spec: EvaluationSpec, executor: Executor) -> WorkersStarted:
@@ -201,7 +202,7 @@ def _confirmation(spec: EvaluationSpec, selection: Selection, lease: Lease, emit
     wanted = {selection.best, selection.second}
     rows = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
     say(emit, f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _run(replace(plan, rows=rows), lease, without_phases(emit))
+    _score(open_run(replace(plan, rows=rows), without_phases(emit), lease.require))
     said = confirmed(selection, compare_run(fresh.out))
     if spec.keep_activations != "all":
         with uninterrupted():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -47,13 +47,13 @@ def score(
     what is missing.
 
     Args:
-      spec: An ``EvaluationSpec``, its keys in a mapping, or the path of a TOML spec.
-      progress: Called with every event of the run, see ``vae_batch.run.progress.events``; by
-        default a bar or lines on stderr.
-      settings: Keys of the spec.
+        spec: An ``EvaluationSpec``, its keys in a mapping, or the path of a TOML spec.
+        progress: Called with every event of the run, see ``vae_batch.run.progress.events``; by
+            default a bar or lines on stderr.
+        settings: Keys of the spec.
 
     Raises:
-      InputError: Something given cannot be used; nothing already done is lost.
+        InputError: Something given cannot be used; nothing already done is lost.
     """
     settled = _spec(spec, settings)
     if progress is not None:
@@ -87,7 +87,7 @@ class Results:
     Everything is read when it is first asked for, from a folder or an object store.
 
     Attributes:
-      run: The run's rows as stored.
+        run: The run's rows as stored.
     """
 
     run: FinishedRun
@@ -97,7 +97,7 @@ class Results:
         """The results of a run's output folder or URI.
 
         Raises:
-          InputError: The folder holds no run, or nothing has been scored yet.
+            InputError: The folder holds no run, or nothing has been scored yet.
         """
         return cls(FinishedRun.open(os.fspath(out)))
 
@@ -135,10 +135,10 @@ class Results:
         """Stored pictures of a checkpoint as arrays, uint8 (..., H, W, C); empty where none are.
 
         Args:
-          checkpoint: Its label, as in the table.
+            checkpoint: Its label, as in the table.
 
         Raises:
-          InputError: The run has no such checkpoint.
+            InputError: The run has no such checkpoint.
         """
         if checkpoint not in self.run.checkpoints:
             known = ", ".join(self.run.checkpoints[:10])
@@ -150,7 +150,7 @@ class Results:
         """The page, one self-contained HTML document.
 
         Raises:
-          InputError: It has not been written.
+            InputError: It has not been written.
         """
         try:
             return self.run.store.read(PAGE).decode()
@@ -170,8 +170,8 @@ class Results:
         return notebook_html(self.run.rows, self.selection, strip, self.out)
 
 
-def _frame(rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
-    return pa.Table.from_pylist(rows, schema=schema).to_pandas(types_mapper=_NULLABLE.get)
+def _frame(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    return pa.Table.from_pylist([*rows], schema=schema).to_pandas(types_mapper=_NULLABLE.get)
 
 
 class Picture(bytes):
@@ -205,7 +205,7 @@ class Figures(Mapping[str, Picture]):
         """A figure's file: ``pdf``, ``png``, ``json``, or ``svg`` where it is made of lines.
 
         Raises:
-          KeyError: There is no such figure, or none with this suffix.
+            KeyError: There is no such figure, or none with this suffix.
         """
         try:
             return self._folder.read(f"{self._names[name].removesuffix('png')}{suffix}")

@@ -15,7 +15,7 @@ from vae_batch.nightly.history import ADOPTED, Row, history_row
 from vae_batch.nightly.new_rows import adopted_rows, by_key, new_rows, refreshed_rows, rows_before
 from vae_batch.nightly.night_plan import NIGHTS_TO_FAIL, Tonight, choose_rows
 from vae_batch.plan import make_spec
-from vae_batch.run.planning.prepare import plan_of
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import ScoreRow, upsert_scores
@@ -38,7 +38,7 @@ def plan(tmp_path: Path) -> RunPlan:
         "batch_size": 4,
         "out": str(tmp_path / "out"),
     }
-    return plan_of(make_spec(settings), ignore)
+    return prepare(make_spec(settings), ignore)
 
 
 def touch(path: Path, ago: float) -> None:

@@ -59,9 +59,9 @@ def table_of(found: Scores) -> list[str]:
 def test_the_sentence_has_all_that_was_decided() -> None:
     # 512 + 2 x 1,024 + 10,000 of 4 x 10,000 are 31.4 %.
     assert OUTCOME.sentence == (
-        "race of 4 by FID corrected[inception-2015]: won by runs/d; 3 left (1 at 512, 2 at 1,024); "
-        "12,560 of 40,000 images (31.4%); the best of all has left with a probability of at most "
-        "0.05"
+        "race of 4 by FID corrected[inception-2015]: won by runs/d; 3 dropped (1 at 512, 2 at "
+        "1,024); 12,560 of 40,000 images (31.4%); the best of all was dropped with a probability "
+        "of at most 0.05"
     )
     level = dataclasses.replace(OUTCOME, stayed=("d", "e"), members=("d", "e"), best="d")
     assert "d leads; 1 cannot be told from it: e" in level.sentence

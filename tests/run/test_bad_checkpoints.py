@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from vae_batch.cli import app
 from vae_batch.plan import make_spec
-from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.execute.score_run import run
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 
 #: Hostile files by name, with what their reasons say.

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.score_run import run
 from vae_batch.run.output.run_record import read_record
 from vae_batch.run.planning.batch_size import best_size, choose_batch_size, measure_rates
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store
 

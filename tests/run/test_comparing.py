@@ -19,9 +19,10 @@ from vae_batch.report.bundle import is_drawn
 from vae_batch.run.compare.pairwise import compare_run, compare_runs
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.compare.selection import confirmed, read_selection, select_best
-from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.score_run import run
 from vae_batch.run.output.recorded_rows import open_record, scored_rows
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_comparisons, read_score_rows, upsert_scores
 

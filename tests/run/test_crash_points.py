@@ -15,7 +15,8 @@ from support.runs.stub_runs import (
 )
 
 from vae_batch.plan import EvaluationSpec
-from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.execute.score_run import run
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.run.progress.status import run_status
 from vae_batch.storage import GATHERED, Store, read_comparisons, read_score_rows

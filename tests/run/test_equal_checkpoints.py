@@ -15,7 +15,7 @@ from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.output.prune import prune
 from vae_batch.run.output.verify import verify_output
-from vae_batch.run.planning.prepare import plan_of, prepare
+from vae_batch.run.planning.open_run import open_run, prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.run.race.race import run_race
 
@@ -71,7 +71,7 @@ def test_another_reading_of_the_same_bytes_is_another_checkpoint(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     declared = {"*best*": {"second_head": "log_std"}}
-    plan = plan_of(make_spec(both(settings, tmp_path) | {"per_checkpoint": declared}), ignore)
+    plan = prepare(make_spec(both(settings, tmp_path) | {"per_checkpoint": declared}), ignore)
     assert len({row.job.identifier for row in plan.rows}) == 2
 
 
@@ -88,7 +88,9 @@ def test_files_that_another_row_needs_are_not_pruned(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
     score(settings)
-    prepare(make_spec(both(settings, tmp_path)), ignore)  # planned, and not scored yet
+    open_run(
+        prepare(make_spec(both(settings, tmp_path)), ignore), ignore
+    )  # planned, and not scored yet
     assert prune(settings["out"], "none").files == 0
 
 
@@ -96,7 +98,7 @@ def test_in_a_race_a_copy_leaves_with_its_twin(settings: dict[str, Any], tmp_pat
     names = [tmp_path / "runs/step-1", tmp_path / "runs/step-2", tmp_path / "best"]
     more = {"checkpoints": [str(name) for name in names], "reference_samples": 200}
     spec = make_spec(settings | more | {"race": {"metric": "elbo", "first": 64}})
-    summary, outcome = run_race(prepare(spec, ignore), SerialExecutor(), ignore)
+    summary, outcome = run_race(open_run(prepare(spec, ignore), ignore), SerialExecutor())
     rows = rows_of(summary)
     twins = [rows[str(tmp_path / "runs/step-1")], rows[str(tmp_path / "best")]]
     assert numbers(twins[0]) == numbers(twins[1])

@@ -15,9 +15,11 @@ from typer.testing import CliRunner
 
 from vae_batch.cli import app
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.score_run import run
+from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.output.verify import verify_output
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows, upsert_scores
 from vae_batch.storage.retry import Retries
@@ -86,7 +88,9 @@ def test_a_run_through_all_faults_has_the_bits_of_a_local_one(
     assert score(settings(faulty, "all")).shards_computed == 0
 
 
-def test_a_refused_permission_ends_with_a_sentence_at_once(faulty: FaultyS3) -> None:
+def test_a_refused_permission_ends_with_a_sentence_at_once(
+    faulty: FaultyS3, tmp_path: Path
+) -> None:
     faulty.set_rates({"403": 1.0})
     chosen = settings(faulty, "refused")
     began = time.monotonic()
@@ -100,7 +104,8 @@ def test_a_refused_permission_ends_with_a_sentence_at_once(faulty: FaultyS3) -> 
     assert "check the credentials" in result.stderr
     assert "Traceback" not in result.output
     with pytest.raises(InputError, match=r"classifier.keras.*ACCESS_DENIED"):
-        prepare(make_spec(chosen | {"out": "unused"}), ignore)
+        prepare(make_spec(chosen | {"out": str(tmp_path / "out")}), ignore)
+    assert not (tmp_path / "out").exists()
 
 
 class Breaking(SerialExecutor):

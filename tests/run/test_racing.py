@@ -14,10 +14,12 @@ from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.compare.selection import select_best
-from vae_batch.run.execute.driver import RunSummary, prepare, run
 from vae_batch.run.execute.executor import SerialExecutor, Task
+from vae_batch.run.execute.score_run import run
 from vae_batch.run.execute.worker import ShardOutcome
+from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.output.verify import verify_output
+from vae_batch.run.planning.open_run import open_run, prepare
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import ignore
 from vae_batch.run.race.race import is_over, run_race
@@ -35,10 +37,10 @@ class Counting(SerialExecutor):
         self._most = most
 
     def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
-        for (_, shard), outcome in zip(tasks, super().run_shards(tasks, config), strict=True):
+        for outcome in super().run_shards(tasks, config):
             if len(self.shards) == self._most:
                 raise KeyboardInterrupt
-            self.shards.append((outcome.unit, shard.start))
+            self.shards.append((outcome.unit, outcome.shard.start))
             yield outcome
 
 
@@ -57,7 +59,7 @@ def raced(
     settings: dict[str, Any], executor: SerialExecutor | None = None
 ) -> tuple[RunSummary, RaceOutcome]:
     plan = prepare(make_spec(settings), ignore)
-    return run_race(plan, executor or SerialExecutor(), ignore)
+    return run_race(open_run(plan, ignore), executor or SerialExecutor())
 
 
 def by_name(summary: RunSummary) -> dict[str, Row]:
@@ -138,7 +140,7 @@ def test_broken_off_it_goes_on_and_in_the_end_computes_each_shard_once(
     assert resumed.left == outcome.left
     assert [numbers(row) for row in again.rows] == [numbers(row) for row in summary.rows]
     assert len(set(done)) == len(done)
-    assert is_over(prepare(make_spec(spec), ignore))
+    assert is_over(open_run(prepare(make_spec(spec), ignore), ignore))
     idle = Counting()
     summary, known = raced(spec, idle)
     assert (idle.shards, summary.shards_computed, known) == ([], 0, resumed)

@@ -17,6 +17,12 @@ POISON, OTHER = task("losses", "bad", 1), task("generated", "bad")
 HEALTHY = task("losses", "good")
 
 
+def given_up(ledger: RetryLedger, tried: Task) -> str:
+    """Why a shard is given up; empty where it is not."""
+    failure = ledger.given_up(tried)
+    return "" if failure is None else failure.reason
+
+
 def crash(ledger: RetryLedger, tried: Task, *beside: Task) -> None:
     """A worker dies while it has these shards in flight."""
     for one in (tried, *beside):
@@ -26,15 +32,15 @@ def crash(ledger: RetryLedger, tried: Task, *beside: Task) -> None:
 def test_a_shard_that_ends_its_workers_is_given_up_with_its_checkpoint() -> None:
     ledger = RetryLedger()
     for _ in range(MAX_ATTEMPTS):
-        assert ledger.given_up(POISON) == ""
+        assert given_up(ledger, POISON) == ""
         crash(ledger, POISON)
-    assert ledger.given_up(POISON) == (
+    assert given_up(ledger, POISON) == (
         "losses 64 to 128 took 3 workers down (out of memory, or a crash in the model's code); "
         "see the worker's log"
     )
-    assert ledger.given_up(OTHER).startswith("it took 3 workers down")
-    assert ledger.given_up(OTHER).endswith("at last generated 0 to 64; see the worker's log")
-    assert not ledger.given_up(HEALTHY)
+    assert given_up(ledger, OTHER).startswith("it took 3 workers down")
+    assert given_up(ledger, OTHER).endswith("at last generated 0 to 64; see the worker's log")
+    assert not given_up(ledger, HEALTHY)
     assert not ledger.is_suspect(HEALTHY)
 
 
@@ -45,8 +51,8 @@ def test_a_poison_shard_is_given_up_although_its_checkpoint_is_fine() -> None:
         assert ledger.is_suspect(OTHER)
         ledger.ended(OTHER)
         assert not ledger.is_suspect(OTHER), "the checkpoint is cleared"
-    assert "losses 64 to 128 took 3 workers down" in ledger.given_up(POISON)
-    assert not ledger.given_up(OTHER)
+    assert "losses 64 to 128 took 3 workers down" in given_up(ledger, POISON)
+    assert not given_up(ledger, OTHER)
 
 
 def test_many_deaths_at_once_are_no_evidence_against_a_checkpoint() -> None:
@@ -55,7 +61,7 @@ def test_many_deaths_at_once_are_no_evidence_against_a_checkpoint() -> None:
     shards = [task("losses", "good", number) for number in range(8)]
     for shard in shards:
         ledger.crashed(shard, alone=False)
-    assert all(ledger.is_suspect(shard) and not ledger.given_up(shard) for shard in shards)
+    assert all(ledger.is_suspect(shard) and not given_up(ledger, shard) for shard in shards)
     for shard in shards:
         ledger.ended(shard)
     assert not ledger.is_suspect(HEALTHY)
@@ -69,8 +75,8 @@ def test_neighbours_of_a_crash_are_tried_alone_and_never_blamed() -> None:
         assert ledger.is_suspect(HEALTHY)
         ledger.ended(HEALTHY)  # alone
         crash(ledger, POISON)  # alone
-    assert "workers down" in ledger.given_up(POISON)
-    assert not ledger.given_up(HEALTHY)
+    assert "workers down" in given_up(ledger, POISON)
+    assert not given_up(ledger, HEALTHY)
 
 
 def test_an_end_clears_a_shard() -> None:
@@ -78,7 +84,7 @@ def test_an_end_clears_a_shard() -> None:
     for _ in range(3 * MAX_ATTEMPTS):
         crash(ledger, HEALTHY)
         crash(ledger, HEALTHY)
-        assert not ledger.given_up(HEALTHY)
+        assert not given_up(ledger, HEALTHY)
         ledger.ended(HEALTHY)
     assert not ledger.is_suspect(HEALTHY)
 
@@ -88,17 +94,17 @@ def test_shards_of_the_reference_are_given_up_one_by_one() -> None:
     first, second = task("reference", None), task("reference", None, 1)
     for _ in range(MAX_ATTEMPTS):
         crash(ledger, first)
-    assert "took 3 workers down" in ledger.given_up(first)
+    assert "took 3 workers down" in given_up(ledger, first)
     assert not ledger.is_suspect(second)
 
 
 def test_a_lost_machine_is_no_fault_of_its_shards() -> None:
     ledger = RetryLedger()
     for _ in range(MAX_MACHINES):
-        assert not ledger.given_up(HEALTHY)
+        assert not given_up(ledger, HEALTHY)
         ledger.lost_with_machine(HEALTHY)
-    assert f"was lost with {MAX_MACHINES} machines" in ledger.given_up(HEALTHY)
-    assert not ledger.given_up(task("generated", "good"))
+    assert f"was lost with {MAX_MACHINES} machines" in given_up(ledger, HEALTHY)
+    assert not given_up(ledger, task("generated", "good"))
 
 
 def test_a_shard_that_times_out_says_so() -> None:
@@ -106,7 +112,7 @@ def test_a_shard_that_times_out_says_so() -> None:
     for _ in range(MAX_ATTEMPTS):
         ledger.stuck(POISON, 30.0)
     reason = "losses 64 to 128 took longer than shard_timeout, 30 s, 3 times; see the worker's log"
-    assert ledger.given_up(POISON) == reason
+    assert given_up(ledger, POISON) == reason
 
 
 def test_a_shard_may_time_out_and_crash() -> None:
@@ -114,7 +120,7 @@ def test_a_shard_may_time_out_and_crash() -> None:
     crash(ledger, POISON)
     ledger.stuck(POISON, 30.0)
     crash(ledger, POISON)
-    reason = ledger.given_up(POISON)
+    reason = given_up(ledger, POISON)
     assert "took 2 workers down" in reason
     assert "and took longer than shard_timeout, 30 s, 1 times" in reason
 
@@ -123,5 +129,14 @@ def test_loading_is_named_as_such() -> None:
     ledger = RetryLedger()
     for _ in range(MAX_ATTEMPTS):
         crash(ledger, task("description", "bad"))
-    reason = ledger.given_up(task("description", "bad"))
+    reason = given_up(ledger, task("description", "bad"))
     assert reason.startswith("loading it took 3 workers down")
+
+
+def test_the_code_says_what_happened_most_often() -> None:
+    ledger = RetryLedger()
+    for _ in range(MAX_ATTEMPTS):
+        crash(ledger, POISON)
+        ledger.stuck(HEALTHY, 1.0)
+    codes = [failure.code for one in (POISON, HEALTHY) if (failure := ledger.given_up(one))]
+    assert codes == ["worker_lost", "timeout"]

@@ -19,7 +19,8 @@ from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import note_drawn, sources_digest
 from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.execute.driver import prepare, run
+from vae_batch.run.execute.score_run import run
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.run.progress.status import run_status
 from vae_batch.storage import Store, read_score_rows, upsert_scores

@@ -202,8 +202,9 @@ def test_workers_move_no_bit_of_any_group(
     settings: dict[str, Any], finished: tuple[Path, dict[str, Row]], tmp_path: Path
 ) -> None:
     from vae_batch.plan import make_spec
-    from vae_batch.run.execute.driver import prepare, run
     from vae_batch.run.execute.on_ray.executor import RayExecutor
+    from vae_batch.run.execute.score_run import run
+    from vae_batch.run.planning.open_run import prepare
     from vae_batch.run.progress.events import ignore
 
     spec = make_spec(settings | {"workers": 2, "out": str(tmp_path)})

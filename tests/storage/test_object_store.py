@@ -9,8 +9,9 @@ import pytest
 from support.stores.faulty_s3 import local_s3, make_bucket, s3_uri, start
 
 from vae_batch.plan import Unit, make_spec
-from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.score_run import run
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, finished_shards, read_verified, write_with_receipt
 

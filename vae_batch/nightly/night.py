@@ -30,7 +30,7 @@ from vae_batch.run.execute.signals import stoppable, uninterrupted
 from vae_batch.run.output.lease import output_lease
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
 from vae_batch.run.output.run_record import read_record
-from vae_batch.run.planning.prepare import plan_of
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.scoring.row import now
 from vae_batch.storage import Store, read_score_rows
@@ -111,7 +111,7 @@ class _Night:
         # Taken before this night's plan is recorded: a checkpoint that was overwritten since is
         # compared with what it was.
         pairing = self._pairing()
-        plan = plan_of(self._spec, self._emit)
+        plan = prepare(self._spec, self._emit)
         tonight = choose_rows(plan, self._history, self._date, self._began)
         if not has_history(self._out):
             adopted = adopted_rows(by_key(read_score_rows(self._out)), tonight)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from vae_batch.nightly.history import Row
 from vae_batch.nightly.stable_checkpoints import FileState, Unfinished, find_unfinished
-from vae_batch.run.planning.prepare import rows_to_score
+from vae_batch.run.planning.open_run import open_rows
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 
 #: Nights on which an unchanged checkpoint may fail before it is left alone: a fault that passes
@@ -51,7 +51,7 @@ def choose_rows(
     """
     failures = _failures(history)
     recorded = {(row["checkpoint"], row["extractor"], row["fingerprint"]) for row in history}
-    missing = rows_to_score(plan)
+    missing = open_rows(plan)
     given_up = {r.key for r in missing if len(failures[_mark(r)]) >= NIGHTS_TO_FAIL}
     tried = {r.key for r in missing if date in failures[_mark(r)]}
     waiting = [r for r in missing if r.key not in given_up | tried]

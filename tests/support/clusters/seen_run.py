@@ -15,9 +15,10 @@ from pathlib import Path
 from support.clusters.seen_environment import RecordedCheckpoint, seen, seen_for
 
 from vae_batch.plan import make_spec
-from vae_batch.run.execute.driver import prepare, run
 from vae_batch.run.execute.on_ray.executor import RayExecutor
 from vae_batch.run.execute.on_ray.machines import present_machines
+from vae_batch.run.execute.score_run import run
+from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.progress.events import ignore
 

@@ -1,197 +1,190 @@
-"""The driver: plan, missing shards, reductions, rows; nothing done twice, nothing lost."""
+"""The driver: one loop that computes missing shards, reduces units and settles rows."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan import InputError, Unit
 from vae_batch.plan.shards import Kind
-from vae_batch.run.execute.background_tasks import LightWork
+from vae_batch.run.execute.background_tasks import BackgroundTasks
 from vae_batch.run.execute.executor import Executor
-from vae_batch.run.execute.failures import Failure, write_traceback
-from vae_batch.run.execute.signals import raise_if_stopped, uninterrupted
+from vae_batch.run.execute.failures import Failure
+from vae_batch.run.execute.signals import raise_if_stopped
 from vae_batch.run.execute.worker import ShardOutcome
-from vae_batch.run.output.stores import storage_faults
-from vae_batch.run.output.summary import RunSummary as RunSummary
-from vae_batch.run.output.summary import row_sentence, rows_of
-from vae_batch.run.planning.prepare import claim, rows_to_score, settle_batch_size
-from vae_batch.run.planning.prepare import prepare as prepare
-from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.run.planning.open_run import Run
+from vae_batch.run.planning.run_plan import PlannedRow
 from vae_batch.run.planning.work_queue import WorkQueue
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import (
-    EventSink,
     FaultMet,
-    Message,
     PartDamaged,
-    RowFailed,
-    RowScored,
     ShardDone,
     ShardsQueued,
+    UnitFailed,
     UnitReduced,
     WorkBegan,
     WorkEnded,
+    say,
 )
 from vae_batch.run.reference.images import mend_images
 from vae_batch.run.scoring.reduction import reduce_unit
-from vae_batch.run.scoring.row import failed_row, score_row
 from vae_batch.run.scoring.stored import Damaged
-from vae_batch.storage import REDUCTION, Reason, ReasonCode, ScoreRow, ScoreWriter, forget
+from vae_batch.storage import REDUCTION, forget
+
+_log = logging.getLogger(__name__)
 
 #: Passes over the missing shards: a first one, and more only where stored files were damaged.
 _PASSES = 4
 
-#: Seconds that light tasks have after a stop was asked for; `ray job stop` gives 3 in all.
+#: Seconds that background tasks have after a stop was asked for; `ray job stop` gives 3 in all.
 _LAST_MOMENT = 1.0
 
-
-def run(
-    plan: RunPlan,
-    executor: Executor,
-    emit: EventSink,
-    guard: Callable[[], None] = lambda: None,
-    given_up: Collection[str] = (),
-) -> RunSummary:
-    """Score every row of a plan that is not scored yet.
-
-    Args:
-      plan: Of `prepare`.
-      executor: Entered.
-      emit: Takes the events of the run.
-      guard: Called before anything is taken or written; raises to end the run.
-      given_up: Identifiers of checkpoints that have failed just now, and are not tried again.
-
-    Raises:
-      InputError: Files are not seen by every machine, an extractor or the reference turned out to
-        be unusable on the workers, or a store to be full or out of reach.
-      KeyboardInterrupt: A stop was asked for; rows that were ready have been written.
-    """
-    with storage_faults(plan.stores.out):
-        plan = make_ready(plan, executor)
-        rows = [row for row in rows_to_score(plan) if row.job.identifier not in given_up]
-        return Driver(plan, rows, executor, emit, guard).run()
+#: A function and its arguments.
+RowTask = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-def make_ready(plan: RunPlan, executor: Executor) -> RunPlan:
-    """The plan with its batch size, when every machine of the workers sees its files.
+class Goal(Protocol):
+    """What rows are completed for: a score in the table, or a look in a race."""
 
-    Raises:
-      InputError: Some machine does not, or the batch size could not be probed.
-    """
-    executor.require_visible(plan)
-    if plan.spec.batch_size is None:
-        return claim(settle_batch_size(plan, executor))
-    return plan
+    @property
+    def unreduced(self) -> Collection[Kind]:
+        """Kinds of activations whose reductions no row needs."""
+        ...
+
+    def task(self, row: PlannedRow, failure: Failure | None) -> RowTask | None:
+        """The background task of a row whose units are settled; None where there is none.
+
+        Args:
+            row: Its units are complete, but for those that have failed.
+            failure: Why the row fails; None where it does not.
+        """
+        ...
+
+    def accept(self, row: PlannedRow, result: Any, seconds: float) -> None:  # noqa: ANN401
+        """Take the task's result, and the seconds that it took."""
+        ...
+
+    def save(self, *, force: bool) -> None:
+        """Write results that are due, or all of them."""
+        ...
 
 
 class Driver:
-    """Rows of a plan on their way: every missing shard, every reduction, and what rows are for.
+    """Completes rows, one goal after another; what failed once is not tried again.
 
-    Here that is a score in the table; a subclass may make something else of a row.
+    Attributes:
+        computed: Shards that were computed.
     """
 
-    #: Kinds of activations whose reductions no row needs.
-    _unreduced: tuple[Kind, ...] = ()
+    def __init__(self, run: Run, executor: Executor) -> None:
+        """Work on a run.
 
-    def __init__(
-        self,
-        plan: RunPlan,
-        rows: Iterable[PlannedRow],
-        executor: Executor,
-        emit: EventSink,
-        guard: Callable[[], None],
-    ) -> None:
-        """Work on ``rows`` of ``plan``; the others are done. See :func:`run`."""
-        self._plan, self._executor = plan, executor
-        self._emit = emit
-        self._guard = guard
-        self._queue = WorkQueue(plan.stores, rows, self._unreduced)
-        self._scores = ScoreWriter(plan.stores.out)
-        #: What a row's score needs of the plan: light tasks travel, and are many.
-        self._terms = replace(plan, rows=())
-        self._light = LightWork(executor, self._fail)
-        self._computed = self._redone = 0
+        Args:
+            run: Of which `settle` has chosen the batch size.
+            executor: Entered.
+        """
+        self._plan, self._emit, self._guard = run.plan, run.emit, run.guard
+        self._executor = executor
+        self._config = WorkerConfig(
+            run.plan.spec,
+            run.plan.stores,
+            run.plan.reference,
+            run.plan.training,
+            {row.job.identifier: row.job for row in run.plan.rows},
+            {extractor_folder(row.extractor): row.extractor for row in run.plan.rows},
+        )
+        self._failures: list[tuple[Unit, Failure]] = []
+        self._redone = 0
+        self.computed = 0
 
-    def run(self) -> RunSummary:
-        """Do all of it.
+    @property
+    def faults(self) -> dict[str, int]:
+        """Faults that were survived, by their kind."""
+        redone = {"damaged files made again": self._redone} if self._redone else {}
+        return {**self._executor.faults, **redone}
+
+    def complete(
+        self, rows: Sequence[PlannedRow], goal: Goal, plan_rows: Iterable[PlannedRow]
+    ) -> tuple[int, int]:
+        """Compute what rows miss, and give the goal each row whose units are settled.
+
+        Args:
+            rows: To be completed.
+            goal: What for.
+            plan_rows: All rows that readers of events count, ``rows`` among them.
+
+        Returns:
+            Shards of the rows, and how many of them were finished before.
 
         Raises:
-          InputError, KeyboardInterrupt: As :func:`run`.
+            InputError: Something turned out to be unusable on the workers, or a store is full or
+                out of reach.
+            KeyboardInterrupt: A stop was asked for; rows that were ready have been written.
         """
-        began = time.monotonic()
+        self._goal, self._tasks = goal, BackgroundTasks(self._executor)
+        self._queue = WorkQueue(self._plan.stores, rows, goal.unreduced)
         total, before = self._queue.count()
-        open_rows, missing = self._queue.open_rows(), self._queue.missing_counts()
-        self._emit(WorkBegan(self._plan.rows, tuple(open_rows), missing))
+        for unit, failure in self._failures:
+            self._queue.fail(unit, failure)
+        missing = self._queue.missing_counts()
+        self._emit(WorkBegan(tuple(plan_rows), tuple(self._queue.open_rows()), missing))
         try:
-            self._score_all()
-            self._write_scores()
+            self._complete_all()
+            goal.save(force=True)
         except KeyboardInterrupt:
             self._take_what_is_ready()
             raise
         except Exception:
             with suppress(Exception):
-                self._write_scores()
+                goal.save(force=True)
             raise
         self._emit(WorkEnded())
-        faults = dict(self._executor.faults)
-        if self._redone:
-            faults["damaged files made again"] = self._redone
-        seconds = time.monotonic() - began
-        return RunSummary(rows_of(self._plan), total, before, self._computed, seconds, faults)
+        return total, before
 
-    def _score_all(self) -> None:
+    def _complete_all(self) -> None:
         for _ in range(_PASSES):
             tasks = self._queue.missing()
             self._emit(ShardsQueued(tuple(tasks)))
             self._advance()
-            for outcome in self._executor.run_shards(tasks, self._config()):
+            for outcome in self._executor.run_shards(tasks, self._config):
                 raise_if_stopped()
                 self._guard()
-                if isinstance(outcome, FaultMet):
-                    self._emit(outcome)
-                    continue
                 self._take(outcome)
                 self._collect(wait=False)
-                self._write_scores_if_due()
+                self._goal.save(force=False)
             self._collect(wait=True)
             if not self._queue.open_rows():
                 return
+        damaged = Failure("stored files were damaged again and again", code="damaged_files")
         for row in self._queue.open_rows():
-            failure = Failure("stored files were damaged again and again", code="damaged_files")
-            self._fail(row.job.identifier, failure)
+            self._settle(row, damaged)
+        self._collect(wait=True)
 
     def _take_what_is_ready(self) -> None:
-        """Let light tasks that end within a moment write their rows; nothing new is begun."""
+        """Let background tasks that end within a moment write their rows; nothing new is begun."""
         deadline = time.monotonic() + _LAST_MOMENT
         with suppress(Exception):
             self._guard()
-            while self._light.is_under_way and time.monotonic() < deadline:
-                self._light.receive_ready(wait=False)
+            while self._tasks.are_under_way and time.monotonic() < deadline:
+                self._tasks.receive_ready(wait=False)
                 time.sleep(0.02)
-            self._write_scores()
+            self._goal.save(force=True)
 
-    def _config(self) -> WorkerConfig:
-        rows = self._plan.rows
-        return WorkerConfig(
-            self._plan.spec,
-            self._plan.stores,
-            self._plan.reference,
-            self._plan.training,
-            {row.job.identifier: row.job for row in rows},
-            {extractor_folder(row.extractor): row.extractor for row in rows},
-        )
-
-    def _take(self, outcome: ShardOutcome) -> None:
+    def _take(self, outcome: ShardOutcome | FaultMet) -> None:
+        if isinstance(outcome, FaultMet):
+            self._emit(outcome)
+            return
         unit = self._queue.unit(outcome.unit)
         if outcome.status == "damaged":
             self._mend_images(outcome.damaged_unit, outcome.damaged_part)
         elif outcome.status == "done":
-            self._computed += 1
+            self.computed += 1
             done = outcome.seconds, outcome.device, outcome.size
             self._emit(ShardDone(unit, outcome.shard, *done))
             if self._queue.finish(unit, outcome.shard):
@@ -199,23 +192,28 @@ class Driver:
         elif outcome.status == "bad_input" or unit.checkpoint is None:
             raise InputError(outcome.reason)
         else:
-            is_checkpoints = outcome.status == "checkpoint_failed"
-            code: ReasonCode = "checkpoint_error" if is_checkpoints else "unexpected"
-            self._fail(unit.checkpoint, Failure(outcome.reason, outcome.traceback, code))
+            is_whole = outcome.status == "checkpoint_failed"
+            failed = self._queue.unfinished(unit.checkpoint) if is_whole else [unit]
+            for each in failed:
+                self._fail(each, outcome.failure)
+            self._advance()
+
+    def _fail(self, unit: Unit, failure: Failure) -> None:
+        """A unit cannot be computed; the checkpoint's other units still are."""
+        self._failures.append((unit, failure))
+        self._queue.fail(unit, failure)
+        self._emit(UnitFailed(unit, failure.reason, failure.traceback))
+        _log.info("%s failed: %s\n%s", unit.path, failure.reason, failure.traceback)
 
     def _advance(self) -> None:
-        """Start every reduction and score whose parts are there."""
+        """Start every reduction, and settle every row, whose parts are there."""
         while self._queue.has_ready():
             for unit in self._queue.take_reducible():
-                splits = self._plan.spec.splits if unit.kind == "generated" else 1
-                store = self._plan.stores.holding(unit)
-                receive = self._after_reduction(unit)
-                self._light.submit(unit.checkpoint, receive, reduce_unit, store, unit, splits)
+                self._reduce(unit)
             for row in self._queue.take_scorable():
-                checkpoint, receive = row.job.identifier, self._after_row(row)
-                self._light.submit(checkpoint, receive, self._of_row, self._terms, row)
+                self._settle(row, self._queue.failure_of(row))
 
-    def _after_reduction(self, unit: Unit) -> Callable[[Damaged | None, float], None]:
+    def _reduce(self, unit: Unit) -> None:
         def receive(damage: Damaged | None, seconds: float) -> None:
             if damage is not None:
                 self._redo(damage)
@@ -223,33 +221,38 @@ class Driver:
                 self._emit(UnitReduced(unit, seconds))
                 self._queue.reduced(unit)
 
-        return receive
+        def fail(failure: Failure) -> None:
+            if unit.checkpoint is None:
+                raise InputError(f"the reference cannot be reduced: {failure.reason}")
+            self._fail(unit, replace(failure, reason=f"it cannot be reduced: {failure.reason}"))
 
-    def _after_row(self, row: PlannedRow) -> Callable[[Any, float], None]:
+        splits = self._plan.spec.splits if unit.kind == "generated" else 1
+        store = self._plan.stores.holding(unit)
+        self._tasks.submit(receive, fail, reduce_unit, store, unit, splits)
+
+    def _settle(self, row: PlannedRow, failure: Failure | None) -> None:
+        """Start what the goal makes of a row."""
+        task = self._goal.task(row, failure)
+        if task is None:
+            self._queue.close(row)
+            return
+
         def receive(result: Any, seconds: float) -> None:  # noqa: ANN401
             if isinstance(result, Damaged):
                 self._queue.reopen(row)
                 self._redo(result)
             else:
-                said = self._accept(row, result)
+                self._goal.accept(row, result, seconds)
                 self._queue.close(row)
-                if isinstance(result, ScoreRow) and result.reason is not None:
-                    self._emit(RowFailed(row, result.reason.text, result.traceback))
-                    self._emit(Message(said))
-                else:
-                    self._emit(RowScored(row, said, seconds))
 
-        return receive
+        def fail(error: Failure) -> None:
+            if not row.units:  # not even the row without scores could be made
+                raise InputError(f"{row.checkpoint.label}: {error.reason}")
+            said = replace(error, reason=f"it cannot be scored: {error.reason}")
+            self._settle(replace(row, units={}), failure or said)
 
-    @property
-    def _of_row(self) -> Callable[[RunPlan, PlannedRow], Any]:
-        """What is made of a row whose parts are there, as a light task."""
-        return score_row
-
-    def _accept(self, row: PlannedRow, result: Any) -> str:  # noqa: ANN401
-        """Take what was made of it; gives its sentence."""
-        self._write_rows([result])
-        return row_sentence(result)
+        function, arguments = task
+        self._tasks.submit(receive, fail, function, *arguments)
 
     def _redo(self, damage: Damaged) -> None:
         unit = damage.unit
@@ -261,45 +264,20 @@ class Driver:
         self._note_redone(unit, damage.name, is_shard=damage.name != REDUCTION)
 
     def _mend_images(self, path: str, name: str) -> None:
-        """Store damaged reference images again; what needs them is still missing, and is redone."""
+        """Store damaged reference images again; shards that need them are still missing."""
         plan = self._plan
-        for facts in (plan.reference, plan.training):
-            if facts is not None and facts.unit.path == path:
-                if mend_images(plan.spec, plan.stores.reference, facts, name):
-                    self._note_redone(facts.unit, name)
-                return
+        sets = [facts.unit for facts in (plan.reference, plan.training) if facts is not None]
+        for unit in (unit for unit in sets if unit.path == path):
+            images = plan.stores.reference, plan.reference, plan.training
+            if mend_images(plan.spec, *images, (unit, name)):
+                self._note_redone(unit, name, is_shard=False)
 
-    def _note_redone(self, unit: Unit, name: str, *, is_shard: bool = False) -> None:
+    def _note_redone(self, unit: Unit, name: str, *, is_shard: bool) -> None:
         self._redone += 1
         self._emit(PartDamaged(unit, name, is_shard))
-        self._emit(Message(f"{unit.path}: part {name} is damaged and is made again"))
-
-    def _fail(self, checkpoint: str, failure: Failure) -> None:
-        rows = self._queue.fail(checkpoint)
-        if rows:
-            label, out = rows[0].checkpoint.label, self._plan.stores.out
-            trace = write_traceback(out, label, failure.traceback) if failure.traceback else None
-            reason = Reason(failure.code, failure.reason)
-            self._write_rows([failed_row(self._plan, row, reason, trace) for row in rows])
-            for row in rows:
-                self._emit(RowFailed(row, failure.reason, trace))
-            for label in {row.checkpoint.label for row in rows}:
-                self._emit(Message(f"{label}: failed: {failure.reason}"))
-
-    def _write_rows(self, rows: list[ScoreRow]) -> None:
-        self._scores.add(rows)
-        self._write_scores_if_due()
-
-    def _write_scores_if_due(self) -> None:
-        if self._scores.is_due:
-            self._write_scores()
-
-    def _write_scores(self) -> None:
-        self._guard()
-        with uninterrupted():
-            self._scores.write()
+        say(self._emit, f"{unit.path}: part {name} is damaged and is made again")
 
     def _collect(self, *, wait: bool) -> None:
-        """Take the results of light tasks, and start what they make possible."""
-        while self._light.receive_ready(wait=wait):
+        """Take the results of background tasks, and start what they make possible."""
+        while self._tasks.receive_ready(wait=wait):
             self._advance()

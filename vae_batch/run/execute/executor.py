@@ -1,4 +1,4 @@
-"""What runs shards and light tasks: the contract, and the serial twin of the Ray executor."""
+"""What runs shards and background tasks: the contract, and the serial executor."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vae_batch.run.progress.events import FaultMet
 
 
 class Handle(Protocol):
-    """A light task under way."""
+    """A background task under way."""
 
     def is_ready(self) -> bool:
         """Whether its result can be had without waiting."""
         ...
 
     def result(self) -> Any:  # noqa: ANN401
-        """The task's return value; waits for it, raises what it raised."""
+        """The task's return value; waits for it, and raises what it raised."""
         ...
 
 
 class Executor(Protocol):
-    """Runs shards on workers and light tasks beside them."""
+    """Runs shards on workers, and background tasks beside them."""
 
     @property
     def description(self) -> str:
@@ -39,11 +39,6 @@ class Executor(Protocol):
         ...
 
     @property
-    def faults(self) -> Mapping[str, int]:
-        """Faults of workers that its runs have survived so far, counted by their kind."""
-        ...
-
-    @property
     def workers(self) -> int:
         """Number of workers when all are there."""
         ...
@@ -52,11 +47,16 @@ class Executor(Protocol):
         """Number of workers that hold a shard now; may be called from another thread."""
         ...
 
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """Faults survived so far, counted by kind."""
+        ...
+
     def require_visible(self, plan: RunPlan) -> None:
         """Refuse a run whose files some machine of the workers does not see.
 
         Raises:
-          InputError: Names the machine, the path and what to do; nothing was computed.
+            InputError: Names the machine, the path and what to do; nothing was computed.
         """
         ...
 
@@ -71,7 +71,7 @@ class Executor(Protocol):
         ...
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
-        """Start a light task (reduction, score, training) that needs no worker."""
+        """Start a background task (reduction, score, training), which needs no worker."""
         ...
 
     def on_every_device(
@@ -82,8 +82,8 @@ class Executor(Protocol):
         """Call a function once on every device that workers may get; waits until each is free.
 
         Returns:
-          For each device its place in words, and the value returned there; an exception
-          (``Exception`` instance) stands for the value of a device where the call failed.
+            For each device its place in words, and the value returned there; where the call
+            failed, an ``Exception`` instance.
         """
         ...
 
@@ -122,7 +122,7 @@ class SerialExecutor:
         return 1
 
     def require_visible(self, plan: RunPlan) -> None:
-        """See ``Executor.require_visible``: here is where all is seen."""
+        """See ``Executor.require_visible``; this process sees what it sees."""
 
     def run_shards(self, tasks: Sequence[Task], config: WorkerConfig) -> Iterator[ShardOutcome]:
         """See ``Executor.run_shards``."""
@@ -154,7 +154,7 @@ class SerialExecutor:
         """See ``Executor.on_every_device``: this process alone."""
         try:
             return [(self.description, function(*arguments))]
-        except Exception as error:
+        except Exception as error:  # the caller says which device it was
             return [(self.description, error)]
 
     def __enter__(self) -> Self:

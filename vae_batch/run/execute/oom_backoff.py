@@ -61,10 +61,10 @@ class BatchSizes:
         begin with the size asked for.
 
         Returns:
-          The content, and the size of its batches; 0 where the unit runs none.
+            The content, and the size of its batches; 0 where the unit runs none.
 
         Raises:
-          Exception: Whatever else ``compute`` raised, or that memory ran out for single images.
+            Exception: Whatever else ``compute`` raised, or that memory ran out for single images.
         """
         while True:
             size = self._fitting.get(unit.path, self._asked)

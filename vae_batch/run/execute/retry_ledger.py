@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vae_batch.run.execute.failures import Failure
 from vae_batch.run.execute.task_queue import Task
+from vae_batch.storage import ReasonCode
 
 #: Times a shard may end its worker, or time out, before it is given up.
 MAX_ATTEMPTS = 3
@@ -60,15 +62,16 @@ class RetryLedger:
         unit, shard = task
         return not self._losses.keys().isdisjoint({shard, unit.checkpoint})
 
-    def given_up(self, task: Task) -> str:
-        """Why a shard is not tried again; empty where it is."""
+    def given_up(self, task: Task) -> Failure | None:
+        """Why a shard is not tried again; None where it is."""
         unit, shard = task
         words = _words(task)
         for key, what, where in ((shard, words, ""), (unit.checkpoint, "it", f", at last {words}")):
             losses = self._losses.get(key)
             if losses is not None and losses.too_many:
-                return f"{what} {_fault(losses)}{where}; see the worker's log"
-        return ""
+                code: ReasonCode = "timeout" if losses.stuck > losses.crashes else "worker_lost"
+                return Failure(f"{what} {_fault(losses)}{where}; see the worker's log", code=code)
+        return None
 
     def ended(self, task: Task) -> None:
         """Note that a shard left its process alive: written, or failed with a sentence."""

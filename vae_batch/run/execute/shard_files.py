@@ -30,20 +30,20 @@ def write_shard(
     """Write pictures, then the file and its receipt: a finished shard has its pictures.
 
     Args:
-      store: Holds the unit.
-      unit: The shard's.
-      shard: Its range.
-      computed: What a stage gave: columns, arrays, or the content of the file itself.
-      seconds: Time it took to compute.
-      device: Kind of device it was computed on.
-      batch_size: Of its batches; 0 where it ran none.
-      source: Whether a stage computed it, or another file had it.
+        store: Holds the unit.
+        unit: The shard's.
+        shard: Its range.
+        computed: What a stage gave: columns, arrays, or the content of the file itself.
+        seconds: Time it took to compute.
+        device: Kind of device it was computed on.
+        batch_size: Of its batches; 0 where it ran none.
+        source: Whether a stage computed it, or another file had it.
 
     Returns:
-      Bytes of file and pictures.
+        Bytes of file and pictures.
 
     Raises:
-      OSError: The store cannot be written to.
+        OSError: The store cannot be written to.
     """
     content, pictures = split_pictures(computed)
     beside = encode_arrays(pictures) if pictures else b""

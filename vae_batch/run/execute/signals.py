@@ -123,7 +123,7 @@ def raise_if_stopped() -> None:
     """Meet a stop whose exception was lost, as exceptions in finalizers are.
 
     Raises:
-      KeyboardInterrupt: A stop was asked for.
+        KeyboardInterrupt: A stop was asked for.
     """
     if _active is not None and _active.number is not None:
         raise KeyboardInterrupt

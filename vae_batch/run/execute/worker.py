@@ -34,7 +34,7 @@ from vae_batch.run.stages.importance import importance_of_checkpoint
 from vae_batch.run.stages.inputs import Arrays, load_job
 from vae_batch.run.stages.losses import losses_of_checkpoint
 from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictures_of_reference
-from vae_batch.storage import DamagedFileError, Source, file_path, read_receipt
+from vae_batch.storage import DamagedFileError, ReasonCode, Source, file_path, read_receipt
 from vae_batch.storage.retry import StoreError
 
 _log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class ShardOutcome:
         damaged_unit: Path of the unit of images that has a damaged file.
         damaged_part: Name of that file's shard.
         traceback: Formatted traceback of the exception; empty where none was raised.
+        code: Why it failed, for programs.
     """
 
     unit: str
@@ -74,6 +75,21 @@ class ShardOutcome:
     damaged_unit: str = ""
     damaged_part: str = ""
     traceback: str = ""
+    code: ReasonCode = "unexpected"
+
+    @property
+    def failure(self) -> Failure:
+        """Why it failed."""
+        return Failure(self.reason, self.traceback, self.code)
+
+
+def failed_outcome(unit: Unit, shard: Shard, status: Status, failure: Failure) -> ShardOutcome:
+    """The outcome of a shard that failed."""
+    return ShardOutcome(
+        *(unit.path, shard, status, failure.reason),
+        traceback=failure.traceback,
+        code=failure.code,
+    )
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,9 @@ class ShardWorker:
                 damaged_part=error.name,
             )
         except CheckpointError as error:
-            return self._failed(unit, shard, Failure(str(error), traceback.format_exc()))
+            return self._failed(
+                unit, shard, Failure(str(error), traceback.format_exc(), "checkpoint_error")
+            )
         except Exception as error:  # isolation: an error in one shard fails one row
             _log.exception("%s %s failed", unit.path, shard.name)
             return self._failed(unit, shard, failure_of(error))
@@ -169,7 +187,7 @@ class ShardWorker:
     def _failed(self, unit: Unit, shard: Shard, failure: Failure) -> ShardOutcome:
         fails_whole = unit.kind == "description" or unit.checkpoint in self._unloadable
         status: Status = "checkpoint_failed" if fails_whole else "unit_failed"
-        return ShardOutcome(unit.path, shard, status, failure.reason, traceback=failure.traceback)
+        return failed_outcome(unit, shard, status, failure)
 
     def _known_content(self, unit: Unit, shard: Shard) -> _Computed | None:
         """Cached activations of the same images in another set; None where there are none."""
@@ -195,6 +213,9 @@ class ShardWorker:
                 )
         except OSError as error:
             return ShardOutcome(unit.path, shard, "bad_input", storage_fault(store, error))
+        except Exception as error:  # isolation: an error in one shard fails one row
+            _log.exception("%s %s failed", unit.path, shard.name)
+            return self._failed(unit, shard, failure_of(error))
         return ShardOutcome(unit.path, shard, "done", "", seconds, device, size)
 
     def _watched(self, shard: Shard, *, native: bool = False) -> AbstractContextManager[None]:
@@ -261,12 +282,16 @@ class ShardWorker:
         except InputError:
             raise
         except CheckpointError as error:
-            self._unloadable[name] = Failure(str(error), traceback.format_exc())
+            self._unloadable[name] = _checkpoint_failure(error)
             raise
         except Exception as error:
             if not is_out_of_memory(error):  # else smaller batches are tried
                 self._unloadable[name] = failure_of(error)
             raise
+
+
+def _checkpoint_failure(error: CheckpointError) -> Failure:
+    return Failure(str(error), "".join(traceback.format_exception(error)), "checkpoint_error")
 
 
 def device_name() -> str:

@@ -48,7 +48,7 @@ def set_ray_authentication(address: str | None) -> None:
     also chooses so by itself where nothing is said.
 
     Args:
-      address: Of the spec.
+        address: Of the spec.
     """
     if address is None and not os.environ.get("RAY_ADDRESS") and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -81,15 +81,20 @@ def read_record(out: Store) -> RunRecord | None:
         ) from None
 
 
-def claim_output(plan: RunPlan) -> None:
+def claim_output(plan: RunPlan, found: RunRecord | None) -> None:
     """Write the plan into the record, or refuse a folder of another identity.
 
     Rows of earlier runs stay, so that a night's new checkpoints join the old ones.
 
+    Args:
+        plan: Of the run that holds the folder's lease.
+        found: The record as it stands.
+
     Raises:
-      InputError: Names each setting that differs.
+        InputError: Names each setting that differs.
     """
-    found = _own_record(plan)
+    if found is not None:
+        require_identity(plan, found)
     rows = {(row.checkpoint, row.extractor): row for row in (found.rows if found else ())}
     rows |= {row.key: _recorded(row) for row in plan.rows}
     content = {
@@ -101,31 +106,23 @@ def claim_output(plan: RunPlan) -> None:
     plan.stores.out.write(RUN_FILE, encode_checked(content))
 
 
-def require_own_output(plan: RunPlan) -> None:
-    """Refuse a folder of another identity, as `claim_output` does; nothing is written.
+def require_identity(plan: RunPlan, found: RunRecord) -> None:
+    """Refuse a folder whose runs have another identity than a plan.
 
     Raises:
-      InputError: Names each setting that differs.
+        InputError: Names each setting that differs.
     """
-    _own_record(plan)
-
-
-def _own_record(plan: RunPlan) -> RunRecord | None:
-    """The record of a plan's folder, of the plan's identity."""
-    out = plan.stores.out
-    found = read_record(out)
-    if found is not None and found.identity != plan.identity:
+    if found.identity != plan.identity:
         settings, wanted = (
             {name: value for name, value in identity.items() if name != "fingerprint"}
             for identity in (found.identity, plan.identity)
         )
         raise InputError(
-            f"output folder {out.shown} belongs to another run (fingerprint "
+            f"output folder {plan.stores.out.shown} belongs to another run (fingerprint "
             f"{found.identity.get('fingerprint')}): "
             f"{'; '.join(differing_keys(settings, wanted))}. Use another --out, or the same "
             "settings to go on with that run"
         )
-    return found
 
 
 def _recorded(row: PlannedRow) -> RecordedRow:

@@ -10,10 +10,8 @@ import numpy as np
 
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import load_extractor
-from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.plan import InputError
 from vae_batch.run.execute.executor import Executor
-from vae_batch.run.output.run_record import read_record
-from vae_batch.storage import Store
 
 #: On CPUs larger batches were no faster (jobs/benchmarks/extraction.py) and take more memory; one
 #: size everywhere keeps the bits of different machines alike; so nothing is probed there.
@@ -27,26 +25,18 @@ _CLOSE = 0.95
 _PROBED_BATCHES = 5
 
 
-def with_recorded_batch_size(spec: EvaluationSpec, out: Store) -> EvaluationSpec:
-    """The spec with the size that earlier runs of its output folder used, where it names none."""
-    record = read_record(out) if spec.batch_size is None else None
-    if record is None:
-        return spec
-    return spec.model_copy(update={"batch_size": record.identity["batch_size"]})
-
-
 def choose_batch_size(
     executor: Executor, extractors: Sequence[ExtractorIdentity], shape: Sequence[int]
 ) -> int:
-    """The smallest size that is about as fast as the fastest, on the slowest-served device.
+    """The smallest size that is nearly as fast as the fastest one on every device.
 
     Args:
-      executor: Its devices are probed where they are GPUs.
-      extractors: The run's; the first is probed.
-      shape: (H, W, C) of the images.
+        executor: Its devices are probed where they are GPUs.
+        extractors: The run's; the first is probed.
+        shape: (H, W, C) of the images.
 
     Raises:
-      InputError: The probe failed on a device.
+        InputError: The probe failed on a device.
     """
     if not executor.has_gpus:
         return CPU_BATCH_SIZE
@@ -64,7 +54,7 @@ def best_size(rates: Sequence[Mapping[int, float]]) -> int:
     """Smallest size whose share of the best rate is close to 1 on every device.
 
     Args:
-      rates: For each device, images a second by batch size; a size that did not fit is missing.
+        rates: For each device, images a second by batch size; a size that did not fit is missing.
     """
     shares = {
         size: min(device.get(size, 0.0) / max(device.values()) for device in rates)

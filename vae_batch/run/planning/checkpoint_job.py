@@ -15,13 +15,13 @@ SCORING_FIELDS = ("sigma", "beta")
 
 @dataclass(frozen=True)
 class CheckpointJob:
-    """A checkpoint and how it is read; rows of one job share everything but the extractor.
+    """A checkpoint and how it is read; its rows differ in the extractor alone.
 
     Attributes:
-      checkpoint: Its files.
-      reading: What is declared of it.
-      code: Hashes of the user's modules that the reading names.
-      stored_as: Identifier of an equal job whose files are this one's, too; None for its own.
+        checkpoint: Its files.
+        reading: What is declared of it.
+        code: Hashes of the user's modules that the reading names.
+        stored_as: Identifier of an equal job whose files are this one's, too; None for its own.
     """
 
     checkpoint: Checkpoint
@@ -34,7 +34,7 @@ class CheckpointJob:
         """The job of a checkpoint.
 
         Raises:
-          InputError: A module that the spec names has no source here.
+            InputError: A module that the spec names has no source here.
         """
         reading = spec.reading_of(checkpoint.label)
         builder = [reading.builder.split(":")[0]] if reading.builder else []

@@ -34,7 +34,7 @@ def local_devices(workers: int | None) -> Devices:
     """Of a run on this machine alone.
 
     Args:
-      workers: Of the spec: 0 is this process, None one a GPU, or one for the machine.
+        workers: Of the spec: 0 is this process, None one a GPU, or one for the machine.
     """
     cores, gpus = available_cores(), gpu_names()
     gpu = gpus[0] if gpus else ""
@@ -54,9 +54,9 @@ def devices_of(executor: Executor, *, is_local: bool) -> Devices:
     """Those of an executor that is entered.
 
     Args:
-      executor: The run's.
-      is_local: Whether its workers share this machine's cores; on a cluster that was joined each
-        is counted as one core, since receipts tell what it makes of those it has.
+        executor: The run's.
+        is_local: Whether its workers share this machine's cores; on a cluster that was joined each
+            is counted as one core, since receipts tell what it makes of those it has.
     """
     if isinstance(executor, SerialExecutor):
         return local_devices(0)

@@ -19,14 +19,15 @@ from vae_batch.run.reference.facts import ReferenceFacts
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row of the score table to be, and the units it is made of.
+    """A future row of the score table, and the units it is made of.
 
     Attributes:
-      job: Its checkpoint.
-      extractor: Its activations are of.
-      units: By their kind.
-      fingerprint: Of everything that moves a number of it.
-      left_race_at: Samples after which its checkpoint left a race; None where it is scored in full.
+        job: Its checkpoint, and how that is read.
+        extractor: Extractor of its activations.
+        units: Its units by kind.
+        fingerprint: Digest of everything that moves one of its numbers.
+        left_race_at: Samples after which its checkpoint was dropped from a race; None where it is
+            scored in full.
     """
 
     job: CheckpointJob
@@ -77,7 +78,7 @@ def make_plan(
     """Find the checkpoints, identify the extractors and name every unit.
 
     Raises:
-      InputError: A checkpoint pattern matches nothing, or an extractor cannot be had.
+        InputError: A checkpoint pattern matches nothing, or an extractor cannot be had.
     """
     extractors = [identify_extractor(name, spec) for name in spec.extractors]
     found = find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder)
@@ -92,10 +93,10 @@ def make_plan(
 
 
 def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:
-    """Refuse a declaration for some checkpoints that is for none: a misspelt glob.
+    """Refuse a glob of ``per_checkpoint`` that matches no checkpoint.
 
     Raises:
-      InputError: Names the glob and what there is.
+        InputError: Names the glob and what there is.
     """
     for pattern in spec.per_checkpoint:
         if not any(fnmatch.fnmatchcase(label, pattern) for label in labels):
@@ -107,7 +108,7 @@ def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:
 
 
 def with_batch_size(plan: RunPlan, size: int) -> RunPlan:
-    """The plan of another batch size; checkpoints and weights are not hashed again."""
+    """The plan with another batch size; checkpoints and weights are not hashed again."""
     settled = replace(plan, spec=plan.spec.model_copy(update={"batch_size": size}))
     rows = [_row_of(settled, row.job, row.extractor) for row in plan.rows]
     return replace(settled, rows=tuple(rows))
@@ -117,11 +118,11 @@ def with_shared_files(plan: RunPlan, recorded: Iterable[Mapping[str, Unit]] = ()
     """The plan in which a checkpoint that was saved twice is computed once.
 
     Checkpoints of equal content that are read in the same way share one set of files: a copy such
-    as ``best.keras`` costs nothing, on the same night or on a later one.
+    as ``best.keras`` needs no computation, in the same run or in a later one.
 
     Args:
-      plan: Of `make_plan`.
-      recorded: Units, by their kind, of rows that earlier runs of the output folder planned.
+        plan: Of `make_plan`.
+        recorded: Units, by their kind, of rows that earlier runs of the output folder planned.
     """
     owners: dict[str, str] = {}
     for units in recorded:
@@ -142,9 +143,9 @@ def _row_of(plan: RunPlan, job: CheckpointJob, extractor: ExtractorIdentity) -> 
 
 
 def shortened(row: PlannedRow, count: int) -> PlannedRow:
-    """The row of a checkpoint that left a race after so many samples: of no more than those.
+    """The row of a checkpoint that was dropped after ``count`` samples, and is scored by those.
 
-    Its files are the first ones of the whole row's.
+    Its files are the first ones of the whole row.
     """
     units = {kind: shortened_unit(unit, count) for kind, unit in row.units.items()}
     mark = fingerprint(row=row.fingerprint, left_race_at=count)
@@ -154,7 +155,7 @@ def shortened(row: PlannedRow, count: int) -> PlannedRow:
 def shortened_unit(unit: Unit, count: int) -> Unit:
     """The first shards of a checkpoint's unit, as many as hold ``count`` samples.
 
-    Of the reference all is needed.
+    Units of the reference stay whole.
     """
     if unit.checkpoint is None:
         return unit

@@ -1,4 +1,4 @@
-"""The units of one row: which files it is made of, and what each file depends on."""
+"""The units of one row: its files, and what each of them depends on."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def units_of_row(
     job: CheckpointJob,
     extractor: ExtractorIdentity,
 ) -> dict[str, Unit]:
-    """Units by their kind, in the order in which they are best computed; by metrics asked for."""
+    """The units that the requested metrics need, by kind, in the best order to compute them."""
 
     def own(kind: Kind, samples: int, **more: Any) -> Unit:  # noqa: ANN401
         return _job_unit(spec, reference, job, kind, samples, **more)
 
-    counts = {"label_counts": reference.label_counts}
+    counts: dict[str, Any] = {"label_counts": reference.label_counts}
     units: dict[Kind, Unit] = {
         "reference": reference_unit(spec, reference, extractor),
         "description": own("description", 1),
@@ -57,7 +57,7 @@ def units_of_row(
 
 
 def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:
-    """Whether a group that was asked for reads a unit; what no metric reads is for the report."""
+    """Whether a requested group of metrics, or the report, reads a unit."""
     readers = {name for name, group in GROUPS.items() if kind in group.reads}
     return not readers or not readers.isdisjoint(spec.metrics)
 

@@ -1,7 +1,7 @@
 """What is left to do: shards that miss a receipt, units that miss a reduction, rows unscored.
 
-A finished shard costs no look at other units or rows: each row counts the units that it waits
-for, and what becomes ready is queued when its last part arrives.
+Each row keeps the units that it waits for, so that a finished shard needs no look at other units
+or rows; what becomes ready is queued when its last part arrives.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 
 from vae_batch.plan import Shard, Unit
 from vae_batch.plan.shards import Kind
+from vae_batch.run.execute.failures import Failure
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.run_plan import PlannedRow
 from vae_batch.storage import REDUCTION, is_activations, unit_progress_of
@@ -34,6 +35,7 @@ class WorkQueue:
         self._missing: dict[str, set[Shard]] = {}
         self._reduced: set[str] = set()
         self._reducing: set[str] = set()
+        self._failures: dict[str, Failure] = {}
         self._scoring: set[Key] = set()
         #: Paths of units that a row still waits for.
         self._waits: dict[Key, set[str]] = {key: set() for key in self._rows}
@@ -122,16 +124,29 @@ class WorkQueue:
         self._scoring.discard(row.key)
         self._queue_if_ready(row.key)
 
-    def fail(self, checkpoint: str) -> list[PlannedRow]:
-        """Give up a checkpoint: its open rows, which are closed, and its shards."""
-        rows = [self._rows[key] for key in self._rows_of[checkpoint] if key in self._rows]
-        for row in rows:
-            self.close(row)
-        for path in self._units_of[checkpoint]:
-            self._missing[path] = set()
-            self._reducing.add(path)
-            self._reducible.pop(path, None)
-        return rows
+    def fail(self, unit: Unit, failure: Failure) -> None:
+        """A unit cannot be computed: its rows fail as soon as their other units are settled.
+
+        A row that fails waits for the units of its own checkpoint, and for no others.
+        """
+        if unit.path not in self._units or unit.path in self._failures:
+            return
+        self._failures[unit.path] = failure
+        self._missing[unit.path] = set()
+        self._reducible.pop(unit.path, None)
+        for key in self._users[unit.path]:
+            waits = self._waits[key] - {unit.path}
+            self._waits[key] = {path for path in waits if self._units[path].checkpoint is not None}
+            self._queue_if_ready(key)
+
+    def failure_of(self, row: PlannedRow) -> Failure | None:
+        """Why a row fails: the failure of its first unit that has one."""
+        failures = (self._failures.get(unit.path) for unit in row.units.values())
+        return next((failure for failure in failures if failure is not None), None)
+
+    def unfinished(self, checkpoint: str) -> list[Unit]:
+        """Units of a checkpoint that miss shards."""
+        return [self._units[path] for path in self._units_of[checkpoint] if self._missing[path]]
 
     def has_ready(self) -> bool:
         """Whether there is anything to reduce or to score."""
@@ -153,6 +168,8 @@ class WorkQueue:
 
     def _shards_are_there(self, unit: Unit) -> None:
         """No shard of a unit is missing: it is to be reduced, or complete."""
+        if unit.path in self._failures:
+            return
         needs_none = not is_activations(unit) or unit.kind in self._unreduced
         if needs_none or unit.path in self._reduced:
             self._is_complete(unit)

@@ -1,4 +1,4 @@
-"""What a worker is told: all it needs to compute any shard of a run."""
+"""The configuration of a worker."""
 
 from __future__ import annotations
 

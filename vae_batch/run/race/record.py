@@ -1,4 +1,4 @@
-"""``race.json``: how a race went, and of what it was run, so that it is not run twice."""
+"""``race.json``: how a race went, and a digest of its inputs, so that it is not run twice."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ RACE = "race.json"
 
 @dataclass(frozen=True)
 class Leaving:
-    """A checkpoint that left.
+    """A checkpoint that was dropped.
 
     Attributes:
-      checkpoint: Its label.
-      count: Samples after which it left.
-      leader: Label of the best then.
-      difference: Of its score from the leader's over those samples, in the metric's unit.
-      standard_error: Of the difference, paired.
-      p: One-sided, of being no worse than the leader, for that look and rival alone.
+        checkpoint: Its label.
+        count: Samples after which it was dropped.
+        leader: Label of the best checkpoint at that look.
+        difference: Of its score from the leader's over those samples, in the metric's unit.
+        standard_error: Of the difference, paired.
+        p: One-sided p-value of being no worse than the leader, for that look and rival alone.
     """
 
     checkpoint: str
@@ -41,20 +41,20 @@ class RaceOutcome:
     """How a race went.
 
     Attributes:
-      metric: Column of the score table that checkpoints were compared by.
-      extractor: Under which it was measured; None for losses.
-      alpha: Probability that the truly best checkpoint left, at most.
-      level: Of each single test.
-      looks: Samples at each look.
-      left: Those that left, in the order in which they did.
-      best: The best of those that stayed, by the last look.
-      members: All that stayed and cannot be told from it there, itself among them.
-      stayed: All that stayed; they are scored in full.
-      outside: Those that did not race, by label, and why; they are scored in full, too.
-      failed: Those that failed on the way.
-      images: Samples that the checkpoints of the race are scored by.
-      images_in_full: Samples of their full evaluation.
-      run_of: Digest of what the race was run of.
+        metric: Column of the score table that checkpoints were compared by.
+        extractor: Under which it was measured; None for losses.
+        alpha: Upper bound of the probability that the truly best checkpoint was dropped.
+        level: Significance level of each single test.
+        looks: Samples at each look.
+        left: Dropped checkpoints, in order.
+        best: The best of the others, by the last look.
+        members: Checkpoints not distinguishable from the best at the last look, itself included.
+        stayed: Checkpoints that were not dropped; they are scored in full.
+        outside: Checkpoints that did not race, by label, and why; they are scored in full, too.
+        failed: Checkpoints that failed during the race.
+        images: Samples that the checkpoints of the race are scored by.
+        images_in_full: Samples of their full evaluation.
+        run_of: Digest of everything that the race depends on.
     """
 
     metric: str
@@ -74,7 +74,7 @@ class RaceOutcome:
 
     @property
     def left_at(self) -> dict[str, int]:
-        """Samples after which each label left."""
+        """Samples after which each checkpoint was dropped, by label."""
         return {leaving.checkpoint: leaving.count for leaving in self.left}
 
     @property
@@ -84,11 +84,13 @@ class RaceOutcome:
         entered = len(self.left) + len(self.stayed) + len(self.failed)
         share = self.images / self.images_in_full if self.images_in_full else 1.0
         said = [f"race of {entered} by {title}: {self._ending()}"]
-        said += [f"{len(self.left)} left ({_counts(self.left)})"] if self.left else ["none left"]
+        said += (
+            [f"{len(self.left)} dropped ({_counts(self.left)})"] if self.left else ["none dropped"]
+        )
         said += [f"{len(self.failed)} failed"] if self.failed else []
         said += [f"{len(self.outside)} did not race"] if self.outside else []
         said += [f"{self.images:,} of {self.images_in_full:,} images ({share:.1%})"]
-        said += [f"the best of all has left with a probability of at most {self.alpha:g}"]
+        said += [f"the best of all was dropped with a probability of at most {self.alpha:g}"]
         return "; ".join(said)
 
     def _ending(self) -> str:
@@ -111,7 +113,7 @@ def read_race(out: Store) -> RaceOutcome | None:
     """The last race of an output folder; None where there was none.
 
     Raises:
-      InputError: The file is damaged.
+        InputError: The file is damaged.
     """
     found = out.find(RACE)
     if found is None:
@@ -120,7 +122,7 @@ def read_race(out: Store) -> RaceOutcome | None:
         return _outcome(decode_checked(found))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{out.shown}/{RACE} is damaged ({error}); `vae-batch verify --mend` takes it away, "
+            f"{out.shown}/{RACE} is damaged ({error}); `vae-batch verify --mend` deletes it, "
             "and `vae-batch score` runs the race again from what is stored"
         ) from None
 

@@ -1,4 +1,4 @@
-"""What a race compares: a checkpoint's score over the samples so far, with their influences."""
+"""Scores of a race: by the samples so far, with the influence of each sample."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Raced:
     """A score over the samples so far.
 
     Attributes:
-      score: With the influence of each sample; None where the checkpoint has none by this metric.
-      bias_bound: By how much its value may be off beside its standard error, in its unit.
-      is_biased: Whether bias dominates it at so few samples, so that it must not be judged by.
+        score: With the influence of each sample; None where the metric is undefined.
+        bias_bound: Bound of the remaining bias of its value, in the metric's unit.
+        is_biased: Whether bias dominates it at so few samples, so that nobody may be dropped by it.
     """
 
     score: PairedScore | None
@@ -45,15 +45,15 @@ def race_score(plan: RunPlan, row: PlannedRow) -> Raced | Damaged:
     """The score of a row by the race's metric.
 
     Args:
-      plan: Of the run, with ``race`` in its spec.
-      row: Of which only the units that the metric needs are looked at.
+        plan: Of the run, with ``race`` in its spec.
+        row: With the units that the metric needs.
 
     Returns:
-      The score, or what is damaged.
+        The score, or the file that is damaged.
 
     Raises:
-      OSError: A file could not be read.
-      ValueError: The files give no number.
+        OSError: A file could not be read.
+        ValueError: The files give no number.
     """
     if plan.spec.race is None:
         raise ValueError("the spec has no race")
@@ -65,7 +65,7 @@ def race_score(plan: RunPlan, row: PlannedRow) -> Raced | Damaged:
 
 
 def _frechet_score(parts: RowParts) -> Raced:
-    """The distance freed of its bias; by the first samples alone."""
+    """The bias-corrected distance of the first samples."""
     features = parts.columns("generated", ["features"])["features"]
     reference = parts.units["reference"]
     if not features.shape[1]:
@@ -76,7 +76,7 @@ def _frechet_score(parts: RowParts) -> Raced:
 
 
 def raced_frechet(features: Rows, real: FrechetReference) -> Raced:
-    """The distance of (n, d) activations freed of its bias, and how far that may be off."""
+    """The bias-corrected distance of (n, d) activations, and a bound of its remaining bias."""
     corrected = CorrectedFrechetDistance.from_activations(features, real)
     score = PairedScore(corrected.value, frechet_influence(features, real))
     return Raced(score, RESIDUAL_BIAS * abs(corrected.plug_in - corrected.value))
@@ -98,23 +98,19 @@ def raced_kernel(features: Rows, real: KernelReference) -> Raced:
 
 @functools.lru_cache(maxsize=1)
 def _kernel_reference(store: Store, unit: Unit) -> KernelReference:
-    """The reference's own sums, computed once a process; races need no subsets."""
+    """The reference's own sums, computed once per process; races need no subsets."""
     return KernelReference.from_activations(reference_features(store, unit))
 
 
-def _bound(parts: RowParts) -> Raced:
-    values = losses_per_image(parts, parts.description()).get("elbo")
-    return Raced(None if values is None else PairedScore.from_values(values))
-
-
-def _importance_bound(parts: RowParts) -> Raced:
-    values = importance_per_image(parts, parts.description()).get("iwae")
+def _loss_score(parts: RowParts, column: str) -> Raced:
+    per_image = importance_per_image if column == "iwae" else losses_per_image
+    values = per_image(parts, parts.description()).get(column)
     return Raced(None if values is None else PairedScore.from_values(values))
 
 
 _SCORES: dict[str, Callable[[RowParts], Raced]] = {
     "fid_corrected": _frechet_score,
     "kid": _kernel_score,
-    "elbo": _bound,
-    "iwae": _importance_bound,
+    "elbo": functools.partial(_loss_score, column="elbo"),
+    "iwae": functools.partial(_loss_score, column="iwae"),
 }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.references.reference import SPLITS, ReferenceImages, open_reference
-from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.plan import EvaluationSpec, InputError, Unit
 from vae_batch.run.reference.facts import ReferenceFacts
-from vae_batch.run.reference.image_digests import Digests, digests_of, store_digests
+from vae_batch.run.reference.image_digests import digests_of, store_digests
 from vae_batch.storage import (
+    DIGESTS,
     DamagedFileError,
     Store,
     decode_columns,
@@ -19,6 +21,7 @@ from vae_batch.storage import (
     finished_shards,
     forget,
     gather_receipts,
+    read_receipt,
     read_verified,
     write_with_receipt,
 )
@@ -27,59 +30,64 @@ from vae_batch.storage import (
 _MOST_CLASSES = 100_000
 
 
-def store_reference(spec: EvaluationSpec, store: Store) -> ReferenceFacts:
-    """Open the reference set, hash it, and write what the store does not hold yet.
-
-    Raises:
-      InputError: The set is unknown, unreadable, outside its range or too small.
-    """
-    return _store_images(_open_reference(spec), spec.shard_size, store)
-
-
-def store_training(spec: EvaluationSpec, store: Store) -> ReferenceFacts | None:
-    """The images that the VAEs were trained on, stored like a reference; None where not given.
-
-    Raises:
-      InputError: As `store_reference`.
-    """
-    images = _open_training(spec)
-    return None if images is None else _store_images(images, spec.shard_size, store)
-
-
 def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, ReferenceFacts | None]:
-    """What `store_reference` and `store_training` give; nothing is written.
+    """Read and hash the reference, and the training images where they are given.
+
+    Nothing is written.
 
     Raises:
-      InputError: As they.
+        InputError: A set is unknown, unreadable, outside its range or too small.
     """
     training = _open_training(spec)
     return (
-        _describe(_open_reference(spec), spec.shard_size)[0],
-        None if training is None else _describe(training, spec.shard_size)[0],
+        _describe(_open_reference(spec), spec.shard_size),
+        None if training is None else _describe(training, spec.shard_size),
     )
 
 
-def mend_images(spec: EvaluationSpec, store: Store, facts: ReferenceFacts, name: str) -> bool:
+def store_images(
+    spec: EvaluationSpec,
+    store: Store,
+    reference: ReferenceFacts,
+    training: ReferenceFacts | None,
+) -> None:
+    """Write the files of both sets that the store does not hold yet.
+
+    Raises:
+        InputError: A set cannot be read any more.
+    """
+    _store_images(store, reference, lambda: _open_reference(spec))
+    if training is not None:
+        _store_images(store, training, lambda: _open_training(spec))
+
+
+def mend_images(
+    spec: EvaluationSpec,
+    store: Store,
+    reference: ReferenceFacts,
+    training: ReferenceFacts | None,
+    damaged: tuple[Unit, str],
+) -> bool:
     """Store one file of reference or training images again.
 
     Args:
-      spec: Names the sets.
-      store: Of references.
-      facts: Of the set.
-      name: Of the file's shard.
+        spec: Names the sets.
+        store: Of references.
+        reference: Of the spec.
+        training: Of the spec.
+        damaged: Unit of images, and name of the file's shard.
 
     Returns:
-      Whether it was damaged; it may have been mended since somebody found it so.
+        Whether it was damaged; it may have been stored again since somebody found it so.
 
     Raises:
-      InputError: The set cannot be read any more.
+        InputError: The set cannot be read any more.
     """
     try:
-        read_verified(store, facts.unit, name)
+        read_verified(store, *damaged)
     except DamagedFileError:
-        forget(store, facts.unit, name)
-        store_reference(spec, store)
-        store_training(spec, store)
+        forget(store, *damaged)
+        store_images(spec, store, reference, training)
         return True
     return False
 
@@ -110,20 +118,30 @@ def _enough(images: ReferenceImages, source: str) -> ReferenceImages:
     return images
 
 
-def _store_images(images: ReferenceImages, shard_size: int, store: Store) -> ReferenceFacts:
-    facts, digests = _describe(images, shard_size)
+def _store_images(
+    store: Store, facts: ReferenceFacts, open_images: Callable[[], ReferenceImages | None]
+) -> None:
+    """Write missing files and the digests of a set; it is opened only where some are missing."""
     unit = facts.unit
     done = set(finished_shards(store, unit))
-    for shard in unit.shards():
+    has_digests = read_receipt(store, unit, DIGESTS) is not None
+    missing = [shard for shard in unit.shards() if shard not in done]
+    images = open_images() if missing or not has_digests else None
+    if images is None:
+        return
+    digests = []
+    for shard in missing if has_digests else unit.shards():
+        pixels = images.read(shard.start, shard.stop)
+        digests.append(digests_of(pixels))
         if shard not in done:
-            columns = {"image": images.read(shard.start, shard.stop)}
+            columns = {"image": pixels}
             if images.labels is not None:
                 columns["label"] = images.labels[shard.start : shard.stop]
             write_with_receipt(store, unit, shard.name, encode_columns(columns), rows=len(shard))
-    store_digests(digests, store, facts)
-    if len(done) < len(unit.shards()):
+    if not has_digests:
+        store_digests(np.concatenate(digests), store, facts)
+    if missing:
         gather_receipts(store, unit)
-    return facts
 
 
 def read_reference(
@@ -164,14 +182,12 @@ def _read_column(
     return np.concatenate(parts)
 
 
-def _describe(images: ReferenceImages, shard_size: int) -> tuple[ReferenceFacts, Digests]:
-    """What a run knows of a set, and a digest of each image; all of it is read once."""
+def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
+    """What a run knows of a set; all of it is read once."""
     digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
-    of_images = []
     for start in range(0, len(images), shard_size):
         pixels = images.read(start, min(start + shard_size, len(images)))
         digest.update(pixels.tobytes())
-        of_images.append(digests_of(pixels))
     notes = []
     if images.range_inferred:
         low, high = images.source_range
@@ -179,7 +195,7 @@ def _describe(images: ReferenceImages, shard_size: int) -> tuple[ReferenceFacts,
             f"reference {images.name}: value range {low:g}..{high:g} inferred and checked; "
             "declare it with --reference-range"
         )
-    facts = ReferenceFacts(
+    return ReferenceFacts(
         images.name,
         images.split,
         digest.hexdigest(),
@@ -189,7 +205,6 @@ def _describe(images: ReferenceImages, shard_size: int) -> tuple[ReferenceFacts,
         shard_size,
         tuple(notes),
     )
-    return facts, np.concatenate(of_images)
 
 
 def _label_facts(images: ReferenceImages) -> tuple[tuple[int, ...], str | None]:

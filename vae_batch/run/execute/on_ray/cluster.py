@@ -29,7 +29,7 @@ def connect(address: str | None) -> None:
     as it is, and this process follows its own environment.
 
     Raises:
-      InputError: The cluster cannot be reached, or does not let this process in.
+        InputError: The cluster cannot be reached, or does not let this process in.
     """
     global _joined
     # What Ray says of authentication is nothing a user must be told, unless it fails.
@@ -52,9 +52,9 @@ def _join(named: str, address: str, quiet: dict[str, Any]) -> None:
     """Enter a cluster.
 
     Args:
-      named: Its address as the user gave it.
-      address: The same as Ray takes it.
-      quiet: How much Ray says.
+        named: Its address as the user gave it.
+        address: The same as Ray takes it.
+        quiet: How much Ray says.
     """
     place = re.search(r"([\w.\-]+):(\d+)$", named)
     if place and not _listens(place[1], int(place[2])):

@@ -71,7 +71,7 @@ class RayExecutor:
         """Connect or start.
 
         Raises:
-          InputError: The address cannot be reached, or the cluster has nothing to compute on.
+            InputError: The address cannot be reached, or the cluster has nothing to compute on.
         """
         if not ray.is_initialized():
             connect(self._spec.address)

@@ -23,9 +23,9 @@ class Machine:
     """What one node offers.
 
     Attributes:
-      cpus: Cores that Ray may give away; none on a head that only drives.
-      gpus: GPUs.
-      memory: Bytes that tasks may reserve; 0 where unknown.
+        cpus: Cores that Ray may give away; none on a head that only drives.
+        gpus: GPUs.
+        memory: Bytes that tasks may reserve; 0 where unknown.
     """
 
     cpus: int
@@ -50,8 +50,8 @@ def addable_machines(configuration: Mapping[str, Any] | None) -> list[Machine]:
     """Worker nodes that a cluster configuration allows at most, those with most GPUs first.
 
     Args:
-      configuration: As ``ray up`` completes it; node types whose resources it does not say are
-        left out.
+        configuration: As ``ray up`` completes it; node types whose resources it does not say are
+            left out.
     """
     if not configuration:
         return []

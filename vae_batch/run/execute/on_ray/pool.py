@@ -22,13 +22,13 @@ class Pool:
     """Workers and light tasks as the cluster is asked for them.
 
     Attributes:
-      size: Workers, of those that the cluster has now and those it may grow to.
-      threads: Of each worker's computations.
-      cpus: Cores that each worker claims. Beside CPU workers every node keeps one for a light
-        task; beside GPU workers all but one a worker.
-      gpus: GPUs that each worker holds: one TensorFlow, one GPU.
-      light_cpus: Cores that a light task claims.
-      light_memory: Bytes that it claims; 0 where a node's memory is not known.
+        size: Workers, of those that the cluster has now and those it may grow to.
+        threads: Of each worker's computations.
+        cpus: Cores that each worker claims. Beside CPU workers every node keeps one for a light
+            task; beside GPU workers all but one a worker.
+        gpus: GPUs that each worker holds: one TensorFlow, one GPU.
+        light_cpus: Cores that a light task claims.
+        light_memory: Bytes that it claims; 0 where a node's memory is not known.
     """
 
     size: int
@@ -43,11 +43,11 @@ def size_pool(workers: int | None, machines: Sequence[Machine]) -> Pool:
     """GPU workers where there are or may be GPUs, else CPU workers that share each node's cores.
 
     Args:
-      workers: How many were asked for; None for one a GPU, or one a node.
-      machines: That the cluster has or may grow to.
+        workers: How many were asked for; None for one a GPU, or one a node.
+        machines: That the cluster has or may grow to.
 
     Raises:
-      InputError: They offer neither CPUs nor GPUs.
+        InputError: They offer neither CPUs nor GPUs.
     """
     if any(machine.gpus for machine in machines):
         return _gpu_pool(workers, machines)
@@ -110,8 +110,8 @@ def light_slots(pool: Pool, machines: Sequence[Machine]) -> int:
     node, so that there will be.
 
     Args:
-      pool: Its workers.
-      machines: That are there.
+        pool: Its workers.
+        machines: That are there.
     """
     free = sum(machine.cpus - machine.gpus * pool.cpus * pool.gpus for machine in machines)
     return max(1, int(free / pool.light_cpus))

@@ -46,10 +46,10 @@ class Mark:
     """A small file that the driver wrote into a folder.
 
     Attributes:
-      word: Key of the spec that names the folder.
-      folder: Absolute path.
-      name: Of the file.
-      text: Its content.
+        word: Key of the spec that names the folder.
+        folder: Absolute path.
+        name: Of the file.
+        text: Its content.
     """
 
     word: str
@@ -63,9 +63,9 @@ class InputFile:
     """A file or folder that workers read.
 
     Attributes:
-      word: What it is, for messages.
-      path: As the workers are told it.
-      size: Bytes of it, or of all files in it, on the driver's node.
+        word: What it is, for messages.
+        path: As the workers are told it.
+        size: Bytes of it, or of all files in it, on the driver's node.
     """
 
     word: str
@@ -78,8 +78,8 @@ class DriverFiles:
     """What the driver sees, and every process that computes for it must see too.
 
     Attributes:
-      marks: In the folders that are written to; none where all of them are object stores.
-      weights: Of extractors. A checkpoint that is missing costs its own row only.
+        marks: In the folders that are written to; none where all of them are object stores.
+        weights: Of extractors. A checkpoint that is missing costs its own row only.
     """
 
     marks: tuple[Mark, ...] = ()
@@ -90,10 +90,10 @@ def require_visible(plan: RunPlan) -> DriverFiles:
     """Refuse a run whose files some node does not see; nothing has been computed.
 
     Returns:
-      What processes on nodes that join later are to look for; the caller removes the marks.
+        What processes on nodes that join later are to look for; the caller removes the marks.
 
     Raises:
-      InputError: Names the node, the path and what to do.
+        InputError: Names the node, the path and what to do.
     """
     stores = {"out": plan.stores.out, "reference_cache": plan.stores.reference}
     weights = {f"extractor {r.extractor.name}": r.extractor.weights_path for r in plan.rows}
@@ -121,8 +121,8 @@ def refusal_here(files: DriverFiles, *, extracts: bool = False) -> str:
     """Why this process must not compute for a run; empty where it sees what the driver saw.
 
     Args:
-      files: Of the driver.
-      extracts: Whether the process loads extractors.
+        files: Of the driver.
+        extracts: Whether the process loads extractors.
     """
     weights = files.weights if extracts else ()
     problems = itertools.chain(map(_problem_of_mark, files.marks), map(_problem_of_file, weights))
@@ -234,7 +234,7 @@ def _size(path: str) -> int:
     """Bytes of a file, or of all files in a folder.
 
     Raises:
-      OSError: It is not there.
+        OSError: It is not there.
     """
     local = Location.parse(path).local_path or Path(path)
     if local.is_dir():

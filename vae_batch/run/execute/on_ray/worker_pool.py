@@ -19,13 +19,13 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from vae_batch.plan import InputError, Shard
-from vae_batch.run.execute.failures import failure_of
+from vae_batch.run.execute.failures import Failure, failure_of
 from vae_batch.run.execute.on_ray.machines import alive_nodes
 from vae_batch.run.execute.on_ray.shard_actor import IN_FLIGHT, Place
 from vae_batch.run.execute.on_ray.visibility import DriverFiles
 from vae_batch.run.execute.retry_ledger import RetryLedger
 from vae_batch.run.execute.task_queue import Task, TaskQueue
-from vae_batch.run.execute.worker import ShardOutcome
+from vae_batch.run.execute.worker import ShardOutcome, failed_outcome
 from vae_batch.run.progress.events import FaultMet
 
 _log = logging.getLogger(__name__)
@@ -149,10 +149,10 @@ class WorkerPool:
             task, worker.waiting = worker.waiting or self._queue.next(worker), None
             if task is None:
                 return
-            reason = self._ledger.given_up(task)
-            if not reason:
+            failure = self._ledger.given_up(task)
+            if failure is None:
                 break
-            yield self._skip(task, ShardOutcome(task[0].path, task[1], "checkpoint_failed", reason))
+            yield self._skip(task, failed_outcome(*task, "checkpoint_failed", failure))
         is_suspect = self._ledger.is_suspect(task)
         if is_suspect and worker.in_flight:
             worker.waiting = task
@@ -330,7 +330,7 @@ def _outcome_of(call: Any, task: Task) -> ShardOutcome | None:  # noqa: ANN401
     except RayTaskError as error:  # the worker lives; its code raised where nothing may raise
         _log.error("%s %s failed", unit.path, shard.name, exc_info=error)
         reason = failure_of(getattr(error, "cause", None) or error).reason
-        return ShardOutcome(unit.path, shard, "unit_failed", reason, traceback=str(error))
+        return failed_outcome(unit, shard, "unit_failed", Failure(reason, str(error)))
     except RayError:
         return None
     return outcome

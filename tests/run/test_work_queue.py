@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vae_batch.plan import Shard, Unit
+from vae_batch.run.execute.failures import Failure
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.work_queue import WorkQueue
 from vae_batch.storage import REDUCTION, Store, is_activations, write_with_receipt
@@ -61,6 +62,14 @@ class PlainQueue:
         self.missing = {path: set(unit.shards()) for path, unit in self.units.items()}
         self.reduced: set[str] = set()
         self.given: set[Any] = set()
+        self.failed: set[str] = set()
+
+    def is_settled(self, row: Row) -> bool:
+        units = row.units.values()
+        if all(unit.path not in self.failed for unit in units):
+            return all(map(self.is_complete, units))
+        own = [unit for unit in units if unit.checkpoint is not None]
+        return all(unit.path in self.failed or self.is_complete(unit) for unit in own)
 
     def is_complete(self, unit: Unit) -> bool:
         return not self.missing[unit.path] and (
@@ -73,24 +82,17 @@ class PlainQueue:
             for path, unit in self.units.items()
             if is_activations(unit)
             and not self.missing[path]
-            and path not in self.reduced | self.given
+            and path not in self.reduced | self.given | self.failed
         }
 
     def scorable(self) -> set[Any]:
         return {
-            key
-            for key, row in self.rows.items()
-            if key not in self.given and all(map(self.is_complete, row.units.values()))
+            key for key, row in self.rows.items() if key not in self.given and self.is_settled(row)
         }
 
-    def fail(self, checkpoint: str) -> set[Any]:
-        gone = {key for key in self.rows if key[0] == checkpoint}
-        self.rows = {key: row for key, row in self.rows.items() if key not in gone}
-        for path, unit in self.units.items():
-            if unit.checkpoint == checkpoint:
-                self.missing[path] = set()
-                self.given.add(path)
-        return gone
+    def fail(self, path: str) -> None:
+        self.missing[path] = set()
+        self.failed.add(path)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -114,6 +116,9 @@ def test_random_runs_give_what_looking_at_everything_gives(tmp_path: Path, seed:
         reducing += taken
         expected_rows = plain.scorable()
         taken_rows = real.take_scorable()
+        for row in taken_rows:
+            has_failed = any(unit.path in plain.failed for unit in row.units.values())
+            assert (real.failure_of(row) is not None) == has_failed
         assert {row.key for row in taken_rows} == expected_rows
         plain.given |= expected_rows
         scoring += taken_rows
@@ -123,8 +128,8 @@ def test_random_runs_give_what_looking_at_everything_gives(tmp_path: Path, seed:
         assert real.count()[1] == real.count()[0] - len(missing)
         choices = ["shard"] * 6 * bool(missing) + ["reduce"] * 3 * bool(reducing)
         choices += ["score", "score", "score", "damage"] * bool(scoring)
-        choices += ["fail"] * (draw.random() < 0.02)
-        step(draw.choice(choices or ["fail"]), draw, real, plain, reducing, scoring)
+        choices += ["fail"] * (draw.random() < 0.02 and bool(unfinished(plain)))
+        step(draw.choice(choices), draw, real, plain, reducing, scoring)
     assert real.open_rows() == []
     assert not real.has_ready()
 
@@ -155,7 +160,8 @@ def step(
     elif what == "damage":
         row = scoring.pop(draw.randrange(len(scoring)))
         unit = draw.choice(list(row.units.values()))
-        if row.key not in plain.rows or unit in reducing:
+        if row.key not in plain.rows or unit in reducing or unit.path in plain.failed:
+            scoring.append(row)
             return
         name = draw.choice([shard.name for shard in unit.shards()])
         if is_activations(unit) and draw.random() < 0.5:
@@ -166,8 +172,14 @@ def step(
         real.reopen(row)
         real.forget(unit, name)
     else:
-        checkpoint = draw.choice(sorted({key[0] for key in plain.rows}))
-        assert {row.key for row in real.fail(checkpoint)} == plain.fail(checkpoint)
+        path = draw.choice(unfinished(plain))
+        plain.fail(path)
+        real.fail(plain.units[path], Failure(f"{path} failed"))
+
+
+def unfinished(plain: PlainQueue) -> list[str]:
+    """Paths of checkpoints' units that miss shards."""
+    return [p for p, shards in plain.missing.items() if shards and plain.units[p].checkpoint]
 
 
 def test_what_is_stored_is_done(tmp_path: Path) -> None:
@@ -205,3 +217,22 @@ def test_a_late_reduction_of_a_damaged_unit_completes_nothing(tmp_path: Path) ->
     assert queue.take_scorable() == []
     queue.finish(generated, Shard(generated.path, shard.start, shard.stop))
     assert queue.take_scorable() == [row]
+
+
+def test_a_failed_unit_fails_its_rows_when_the_checkpoint_has_no_other_work(tmp_path: Path) -> None:
+    """Losses are still computed; the reference, which other rows need, is not waited for."""
+    rows = make_rows(1)
+    stores = RunStores(Store.open(str(tmp_path / "out")), Store.open(str(tmp_path / "reference")))
+    queue = WorkQueue(stores, rows)
+    losses, generated = rows[0].units["losses"], rows[0].units["generated"]
+    queue.fail(generated, Failure("NaN"))
+    queue.fail(generated, Failure("later"))
+    assert not queue.has_ready()
+    assert generated not in queue.unfinished("c0")
+    for shard in losses.shards():
+        queue.finish(losses, shard)
+    assert queue.take_scorable() == [rows[0]]
+    assert queue.failure_of(rows[0]) == Failure("NaN")
+    assert queue.failure_of(rows[1]) is None
+    queue.finish(generated, generated.shards()[0])  # was in flight: of no use any more
+    assert queue.take_reducible() == []
