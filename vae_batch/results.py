@@ -1,4 +1,4 @@
-"""The job from Python: ``vae_batch.score(...)`` gives ``Results``, which a notebook shows."""
+"""The Python interface: ``vae_batch.score(...)`` returns ``Results``, which a notebook shows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Spec = EvaluationSpec | Mapping[str, Any] | str | os.PathLike[str]
 def score(
     spec: Spec | None = None, *, progress: EventSink | None = None, **settings: object
 ) -> Results:
-    """Score every checkpoint of a spec and open what was found.
+    """Score every checkpoint of a spec and open the results.
 
     ``score("nightly.toml", samples=2000)`` and ``score(checkpoints="runs/", reference="mnist")``
     take the keys of the TOML file; settings win over the spec. Running it again computes only
@@ -108,7 +108,7 @@ class Results:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The score table, one row a checkpoint and extractor, in nullable types."""
+        """The score table, one row per checkpoint and extractor, in nullable types."""
         return _frame([row.to_record() for row in self.run.rows], SCORES)
 
     @cached_property
@@ -118,12 +118,12 @@ class Results:
 
     @property
     def selection(self) -> Selection | None:
-        """Which checkpoint is best, and what cannot be told from it; None where none was found."""
+        """Which checkpoint is best, and which cannot be distinguished from it; None if none is."""
         return self.run.selection
 
     @cached_property
     def race(self) -> RaceOutcome | None:
-        """How the race went, and who left it at how many samples; None where there was none."""
+        """How the race went, and who was dropped after how many samples; None without a race."""
         return read_race(self.run.store) if self.run.record.spec.race else None
 
     @property

@@ -1,10 +1,10 @@
-"""Smaller batches where memory runs out: the shard is computed again, and its receipt says so.
+"""Smaller batches after out-of-memory: the shard is computed again, and its receipt says so.
 
-A batch size belongs to a run's identity, and fingerprints are of the size that was asked for.
+The batch size belongs to a run's identity, and fingerprints use the size that was asked for.
 Batches are padded to one fixed shape, so that an image's numbers do not depend on the others of
-its batch; but kernels may sum in another order for another shape, which moves last digits on some
-devices. So a shard that had to be computed in smaller batches keeps its fingerprint, counts as
-done, and is told of: by its receipt, and by a warning of its row.
+its batch; but kernels may sum in another order for another shape, so that the last digits may
+differ on some devices. A shard that was computed in smaller batches keeps its fingerprint and
+counts as done; its receipt and a warning of its row say so.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a computed shard leaves in the store: its file, and pictures beside it where there are."""
+"""The files of a computed shard in the store: its columns, and pictures beside them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A request to stop, met cleanly: Ctrl-C, or SIGTERM (a spot notice, ``ray job stop``).
+"""A clean stop after Ctrl-C or SIGTERM (a spot notice, ``ray job stop``).
 
-The first signal raises ``KeyboardInterrupt`` in the main thread, whatever that does, except inside
-a write that is :func:`uninterrupted`: there it waits for the end of the write. A second signal is
-never held up. After SIGTERM the process ends within :data:`GRACE` seconds, if need be hard, which
-costs no file: those are whole or absent.
+The first signal raises ``KeyboardInterrupt`` in the main thread, except inside a write that is
+:func:`uninterrupted`: there it waits for the end of the write. A second signal is never delayed.
+After SIGTERM the process ends within :data:`GRACE` seconds, killed if necessary, which damages no
+file: files are whole or absent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Environment of processes that compute; must stand before TensorFlow or BLAS is imported."""
+"""Environment of processes that compute; set before TensorFlow or BLAS is imported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 #: See ``vae_batch.run.progress.log``, which is not imported here: this module comes first.
 _DEBUG = "VAE_BATCH_DEBUG"
 
-#: Ray shows tasks without a GPU all of their node's, and TensorFlow takes what it sees.
+#: Ray hides no GPUs from tasks that claim none, and TensorFlow uses every GPU that it sees.
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -36,16 +36,16 @@ def thread_environment(threads: int) -> dict[str, str]:
 
 
 def set_for_this_process() -> None:
-    """The same for serial runs; variables that the user has set are kept."""
+    """Set the same variables for serial runs, unless the user has set them."""
     for name, value in thread_environment(threads=0).items():
         os.environ.setdefault(name, value)
 
 
 def set_ray_authentication(address: str | None) -> None:
-    """Let a local cluster ask for a token; one that is joined is as it is.
+    """Let a local cluster require a token; a cluster that is joined keeps its own setting.
 
-    Ray reads the variable when it is imported, and changed later it breaks the driver. Ray 2.60
-    also chooses so by itself where nothing is said.
+    Ray reads the variable when it is imported; a later change would break the driver. Ray 2.60
+    has the same default.
 
     Args:
         address: Of the spec.

@@ -1,4 +1,4 @@
-"""Light tasks: reductions, scores and trainings, no more at once than the nodes have room for."""
+"""Background tasks on the cluster: no more at once than the nodes have room for."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vae_batch.run.execute.on_ray.machines import present_machines
 from vae_batch.run.execute.on_ray.pool import Pool, light_environment, light_slots
 from vae_batch.run.execute.on_ray.visibility import DriverFiles, refusal_here
 
-#: Seconds for which the cluster is taken to be as it was seen.
+#: Seconds between looks at the nodes of the cluster.
 _LOOKS_EVERY = 5.0
 
 
 class LightTasks:
-    """Starts tasks in the order they were given, as room becomes free.
+    """Starts tasks in the order in which they were submitted, as room becomes free.
 
-    Ray would take them all at once, and where they claim nothing it runs them all on the driver's
-    node. Used from one thread: a task is started when a handle is asked for its state.
+    Ray would accept them all at once, and would run tasks that claim nothing on the driver's node.
+    For one thread only: a task is started when a handle is asked for its state.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -71,7 +71,7 @@ class LightTasks:
 
 
 class LightTask:
-    """The handle of a light task."""
+    """The handle of a background task."""
 
     def __init__(
         self, tasks: LightTasks, function: Callable[..., Any], arguments: tuple[Any, ...]
@@ -100,7 +100,7 @@ class LightTask:
         try:
             return ray.get(self._reference)
         except RayTaskError as error:
-            # Ray's error says the traceback of the worker where the cause says what is wrong.
+            # The text of Ray's error is the worker's traceback; the cause says what is wrong.
             raise (error.cause or error) from error
 
 

@@ -1,4 +1,4 @@
-"""What the cluster's machines offer: those that are there, and those its autoscaler may add."""
+"""The cluster's machines: those that are there, and those its autoscaler may add."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Machine:
     """What one node offers.
 
     Attributes:
-        cpus: Cores that Ray may give away; none on a head that only drives.
-        gpus: GPUs.
+        cpus: Cores that Ray may assign; 0 on a head node that only drives.
+        gpus: Number of GPUs.
         memory: Bytes that tasks may reserve; 0 where unknown.
     """
 

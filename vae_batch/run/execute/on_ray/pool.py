@@ -1,4 +1,4 @@
-"""The pool: how many workers, what each holds, and what they leave to light tasks."""
+"""How many workers there are, what each claims, and what is left for background tasks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vae_batch.plan import InputError
 from vae_batch.run.execute.on_ray.machines import Machine, alive_nodes, place_of
 from vae_batch.run.execute.worker_environment import NO_GPU, thread_environment
 
-#: Bytes that a light task reserves: a row of 10,000 x 2,048 activations peaks at 1 GiB.
+#: Bytes that a background task reserves: a row of 10,000 x 2,048 activations peaks at 1 GiB.
 _LIGHT_MEMORY = 2 << 30
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers and light tasks as the cluster is asked for them.
+    """Claims of workers and of background tasks.
 
     Attributes:
-        size: Workers, of those that the cluster has now and those it may grow to.
-        threads: Of each worker's computations.
+        size: Number of workers, those that the cluster may grow to among them.
+        threads: Threads of each worker.
         cpus: Cores that each worker claims. Beside CPU workers every node keeps one for a light
             task; beside GPU workers all but one a worker.
         gpus: GPUs that each worker holds: one TensorFlow, one GPU.
@@ -43,7 +43,7 @@ def size_pool(workers: int | None, machines: Sequence[Machine]) -> Pool:
     """GPU workers where there are or may be GPUs, else CPU workers that share each node's cores.
 
     Args:
-        workers: How many were asked for; None for one a GPU, or one a node.
+        workers: How many were asked for; None for one per GPU, or one per node.
         machines: That the cluster has or may grow to.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Whether the machines of a cluster see the same files; a local path is often only the driver's.
+"""Whether all machines of a cluster see the same files: a local path is often the driver's alone.
 
-The driver leaves a mark in each folder on a local path that workers write to. Every node that is
-there is asked before anything is computed; every process that computes looks for the marks itself,
-since nodes join later.
+The driver leaves a mark in each local folder that workers write to. Every present node is asked
+before anything is computed; every process that computes looks for the marks itself, since nodes
+may join later.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file or folder that workers read.
+    """A local file or folder that workers read.
 
     Attributes:
         word: What it is, for messages.
