@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from vae_batch.plan import InputError
 from vae_batch.run.execute.on_ray.machines import present_machines
 from vae_batch.run.execute.on_ray.pool import Pool, light_environment, light_slots
 from vae_batch.run.execute.on_ray.visibility import DriverFiles, refusal_here
+from vae_batch.run.progress.log import set_up_logging
 
 #: Seconds between looks at the nodes of the cluster.
 _LOOKS_EVERY = 5.0
@@ -104,8 +106,12 @@ class LightTask:
             raise (error.cause or error) from error
 
 
+_set_up_logging = functools.cache(set_up_logging)  # once per process
+
+
 @ray.remote
 def _run(files: DriverFiles, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+    _set_up_logging()
     if refusal := refusal_here(files):
         raise InputError(refusal)
     return function(*arguments)
