@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vae_batch.plan import Shard, Unit
 from vae_batch.run.stages.inputs import Arrays
-from vae_batch.run.stages.worst_reconstructions import split_pictures
+from vae_batch.run.stages.pictures import split_pictures
 from vae_batch.storage import (
     Source,
     Store,

@@ -29,10 +29,10 @@ from vae_batch.run.stages.activations import (
     activations_of_reconstructed,
     activations_of_reference,
 )
-from vae_batch.run.stages.galleries import gallery_of_checkpoint
 from vae_batch.run.stages.importance import importance_of_checkpoint
 from vae_batch.run.stages.inputs import Arrays, load_job
 from vae_batch.run.stages.losses import losses_of_checkpoint
+from vae_batch.run.stages.pictures import gallery_of_checkpoint
 from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictures_of_reference
 from vae_batch.storage import DamagedFileError, ReasonCode, Source, file_path, read_receipt
 from vae_batch.storage.retry import StoreError

@@ -21,7 +21,7 @@ from vae_batch.run.reference.facts import image_folder
 from vae_batch.run.reference.stored_images import read_images
 from vae_batch.run.scoring.score_sheet import Array
 from vae_batch.run.scoring.stored import Columns, RowParts
-from vae_batch.run.stages.worst_reconstructions import worst_first
+from vae_batch.run.stages.pictures import worst_first
 from vae_batch.storage import (
     SHOWN,
     DamagedFileError,

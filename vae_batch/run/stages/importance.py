@@ -10,7 +10,7 @@ from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import Reading, Shard, sample_ranges
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.stages.inputs import Array, Arrays, reference_rows
-from vae_batch.run.stages.observation import observed
+from vae_batch.run.stages.losses import observed
 
 #: Pixel values decoded at once; their losses take five float64 arrays of 32 MiB.
 _PIXELS_AT_ONCE = 2**22

@@ -1,16 +1,29 @@
-"""The worst reconstructions of a shard, stored as pictures beside its columns of losses."""
+"""Pictures that the report shows: the gallery of a checkpoint, and its worst reconstructions."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.run.stages.inputs import Array, Arrays
+from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.gallery import draw_gallery
+from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.stages.inputs import Array, Arrays, reference_rows
+
+#: Reference images of the gallery: enough to order latent dimensions by their KL.
+_GALLERY_IMAGES = 512
 
 #: Pictures stored per shard, and shown per checkpoint: each of these is among its shard's worst.
 WORST = 16
 
 _PREFIX = "worst_"
+
+
+def gallery_of_checkpoint(config: WorkerConfig, vae: Autoencoder) -> Arrays:
+    """Samples, reconstructions, interpolations and traversals, as the parts allow."""
+    facts = config.reference
+    pixels, labels = reference_rows(config, 0, min(_GALLERY_IMAGES, facts.count))
+    return draw_gallery(vae, pixels, labels, config.spec.seed, facts.label_counts)
 
 
 def worst_first(errors: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
