@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import html
 import re
+from dataclasses import fields
 
 from metrics import laws_likelihood, laws_samples
+from report.examples import score_row, score_table
 
 from vae_batch.metrics import METRICS
-from vae_batch.metrics.catalogue import GROUPS
+from vae_batch.metrics.catalogue import COMPARED, GROUPS, corrected_from, metric_for
+from vae_batch.metrics.samples.frechet_uncertainty import FIELD_DIMENSION, FIELD_SAMPLES
+from vae_batch.report.page.document import render_page
+from vae_batch.storage.score_rows import Conditions
+from vae_batch.storage.score_schema import SCHEMA
 
 EXPECTED_DIRECTIONS = {
     "reconstruction_nll": "lower",
@@ -62,3 +69,36 @@ def test_definitions_name_the_traps() -> None:
 def test_every_metric_belongs_to_a_group_that_can_be_asked_for() -> None:
     groups = {metric.group for metric in METRICS.values()}
     assert groups == set(GROUPS)
+
+
+def test_every_entry_is_a_column_of_the_score_table() -> None:
+    for metric in METRICS.values():
+        assert set(metric.columns) <= set(SCHEMA.names)
+
+
+def test_every_entry_stands_on_the_page() -> None:
+    values = dict.fromkeys(METRICS, 1.5)
+    scores = score_table(score_row("a", **values), score_row("b", **values))
+    page = html.unescape(render_page(scores, {}, {}))
+    missing = [column for column, metric in METRICS.items() if metric.definition not in page]
+    assert not missing
+
+
+def test_every_entry_that_is_compared_can_be_selected_by_and_ranks() -> None:
+    for metric in COMPARED:
+        assert metric_for(metric.column, "select") is metric
+        assert metric_for(metric.column, "tolerance") is metric
+        assert metric.sign in (-1.0, 1.0)
+        assert set(metric.conditions) <= {field.name for field in fields(Conditions)}
+
+
+def test_a_biased_metric_is_compared_as_another_entry() -> None:
+    for metric in METRICS.values():
+        if metric.compared_as:
+            assert metric.compared is None
+            assert METRICS[metric.compared_as] in COMPARED
+            assert corrected_from(metric.compared_as) == metric.column
+
+
+def test_the_bias_limit_is_that_of_the_interval() -> None:
+    assert METRICS["fid_corrected"].images_per_dimension == FIELD_SAMPLES / FIELD_DIMENSION
