@@ -31,9 +31,12 @@ from report.examples import (
 
 from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.figures import INDEX, replace_figures, write_figures
-from vae_batch.report.figures.chosen import MOST_CHECKPOINTS, choose_checkpoints
 from vae_batch.report.figures.printing import plain
-from vae_batch.report.figures.writing import files_of_index
+from vae_batch.report.figures.writing import (
+    MOST_CHECKPOINTS,
+    choose_checkpoints,
+    files_of_index,
+)
 from vae_batch.run.compare.selection import Selection
 from vae_batch.storage import Store
 

@@ -224,8 +224,8 @@ def test_every_entry_of_a_gallery_is_shown() -> None:
     page = page_of(score_table(score_row("a", 1)), {"a": colour_gallery()})
     panels = [a["data-key"] for a in page.of("figure") if "data-key" in a]
     assert panels == [
-        "samples", "reconstructions", "worst-reconstructions", "nearest-training-images",
-        "most-alike-samples", "interpolation", "traversal", "kl", "aggregate", "spectrum",
+        "samples", "reconstructions", "worst-reconstructions", "nearest-training",
+        "duplicates", "interpolation", "traversal", "kl", "aggregate", "spectrum",
     ]  # fmt: skip
     assert "#59000" in page.text  # nearest training image
     assert "4 of 16 dimensions in use" in page.text

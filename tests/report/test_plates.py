@@ -121,8 +121,8 @@ def test_a_gallery_with_every_entry_has_every_plate() -> None:
         "reconstructions",
         "worst-reconstructions",
         "nearest-training",
+        "duplicates",
         "interpolation",
         "traversal",
-        "duplicates",
     ]
     assert checkpoint_panels({}) == {}

@@ -6,8 +6,7 @@ Levels are drawn as they are stored: 0 is black and 255 is white on every plate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -19,18 +18,8 @@ from vae_batch.report.figures.figure import Drawn, LeftOut, PlannedFigure
 from vae_batch.report.figures.plates import Panel, plate
 from vae_batch.report.film_strip import film_strip, strip_rows
 from vae_batch.report.gallery import Gallery
-from vae_batch.report.image_grids import (
-    COLUMNS,
-    Grid,
-    duplicate_grids,
-    interpolation_grid,
-    nearest_grids,
-    reconstruction_grid,
-    reduced,
-    traversal_grid,
-    worst_grids,
-    wrapped,
-)
+from vae_batch.report.gallery_panels import PANEL_KINDS, PanelKind
+from vae_batch.report.image_grids import COLUMNS, Grid, reduced, wrapped
 from vae_batch.storage.score_rows import ScoreRow
 
 _MOST_PIXELS = 1_600_000  # of a plate's images
@@ -38,15 +27,12 @@ _STRIP_ROWS = 20  # about as tall as a page
 _LARGE, _FEW_COLUMNS = 128, 4  # of samples, where their sides are larger
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """One kind of plate: what it needs, its title, its rows of panels, the numbers on it."""
-
-    needs: tuple[str, ...]
-    title: str
-    panels: Callable[[Gallery], list[list[Panel]]]
-    numbers: tuple[str, ...] = ()
-    missing: str = "none are stored"
+def checkpoint_panels(gallery: Gallery) -> dict[str, list[list[Panel]]]:
+    """The rows of panels of each plate that ``gallery`` has pictures for, by the plate's kind."""
+    panels = {"samples": _samples(gallery)} if "samples" in gallery else {}
+    return panels | {
+        kind.key: _panels(kind, gallery) for kind in PANEL_KINDS if kind.is_in(gallery)
+    }
 
 
 def _samples(gallery: Gallery) -> list[list[Panel]]:
@@ -57,84 +43,19 @@ def _samples(gallery: Gallery) -> list[list[Panel]]:
     return [panels]
 
 
-def _reconstructions(gallery: Gallery) -> list[list[Panel]]:
-    return [[Panel("reconstructions", reconstruction_grid(gallery))]]
+def _panels(kind: PanelKind, gallery: Gallery) -> list[list[Panel]]:
+    """The grids below each other; the first one has the heading."""
+    measure = kind.measured_by(gallery)
+    heading = kind.heading.lower() + (f": {kind.columns}" if kind.columns else "")
+    heading += f" ({measure})" if measure else ""
+    return [[Panel("" if i else heading, grid)] for i, grid in enumerate(kind.grids(gallery))]
 
 
-def _worst(gallery: Gallery) -> list[list[Panel]]:
-    heading = "worst reconstructions: index, mean squared error"
-    return _bands(worst_grids(gallery), heading)
-
-
-def _nearest(gallery: Gallery) -> list[list[Panel]]:
-    heading = f"nearest training image: index, distance ({gallery['nearest_extractor']})"
-    return _bands(nearest_grids(gallery), heading)
-
-
-def _duplicates(gallery: Gallery) -> list[list[Panel]]:
-    measure = str(gallery.get("duplicate_measure", ""))
-    heading = "most alike samples: indices, distance" + (f" ({measure})" if measure else "")
-    return _bands(duplicate_grids(gallery), heading)
-
-
-def _bands(grids: Sequence[Grid], heading: str) -> list[list[Panel]]:
-    return [[Panel("" if place else heading, grid)] for place, grid in enumerate(grids)]
-
-
-def _interpolation(gallery: Gallery) -> list[list[Panel]]:
-    heading = "interpolation between latents of the prior"
-    return [[Panel(heading, interpolation_grid(gallery))]]
-
-
-def _traversal(gallery: Gallery) -> list[list[Panel]]:
-    return [[Panel("one latent dimension moved, by decreasing KL", traversal_grid(gallery))]]
-
-
-_KINDS: dict[str, _Kind] = {
-    "samples": _Kind(("samples",), "Generated images beside real ones", _samples),
-    "reconstructions": _Kind(
-        ("originals", "reconstructions"),
-        "Test images, their reconstructions, the absolute difference",
-        _reconstructions,
-    ),
-    "worst-reconstructions": _Kind(
-        ("worst_originals", "worst_reconstructions"),
-        "The worst reconstructions of all test images",
-        _worst,
-        ("worst_ids", "worst_errors"),
-    ),
-    "nearest-training": _Kind(
-        ("nearest_generated", "nearest_training"),
-        "Generated images above the nearest training image",
-        _nearest,
-        ("nearest_ids", "nearest_distances", "nearest_extractor"),
-        "no training images were given",
-    ),
-    "interpolation": _Kind(
-        ("interpolation",), "Interpolations that stay on the prior", _interpolation
-    ),
-    "traversal": _Kind(
-        ("traversal",),
-        "Traversals of latent dimensions; collapsed ones are grey",
-        _traversal,
-        ("traversal_dimensions", "traversal_kl", "traversal_collapsed", "traversal_values"),
-    ),
-    "duplicates": _Kind(
-        ("duplicate_first", "duplicate_second"),
-        "The most alike pairs of generated images",
-        _duplicates,
-        ("duplicate_ids", "duplicate_distances", "duplicate_measure"),
-    ),
+#: Title, arrays, numbers on it, and why it is missing, of each kind of plate.
+_PLATES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...], str]] = {
+    "samples": ("Generated images beside real ones", ("samples",), (), "none are stored"),
+    **{kind.key: (kind.heading, kind.needs, kind.numbers, kind.missing) for kind in PANEL_KINDS},
 }
-
-
-def checkpoint_panels(gallery: Gallery) -> dict[str, list[list[Panel]]]:
-    """The rows of panels of each plate that ``gallery`` has pictures for, by the plate's kind."""
-    return {
-        kind: entry.panels(gallery)
-        for kind, entry in _KINDS.items()
-        if all(name in gallery for name in entry.needs)
-    }
 
 
 def plate_figures(
@@ -142,19 +63,19 @@ def plate_figures(
 ) -> Iterator[PlannedFigure | LeftOut]:
     """``<kind>-<slug>`` for every kind of plate."""
     panels = checkpoint_panels(gallery)
-    for kind, entry in _KINDS.items():
+    for kind, (title, arrays, on_it, missing) in _PLATES.items():
         name = f"{kind}-{slug}"
         if kind not in panels:
-            yield LeftOut(name, f"{entry.title.lower()}: {entry.missing}", checkpoint)
+            yield LeftOut(name, f"{title.lower()}: {missing}", checkpoint)
             continue
         values = {
             "kind": kind,
-            "arrays": [*entry.needs],
+            "arrays": [*arrays],
             "levels": "0 is black, 255 is white",
-            **{part: _plain(gallery[part]) for part in entry.numbers if part in gallery},
+            **{part: _plain(gallery[part]) for part in on_it if part in gallery},
         }
         draw = partial(_draw, panels[kind], checkpoint)
-        yield PlannedFigure(name, entry.title, values, draw, checkpoint)
+        yield PlannedFigure(name, title, values, draw, checkpoint)
 
 
 def _plain(array: np.ndarray) -> Any:  # noqa: ANN401

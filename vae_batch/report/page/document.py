@@ -29,10 +29,9 @@ from vae_batch.report.page.pictures import (
     shared_pictures,
 )
 from vae_batch.report.page.provenance import provenance_of
-from vae_batch.report.page.race import race_view
 from vae_batch.report.page.rankings import shown_rankings
 from vae_batch.report.page.score_tables import score_tables
-from vae_batch.report.page.verdict import verdict_of
+from vae_batch.report.page.verdict import race_view, verdict_of
 from vae_batch.report.score_rows import details_in, headlines_in
 from vae_batch.report.score_text import ARROWS
 from vae_batch.run.compare.selection import Selection

@@ -10,16 +10,8 @@ from vae_batch.report.charts.chart import Chart, legend_of
 from vae_batch.report.charts.gallery_charts import aggregate_charts, kl_chart, spectrum_chart
 from vae_batch.report.film_strip import film_strip
 from vae_batch.report.gallery import Gallery, Images
-from vae_batch.report.image_grids import (
-    Grid,
-    duplicate_grids,
-    interpolation_grid,
-    nearest_grids,
-    reconstruction_grid,
-    traversal_grid,
-    worst_grids,
-    wrapped,
-)
+from vae_batch.report.gallery_panels import PANEL_KINDS, PanelKind
+from vae_batch.report.image_grids import wrapped
 from vae_batch.report.labels import printable
 from vae_batch.report.page.chart_svg import (
     SMALL,
@@ -123,9 +115,9 @@ def _panels(
     name: str, gallery: Gallery, budget: int, real: dict[bytes, Picture]
 ) -> Iterator[Panel]:
     yield from _sample_panels(name, gallery, budget, real)
-    for panel in _PICTURED:
-        if all(entry in gallery for entry in panel.needs):
-            yield panel.drawn(name, gallery, budget)
+    for kind in PANEL_KINDS:
+        if kind.is_in(gallery):
+            yield _pictured(kind, name, gallery, budget)
     for charted in _CHARTED:
         charts = charted.charts(gallery)
         if charts:
@@ -162,82 +154,20 @@ def _real(images: Images, budget: int, real: dict[bytes, Picture]) -> Picture:
     return real[content]
 
 
-@dataclass(frozen=True)
-class _Pictured:
-    """How a panel of pictures is made of the entries that it needs of a gallery.
-
-    ``band`` rows belong together; ``measure`` is the entry that names what distances are between.
-    """
-
-    heading: str
-    caption: str
-    needs: tuple[str, ...]
-    grids: Callable[[Gallery], Sequence[Grid]]
-    band: int = 1
-    measure: str = ""
-
-    def drawn(self, name: str, gallery: Gallery, budget: int) -> Panel:
-        every = self.grids(gallery)
-        grids = every[: max(1, budget // every[0].images[..., 0].size)]
-        share = budget // len(grids)
-        caption = self.caption
-        if self.measure in gallery:
-            caption = f"{caption} Measured by {printable(gallery[self.measure])}."
-        if len(grids) < len(every):
-            shown, there = (sum(len(g.column_labels) for g in part) for part in (grids, every))
-            caption = f"{caption} Here the first {shown} of {there}."
-        alt = f"{self.heading} of {name}: {caption}"
-        pictures = [Picture(sprite(grid, alt, share, band=self.band)) for grid in grids]
-        key = self.heading.lower().replace(" ", "-")
-        return Panel(key, self.heading, caption, tuple(pictures))
-
-
-#: In reading order.
-_PICTURED = (
-    _Pictured(
-        "Reconstructions",
-        "Test images, their reconstructions, and the absolute difference (0 is black).",
-        ("originals", "reconstructions"),
-        lambda gallery: [reconstruction_grid(gallery)],
-        band=3,
-    ),
-    _Pictured(
-        "Worst reconstructions",
-        "Of all reference images, worst first, with their index and mean squared error.",
-        ("worst_originals", "worst_reconstructions", "worst_ids", "worst_errors"),
-        worst_grids,
-        band=3,
-    ),
-    _Pictured(
-        "Nearest training images",
-        "The first samples over the training image nearest to each, with its index and distance.",
-        ("nearest_generated", "nearest_training", "nearest_ids", "nearest_distances"),
-        nearest_grids,
-        band=2,
-        measure="nearest_extractor",
-    ),
-    _Pictured(
-        "Most alike samples",
-        "Pairs of different samples that are nearest to each other, with their indices and "
-        "distance.",
-        ("duplicate_first", "duplicate_second", "duplicate_ids", "duplicate_distances"),
-        duplicate_grids,
-        band=2,
-        measure="duplicate_measure",
-    ),
-    _Pictured(
-        "Interpolation",
-        "Between two latents of the prior, at the prior's own scale all the way.",
-        ("interpolation",),
-        lambda gallery: [interpolation_grid(gallery)],
-    ),
-    _Pictured(
-        "Traversal",
-        "One latent dimension moved at a time, by decreasing KL; collapsed ones greyed.",
-        ("traversal",),
-        lambda gallery: [traversal_grid(gallery)],
-    ),
-)
+def _pictured(kind: PanelKind, name: str, gallery: Gallery, budget: int) -> Panel:
+    """A panel of as many grids as the budget pays for."""
+    every = kind.grids(gallery)
+    grids = every[: max(1, budget // every[0].images[..., 0].size)]
+    caption, measure = kind.caption, kind.measured_by(gallery)
+    if measure:
+        caption = f"{caption} Measured by {measure}."
+    if len(grids) < len(every):
+        shown, there = (sum(len(g.column_labels) for g in part) for part in (grids, every))
+        caption = f"{caption} Here the first {shown} of {there}."
+    alt = f"{kind.heading} of {name}: {caption}"
+    share = budget // len(grids)
+    pictures = [Picture(sprite(grid, alt, share, band=kind.band)) for grid in grids]
+    return Panel(kind.key, kind.heading, caption, tuple(pictures))
 
 
 @dataclass(frozen=True)

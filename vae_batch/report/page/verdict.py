@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.charts.ranking import Ranking, compared_title
-from vae_batch.report.labels import printable, significant
+from vae_batch.report.labels import count, p_value, printable, significant
 from vae_batch.report.notices import warning_title
 from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.run.compare.selection import Selection
-from vae_batch.run.race.record import RaceOutcome
+from vae_batch.run.race.record import Leaving, RaceOutcome
 from vae_batch.storage.score_rows import ScoreRow
 
 
@@ -170,4 +170,66 @@ def _view(ranking: Ranking, chosen: str, checkpoints: Mapping[str, PageCheckpoin
         best=checkpoints.get(ranking.best.checkpoint),
         standing=standing,
         agrees=agrees,
+    )
+
+
+@dataclass(frozen=True)
+class DroppedLine:
+    """A checkpoint that the race dropped, in words."""
+
+    checkpoint: PageCheckpoint
+    count: str
+    leader: PageCheckpoint | None
+    difference: str
+    standard_error: str
+    p: str
+
+
+@dataclass(frozen=True)
+class RaceView:
+    """A race as the page shows it.
+
+    Attributes:
+        title: What was raced by.
+        metric: That metric.
+        sentence: The outcome.
+        looks: Samples at each look.
+        level: Of each test.
+        lines: Those that left, the last ones first.
+    """
+
+    title: str
+    metric: Metric
+    sentence: str
+    looks: str
+    level: str
+    lines: tuple[DroppedLine, ...]
+
+
+def race_view(
+    outcome: RaceOutcome | None, checkpoints: Mapping[str, PageCheckpoint]
+) -> RaceView | None:
+    """The view of a race; None where there was none."""
+    if outcome is None:
+        return None
+    left = [leaving for leaving in reversed(outcome.left) if leaving.checkpoint in checkpoints]
+    said, metric = outcome.sentence, METRICS[compared_column(outcome.metric)]
+    return RaceView(
+        title=compared_title(metric.column, outcome.extractor),
+        metric=metric,
+        sentence=printable(f"{said[:1].upper()}{said[1:]}."),
+        looks=", ".join(count(look) for look in outcome.looks),
+        level=significant(outcome.level),
+        lines=tuple(_line(leaving, checkpoints) for leaving in left),
+    )
+
+
+def _line(leaving: Leaving, checkpoints: Mapping[str, PageCheckpoint]) -> DroppedLine:
+    return DroppedLine(
+        checkpoint=checkpoints[leaving.checkpoint],
+        count=count(leaving.count),
+        leader=checkpoints.get(leaving.leader),
+        difference=significant(leaving.difference, sign="+"),
+        standard_error=significant(leaving.standard_error),
+        p=p_value(leaving.p),
     )
