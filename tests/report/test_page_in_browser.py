@@ -47,7 +47,7 @@ def out(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     selection = select_best(compare_run(str(out)), make_spec(settings))
     run = replace(FinishedRun.open(str(out)), selection=selection)
     galleries = {label: found for label in run.checkpoints if (found := run.gallery(label))}
-    page = render_page(run.scores, galleries, run.record.identity, run.comparisons, selection)
+    page = render_page(run.rows, galleries, run.record.identity, run.comparisons, selection)
     (out / "report.html").write_text(page)
     return out
 
