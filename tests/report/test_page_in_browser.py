@@ -105,17 +105,17 @@ def test_words_filter_rows_and_extractors_and_the_count_is_announced(page: OpenP
 def test_two_checkpoints_stand_side_by_side_with_their_paired_difference(
     page: OpenPage, out: Path
 ) -> None:
-    rows = [row for row in read_comparisons(Store.open(str(out))) if row["metric"] == "elbo"]
-    best = next(row for row in rows if row["is_best"])
-    other = next(row for row in rows if not row["is_best"])
-    names = {row["checkpoint"]: row["checkpoint"].rpartition("/")[2] for row in rows}
+    rows = [each for each in read_comparisons(Store.open(str(out))) if each.metric == "elbo"]
+    best = next(each for each in rows if each.is_best)
+    other = next(each for each in rows if not each.is_best)
+    names = {each.checkpoint: each.checkpoint.rpartition("/")[2] for each in rows}
     for picked, sign in (((best, other), 1), ((other, best), -1)):
-        page.page.select_option("#pick-a", label=names[picked[0]["checkpoint"]])
-        page.page.select_option("#pick-b", label=names[picked[1]["checkpoint"]])
+        page.page.select_option("#pick-a", label=names[picked[0].checkpoint])
+        page.page.select_option("#pick-b", label=names[picked[1].checkpoint])
         line = page.page.locator("#numbers tr", has=page.page.locator("th", has_text="ELBO")).first
         shown = line.locator("td").nth(2).locator(".number").inner_text()
         said = float(shown.replace("\N{MINUS SIGN}", "-"))
-        assert said == pytest.approx(sign * other["from_best"], rel=1e-3)
+        assert said == pytest.approx(sign * other.from_best.value, rel=1e-3)
     pairs = page.page.locator("#panels .pair")
     assert pairs.count() >= 8
     assert pairs.first.locator("figure").count() == 2

@@ -6,28 +6,18 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.metrics.catalogue import (
+    DEFAULT_CHOICE,
+    METRICS,
+    Metric,
+    compared_column,
+    corrected_from,
+)
 from vae_batch.report.labels import number
 from vae_batch.report.score_rows import Key, headlines_in, is_always_zero
 from vae_batch.report.score_text import ARROWS, column_decimals
 from vae_batch.storage.score_rows import ScoreRow
-
-#: What goes first where there is no room: a column's spread, or the column.
-_CUTS: tuple[tuple[str, Literal["spread", "column"]], ...] = (
-    ("reconstruction_nll", "spread"),
-    ("kl", "spread"),
-    ("bits_per_dim", "column"),  # the ELBO in another unit
-    ("inception_score", "spread"),
-    ("kl", "column"),  # NLL and ELBO give it
-    ("elbo", "spread"),
-    ("reconstruction_nll", "column"),
-    ("fid", "column"),  # where the corrected one stands beside it
-    ("clipped_pixels", "column"),
-    ("fid_corrected", "spread"),
-    ("inception_score", "column"),
-)
 
 #: A cell of ``text_rows``: the number, and after it a star or the marks of footnotes.
 _MARKS = re.compile(r"[*⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
@@ -96,35 +86,47 @@ def width_of(column: Column, cells: Mapping[Key, Mapping[str, Cell]]) -> int:
 
 
 def columns_of(rows: Sequence[ScoreRow], selected: str | None) -> list[Column]:
-    """Headlines that tell something, the corrected distance, and what the best was chosen by."""
+    """Headlines that say something, corrected ones that stand for one, and what is selected by."""
     metrics = [metric for metric in headlines_in(rows) if not metric.spread_of]
     metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
-    wanted = dict.fromkeys(("fid_corrected", selected or ""))
-    more = [METRICS[name] for name in wanted if name in METRICS]
+    wanted = [name for name in DEFAULT_CHOICE if corrected_from(name)] + [selected or ""]
+    more = [METRICS[name] for name in dict.fromkeys(wanted) if name in METRICS]
     has_values = [m for m in more if any(row.value(m.column) is not None for row in rows)]
     metrics += [metric for metric in has_values if metric not in metrics]
     order = {column: place for place, column in enumerate(METRICS)}
-    order["fid_corrected"] = order["fid"]  # beside it, and behind it as sorting is stable
-    metrics.sort(key=lambda metric: order[metric.column])
+    # A corrected score stands beside the one it corrects, and behind it as sorting is stable.
+    metrics.sort(key=lambda metric: order[corrected_from(metric.column) or metric.column])
     return [Column(metric, bool(spreads_of(metric, rows))) for metric in metrics]
 
 
 def narrower(columns: Sequence[Column], selected: str | None) -> Iterator[list[Column]]:
-    """All columns, then fewer and fewer of them; never without the one selected by."""
+    """All columns, then fewer and fewer of them, those first that no checkpoint is selected by.
+
+    The column selected by stays, and so does the first choice among losses and among scores of
+    an extractor.
+    """
     left = list(columns)
     yield left
-    is_corrected = any(column.metric.column == "fid_corrected" for column in columns)
-    kept = {selected} if is_corrected else {selected, "fid"}
-    if selected == "fid" and is_corrected:
-        kept = {"fid_corrected"}  # which is what is compared
-    for name, part in _CUTS:
-        if part == "spread":
-            cut = [replace(c, has_spread=c.has_spread and c.metric.column != name) for c in left]
-        else:
-            cut = [c for c in left if c.metric.column != name or name in kept]
-        if cut != left:
-            left = cut
-            yield left
+    chosen = [c.metric for c in columns if c.metric.default_choice]
+    firsts = [
+        min((m for m in chosen if m.per_extractor is kind), key=_rank, default=None)
+        for kind in (True, False)
+    ]
+    kept = {compared_column(selected or ""), *(m.column for m in firsts if m)}
+    if not any(m.per_extractor for m in chosen):
+        kept |= {c.metric.column for c in columns if c.metric.compared_as in DEFAULT_CHOICE}
+    names = [c.metric for c in columns if c.metric.column not in kept]
+    for metric in sorted(names, key=_rank, reverse=True):
+        left = [replace(c, has_spread=c.has_spread and c.metric != metric) for c in left]
+        yield left
+        left = [c for c in left if c.metric != metric]
+        yield left
+    yield [replace(c, has_spread=False) for c in left]
+
+
+def _rank(metric: Metric) -> float:
+    """Place in the order in which metrics are chosen to select by; infinite for all others."""
+    return metric.default_choice or math.inf
 
 
 def spreads_of(metric: Metric, rows: Sequence[ScoreRow]) -> dict[Key, str]:
