@@ -7,6 +7,7 @@ import re
 import traceback
 from dataclasses import dataclass
 
+from vae_batch.plan import CheckpointError
 from vae_batch.storage import ReasonCode, Store
 
 TRACEBACKS = "tracebacks"
@@ -30,15 +31,17 @@ class Failure:
     code: ReasonCode = "unexpected"
 
 
-def failure_of(error: BaseException, prefix: str = "") -> Failure:
-    """The failure that an unexpected exception stands for.
+def failure_of(error: BaseException) -> Failure:
+    """The failure that an exception stands for.
 
     Args:
-        error: The exception; one that was raised on a worker carries the worker's traceback.
-        prefix: Begins the sentence.
+        error: A ``CheckpointError``, whose text is a sentence for people, or an unexpected
+            exception. One that was raised on a worker carries the worker's traceback.
     """
-    reason = f"{prefix}{type(error).__name__}: {error}"[:_LONGEST]
-    return Failure(reason, "".join(traceback.format_exception(error)))
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, CheckpointError):
+        return Failure(str(error), text, "checkpoint_error")
+    return Failure(f"{type(error).__name__}: {error}"[:_LONGEST], text)
 
 
 def write_traceback(out: Store, label: str, text: str) -> str:

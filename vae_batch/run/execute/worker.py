@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -176,12 +175,9 @@ class ShardWorker:
                 damaged_unit=error.unit.path,
                 damaged_part=error.name,
             )
-        except CheckpointError as error:
-            return self._failed(
-                unit, shard, Failure(str(error), traceback.format_exc(), "checkpoint_error")
-            )
         except Exception as error:  # isolation: an error in one shard fails one row
-            _log.exception("%s %s failed", unit.path, shard.name)
+            if not isinstance(error, CheckpointError):
+                _log.exception("%s %s failed", unit.path, shard.name)
             return self._failed(unit, shard, failure_of(error))
 
     def _failed(self, unit: Unit, shard: Shard, failure: Failure) -> ShardOutcome:
@@ -281,17 +277,10 @@ class ShardWorker:
             return load_job(config, config.jobs[name])
         except InputError:
             raise
-        except CheckpointError as error:
-            self._unloadable[name] = _checkpoint_failure(error)
-            raise
         except Exception as error:
             if not is_out_of_memory(error):  # else smaller batches are tried
                 self._unloadable[name] = failure_of(error)
             raise
-
-
-def _checkpoint_failure(error: CheckpointError) -> Failure:
-    return Failure(str(error), "".join(traceback.format_exception(error)), "checkpoint_error")
 
 
 def device_name() -> str:
