@@ -20,12 +20,21 @@ os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
 os.environ.pop("RAY_ADDRESS", None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for ``pytest -n 2 --dist loadgroup``: by file, and all that need Ray together."""
-    on_ray = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "ray" if item.path in on_ray else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.fixture(autouse=True, scope="session")
+def _quick_runs() -> Iterator[None]:
+    """Runs in this process load a network once, and do not wait for the disk."""
+    from support.models.loaded_once import load_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        load_once(patch)
+        yield
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures and no page after a run, for tests that do not look at them."""
+    monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
 
 
 @pytest.fixture(scope="session")

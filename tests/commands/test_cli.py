@@ -45,6 +45,7 @@ def _score_parameters() -> list[Any]:
     return group.commands["score"].params  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_flags_and_toml_score_the_same(toy_settings: dict[str, Any], tmp_path: Path) -> None:
     toy_settings["metrics"] = "losses,fid"
     by_flags = call("score", *flags(toy_settings), "--json")
@@ -83,6 +84,7 @@ def test_table_report_and_status(toy_settings: dict[str, Any]) -> None:
     assert rows == [("scored", 9, 9)] * 3
 
 
+@pytest.mark.usefixtures("no_report")
 def test_failed_checkpoints_give_exit_code_3(toy_settings: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "bad-0009.keras").write_bytes(b"PK")
     toy_settings["checkpoints"] = [*toy_settings["checkpoints"], str(tmp_path / "bad-0009.keras")]
@@ -130,6 +132,7 @@ def test_a_folder_without_a_run(command: str, tmp_path: Path) -> None:
     assert "holds no" in result.stderr
 
 
+@pytest.mark.usefixtures("no_report")
 def test_nothing_left_to_score_starts_no_cluster(
     toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def healthy(folder: Path) -> list[str]:
     return [str(folder / name) for name in names]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_mixed_folder_of_twelve(classifier: Path, tmp_path: Path) -> None:
     """Through the command: six are scored, six fail with a sentence, and the exit code is 3."""
     folder, marker = tmp_path / "runs", tmp_path / "ran"

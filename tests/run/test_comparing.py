@@ -122,6 +122,7 @@ def test_each_step_is_compared_with_the_one_before_it_in_its_folder(
     assert str(previous[("b", "step-2")]).endswith("b/step-1")
 
 
+@pytest.mark.usefixtures("no_report")
 def test_rows_of_other_conditions_are_never_subtracted(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_rows_of_other_conditions_are_never_subtracted(
     assert len(set(bests["mse"].values())) == 1
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_biased_frechet_distance_is_not_compared(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:

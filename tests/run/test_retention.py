@@ -30,7 +30,7 @@ class Told:
 
 
 @pytest.fixture
-def settings(toy_settings: dict[str, Any]) -> dict[str, Any]:
+def settings(toy_settings: dict[str, Any], no_report: None) -> dict[str, Any]:
     return toy_settings | {"metrics": "losses,fid,kid"}
 
 

@@ -12,7 +12,6 @@ from support.runs.stub_runs import (
     make_run,
     numbers,
     stub_executor,
-    without_fsync,
 )
 
 from vae_batch.evaluation import evaluate
@@ -36,7 +35,6 @@ def finished(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[EvaluationSpec, int]:
     """A finished run of so many checkpoints."""
-    without_fsync(monkeypatch)
     spec = make_run(tmp_path, request.param, SHARDS)
     drive_and_compare(spec)
     return spec, request.param

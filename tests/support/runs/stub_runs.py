@@ -48,11 +48,6 @@ def numbers(out: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "scored_at"} for row in rows]
 
 
-def without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs of a thousand small writes need no disk that turns."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What is asked of stores from now on, by method."""
     asked: Counter[str] = Counter()
