@@ -201,7 +201,7 @@ def test_an_extractor_without_numbers_stops_the_run(
             return features, np.ones((len(images), 1), np.float32)
 
     monkeypatch.setattr("vae_batch.run.execute.worker.load_extractor", lambda *_: Broken())
-    with pytest.raises(InputError, match=r"infinite activations of image 3 .* are broken"):
+    with pytest.raises(InputError, match=r"infinite activations for image 3 .* are broken"):
         score_one()
 
 
