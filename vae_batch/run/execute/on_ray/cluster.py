@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError
+import ray.exceptions
 
 from vae_batch.plan import InputError
 from vae_batch.run.execute.worker_environment import thread_environment
 
 #: Whether the cluster that this process is connected to was there before.
 _joined = True
+
+#: Releases of Ray before token authentication have no such error.
+_AUTHENTICATION_ERROR: type[Exception] = getattr(
+    ray.exceptions, "AuthenticationError", PermissionError
+)
 
 _TOKEN_FILE = Path(".ray/auth_token")
 
@@ -61,7 +66,7 @@ def _join(named: str, address: str, quiet: dict[str, Any]) -> None:
         raise InputError(_not_there(named, "nothing listens there"))  # Ray would wait for ever
     try:
         ray.init(address=address, **quiet)
-    except AuthenticationError:
+    except _AUTHENTICATION_ERROR:
         raise InputError(_no_token(named)) from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         # Ray does not say that it was not let in; where something listens it is that.
