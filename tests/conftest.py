@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from vae_batch.run.execute.worker_environment import thread_environment
 
@@ -18,6 +19,9 @@ os.environ.update(thread_environment(threads=0) | {"CUDA_VISIBLE_DEVICES": ""})
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
 os.environ.pop("RAY_ADDRESS", None)
+
+settings.register_profile("suite", database=None)  # examples leave no files in the working tree
+settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True, scope="session")
