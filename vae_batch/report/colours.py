@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a drawing; series colours are Okabe and Ito's, told apart by colour-blind eyes."""
+    """Colours of a drawing; series colours by Okabe and Ito, safe for colour-blind readers."""
 
     background: str
     text: str

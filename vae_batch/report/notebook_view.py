@@ -35,7 +35,7 @@ def notebook_html(
         rows: Of the score table.
         selection: Which checkpoint was found best; None where none was.
         film_strip: A PNG, shown inline; None where there is none.
-        out: Where the run lies.
+        out: Path or URI of the output folder.
     """
     parts = [
         Markup("<div>"),

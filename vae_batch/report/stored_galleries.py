@@ -1,4 +1,4 @@
-"""Galleries read from a run's stored arrays, as they are asked for: no model is loaded.
+"""Galleries of a run, read lazily from its stored arrays; no model is loaded.
 
 A gallery of 256-pixel images takes 60 MB, so that a report of many checkpoints must not hold all
 of them: some are kept, up to a number of bytes, and the last one that was read.
@@ -38,8 +38,8 @@ class StoredGalleries(Mapping[str, Gallery]):
         Args:
             out: The output folder.
             record: Its rows and their units.
-            kept_bytes: Of galleries in memory; the others are read again when asked for. The
-                first are kept, since whoever draws a report reads all of them in turn.
+            kept_bytes: Of galleries kept in memory, the first ones; others are read again, since
+                drawing a report reads all of them in turn.
         """
         self._out, self._kept_bytes = out, kept_bytes
         self._rows: dict[str, list[RecordedRow]] = {}

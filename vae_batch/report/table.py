@@ -41,10 +41,11 @@ def terminal_table(
 ) -> ScoreTable:
     """The score table for a terminal: a section for each set of rows that may be compared.
 
-    What all rows share stands above the table, what a section's rows share above them. A value
-    has its standard error or interval where there is one and room for it; what there is no room
-    for is named below. Best point estimates are bold green and end in ``*``; what cannot be told
-    from the best is green and ends in ``≈``; failures are red; footnotes give every reason.
+    What all rows share stands above the table, what a section's rows share above the section. A
+    value has its standard error or interval if there is room; columns without room are named
+    below the table. Best point estimates are bold green and end in ``*``; values that are not
+    distinguishable from the best are green and end in ``≈``; failures are red. Footnotes give
+    every reason.
 
     Args:
         rows: Of the score table.
@@ -69,7 +70,7 @@ class ScoreTable:
         level: set[tuple[str, str | None, str]],
         selected: str | None,
     ) -> None:
-        """``level`` holds (metric, extractor, checkpoint) of what is level with the best."""
+        """``level`` holds (metric, extractor, checkpoint) of what is not distinguishable."""
         self._rows, self._columns, self._level = rows, columns, level
         self._selected = selected
         self._folder = _shared_folder(rows)
@@ -184,9 +185,9 @@ def _summary(rows: Sequence[ScoreRow], folder: str) -> str:
 
 
 def _sections(rows: Sequence[ScoreRow]) -> list[tuple[str, list[ScoreRow]]]:
-    """Rows that may be compared under what tells them from the others; failures last."""
+    """Comparable rows under a heading that says what differs between sections; failures last."""
     found = comparable(rows)
-    # Those that left a race come last, the latest of them first.
+    # Rows that a race dropped come last, the latest of them first.
     order = sorted(found, key=lambda held: -(held.left_race_at or math.inf))
     groups = {held: found[held] for held in order}
     firsts = {held: group[0] for held, group in groups.items()}

@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def is_level(self) -> bool:
-        """Whether it cannot be told from the best."""
+        """Whether it is not distinguishable from the best."""
         return _LEVEL in self.mark
 
     def __str__(self) -> str:

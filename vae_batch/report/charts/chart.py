@@ -29,7 +29,7 @@ _ROUND_STEPS = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True)
 class Look:
-    """How a line is told from the others of its chart.
+    """What distinguishes a line from the others of its chart.
 
     Attributes:
         colour: Of the line and its points.
@@ -65,7 +65,7 @@ class Axis:
     """Whether tick labels are long and have to be turned."""
 
     def fraction(self, value: float) -> float:
-        """Where ``value`` lies: 0 at the low end, 1 at the high end, NaN where it has no place."""
+        """Relative position of ``value``: 0 at the low end, 1 at the high end, or NaN."""
         if not self.logarithmic:
             return (value - self.low) / (self.high - self.low)
         if not value > 0:
@@ -228,7 +228,7 @@ def json_numbers(values: Iterable[float | None]) -> list[float | None]:
 def value_axis(
     title: str, values: ArrayLike, margin: float = 0.06, *, logarithmic: bool = False
 ) -> Axis:
-    """An axis that holds all finite values with a margin; a lone value lies in its middle."""
+    """An axis that holds all finite values with a margin; a lone value is in its middle."""
     finite = floats(values)
     finite = finite[np.isfinite(finite)]
     if logarithmic:
@@ -299,7 +299,7 @@ class Box:
         )
 
     def lies_in(self, other: Box) -> bool:
-        """Whether it lies wholly in ``other``."""
+        """Whether it is inside ``other``."""
         return (
             self.left >= other.left
             and self.top >= other.top

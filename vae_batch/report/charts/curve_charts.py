@@ -145,7 +145,7 @@ def _keys(curve: Curve, looks: Mapping[str, Look]) -> Iterator[Key]:
 
 
 def _hovers(curve: Curve) -> Iterator[Hover]:
-    """A strip about every place, with what lies there."""
+    """A strip around every step, with the values there."""
     places = curve.places.distinct
     middles = [
         math.sqrt(a * b) if curve.has_log_steps else (a + b) / 2 for a, b in pairwise(places)

@@ -59,7 +59,7 @@ class Series:
     """One line: x ascending, NaN where a checkpoint failed or the metric is undefined.
 
     Attributes:
-        label: What tells it from the other lines of its chart.
+        label: What distinguishes it from the other lines of its chart.
         run: Folder of its checkpoints, or "" where all checkpoints are of one run.
         checkpoints: Label of each point; None where one of its run failed.
         x: Places.
@@ -231,7 +231,7 @@ def runs_of(rows: Sequence[ScoreRow]) -> dict[str, str]:
 
 
 def _labels(metric: Metric, keys: Sequence[_LineKey]) -> tuple[str, list[str]]:
-    """What all lines share, and for each line what tells it from the others, in words.
+    """What all lines share, and for each line how it differs from the others, in words.
 
     A line keeps its run's name even where it is the only one of its chart, so that a run looks
     the same in all charts.
@@ -247,7 +247,7 @@ def _labels(metric: Metric, keys: Sequence[_LineKey]) -> tuple[str, list[str]]:
 
 
 def _parts(metric: Metric, key: _LineKey, keys: Sequence[_LineKey]) -> list[str]:
-    """The extractor and how many images, then whatever else tells the lines apart."""
+    """The extractor and how many images, then whatever else differs."""
     held, count = key.measured, ""
     if metric.per_extractor and held.n_generated is not None:
         count = f"n = {held.n_generated:,}"

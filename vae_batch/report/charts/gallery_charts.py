@@ -31,7 +31,7 @@ _MOST_BARS, _MOST_NAMED = 64, 18
 _FREQUENCY_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _REACH = 1e10
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-#: Cividis was made to look alike to all eyes; its pale end is left out, where white swallows it.
+#: Cividis is safe for colour-blind readers; its pale end is not visible on white.
 _PALEST, _DARKEST = 0.82, 0.0
 
 KL_UNIT = "nats/image"

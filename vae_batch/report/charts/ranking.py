@@ -15,7 +15,7 @@ from vae_batch.run.compare.selection import Selection
 from vae_batch.storage.comparison_file import Comparison, Difference
 from vae_batch.storage.score_rows import ScoreRow
 
-#: Checkpoints of a ranking that are drawn first, beside all that are level with the best.
+#: Checkpoints of a ranking that are shown first, besides all not distinguishable from the best.
 _MOST_SHOWN = 24
 
 

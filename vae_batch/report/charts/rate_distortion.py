@@ -73,7 +73,7 @@ class Plane:
     """The checkpoints of one plane, at least two.
 
     Attributes:
-        family: The likelihood and its sigma, and what else tells this plane from others.
+        family: The likelihood and its sigma, and what else differs from other planes.
         points: In table order.
     """
 

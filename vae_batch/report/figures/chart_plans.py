@@ -62,7 +62,7 @@ def _curve_name(curve: Curve, extractors: Mapping[str, str]) -> str:
 
 
 def rate_distortion(rows: Sequence[ScoreRow]) -> Figures:
-    """``rate-distortion``; where there are several planes, what tells them apart ends the name."""
+    """``rate-distortion``; where there are several planes, their conditions end the name."""
     planes = read_planes(rows)
     if not planes:
         reason = "no two comparable checkpoints have both KL and reconstruction NLL"

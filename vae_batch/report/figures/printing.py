@@ -173,7 +173,7 @@ def letters() -> frozenset[int]:
 
 @cache
 def print_fonts() -> tuple[str, str]:
-    """Families in the order in which letters are looked for: the copy's, then DejaVu's own."""
+    """Font families in order of preference: the copy, then DejaVu itself."""
     font_manager.fontManager.addfont(_copy())
     return _NAME, FONT
 
@@ -185,7 +185,7 @@ def font_file(text: str) -> str:
 
 @cache
 def _copy() -> str:
-    """The file of the copy, which lies in a temporary folder until the process ends."""
+    """The file of the copy, in a temporary folder that is deleted when the process ends."""
     folder = tempfile.mkdtemp(prefix="vae_batch-font-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = str(Path(folder) / "print.ttf")

@@ -35,7 +35,7 @@ class ColumnGroup:
 
     Attributes:
         key: Short name, unique in the page.
-        title: The extractor, and what else tells the group from others of the same extractor.
+        title: The extractor, and what else differs from other groups of the same extractor.
         conditions: The rest of what the numbers depend on, as (name, value).
         metrics: In order; at least one.
         measured: The conditions.

@@ -44,8 +44,8 @@ class Verdict:
         metric: What it is best by.
         title: That and the extractor, in words.
         value: Its score.
-        compared: Number of checkpoints compared, those that left a race among them.
-        level: Others that cannot be told from it.
+        compared: Number of checkpoints compared, including those that a race dropped.
+        level: Others that are not distinguishable from it.
         sentence: As it was recorded.
         grounds: Reasons to trust and to doubt.
         others: What the other comparisons say.

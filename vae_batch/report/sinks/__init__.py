@@ -1,4 +1,4 @@
-"""Where users already look: a finished run written into TensorBoard or MLflow, if asked for."""
+"""Exports of a finished run to TensorBoard and MLflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["export_run", "write_mlflow", "write_tensorboard"]
 def export_run(
     run: FinishedRun, tensorboard: str | None, mlflow: str | None, experiment: str
 ) -> Iterator[str]:
-    """Write a run wherever it is asked for, and say in a sentence each what was written.
+    """Export a run and yield one sentence per export about what was written.
 
     Args:
         run: What to show.
@@ -34,6 +34,6 @@ def export_run(
     if mlflow is not None:
         logged = write_mlflow(run, mlflow, experiment)
         yield (
-            f"mlflow: {logged.created} runs created, {logged.replaced} written anew, "
+            f"mlflow: {logged.created} runs created, {logged.replaced} replaced, "
             f"{logged.kept} kept in experiment {experiment}"
         )

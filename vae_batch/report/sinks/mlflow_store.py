@@ -51,7 +51,7 @@ _MOST_METRICS = 1000  # in one request
 
 @dataclass(frozen=True)
 class Logged:
-    """MLflow runs of one export: new ones, those written anew, those already there as they are."""
+    """Numbers of MLflow runs that one export created, replaced or kept."""
 
     created: int = 0
     replaced: int = 0
@@ -59,11 +59,11 @@ class Logged:
 
 
 def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
-    """Log every checkpoint as an MLflow run; doing it twice is doing it once.
+    """Log every checkpoint as an MLflow run; idempotent.
 
     A run has its conditions as parameters, finite scores as metrics at the training step, its
     figures and rows as artifacts, and status, reason and warnings as tags. Where a checkpoint's
-    rows or figures have changed since, its MLflow run is deleted and written anew, since MLflow
+    rows or figures have changed since, its MLflow run is deleted and written again, since MLflow
     keeps all points of a metric.
 
     Args:
@@ -93,7 +93,7 @@ def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What one MLflow run is made of; ``digest`` tells whether one is still up to date."""
+    """What one MLflow run is made of; ``digest`` changes whenever its content does."""
 
     checkpoint: ScoredCheckpoint
     fingerprint: str
@@ -169,7 +169,7 @@ def _create(client: MlflowClient, experiment: str, entry: _Entry) -> None:
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run, metrics=metrics[start : start + _MOST_METRICS])
     _log_artifacts(client, run, entry)
-    # Last, so that a run whose writing was cut short is written anew.
+    # Written last, so that an interrupted run is written again.
     client.log_batch(run, tags=[RunTag(_DIGEST, entry.digest)])
     client.set_terminated(run, "FAILED" if checkpoint.failures else "FINISHED", end_time=time)
 

@@ -52,7 +52,7 @@ def write_tensorboard(run: FinishedRun, log_folder: str) -> Written:
     """Write a run below a log folder, in the place of what an earlier export of it left there.
 
     One run folder an output folder, named by it; a TensorBoard that is open while points are
-    replaced has to be started anew. Steps are training steps. Checkpoints without a step, and
+    replaced has to be restarted. Steps are training steps. Checkpoints without a step, and
     training runs that share steps, get folders of their own inside.
 
     Args:
