@@ -48,12 +48,13 @@ def test_runs_stand_side_by_side_within_80_columns(runs: dict[str, str]) -> None
     # the first line names the folders, which may be long
     assert all(len(line) <= 80 for line in lines if "/" not in line)
     assert "…" not in result.stdout, "the end of a name tells checkpoints apart"
-    elbo = result.stdout[result.stdout.index("ELBO") : result.stdout.index("Reconstruction NLL")]
+    tables = re.split(r"^(?=\S.*, n = \d+)", result.stdout, flags=re.MULTILINE)
+    (elbo,) = (table for table in tables if table.startswith("ELBO"))
     found = re.findall(r"^ ([AB]) +(step-\d+) +\S+\d([*≈]?)", elbo, re.MULTILINE)
     assert {(run, name) for run, name, _ in found} == {
         *(("A", "step-0001"), ("B", "step-0001"), ("B", "step-0009"))
     }
-    # the same checkpoint, scored twice: one is best and the other cannot be told from it
+    # the same checkpoint, scored twice: one is best and the other is not distinguishable
     marks = {(run, name): mark for run, name, mark in found}
     assert {marks["A", "step-0001"], marks["B", "step-0001"]} in ({"*", "≈"}, {""})
     assert "\x1b" not in result.stdout

@@ -235,7 +235,11 @@ def test_hostile_labels_are_drawn_as_text_and_are_safe_as_names() -> None:
 def many(count: int) -> tuple[Scores, dict]:
     """Checkpoints whose Fréchet distance falls to step 30 of them, then rises; few pictures."""
     steps = range(count)
-    rows = [score_row(f"r/s{step:03}", step, fid=10.0 + abs(step - 30)) for step in steps]
+    distances = [10.0 + abs(step - 30) for step in steps]
+    rows = [
+        score_row(f"r/s{step:03}", step, fid=distance, fid_corrected=distance)
+        for step, distance in zip(steps, distances, strict=True)
+    ]
     samples = gallery_of(7)["samples"][:4]
     return two_metrics(score_table(*rows)), {
         f"r/s{step:03}": {"samples": samples} for step in steps
