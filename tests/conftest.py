@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from vae_batch.run.execute.worker_environment import thread_environment
 
@@ -20,8 +20,7 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
 os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
 os.environ.pop("RAY_ADDRESS", None)
 
-settings.register_profile("suite", database=None)  # examples leave no files in the working tree
-settings.load_profile("suite")
+set_hypothesis_home_dir(tempfile.mkdtemp(prefix="hypothesis-"))  # not the working tree
 
 
 @pytest.fixture(autouse=True, scope="session")
