@@ -289,14 +289,16 @@ class Box:
     width: float
     height: float
 
-    def overlaps(self, other: Box) -> bool:
-        """Whether the two share an area."""
-        return (
-            self.left < other.left + other.width
-            and other.left < self.left + self.width
-            and self.top < other.top + other.height
-            and other.top < self.top + self.height
-        )
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+    def is_free(self, occupied: Floats) -> bool:
+        """Whether it overlaps none of (n, 4) corners."""
+        left, top, right, bottom = self.corners
+        across = (left < occupied[:, 2]) & (occupied[:, 0] < right)
+        return not (across & (top < occupied[:, 3]) & (occupied[:, 1] < bottom)).any()
 
     def lies_in(self, other: Box) -> bool:
         """Whether it is inside ``other``."""
@@ -318,23 +320,20 @@ def label_boxes(
     sizes: Sequence[tuple[float, float]],
     radii: Sequence[float],
     frame: Box,
-    taken: Iterable[Box] = (),
 ) -> list[Box | None]:
-    """A place beside each point for its label, over no other label, point or ``taken`` box.
+    """A place beside each point for its label, over no other label or point.
 
     Args:
         points: In units of the drawing, y downwards; the most important first.
         sizes: Width and height of each label.
         radii: Of the points' markers.
         frame: Where labels may lie.
-        taken: What is drawn there already.
 
     Returns:
         Boxes; None for labels that find no room.
     """
-    occupied = [*taken]
-    around = zip(points, radii, strict=True)
-    occupied += [Box(x - r, y - r, 2 * r, 2 * r) for (x, y), r in around]
+    around = [(x - r, y - r, x + r, y + r) for (x, y), r in zip(points, radii, strict=True)]
+    occupied = np.array(around).reshape(-1, 4)
     placed: list[Box | None] = []
     for (x, y), (width, height), radius in zip(points, sizes, radii, strict=True):
         candidates = (
@@ -347,8 +346,8 @@ def label_boxes(
             for reach in _REACHES
             for across, down in _SIDES
         )
-        free = (b for b in candidates if b.lies_in(frame) and not any(map(b.overlaps, occupied)))
-        box = next(free, None)
+        box = next((b for b in candidates if b.lies_in(frame) and b.is_free(occupied)), None)
         placed.append(box)
-        occupied += [box] if box else []
+        if box is not None:
+            occupied = np.vstack([occupied, box.corners])
     return placed

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.charts.chart import (
     Axis,
@@ -40,6 +42,7 @@ from vae_batch.storage.score_rows import ScoreRow
 
 _COLUMNS = ("kl", "reconstruction_nll", "elbo")
 _MANY_POINTS = 25
+_MOST_SAID = 5
 _NEAR = 0.02  # of an axis: points that lie under each other
 _UNIT = "nats/image"
 
@@ -177,16 +180,14 @@ def _labels(plane: Plane, runs: Iterable[Sequence[PlanePoint]]) -> Iterator[Labe
 
 
 def _hovers(points: Sequence[PlanePoint], x: Axis, y: Axis) -> Iterator[Hover]:
-    """Every point says what it is, with those that lie under it."""
-    places = [(x.fraction(p.rate), y.fraction(p.distortion)) for p in points]
-    for point, (across, up) in zip(points, places, strict=True):
-        near = [
-            other
-            for other, (a, b) in zip(points, places, strict=True)
-            if other is not point and max(abs(a - across), abs(b - up)) < _NEAR
-        ]
-        said = "\n".join(p.said for p in [point, *near])
-        yield Hover(point.rate, point.rate, said, point.distortion)
+    """Every point says what it is, with the first of those that lie under it."""
+    places = floats([(x.fraction(p.rate), y.fraction(p.distortion)) for p in points])
+    for index, point in enumerate(points):
+        near = np.abs(places - places[index]).max(axis=1) < _NEAR
+        others = [points[other] for other in np.flatnonzero(near) if other != index]
+        said = [p.said for p in [point, *others[:_MOST_SAID]]]
+        said += [f"and {len(others) - _MOST_SAID} more"] if len(others) > _MOST_SAID else []
+        yield Hover(point.rate, point.rate, "\n".join(said), point.distortion)
 
 
 def plane_values(plane: Plane) -> dict[str, Any]:
