@@ -184,7 +184,7 @@ def _hovers(points: Sequence[PlanePoint], x: Axis, y: Axis) -> Iterator[Hover]:
     places = floats([(x.fraction(p.rate), y.fraction(p.distortion)) for p in points])
     for index, point in enumerate(points):
         near = np.abs(places - places[index]).max(axis=1) < _NEAR
-        others = [points[other] for other in np.flatnonzero(near) if other != index]
+        others = [points[other] for other in np.flatnonzero(near).tolist() if other != index]
         said = [p.said for p in [point, *others[:_MOST_SAID]]]
         said += [f"and {len(others) - _MOST_SAID} more"] if len(others) > _MOST_SAID else []
         yield Hover(point.rate, point.rate, "\n".join(said), point.distortion)
