@@ -12,8 +12,7 @@ from vae_batch.plan import EvaluationSpec
 from vae_batch.plan.location import Location
 from vae_batch.plan.quantities import file_size, plural
 from vae_batch.report.bundle import is_drawn, write_report
-from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.compare.selection import (
+from vae_batch.run.compare.best_checkpoint import (
     CONFIRMATION,
     CONFIRMATION_SEED,
     Selection,
@@ -21,13 +20,14 @@ from vae_batch.run.compare.selection import (
     select_best,
     write_selection,
 )
+from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.executor import Executor, SerialExecutor
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import score_run
 from vae_batch.run.execute.signals import stoppable, uninterrupted
 from vae_batch.run.output.lease import Lease, output_lease
 from vae_batch.run.output.prune import prune
 from vae_batch.run.output.stores import storage_faults
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.devices import devices_of, joins_cluster
 from vae_batch.run.planning.open_run import Run, open_run, prepare
 from vae_batch.run.planning.run_plan import RunPlan
@@ -43,8 +43,8 @@ from vae_batch.run.progress.events import (
 from vae_batch.run.progress.log import RunLog
 from vae_batch.run.progress.progress_file import ProgressFile
 from vae_batch.run.progress.ticker import ticking
-from vae_batch.run.race.race import is_over, run_race
 from vae_batch.run.race.record import RaceOutcome
+from vae_batch.run.race.rounds import is_over, run_race
 
 
 @dataclass(frozen=True)

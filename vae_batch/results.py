@@ -18,7 +18,7 @@ from vae_batch.report.bundle import FIGURES, PAGE
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.run.progress.events import EventSink
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store

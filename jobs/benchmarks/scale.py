@@ -34,8 +34,8 @@ from stub_workers import Size, StubExecutor, make_files
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
+from vae_batch.run.compare.best_checkpoint import select_best, write_selection
 from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.compare.selection import select_best, write_selection
 from vae_batch.run.execute.score_run import run
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore

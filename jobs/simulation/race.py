@@ -26,7 +26,7 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import METRICS, FrechetReference, PairedScore, level_with_best
-from vae_batch.metrics.comparison.race import Race, race_counts
+from vae_batch.metrics.comparison.elimination import Race, race_counts
 from vae_batch.metrics.samples.frechet_uncertainty import bias_dominated
 from vae_batch.metrics.samples.kernel import KernelReference
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows

@@ -23,8 +23,8 @@ from vae_batch.doctor.findings import (
     find_weights_files,
     weights_findings,
 )
-from vae_batch.doctor.published_numbers import PUBLISHED
-from vae_batch.doctor.reference_numbers import number_finding, published_number_findings
+from vae_batch.doctor.reference_number_findings import number_finding, published_number_findings
+from vae_batch.doctor.reference_numbers import PUBLISHED
 from vae_batch.models.extractors.inception import parity_probe as parity_probe
 from vae_batch.models.extractors.inception.parity_probe import Parity, read_stored_probe
 from vae_batch.models.extractors.weights.listing import VerifiedWeights

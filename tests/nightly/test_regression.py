@@ -10,7 +10,7 @@ from support.runs.nightly_rows import MONDAY, TUESDAY, entry, score_fields
 
 from vae_batch.nightly.comparisons import Entry, compare_new
 from vae_batch.nightly.regression import Judgement, judge, newest_of_each, require_tolerances
-from vae_batch.nightly.verdicts import exit_code_of, judged_by, with_verdicts
+from vae_batch.nightly.verdict_columns import exit_code_of, judged_by, with_verdicts
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 
 OLD = {"elbo": [10.0, 20, 30, 40]}

@@ -15,7 +15,7 @@ from vae_batch.nightly.regression import judge, newest_of_each
 from vae_batch.nightly.stable_checkpoints import Unfinished
 from vae_batch.nightly.summary import NightSummary, read_summary, write_summary
 from vae_batch.nightly.summary_page import markdown_summary, plain
-from vae_batch.nightly.verdicts import exit_code_of, with_verdicts
+from vae_batch.nightly.verdict_columns import exit_code_of, with_verdicts
 from vae_batch.storage import Store
 
 OLD = {"elbo": [10.0, 20, 30, 40], "mse": [1.0, 2, 3, 4]}

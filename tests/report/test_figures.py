@@ -37,7 +37,7 @@ from vae_batch.report.figures.writing import (
     choose_checkpoints,
     files_of_index,
 )
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage import Store
 
 Files = dict[str, bytes]

@@ -25,9 +25,9 @@ from report.examples import (
 )
 from report.page_elements import Elements
 
+from vae_batch.report.comparable_rows import metrics_in
 from vae_batch.report.page import render_page
-from vae_batch.report.score_rows import metrics_in
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 

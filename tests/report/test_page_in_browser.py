@@ -19,8 +19,8 @@ from vae_batch.metrics import METRICS
 from vae_batch.plan import make_spec
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.page import render_page
+from vae_batch.run.compare.best_checkpoint import select_best
 from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.compare.selection import select_best
 from vae_batch.storage import Store, read_comparisons, read_scores
 
 pytestmark = pytest.mark.slow  # a run of its own, and a browser

@@ -8,7 +8,7 @@ from report.examples import failed_row, score_row, score_table
 from report.page_elements import Elements
 
 from vae_batch.report.page import render_page
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 
 DULL = '[{"kind": "blurred", "severity": "warning", "text": "very"}]'
 

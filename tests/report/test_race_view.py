@@ -12,7 +12,7 @@ from rich.console import Console
 from vae_batch.plan import InputError
 from vae_batch.report.page import render_page
 from vae_batch.report.table import terminal_table
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.run.race.record import Leaving, RaceOutcome, read_race, write_race
 from vae_batch.storage import Store
 

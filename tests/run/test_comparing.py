@@ -16,9 +16,9 @@ from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.bundle import is_drawn
+from vae_batch.run.compare.best_checkpoint import confirmed, read_selection, select_best
 from vae_batch.run.compare.pairwise import compare_run, compare_runs
 from vae_batch.run.compare.rescore import rescore
-from vae_batch.run.compare.selection import confirmed, read_selection, select_best
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.score_run import run
 from vae_batch.run.output.recorded_rows import open_record, scored_rows

@@ -14,9 +14,9 @@ from support.models.toy_models import make_decoder, make_encoder, save_pair
 from vae_batch.metrics import bits_per_dim, frechet_distance, inception_score
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.execute.executor import SerialExecutor, Task
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import run
 from vae_batch.run.execute.worker import ShardOutcome
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import ignore

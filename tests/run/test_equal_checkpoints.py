@@ -17,7 +17,7 @@ from vae_batch.run.output.prune import prune
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import open_run, prepare
 from vae_batch.run.progress.events import ignore
-from vae_batch.run.race.race import run_race
+from vae_batch.run.race.rounds import run_race
 
 _OF_THE_NAME = ("checkpoint", "step", "fingerprint", "scored_at")
 

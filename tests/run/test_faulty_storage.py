@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from vae_batch.cli import app
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import run
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore

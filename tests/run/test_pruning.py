@@ -15,9 +15,14 @@ from typer.testing import CliRunner
 from vae_batch.commands.prune import Kept
 from vae_batch.commands.prune import prune as prune_command
 from vae_batch.plan import InputError, make_spec
+from vae_batch.run.compare.best_checkpoint import (
+    Selection,
+    read_selection,
+    select_best,
+    write_selection,
+)
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.compare.rescore import rescore
-from vae_batch.run.compare.selection import Selection, read_selection, select_best, write_selection
 from vae_batch.run.output.prune import Keep, prune, pruned_reason
 from vae_batch.run.output.recorded_rows import open_record
 from vae_batch.run.output.verify import verify_output

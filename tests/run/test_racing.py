@@ -12,18 +12,18 @@ from support.runs.serial_runs import Row
 
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.race_settings import RaceSettings
+from vae_batch.run.compare.best_checkpoint import select_best
 from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.compare.selection import select_best
 from vae_batch.run.execute.executor import SerialExecutor, Task
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import run
 from vae_batch.run.execute.worker import ShardOutcome
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import open_run, prepare
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import ignore
-from vae_batch.run.race.race import is_over, run_race
 from vae_batch.run.race.record import RaceOutcome, read_race
+from vae_batch.run.race.rounds import is_over, run_race
 from vae_batch.storage import Store
 
 _OF_THE_RUN = ("scored_at", "fingerprint", "left_race_at")

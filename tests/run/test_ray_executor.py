@@ -13,8 +13,8 @@ from support.models.deadly import IN_DRIVER, DeadlyCheckpoint, DeadlyStore, Stuc
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.plan import make_spec
 from vae_batch.run.execute.executor import SerialExecutor
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import run
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.progress.events import ignore

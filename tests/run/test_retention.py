@@ -11,7 +11,7 @@ from support.runs.serial_runs import files_of
 
 from vae_batch.evaluation import Evaluation, evaluate
 from vae_batch.plan import make_spec
-from vae_batch.run.compare.selection import read_selection
+from vae_batch.run.compare.best_checkpoint import read_selection
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.progress.events import Event, Message
 from vae_batch.storage import Store

@@ -13,8 +13,8 @@ import pytest
 from support.runs.serial_runs import files_of, score
 
 from vae_batch.plan import InputError, make_spec
+from vae_batch.run.compare.best_checkpoint import select_best, write_selection
 from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.compare.selection import select_best, write_selection
 from vae_batch.run.output.repair import DAMAGED_RECORD, mend
 from vae_batch.run.output.verify import verify_output
 from vae_batch.storage import Receipt, Store, read_score_rows

@@ -1,1 +1,1 @@
-"""Flags, exit codes and sub-commands of ``vae-batch``; the commands themselves are in ``cli``."""
+"""The sub-commands of ``vae-batch``, their flags and exit codes; ``cli`` registers them."""

@@ -23,9 +23,9 @@ from vae_batch.nightly.night_plan import Tonight, choose_rows
 from vae_batch.nightly.regression import judge, newest_of_each, require_tolerances
 from vae_batch.nightly.summary import FOLDER, NightSummary, read_summary, write_summary
 from vae_batch.nightly.summary_page import markdown_summary
-from vae_batch.nightly.verdicts import exit_code_of, judged_by, with_verdicts
+from vae_batch.nightly.verdict_columns import exit_code_of, judged_by, with_verdicts
 from vae_batch.plan import EvaluationSpec, InputError
-from vae_batch.run.compare.selection import read_selection
+from vae_batch.run.compare.best_checkpoint import read_selection
 from vae_batch.run.execute.signals import stoppable, uninterrupted
 from vae_batch.run.output.lease import output_lease
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vae_batch.plan import InputError
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.stored_galleries import read_gallery
-from vae_batch.run.compare.selection import Selection, read_selection
+from vae_batch.run.compare.best_checkpoint import Selection, read_selection
 from vae_batch.run.output.run_record import RunRecord, read_record
 from vae_batch.storage import Store, read_comparisons, read_score_rows
 from vae_batch.storage.comparison_file import Comparison

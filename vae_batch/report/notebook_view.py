@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup, escape
 
 from vae_batch.metrics.catalogue import Metric
-from vae_batch.report.labels import count, printable
-from vae_batch.report.score_rows import (
+from vae_batch.report.comparable_rows import (
     Key,
     best_marks,
     headlines_in,
     is_always_zero,
 )
+from vae_batch.report.labels import count, printable
 from vae_batch.report.score_text import ARROWS, Footnotes, text_rows
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage.score_rows import ScoreRow
 
 _WORDS = ("checkpoint", "step", "extractor", "n")

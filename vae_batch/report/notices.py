@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.comparable_rows import failure_of, parent, why_undefined
 from vae_batch.report.labels import printable
-from vae_batch.report.score_rows import failure_of, parent, why_undefined
 from vae_batch.storage.score_rows import RowWarning, ScoreRow, WarningKind
 
 Level = Literal["failed", "warning", "note"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.comparable_rows import Key, best_marks, failure_of, parent, why_undefined
 from vae_batch.report.labels import count, decimals_of, number, printable
-from vae_batch.report.score_rows import Key, best_marks, failure_of, parent, why_undefined
 from vae_batch.storage.score_rows import ScoreRow
 
 ARROWS = {"lower": "↓", "higher": "↑", "neither": ""}

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.metrics.catalogue import Metric, compared_column
+from vae_batch.report.comparable_rows import Key, Measured, comparable, failure_of, what_differs
 from vae_batch.report.labels import count, printable, without_shared_folder
-from vae_batch.report.score_rows import Key, Measured, comparable, failure_of, what_differs
 from vae_batch.report.score_text import Footnotes, sample_counts, text_rows
 from vae_batch.report.table_columns import (
     Cell,

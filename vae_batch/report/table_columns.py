@@ -14,8 +14,8 @@ from vae_batch.metrics.catalogue import (
     compared_column,
     corrected_from,
 )
+from vae_batch.report.comparable_rows import Key, headlines_in, is_always_zero
 from vae_batch.report.labels import number
-from vae_batch.report.score_rows import Key, headlines_in, is_always_zero
 from vae_batch.report.score_text import ARROWS, column_decimals
 from vae_batch.storage.score_rows import ScoreRow
 

@@ -11,8 +11,8 @@ import pytest
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import run
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows

@@ -14,8 +14,7 @@ import numpy as np
 
 from vae_batch.metrics.catalogue import METRICS, Metric, corrected_from
 from vae_batch.report.charts.chart import Floats, floats
-from vae_batch.report.labels import without_shared_folder
-from vae_batch.report.score_rows import (
+from vae_batch.report.comparable_rows import (
     Measured,
     family,
     finite_value,
@@ -25,6 +24,7 @@ from vae_batch.report.score_rows import (
     protocol_of,
     what_differs,
 )
+from vae_batch.report.labels import without_shared_folder
 from vae_batch.storage.score_rows import ScoreRow
 
 Z95 = 1.96

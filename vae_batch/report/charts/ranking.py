@@ -11,7 +11,7 @@ from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.charts.curves import Z95
 from vae_batch.report.labels import printable
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage.comparison_file import Comparison, Difference
 from vae_batch.storage.score_rows import ScoreRow
 

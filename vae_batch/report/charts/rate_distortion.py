@@ -1,7 +1,7 @@
 """The rate-distortion plane: KL against reconstruction NLL, with lines of equal ELBO.
 
-Only checkpoints whose losses are comparable share a plane: those with the same likelihood, sigma,
-reference images and seed.
+Only checkpoints whose losses are comparable share a plane: those that agree in the conditions of
+``elbo`` in the metric table, such as likelihood, sigma, reference images, seed and value range.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from vae_batch.report.charts.chart import (
     value_axis,
 )
 from vae_batch.report.charts.curves import runs_of
-from vae_batch.report.labels import elide, printable, significant, without_shared_folder
-from vae_batch.report.score_rows import (
+from vae_batch.report.comparable_rows import (
     Measured,
     finite_value,
     measured_under,
     what_differs,
 )
+from vae_batch.report.labels import elide, printable, significant, without_shared_folder
 from vae_batch.storage.score_rows import ScoreRow
 
 _COLUMNS = ("kl", "reconstruction_nll", "elbo")

@@ -10,6 +10,7 @@ from typing import Any
 
 from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS
 from vae_batch.report.charts.ranking import Ranking, read_rankings
+from vae_batch.report.comparable_rows import Measured, finite_value, measured_under
 from vae_batch.report.figures.chart_plans import (
     checkpoint_charts,
     combined_charts,
@@ -22,8 +23,7 @@ from vae_batch.report.figures.printing import print_style
 from vae_batch.report.figures.ranking_figure import ranking_figures
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
-from vae_batch.report.score_rows import Measured, finite_value, measured_under
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage import Store
 from vae_batch.storage.comparison_file import Comparison
 from vae_batch.storage.score_rows import ScoreRow

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from vae_batch.report.comparable_rows import failure_of
 from vae_batch.report.labels import count, printable, without_shared_folder
-from vae_batch.report.score_rows import failure_of
 from vae_batch.storage.score_rows import ScoreRow
 
 

@@ -17,6 +17,7 @@ from vae_batch.report.charts.curves import read_curves
 from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, read_planes
 from vae_batch.report.colours import DARK, LIGHT
+from vae_batch.report.comparable_rows import details_in, headlines_in
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import printable, significant
 from vae_batch.report.notices import Notice, notices
@@ -32,9 +33,8 @@ from vae_batch.report.page.provenance import provenance_of
 from vae_batch.report.page.rankings import shown_rankings
 from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.page.verdict import race_view, verdict_of
-from vae_batch.report.score_rows import details_in, headlines_in
 from vae_batch.report.score_text import ARROWS
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.run.race.record import RaceOutcome
 from vae_batch.storage.comparison_file import Comparison
 from vae_batch.storage.score_rows import ScoreRow

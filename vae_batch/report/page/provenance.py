@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vae_batch.report.comparable_rows import family
 from vae_batch.report.labels import count, printable
-from vae_batch.report.score_rows import family
 from vae_batch.storage.score_rows import ScoreRow
 
 _HASH = 12

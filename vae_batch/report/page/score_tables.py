@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import Metric
-from vae_batch.report.labels import count, number, printable
-from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.report.score_rows import (
+from vae_batch.report.comparable_rows import (
     Key,
     Measured,
     best_marks,
@@ -22,6 +20,8 @@ from vae_batch.report.score_rows import (
     what_differs,
     why_undefined,
 )
+from vae_batch.report.labels import count, number, printable
+from vae_batch.report.page.checkpoints import PageCheckpoint
 from vae_batch.report.score_text import column_decimals
 from vae_batch.storage.score_rows import ScoreRow
 

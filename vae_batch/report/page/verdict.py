@@ -10,7 +10,7 @@ from vae_batch.report.charts.ranking import Ranking, compared_title
 from vae_batch.report.labels import count, p_value, printable, significant
 from vae_batch.report.notices import warning_title
 from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.run.race.record import Leaving, RaceOutcome
 from vae_batch.storage.score_rows import ScoreRow
 

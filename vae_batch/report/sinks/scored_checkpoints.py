@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import METRICS
+from vae_batch.report.comparable_rows import failure_of, finite_value
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.image_grids import (
@@ -17,7 +18,6 @@ from vae_batch.report.image_grids import (
     wrapped,
 )
 from vae_batch.report.labels import printable, slugs
-from vae_batch.report.score_rows import failure_of, finite_value
 from vae_batch.storage.score_rows import ScoreRow
 
 _TILE = 64  # target side of an image, in pixels of a picture

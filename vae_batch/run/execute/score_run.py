@@ -10,9 +10,9 @@ from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.driver import Driver, RowTask
 from vae_batch.run.execute.executor import Executor
 from vae_batch.run.execute.failures import Failure, write_traceback
+from vae_batch.run.execute.run_summary import RunSummary, row_sentence, rows_of
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.output.stores import storage_faults
-from vae_batch.run.output.summary import RunSummary, row_sentence, rows_of
 from vae_batch.run.planning.open_run import Run, open_run, settle
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.progress.events import EventSink, RowFailed, RowScored, say

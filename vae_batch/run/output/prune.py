@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vae_batch.plan import InputError, Unit
-from vae_batch.run.compare.selection import read_selection
+from vae_batch.run.compare.best_checkpoint import read_selection
 from vae_batch.run.output.recorded_rows import open_record
 from vae_batch.run.output.run_record import RecordedRow
 from vae_batch.run.output.stores import RunStores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vae_batch.plan import fingerprint, identity_of
-from vae_batch.run.compare.selection import SELECTION, read_selection, select_best
+from vae_batch.run.compare.best_checkpoint import SELECTION, read_selection, select_best
 from vae_batch.run.output.prune import PRUNED
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.progress.progress_file import PROGRESS_FILE

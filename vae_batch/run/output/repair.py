@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from vae_batch.run.compare.selection import SELECTION
+from vae_batch.run.compare.best_checkpoint import SELECTION
 from vae_batch.run.output.record_faults import TABLES
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.output.verify import Verification, runs_in

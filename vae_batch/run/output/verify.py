@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import Unit
-from vae_batch.run.compare.selection import CONFIRMATION
+from vae_batch.run.compare.best_checkpoint import CONFIRMATION
 from vae_batch.run.output.prune import is_pruned, pruned_units
 from vae_batch.run.output.record_faults import record_faults
 from vae_batch.run.output.recorded_rows import open_record

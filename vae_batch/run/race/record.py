@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vae_batch.plan import InputError
-from vae_batch.run.compare.selection import level_in_words, title_of
+from vae_batch.run.compare.best_checkpoint import level_in_words, title_of
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 

@@ -11,10 +11,15 @@ import ray
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.execute.executor import Handle
+from vae_batch.run.execute.on_ray.background_tasks import LightTasks
 from vae_batch.run.execute.on_ray.cluster import connect, is_joined
-from vae_batch.run.execute.on_ray.light_tasks import LightTasks
 from vae_batch.run.execute.on_ray.machines import expected_machines, present_machines
-from vae_batch.run.execute.on_ray.pool import Pool, device_claims, size_pool, worker_environment
+from vae_batch.run.execute.on_ray.pool_size import (
+    Pool,
+    device_claims,
+    size_pool,
+    worker_environment,
+)
 from vae_batch.run.execute.on_ray.shard_actor import OPTIONS, REMOTE_SHARD_ACTOR
 from vae_batch.run.execute.on_ray.visibility import remove_marks, require_visible
 from vae_batch.run.execute.on_ray.worker_pool import WorkerPool

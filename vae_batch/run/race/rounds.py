@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import NoReturn
 
 from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.comparison.elimination import Elimination, Race, race_counts
 from vae_batch.metrics.comparison.paired_difference import PairedScore
-from vae_batch.metrics.comparison.race import Elimination, Race, race_counts
 from vae_batch.metrics.samples.frechet_uncertainty import bias_dominated
 from vae_batch.plan import InputError, fingerprint
 from vae_batch.plan.race_settings import RaceSettings
@@ -22,10 +22,10 @@ from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.driver import Driver, RowTask
 from vae_batch.run.execute.executor import Executor
 from vae_batch.run.execute.failures import Failure
+from vae_batch.run.execute.run_summary import RunSummary
 from vae_batch.run.execute.score_run import score_rows
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.output.stores import storage_faults
-from vae_batch.run.output.summary import RunSummary
 from vae_batch.run.planning.open_run import Run, settle
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan, shortened, shortened_unit
 from vae_batch.run.progress.events import say

@@ -8,7 +8,7 @@ import pytest
 from report.examples import Scores, failed_row, score_row, score_table
 
 from vae_batch.metrics.catalogue import METRICS
-from vae_batch.report.score_rows import (
+from vae_batch.report.comparable_rows import (
     best_marks,
     comparable,
     failure_of,

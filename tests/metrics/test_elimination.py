@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t as student
 
 from vae_batch.metrics import PairedScore
-from vae_batch.metrics.comparison.race import Race, race_counts
+from vae_batch.metrics.comparison.elimination import Race, race_counts
 
 
 def first(values: dict[str, np.ndarray], n: int, names: tuple[str, ...]) -> dict[str, PairedScore]:

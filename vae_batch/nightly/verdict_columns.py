@@ -10,7 +10,7 @@ from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS, compared_column
 from vae_batch.nightly.comparisons import Comparison, Entry
 from vae_batch.nightly.history import Row
 from vae_batch.nightly.regression import Judgement
-from vae_batch.run.compare.selection import Selection
+from vae_batch.run.compare.best_checkpoint import Selection
 
 
 def judged_by(selection: Selection | None, rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.doctor.published_numbers import (
+from vae_batch.doctor.reference_numbers import (
     PUBLISHED,
     reference_numbers,
     shuffled_score,
