@@ -64,7 +64,7 @@ def test_the_sentence_has_all_that_was_decided() -> None:
         "of at most 0.05"
     )
     level = dataclasses.replace(OUTCOME, stayed=("d", "e"), members=("d", "e"), best="d")
-    assert "d leads; 1 cannot be told from it: e" in level.sentence
+    assert "d leads; 1 other not distinguishable from it: e" in level.sentence
     behind = dataclasses.replace(level, members=("d",))
     assert "won by d at the last look" in behind.sentence
 

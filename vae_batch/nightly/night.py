@@ -75,7 +75,7 @@ def run_night(spec: EvaluationSpec, date: datetime.date, emit: EventSink) -> Nig
     Args:
         spec: Its ``wait`` says how long to wait for another night or run; :data:`USUAL_WAIT` where
             it is not given.
-        date: Of the night, by which it is told from others.
+        date: Of the night, which identifies it.
         emit: Takes the events of the run.
 
     Raises:

@@ -145,7 +145,7 @@ def _table(
         for c in summary.comparisons
         if (c.metric, c.extractor) == (column, extractor)
     }
-    headings = ["checkpoint", "value", "against", "difference [95 %]", "Holm p", "verdict"]
+    headings = ["checkpoint", "value", "against", "difference [95 %]", "p (Holm)", "verdict"]
     yield f"| {' | '.join(headings)} |"
     yield "| :-- | --: | :-- | --: | --: | :-- |"
     for row in rows:

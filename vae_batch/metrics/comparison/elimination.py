@@ -147,7 +147,7 @@ class Race:
         return tuple(leaving)
 
     def result(self, scores: Mapping[str, PairedScore]) -> LevelWithBest:
-        """The best of the survivors and those that cannot be told from it.
+        """The best of the survivors and those that are not distinguishable from it.
 
         The differences to survivors are tested at ``alpha``, adjusted for their number, beside
         the ``alpha`` that the eliminations have used.

@@ -33,7 +33,7 @@ Verdict = Literal["better", "worse", "level"]
 
 @dataclass(frozen=True)
 class LevelWithBest:
-    """The best checkpoint and those that cannot be told from it.
+    """The best checkpoint and those that are not distinguishable from it.
 
     Attributes:
         best: The checkpoint with the best value; the first of several equal ones.
@@ -121,7 +121,7 @@ class ComparisonRow:
         checkpoint: Its name.
         value: Its score.
         is_best: Whether it is the best; then ``against_best`` is None.
-        level_with_best: Whether it cannot be told from the best.
+        level_with_best: Whether it is not distinguishable from the best.
         against_best: This - best.
         best_p: p-value of that, adjusted over the table; 1 for the best itself.
         against_previous: This - the row before; None in the first row.

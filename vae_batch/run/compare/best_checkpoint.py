@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS, compared_column
 from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.plan.quantities import plural
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 from vae_batch.storage.comparison_file import Comparison
@@ -116,7 +117,7 @@ def confirmed(selection: Selection, fresh: Sequence[Comparison]) -> str:
     if not best.is_best:
         loser, again = best, "not confirmed: on fresh seeds the second is better"
     elif second.level_with_best:
-        loser, again = second, "not confirmed: on fresh seeds the two cannot be told apart"
+        loser, again = second, "not confirmed: on fresh seeds the two are not distinguishable"
     else:
         loser, again = second, "confirmed on fresh seeds"
     return f"{again} ({_difference(loser)})"
@@ -128,9 +129,9 @@ def title_of(metric: str, extractor: str | None) -> str:
 
 
 def level_in_words(rivals: Sequence[str]) -> str:
-    """Checkpoints that cannot be told from the best: their number, and the first few."""
+    """Checkpoints that are not distinguishable from the best: their number, and the first few."""
     shown = ", ".join(rivals[:4]) + (", ..." if len(rivals) > 4 else "")
-    return f"{len(rivals)} cannot be told from it: {shown}"
+    return f"{plural(len(rivals), 'other')} not distinguishable from it: {shown}"
 
 
 def _first_group(rows: Sequence[Comparison]) -> list[Comparison]:
@@ -166,7 +167,7 @@ def _sentence(
     title = title_of(metric, best.extractor)
     said = f"best by {title}: {best.checkpoint}, {best.value:.5g}, n = {best.n:,}"
     if not others:
-        alone = "no other stayed in the race" if is_race else "there is no other to compare it with"
+        alone = "all others were dropped" if is_race else "only one checkpoint was compared"
         return f"{said}; {alone}"
     rivals = [name for name in level if name != best.checkpoint]
     if rivals:
@@ -175,13 +176,13 @@ def _sentence(
 
 
 def _difference(row: Comparison, tests: int | None = None) -> str:
-    """The honest line: a difference, its interval and its adjusted p-value."""
+    """A difference from the best, its interval and its adjusted p-value, in words."""
     found = row.from_best
     if found is None:
         raise ValueError(f"{row.checkpoint} is the best, which has no difference from itself")
-    of = f" of {tests}" if tests else ""
-    said = f"p = {found.p:.2g}" if found.p > 0 else "p < 1e-300"
+    said = f"p = {found.p:.2g}" if found.p >= 0.001 else "p < 0.001"
+    adjusted = f" (Holm, {plural(tests, 'comparison')})" if tests and tests > 1 else ""
     return (
-        f"{found.value:+.4g} from it, 95 % CI [{found.low:.4g}, {found.high:.4g}], "
-        f"Holm {said}{of}, shared seeds"
+        f"difference from the best {found.value:+.4g}, 95 % CI [{found.low:.4g}, "
+        f"{found.high:.4g}], {said}{adjusted}, same seeds"
     )
