@@ -81,7 +81,7 @@ def read_history(store: Store) -> list[Row]:
 def upsert_history(store: Store, rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Replace or add rows by (date, checkpoint, extractor), and write Parquet and CSV.
 
-    Doing it twice is doing it once.
+    This is idempotent.
 
     Returns:
         All rows.

@@ -68,9 +68,9 @@ class Night:
 def run_night(spec: EvaluationSpec, date: datetime.date, emit: EventSink) -> Night:
     """Score what is new into the spec's output folder, and write history and summary.
 
-    Doing the same night again, or twice at once, is doing it once: the second waits for the first
-    and then finds it done, with the same exit code. A night that was killed goes on where it
-    stopped. Checkpoints that come later on the same date join its summary.
+    Nightly runs are idempotent. A second run of the same date waits for the first and ends with
+    its exit code. A run that was killed resumes where it stopped. Checkpoints that appear later
+    on the same date are added to the same summary.
 
     Args:
         spec: Its ``wait`` says how long to wait for another night or run; :data:`USUAL_WAIT` where

@@ -141,7 +141,7 @@ def require_token(environment: Mapping[str, str], home: Path) -> None:
 
 
 def submit(client: JobClient, submission: Submission) -> Found:
-    """Submit a night, unless it is under way or done; one that failed or stopped goes again.
+    """Submit a night, unless it is running or done; failed or stopped jobs are resubmitted.
 
     Raises:
         InputError: The cluster refuses the job.

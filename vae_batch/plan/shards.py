@@ -53,7 +53,7 @@ class Unit:
             report's pictures, ``pictures`` and ``reference_pictures`` what pixels alone tell.
         fingerprint: Hash of everything that moves a number in the unit's files.
         samples: Number of samples; the shards cover ``[0, samples)``.
-        shard_size: Samples a shard; the last one may be shorter.
+        shard_size: Samples per shard; the last one may be shorter.
         checkpoint: Identifier of the checkpoint, or None for the reference.
         extractor: Identifier of the extractor, or None where none is needed.
     """

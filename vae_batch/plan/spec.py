@@ -62,7 +62,7 @@ class EvaluationSpec(Reading):
         min_length=1,
     )
     weights: tuple[str, ...] = _field(
-        "content", (), "Files of extractor weights, told apart by their content."
+        "content", (), "Files of extractor weights, identified by their content."
     )
     allow_unverified_weights: bool = _field(
         "runtime",
@@ -72,7 +72,7 @@ class EvaluationSpec(Reading):
     classifier_range: ValueRange = _field(
         "content", "0..255", "Pixel range that a Keras classifier named as extractor takes."
     )
-    samples: int = _field("identity", 10000, "Generated images a checkpoint.", ge=2)
+    samples: int = _field("identity", 10000, "Images generated per checkpoint.", ge=2)
     seed: int = _field("identity", 0, "Seed of latents and posterior noise.", ge=0, lt=2**63)
     per_checkpoint: dict[str, dict[str, Any]] = _field(
         "content",
@@ -91,7 +91,7 @@ class EvaluationSpec(Reading):
     metrics: tuple[str, ...] = _field(
         "runtime",
         DEFAULT_GROUPS,
-        "Groups of metrics, or 'all': a group that is not asked for costs nothing, and can be "
+        "Groups of metrics, or 'all': a group that is not requested is not computed, and can be "
         "added to a finished run.",
     )
     iwae_draws: int = _field(
@@ -101,11 +101,11 @@ class EvaluationSpec(Reading):
         "identity", 1000, "Reference images of the importance-weighted bound, from the first.", ge=2
     )
     splits: int = _field("identity", 10, "Inception Score splits.", ge=1)
-    shard_size: int = _field("identity", 512, "Samples a shard.", ge=1)
+    shard_size: int = _field("identity", 512, "Samples per shard.", ge=1)
     batch_size: int | None = _field(
         "identity",
         None,
-        "Images a batch, of one fixed shape; 32 on CPUs, on GPUs chosen by a short probe.",
+        "Images per batch, of one fixed shape; 32 on CPUs, on GPUs chosen by a short probe.",
         ge=1,
     )
     select: str | None = _field(
@@ -135,7 +135,7 @@ class EvaluationSpec(Reading):
     shard_timeout: float = _field(
         "runtime",
         3600.0,
-        "Seconds after which a shard's worker is taken for stuck and replaced.",
+        "Seconds after which a shard's worker is considered hung and is replaced.",
         gt=0,
     )
     stable_for: float = _field(

@@ -223,7 +223,7 @@ SAMPLES = (
         "Chong and Forsyth 2020, arXiv:1911.07023",
         needs=("decoder", "prior", "activations"),
         group="fid_infinity",
-        requirement="10 times the feature dimensions, to be read",
+        requirement="10 times the feature dimensions, to be reliable",
     ),
     Metric(
         "inception_score_corrected",

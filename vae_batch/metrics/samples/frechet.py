@@ -29,7 +29,7 @@ SMALL = 64
 """Up to this size singular values are cheap, and a spectrum is too short to show its noise."""
 
 NOISE_MARGIN = 3.0
-"""Eigenvalues up to this multiple of the most negative one are taken for rounding noise."""
+"""Eigenvalues up to this multiple of the most negative one are considered rounding noise."""
 
 INDEFINITE = 1e-6
 """A negative eigenvalue beyond this share of its operands' size is no rounding error."""

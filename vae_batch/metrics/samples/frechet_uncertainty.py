@@ -42,7 +42,7 @@ RESIDUAL_BIAS = 0.04
 simulations of Gaussian, skewed, rectified and clustered activations in 16 to 1024 dimensions."""
 
 FIELD_SAMPLES, FIELD_DIMENSION = 10_000, 2048
-"""Intervals need this many samples a dimension: the field's 10,000 pass for Inception."""
+"""Intervals need this many samples per dimension: the field's 10,000 pass for Inception."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class CorrectedFrechetDistance:
 
 
 def bias_dominated(generated_count: int, reference_count: int, dimension: int) -> bool:
-    """Whether a set has fewer than 10,000/2048 = 4.88 samples a dimension.
+    """Whether a set has fewer than 10,000/2048 = 4.88 samples per dimension.
 
     Below, a correction misses more of the bias than an interval allows for. Compare such
     checkpoints at one number of samples, or by their kernel distance.
@@ -170,7 +170,7 @@ def frechet_distance_infinity(
     min(5000, n/10) to n. The samples are nested, each the first N of one permutation, so that
     one pass serves all sizes; the authors draw each anew.
 
-    Traps: the distance is straight in 1/N from several samples a dimension on; a line through
+    Traps: the distance is straight in 1/N from several samples per dimension on; a line through
     sizes of about d misses by more than a jackknife's correction does, with more spread
     (``CorrectedFrechetDistance``), and may be negative.
 

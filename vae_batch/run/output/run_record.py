@@ -76,7 +76,7 @@ def read_record(out: Store) -> RunRecord | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedRecordError(
             f"{out.shown}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
-            "a run's: `vae-batch verify --mend` takes it away, and the same `vae-batch score` "
+            "a run's: `vae-batch verify --mend` removes it, and the same `vae-batch score` "
             "then writes it anew and goes on from what is stored; or use another --out"
         ) from None
 

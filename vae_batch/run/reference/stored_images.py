@@ -22,7 +22,7 @@ def read_images(
         store: Of references.
         folder: Of the set's content, as `image_folder` names it.
         count: Images of the set.
-        shard_size: Images a file.
+        shard_size: Images per file.
         indices: Of images, in any order.
 
     Raises:
