@@ -242,12 +242,13 @@ def main(
 
 
 def _text(line: dict[str, Any], checkpoints: int, seconds: float) -> str:
+    spent = f"{line['share_median']:.1%} (5 % to 95 %: {line['share_5']:.1%} to"
     return (
         f"{line['metric']}: {checkpoints} checkpoints, looks at {line['looks']}, "
-        f"{line['repeats']} races: winner {line['found_winner']:.1%}, winner or one not distinguishable from it "
-        f"{line['found_level']:.1%}, winner kept {line['kept_winner']:.1%}; images spent "
-        f"{line['share_median']:.1%} (5 % to 95 %: {line['share_5']:.1%} to "
-        f"{line['share_95']:.1%}); {line['survivors_median']:g} survivors; {seconds:.0f} s"
+        f"{line['repeats']} races: winner {line['found_winner']:.1%}, winner or a "
+        f"checkpoint not distinguishable from it {line['found_level']:.1%}, winner kept "
+        f"{line['kept_winner']:.1%}; images spent {spent} {line['share_95']:.1%}); "
+        f"{line['survivors_median']:g} survivors; {seconds:.0f} s"
     )
 
 
