@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.quantities import plural
@@ -129,12 +129,16 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         """Note the error that ended the run, and close the file."""
-        if error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            self._note(logging.INFO, "the run was stopped; the same command resumes it")
+        elif error is not None:
             said = f"the run was interrupted by {type(error).__name__}: {error}"
-            info = (type(error), error, trace)
-            self._handler.handle(_log.makeRecord(_log.name, logging.ERROR, "", 0, said, (), info))
+            self._note(logging.ERROR, said, (type(error), error, trace))
         _PACKAGE.removeHandler(self._handler)
         self._handler.close()
+
+    def _note(self, level: int, text: str, info: Any = None) -> None:  # noqa: ANN401
+        self._handler.handle(_log.makeRecord(_log.name, level, "", 0, text, (), info))
 
 
 def _described(event: Event) -> tuple[int, str]:
