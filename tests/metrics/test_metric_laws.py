@@ -131,9 +131,9 @@ NO_METRIC = {
     "Metric": "a row of the metric table",
     "InceptionScore": "the pair that inception_score returns",
     "split_bounds": "index arithmetic, see test_inception_score.py",
-    "Race": "decides between scores, see test_race.py",
+    "Race": "decides between scores, see test_elimination.py",
     "Elimination": "what Race gives",
-    "race_counts": "index arithmetic, see test_race.py",
+    "race_counts": "index arithmetic, see test_elimination.py",
     "StoredArrays": "what a plug-in metric is computed from",
     **dict.fromkeys(
         ("CentredActivations", "DistinctRows", "Strip", "Step"), "a value between steps"
