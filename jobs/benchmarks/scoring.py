@@ -214,11 +214,10 @@ def _reduce(parts: RowParts, unit: Unit) -> None:
 
 def _score(parts: RowParts) -> None:
     with threadpool_limits(1):
-        row = scores_of(parts)
-    asked = [column for column, metric in METRICS.items() if metric.group in parts.spec.metrics]
-    lacking = [column for column in asked if row.get(column) is None]
-    for column in lacking:
-        print(f"    undefined: {column}: {row[f'{column}_reason']}", flush=True)
+        scores = scores_of(parts).sheet.close()
+    for column, score in scores.items():
+        if METRICS[column].group in parts.spec.metrics and score.reason is not None:
+            print(f"    undefined: {column}: {score.reason.text}", flush=True)
 
 
 def _timed(part: str, work: Callable[[], None]) -> Timing:

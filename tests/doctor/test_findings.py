@@ -15,7 +15,7 @@ from vae_batch import __version__
 from vae_batch.cli import app
 from vae_batch.doctor import devices as doctor_devices
 from vae_batch.doctor import findings as doctor
-from vae_batch.doctor import reference_numbers as doctor_numbers
+from vae_batch.doctor import reference_number_findings as doctor_numbers
 from vae_batch.doctor.devices import DeviceReport, device_findings, report_findings
 from vae_batch.doctor.findings import (
     Finding,

@@ -89,14 +89,18 @@ def test_a_run_through_all_faults_has_the_bits_of_a_local_one(
 
 
 def test_a_refused_permission_ends_with_a_sentence_at_once(
-    faulty: FaultyS3, tmp_path: Path
+    faulty: FaultyS3, toy_folder: Path, tmp_path: Path
 ) -> None:
     faulty.set_rates({"403": 1.0})
     chosen = settings(faulty, "refused")
     began = time.monotonic()
     result = CliRunner().invoke(
         app,
-        ["score", "digits", "--reference", "digits", "--out", chosen["out"], "--workers", "0"],
+        [
+            *("score", str(toy_folder / "runs/step-0001"), "--reference", "digits"),
+            *("--extractor", str(toy_folder / "classifier.keras")),
+            *("--out", chosen["out"], "--workers", "0"),
+        ],
     )
     assert time.monotonic() - began < 30
     assert result.exit_code == 2
