@@ -22,8 +22,7 @@ from vae_batch.run.compare.best_checkpoint import (
 )
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.executor import Executor, SerialExecutor
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import score_run
+from vae_batch.run.execute.score_run import RunSummary, score_run
 from vae_batch.run.execute.signals import stoppable, uninterrupted
 from vae_batch.run.output.lease import Lease, output_lease
 from vae_batch.run.output.prune import prune
@@ -37,12 +36,12 @@ from vae_batch.run.progress.events import (
     WorkersStarted,
     phase,
     say,
+    ticking,
     to_all,
     without_phases,
 )
 from vae_batch.run.progress.log import RunLog
 from vae_batch.run.progress.progress_file import ProgressFile
-from vae_batch.run.progress.ticker import ticking
 from vae_batch.run.race.record import RaceOutcome
 from vae_batch.run.race.rounds import is_over, run_race
 

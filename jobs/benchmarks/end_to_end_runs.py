@@ -179,9 +179,9 @@ def _ours(
         for seconds, line in timed_lines(words, untouched_environment()):
             if line.startswith("drawing"):
                 drawing = seconds
-        rows = {row["checkpoint"]: row for row in read_score_rows(Store.open(out))}
+        rows = {row.checkpoint: row for row in read_score_rows(Store.open(out))}
     found = [rows[path.as_posix()] for path in checkpoints]
-    scores = tuple({name: row[name] for name in COMPARED} for row in found)
+    scores = tuple({name: row.value(name) for name in COMPARED} for row in found)
     return Reached(count, seconds, scores, None if drawing is None else seconds - drawing)
 
 

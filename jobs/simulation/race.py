@@ -1,6 +1,6 @@
 """Replay races over the stored scores of a finished run, in many random orders of its samples.
 
-    python jobs/simulation/race.py results/ --metric elbo --metric fid --metric kid --repeats 200
+    python jobs/simulation/race.py results/ --metric elbo --metric fid_corrected --repeats 200
 
 Shows what a race would have cost, and whether it would have found the winner of the full
 evaluation. Each repeat shuffles the sample indices, which all checkpoints share, and races over
@@ -82,10 +82,9 @@ def field_of(metric: str, rows: Sequence[ScoredRow]) -> Field:
         return _losses(rows)
     reference = rows[0].parts.units["reference"]
     real = reference_features(rows[0].parts.stores.reference, reference)
-    of_indices = _frechet(real) if metric == "fid" else _kernel(real)
+    of_indices = _frechet(real) if metric == "fid_corrected" else _kernel(real)
     features = {
-        str(row.fields["checkpoint"]): row.parts.columns("generated", ["features"])["features"]
-        for row in rows
+        row.row.checkpoint: row.parts.columns("generated", ["features"])["features"] for row in rows
     }
     count = min(len(found) for found in features.values())
     return Field(
@@ -95,7 +94,7 @@ def field_of(metric: str, rows: Sequence[ScoredRow]) -> Field:
 
 def _losses(rows: Sequence[ScoredRow]) -> Field:
     values = {
-        str(row.fields["checkpoint"]): losses_per_image(row.parts, row.parts.description())["elbo"]
+        row.row.checkpoint: losses_per_image(row.parts, row.parts.description())["elbo"]
         for row in rows
     }
 
@@ -172,8 +171,8 @@ def simulate(
 
 def first_count(metric: str, rows: Sequence[ScoredRow], wanted: int) -> int:
     """Samples of the first look: below 4.88 a feature dimension a Fréchet distance says nothing."""
-    dimension = int(rows[0].fields["feature_dim"] or 0)
-    while metric == "fid" and bias_dominated(wanted, wanted, dimension):
+    dimension = int(rows[0].row.conditions.feature_dim or 0)
+    while metric == "fid_corrected" and bias_dominated(wanted, wanted, dimension):
         wanted *= 2
     return wanted
 
@@ -201,7 +200,7 @@ class RacedMetric(StrEnum):
     """Metrics that can be raced by."""
 
     elbo = "elbo"
-    fid = "fid"
+    fid_corrected = "fid_corrected"
     kid = "kid"
 
 
@@ -224,15 +223,15 @@ def main(
 ) -> None:
     """Race in many random orders, and print one line per metric."""
     rows = scored_rows(out, open_record(out))
-    wanted = extractor or rows[0].fields["extractor"]
-    chosen = [row for row in rows if row.fields["extractor"] == wanted]
+    wanted = extractor or rows[0].row.conditions.extractor
+    chosen = [row for row in rows if row.row.conditions.extractor == wanted]
     lines, races = [], {}
     for name in map(str, metric or RacedMetric):
         began = time.monotonic()
         with threadpool_limits(1):
             field = field_of(name, chosen)
             counts = race_counts(first_count(name, chosen, first), growth, field.count)
-            better = METRICS["fid_corrected" if name == "fid" else name].direction
+            better = METRICS[name].direction
             costs = simulate(field, better, counts, alpha, repeats, seed)
         lines.append(summary(name, counts, costs))
         races[name] = [asdict(cost) for cost in costs]

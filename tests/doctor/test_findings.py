@@ -15,7 +15,7 @@ from vae_batch import __version__
 from vae_batch.cli import app
 from vae_batch.doctor import devices as doctor_devices
 from vae_batch.doctor import findings as doctor
-from vae_batch.doctor import reference_number_findings as doctor_numbers
+from vae_batch.doctor import reference_numbers as doctor_numbers
 from vae_batch.doctor.devices import DeviceReport, device_findings, report_findings
 from vae_batch.doctor.findings import (
     Finding,
@@ -23,8 +23,7 @@ from vae_batch.doctor.findings import (
     find_weights_files,
     weights_findings,
 )
-from vae_batch.doctor.reference_number_findings import number_finding, published_number_findings
-from vae_batch.doctor.reference_numbers import PUBLISHED
+from vae_batch.doctor.reference_numbers import PUBLISHED, number_finding, published_number_findings
 from vae_batch.models.extractors.inception import parity_probe as parity_probe
 from vae_batch.models.extractors.inception.parity_probe import Parity, read_stored_probe
 from vae_batch.models.extractors.weights.listing import VerifiedWeights

@@ -146,8 +146,7 @@ def test_nothing_listens_to_the_world_but_ssh(config):
 
 
 def test_a_job_on_the_new_cluster_knows_how_far_it_may_grow(config):
-    from vae_batch.run.execute.on_ray.machines import addable_machines
-    from vae_batch.run.execute.on_ray.pool_size import size_pool
+    from vae_batch.run.execute.on_ray.machines import addable_machines, size_pool
 
     # As the AWS provider completes it: a g5.2xlarge has 8 cores and a GPU.
     config["available_node_types"]["gpu-worker"]["resources"] = {"CPU": 8, "GPU": 1}

@@ -55,7 +55,7 @@ def test_two_nights_at_once_are_one(settings: dict[str, Any], tmp_path: Path) ->
     assert sorted(done) == [False, True], "one did it, the other waited and found it done"
     assert "in use by run night of 2026-08-03" in said[done.index(True)][1]
     rows = read_history(Store.open(settings["out"]))
-    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row.row.step for row in rows] == [1, 2, 3]
     receipts = list(Path(settings["out"]).rglob("part-0*.receipt.json"))
     images = [path for path in receipts if "/uint8-" in path.as_posix()]
     assert summaries[0]["shards_computed"] == len(receipts) - len(images), "no shard twice"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.runs.nightly_rows import MONDAY, TUESDAY, night_row, score_fields
+from support.runs.nightly_rows import MONDAY, TUESDAY, night_row, scored
+from support.stores.score_rows import changed
 
 from vae_batch.nightly.history import (
     content_of,
     has_history,
-    history_row,
     read_history,
     series_of,
     upsert_history,
@@ -39,7 +39,7 @@ def test_the_same_rows_twice_are_there_once(store: Store) -> None:
     first = read_history(store)
     upsert_history(store, rows)
     assert read_history(store) == first
-    assert [(row["date"], row["checkpoint"], row["elbo"]) for row in first] == [
+    assert [(row.date, row.row.checkpoint, row.row.value("elbo")) for row in first] == [
         (MONDAY, "a/step-1", -90.0),
         (TUESDAY, "a/step-2", -80.0),
     ]
@@ -50,7 +50,7 @@ def test_a_row_is_replaced_by_date_checkpoint_and_extractor(store: Store) -> Non
     upsert_history(store, [night_row("a/step-1", MONDAY, elbo=-70.0)])
     upsert_history(store, [night_row("a/step-1", MONDAY, elbo=-70.0, extractor="other")])
     upsert_history(store, [night_row("a/step-1", TUESDAY, elbo=-60.0)])
-    assert [row["elbo"] for row in read_history(store)] == [-70.0, -70.0, -60.0]
+    assert [row.row.value("elbo") for row in read_history(store)] == [-70.0, -70.0, -60.0]
 
 
 def test_dates_and_times_are_dates_and_times_for_who_plots_them(store: Store) -> None:
@@ -64,9 +64,9 @@ def test_dates_and_times_are_dates_and_times_for_who_plots_them(store: Store) ->
 
 
 def test_a_row_keeps_the_numbers_and_their_conditions_but_not_single_reasons() -> None:
-    row = history_row(
-        score_fields("a/b/step-1", elbo=-1.0, elbo_se=0.1, kid_reason="few", protocol="p"), MONDAY
-    )
+    row = night_row(
+        "a/b/step-1", MONDAY, elbo=-1.0, elbo_se=0.1, kid_reason="few", protocol="p"
+    ).to_record()
     assert (row["series"], row["elbo"], row["elbo_se"], row["protocol"]) == ("a/b", -1.0, 0.1, "p")
     assert "kid_reason" not in row
     assert {"reason", "version", "checkpoint_sha256", "n_generated"} <= set(row)
@@ -78,8 +78,8 @@ def test_a_checkpoint_without_a_folder_is_of_the_series_here() -> None:
 
 
 def test_content_is_the_same_whichever_metrics_were_asked_for() -> None:
-    few = score_fields("a/step-1", fingerprint="few")
-    more = score_fields("a/step-1", fingerprint="more", kid=0.1)
+    few = scored("a/step-1", fingerprint="few")
+    more = scored("a/step-1", fingerprint="more", kid=0.1)
     assert content_of(few) == content_of(more)
-    assert content_of(few) != content_of({**more, "checkpoint_sha256": "another"})
-    assert content_of(few) != content_of({**more, "sigma": 0.5})
+    assert content_of(few) != content_of(changed(more, checkpoint_sha256="another"))
+    assert content_of(few) != content_of(changed(more, sigma=0.5))

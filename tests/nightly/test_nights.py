@@ -66,7 +66,7 @@ def receipts(out: Path) -> dict[str, int]:
 
 
 def history(out: Path) -> list[dict[str, Any]]:
-    return read_history(Store.open(str(out)))
+    return [row.to_record() for row in read_history(Store.open(str(out)))]
 
 
 def test_a_second_night_computes_the_new_checkpoint_alone(
@@ -92,9 +92,9 @@ def test_a_second_night_computes_the_new_checkpoint_alone(
 
     rows = history(out)
     assert [(row["date"], row["step"]) for row in rows] == [(MONDAY, 1), (MONDAY, 2), (TUESDAY, 3)]
-    scores = {row["checkpoint"]: row for row in read_score_rows(Store.open(str(out)))}
+    scores = {row.checkpoint: row for row in read_score_rows(Store.open(str(out)))}
     for row in rows:
-        assert row["fid_corrected"] == scores[row["checkpoint"]]["fid_corrected"]
+        assert row["fid_corrected"] == scores[row["checkpoint"]].value("fid_corrected")
     newest = rows[-1]
     assert newest["best_before"] in scores
     assert newest["latest_before"].endswith("step-0002")

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.runs.nightly_rows import MONDAY, TUESDAY, entry, score_fields
+from support.runs.nightly_rows import MONDAY, TUESDAY, entry, night_row, scored
 
 from vae_batch.nightly.comparisons import Entry, compare_new
-from vae_batch.nightly.regression import Judgement, judge, newest_of_each, require_tolerances
-from vae_batch.nightly.verdict_columns import exit_code_of, judged_by, with_verdicts
+from vae_batch.nightly.regression import (
+    Judgement,
+    exit_code_of,
+    judge,
+    judged_by,
+    newest_of_each,
+    require_tolerances,
+    with_verdicts,
+)
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 
 OLD = {"elbo": [10.0, 20, 30, 40]}
@@ -58,7 +65,7 @@ def test_only_the_newest_of_a_folder_is_judged() -> None:
     new = [entry("a/step-2", TUESDAY, WORSE), entry("a/step-3", TUESDAY, OLD)]
     (found,) = judged(new, before, elbo=0.1)
     assert (found.checkpoint, found.status) == ("a/step-3", "tolerated")
-    assert exit_code_of([e.fields for e in new], [found]) == 0
+    assert exit_code_of([e.night for e in new], [found]) == 0
 
 
 def test_every_folder_is_judged() -> None:
@@ -83,10 +90,10 @@ def test_without_a_paired_interval_the_plain_difference_decides() -> None:
 def test_an_undefined_number_is_not_judged_and_says_why() -> None:
     before = [entry("a/step-1", MONDAY, {"fid_corrected": [1, 2, 3]})]
     new = [entry("a/step-2", TUESDAY)]
-    row = score_fields("a/step-2", fid_corrected_reason="too few images")
+    row = scored("a/step-2", fid_corrected_reason="too few images")
     (found,) = judged(new, before, {("a/step-2", "e"): row}, fid_corrected=1.0)
     assert (found.status, found.why) == ("not judged", "it is undefined: too few images")
-    assert exit_code_of([e.fields for e in new], [found]) == 0
+    assert exit_code_of([e.night for e in new], [found]) == 0
 
 
 def test_a_first_checkpoint_of_its_conditions_is_not_judged() -> None:
@@ -106,41 +113,42 @@ def test_one_extractor_may_regress_alone() -> None:
     found = judged(new, before, fid_corrected=1.0)
     assert [(j.extractor, j.status) for j in found] == [("e", "tolerated"), ("f", "regressed")]
     rows = with_verdicts(
-        [e.fields for e in new], "fid_corrected", new, compare_new(new, before), found
+        [e.night for e in new], "fid_corrected", new, compare_new(new, before), found
     )
-    assert [(row["verdict"], row["regressions"]) for row in rows] == [
-        ("level", None),
-        ("regressed", "fid_corrected"),
+    assert [(row.verdict, row.regressions) for row in rows] == [
+        ("level", ()),
+        ("regressed", ("fid_corrected",)),
     ]
 
 
 def test_a_regression_goes_before_a_failure_and_a_failure_before_nothing() -> None:
     new = [entry("a/step-2", TUESDAY, WORSE)]
     found = judged(new, [entry("a/step-1", MONDAY, OLD)], elbo=0.1)
-    failed = {**new[0].fields, "status": "failed"}
-    assert exit_code_of([new[0].fields, failed], found) == 4
-    assert exit_code_of([new[0].fields, failed], []) == 3
-    assert exit_code_of([new[0].fields], []) == 0
+    failed = night_row("a/step-3", TUESDAY, status="failed")
+    assert exit_code_of([new[0].night, failed], found) == 4
+    assert exit_code_of([new[0].night, failed], []) == 3
+    assert exit_code_of([new[0].night], []) == 0
 
 
 def test_verdicts_of_first_failed_and_worse_rows() -> None:
     before = [entry("a/step-1", MONDAY, OLD)]
     new = [entry("a/step-2", TUESDAY, WORSE), entry("b/step-1", TUESDAY, kid=0.1)]
-    failed = {**entry("a/step-3", TUESDAY).fields, "status": "failed"}
+    failed = night_row("a/step-3", TUESDAY, status="failed")
     found = compare_new(new, before)
-    rows = with_verdicts([*(e.fields for e in new), failed], "elbo", newest_of_each(new), found, [])
-    assert [(r["verdict"], r["is_newest"], r["best_before"]) for r in rows] == [
+    rows = with_verdicts([*(e.night for e in new), failed], "elbo", newest_of_each(new), found, [])
+    assert [(r.verdict, r.is_newest, r.best_before and r.best_before.other) for r in rows] == [
         ("worse", True, "a/step-1"),
         ("first", True, None),
         ("failed", False, None),
     ]
-    assert rows[0]["from_best"] == rows[0]["from_latest"] == -1.5
-    assert rows[0]["judged_by"] == "elbo"
+    record = rows[0].to_record()
+    assert record["from_best"] == record["from_latest"] == -1.5
+    assert record["judged_by"] == "elbo"
 
 
 def test_the_verdict_goes_by_the_first_usual_metric_that_has_a_value() -> None:
-    assert judged_by(None, [score_fields("a/1", elbo=1.0, mse=0.1)]) == "elbo"
-    assert judged_by(None, [score_fields("a/1", kid=0.1, elbo=1.0)]) == "kid"
+    assert judged_by(None, [night_row("a/1", MONDAY, elbo=1.0, mse=0.1)]) == "elbo"
+    assert judged_by(None, [night_row("a/1", MONDAY, kid=0.1, elbo=1.0)]) == "kid"
     assert judged_by(None, []) == "fid_corrected"
 
 

@@ -6,16 +6,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from support.runs.nightly_rows import MONDAY, TUESDAY, entry
+from support.runs.nightly_rows import MONDAY, TUESDAY, entry, night_row
 
 from vae_batch.nightly.comparisons import Entry, compare_new
-from vae_batch.nightly.regression import judge, newest_of_each
+from vae_batch.nightly.history import HistoryRow
+from vae_batch.nightly.regression import exit_code_of, judge, newest_of_each, with_verdicts
 from vae_batch.nightly.stable_checkpoints import Unfinished
-from vae_batch.nightly.summary import NightSummary, read_summary, write_summary
-from vae_batch.nightly.summary_page import markdown_summary, plain
-from vae_batch.nightly.verdict_columns import exit_code_of, with_verdicts
+from vae_batch.nightly.summary import (
+    NightSummary,
+    markdown_summary,
+    plain,
+    read_summary,
+    write_summary,
+)
 from vae_batch.storage import Store
 
 OLD = {"elbo": [10.0, 20, 30, 40], "mse": [1.0, 2, 3, 4]}
@@ -26,13 +30,13 @@ def summary_of(
     new: Sequence[Entry],
     before: Sequence[Entry],
     tolerance: dict[str, float] | None = None,
-    failed: Sequence[dict[str, Any]] = (),
+    failed: Sequence[HistoryRow] = (),
 ) -> NightSummary:
     allowed = tolerance or {}
     comparisons = compare_new(new, before, allowed)
     newest = newest_of_each(new)
     judgements = judge(allowed, newest, comparisons, {})
-    rows = [*(one.fields for one in new), *failed]
+    rows = [*(one.night for one in new), *failed]
     rows = with_verdicts(rows, "elbo", newest, comparisons, judgements)
     return NightSummary(
         date=TUESDAY,
@@ -53,8 +57,8 @@ def summary_of(
     )
 
 
-def failure(checkpoint: str, reason: str) -> dict[str, Any]:
-    return {**entry(checkpoint, TUESDAY).fields, "status": "failed", "reason": reason}
+def failure(checkpoint: str, reason: str) -> HistoryRow:
+    return night_row(checkpoint, TUESDAY, status="failed", reason=reason)
 
 
 def test_a_regression_is_said_first_with_its_doubt_and_its_tolerance() -> None:
@@ -113,7 +117,7 @@ def test_an_idle_night_says_so_and_names_what_was_left() -> None:
     night = replace(
         summary_of([], []),
         left=(Unfinished("a/step-9", "changed 5 s before"),),
-        given_up=({"checkpoint": "a/bad", "extractor": "e", "reason": "is a pickle"},),
+        given_up=(failure("a/bad", "is a pickle").row,),
     )
     page = markdown_summary(night)
     assert page.startswith("# Night of 2026-08-04: nothing new; 1 left for the next night\n")

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY, score_fields
+from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY, scored
 
-from vae_batch.nightly.history import ADOPTED, Row, history_row
-from vae_batch.nightly.new_rows import adopted_rows, by_key, new_rows, refreshed_rows, rows_before
-from vae_batch.nightly.night_plan import NIGHTS_TO_FAIL, Tonight, choose_rows
+from vae_batch.nightly.history import ADOPTED, HistoryRow
+from vae_batch.nightly.night_plan import (
+    NIGHTS_TO_FAIL,
+    Table,
+    Tonight,
+    adopted_rows,
+    choose_rows,
+    new_rows,
+    refreshed_rows,
+    rows_before,
+)
 from vae_batch.plan import make_spec
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
@@ -46,7 +54,7 @@ def touch(path: Path, ago: float) -> None:
     os.utime(path, (when, when))
 
 
-def fields_of(row: PlannedRow, **more: Any) -> Row:
+def row_of(row: PlannedRow, **more: Any) -> ScoreRow:
     """The row of the score table that a plan's row would get."""
     fields = {
         "step": row.checkpoint.step,
@@ -54,22 +62,23 @@ def fields_of(row: PlannedRow, **more: Any) -> Row:
         "fingerprint": row.fingerprint,
         "checkpoint_sha256": row.checkpoint.sha256,
     }
-    return score_fields(row.checkpoint.label, **{**fields, **more})
+    return scored(row.checkpoint.label, **{**fields, **more})
 
 
-def table_of(rows: list[Row]) -> dict[tuple[str, str], Row]:
-    return by_key([ScoreRow.from_record(row) for row in rows])
+def table_of(rows: list[ScoreRow]) -> Table:
+    return {row.key: row for row in rows}
 
 
-def failed(row: PlannedRow, date: datetime.date) -> Row:
-    return history_row(fields_of(row, status="failed", reason="broken"), date, verdict="failed")
+def failed(row: PlannedRow, date: datetime.date, **more: Any) -> HistoryRow:
+    found = row_of(row, status="failed", reason="broken", **more)
+    return HistoryRow(date, found, verdict="failed")
 
 
 def steps(tonight: Tonight) -> list[int | None]:
     return [r.checkpoint.step for r in tonight.plan.rows if r.key in tonight.attempted]
 
 
-def choose(plan: RunPlan, history: list[Row], date: datetime.date = WEDNESDAY) -> Tonight:
+def choose(plan: RunPlan, history: list[HistoryRow], date: datetime.date = WEDNESDAY) -> Tonight:
     return choose_rows(plan, history, date, time.time())
 
 
@@ -81,9 +90,9 @@ def test_all_that_is_new_is_attempted(plan: RunPlan) -> None:
 
 
 def test_what_is_scored_is_not_looked_at_again(plan: RunPlan) -> None:
-    scored = [fields_of(row) for row in plan.rows[:2]]
-    upsert_scores(plan.stores.out, scored)
-    tonight = choose(plan, [history_row(row, MONDAY) for row in scored])
+    rows = [row_of(row) for row in plan.rows[:2]]
+    upsert_scores(plan.stores.out, rows)
+    tonight = choose(plan, [HistoryRow(MONDAY, row) for row in rows])
     assert steps(tonight) == [3]
     assert set(tonight.states) == {plan.rows[2].checkpoint.label}
     assert len(tonight.plan.rows) == 3, "rows that are scored stay in the plan: it is the table's"
@@ -117,7 +126,7 @@ def test_a_failure_is_tried_once_a_night(plan: RunPlan) -> None:
 def test_another_fingerprint_is_another_chance(plan: RunPlan) -> None:
     """New settings or new content: what failed before says nothing of it."""
     history = [
-        {**failed(plan.rows[0], MONDAY + datetime.timedelta(days=n)), "fingerprint": "before"}
+        failed(plan.rows[0], MONDAY + datetime.timedelta(days=n), fingerprint="before")
         for n in range(9)
     ]
     assert steps(choose(plan, history, datetime.date(2026, 9, 1))) == [1, 2, 3]
@@ -125,46 +134,44 @@ def test_another_fingerprint_is_another_chance(plan: RunPlan) -> None:
 
 def test_news_are_scored_rows_unknown_to_the_history_and_tonights_failures(plan: RunPlan) -> None:
     old, killed, broken = plan.rows
-    known = history_row(fields_of(old), MONDAY, verdict="first")
-    table = table_of(
-        [fields_of(old), fields_of(killed, elbo=-9.0), fields_of(broken, status="failed")]
-    )
+    known = HistoryRow(MONDAY, row_of(old), verdict="first")
+    table = table_of([row_of(old), row_of(killed, elbo=-9.0), row_of(broken, status="failed")])
     upsert_scores(plan.stores.out, table.values())
     tonight = choose(plan, [known])
     assert steps(tonight) == [3]
     news = new_rows(table, tonight, [known], TUESDAY)
-    assert [(row["step"], row["status"], row["date"]) for row in news] == [
+    assert [(row.row.step, row.row.status, row.date) for row in news] == [
         (2, "scored", TUESDAY),
         (3, "failed", TUESDAY),
     ]
-    age = datetime.datetime.now(datetime.UTC) - news[0]["written_at"]
+    age = datetime.datetime.now(datetime.UTC) - news[0].written_at
     assert 85 < age.total_seconds() < 600
 
 
 def test_rows_of_other_specs_in_the_folder_are_no_news(plan: RunPlan) -> None:
-    table = table_of([score_fields("elsewhere/step-1")])
+    table = table_of([scored("elsewhere/step-1")])
     assert new_rows(table, choose(plan, []), [], TUESDAY) == []
 
 
 def test_what_was_scored_before_there_were_nights_is_adopted_and_not_judged(plan: RunPlan) -> None:
-    scored = [fields_of(row, scored_at="2026-07-30T12:00:00+00:00") for row in plan.rows[:2]]
-    upsert_scores(plan.stores.out, scored)
+    rows = [row_of(row, scored_at="2026-07-30T12:00:00+00:00") for row in plan.rows[:2]]
+    upsert_scores(plan.stores.out, rows)
     tonight = choose(plan, [])
-    adopted = adopted_rows(table_of(scored), tonight)
+    adopted = adopted_rows(table_of(rows), tonight)
     july = datetime.date(2026, 7, 30)
-    assert [(row["date"], row["verdict"]) for row in adopted] == [(july, ADOPTED)] * 2
-    assert new_rows(table_of(scored), tonight, adopted, july) == []
-    assert [row["step"] for row in rows_before(adopted, july)] == [1, 2]
+    assert [(row.date, row.verdict) for row in adopted] == [(july, ADOPTED)] * 2
+    assert new_rows(table_of(rows), tonight, adopted, july) == []
+    assert [row.row.step for row in rows_before(adopted, july)] == [1, 2]
 
 
 def test_a_checkpoint_that_got_more_metrics_keeps_its_night_and_gets_its_numbers(
     plan: RunPlan,
 ) -> None:
     row = plan.rows[0]
-    old = history_row(fields_of(row, fingerprint="few", elbo=-9.0), MONDAY, verdict="better")
-    table = table_of([fields_of(row, elbo=-9.0, kid=0.25)])
+    old = HistoryRow(MONDAY, row_of(row, fingerprint="few", elbo=-9.0), verdict="better")
+    table = table_of([row_of(row, elbo=-9.0, kid=0.25)])
     assert new_rows(table, choose(plan, [old]), [old], TUESDAY) == []
     (fresh,) = refreshed_rows(table, [old])
-    assert (fresh["date"], fresh["verdict"], fresh["kid"]) == (MONDAY, "better", 0.25)
-    assert fresh["fingerprint"] == row.fingerprint
+    assert (fresh.date, fresh.verdict, fresh.row.value("kid")) == (MONDAY, "better", 0.25)
+    assert fresh.row.provenance.fingerprint == row.fingerprint
     assert refreshed_rows(table, [fresh]) == []

@@ -18,12 +18,11 @@ from vae_batch.report.figures.chart_plans import (
     checkpoint_charts,
     combined_charts,
     metric_curves,
+    ranking_figures,
     rate_distortion,
 )
-from vae_batch.report.figures.figure import LeftOut, PlannedFigure
 from vae_batch.report.figures.plate_figures import plate_figures
-from vae_batch.report.figures.printing import print_style
-from vae_batch.report.figures.ranking_figure import ranking_figures
+from vae_batch.report.figures.printing import LeftOut, PlannedFigure, print_style
 
 
 def values_of(figures: Any) -> dict[str, dict[str, Any]]:

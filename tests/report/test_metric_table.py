@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from vae_batch.commands.metrics import metric_details, metric_markdown
 from vae_batch.metrics import METRICS
-from vae_batch.report.metric_table import metric_details, metric_markdown
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -10,8 +10,13 @@ import pytest
 from support.clusters.ray_nodes import autoscaled_head, run_and_see
 
 from vae_batch.plan import InputError
-from vae_batch.run.execute.on_ray.machines import Machine, addable_machines
-from vae_batch.run.execute.on_ray.pool_size import Pool, light_slots, size_pool
+from vae_batch.run.execute.on_ray.machines import (
+    Machine,
+    Pool,
+    addable_machines,
+    light_slots,
+    size_pool,
+)
 
 G5 = Machine(cpus=8, gpus=1, memory=20 << 30)
 NO_WORK = Machine(cpus=0, gpus=0, memory=10 << 30)

@@ -119,7 +119,7 @@ def test_hostile_files_cost_seconds_and_one_row_each(classifier: Path, tmp_path:
     hostile_files.hdf5_bomb(folder / "sparse.keras")
     executor = TimedExecutor()
     summary = score(settings_of([str(folder)], classifier, tmp_path / "out"), executor)
-    reasons = {Path(row["checkpoint"]).name: row["reason"] for row in summary.rows}
+    reasons = {Path(row.checkpoint).name: row.reason.text for row in summary.rows}
     expected = {**HOSTILE, "copies.keras": "layer 'copies' makes 149", "sparse.keras": "90.95 TiB"}
     assert set(reasons) == set(expected)
     for name, words in expected.items():
@@ -146,11 +146,11 @@ def test_hostile_files_through_ray(classifier: Path, tmp_path: Path) -> None:
     plan = prepare(spec, ignore)
     with RayExecutor(spec) as executor:
         summary = run(plan, executor, ignore)
-    rows = {Path(row["checkpoint"]).name: row for row in summary.rows}
-    assert rows.pop("zip.keras")["status"] == "scored"
+    rows = {Path(row.checkpoint).name: row for row in summary.rows}
+    assert rows.pop("zip.keras").status == "scored"
     assert set(rows) == set(HOSTILE)
     for name, words in HOSTILE.items():
-        assert rows[name]["status"] == "failed"
-        assert words in rows[name]["reason"]
+        assert rows[name].status == "failed"
+        assert words in rows[name].reason.text
     assert summary.seconds < 60
     assert not marker.exists()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.models.toy_models import save_classifier, save_pair
 from support.runs.serial_runs import Row, score, settings_of
+from support.stores import score_rows
 
 from vae_batch.models.references.reference import open_reference
 from vae_batch.plan import Shard, make_spec
@@ -60,7 +61,7 @@ def alone(settings: dict[str, Any], tmp_path: Path) -> list[Row]:
 
 
 def numbers(rows: Any) -> list[Row]:
-    return [{k: v for k, v in row.items() if k not in _OF_THE_RUN} for row in rows]
+    return score_rows.numbers(rows, *_OF_THE_RUN)
 
 
 def test_activations_of_a_part_of_a_larger_reference_are_reused(

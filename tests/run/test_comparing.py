@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 from support.models.toy_models import save_pair
+from support.stores.score_rows import changed
+from typer.testing import CliRunner
 
+from vae_batch.cli import app
 from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
@@ -61,14 +64,14 @@ def test_the_report_is_noted_as_drawn_until_rows_change(
     shutil.copytree(finished["out"], tmp_path / "out")
     out = Store.open(str(tmp_path / "out"))
     assert is_drawn(out)
-    upsert_scores(out, [read_score_rows(out)[0] | {"scored_at": "later"}])
+    upsert_scores(out, [changed(read_score_rows(out)[0], scored_at="later")])
     assert not is_drawn(out)
 
 
 def losses_of(settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     rows = scored_rows(settings["out"], open_record(settings["out"]))
     names = ["kl", "reconstruction_nll"]
-    return {row.fields["checkpoint"]: row.parts.columns("losses", names) for row in rows}
+    return {row.row.checkpoint: row.parts.columns("losses", names) for row in rows}
 
 
 def test_elbo_differences_are_paired_image_by_image(finished: dict[str, Any]) -> None:
@@ -76,46 +79,46 @@ def test_elbo_differences_are_paired_image_by_image(finished: dict[str, Any]) ->
         name: -(stored["kl"] + stored["reconstruction_nll"])
         for name, stored in losses_of(finished).items()
     }
-    rows = [row for row in read_comparisons(Store.open(finished["out"])) if row["metric"] == "elbo"]
+    rows = [row for row in read_comparisons(Store.open(finished["out"])) if row.metric == "elbo"]
     best = max(elbo, key=lambda name: elbo[name].mean())
-    assert {row["best"] for row in rows} == {best}
+    assert {row.best for row in rows} == {best}
     p_values = []
     for row in rows:
-        assert row["value"] == pytest.approx(elbo[row["checkpoint"]].mean(), rel=1e-12)
-        assert (row["extractor"], row["n"]) == (None, 100)
-        if row["checkpoint"] == best:
-            assert row["is_best"]
-            assert row["from_best"] is None
+        assert row.value == pytest.approx(elbo[row.checkpoint].mean(), rel=1e-12)
+        assert (row.extractor, row.n) == (None, 100)
+        if row.checkpoint == best:
+            assert row.is_best
+            assert row.from_best is None
             continue
-        difference = elbo[row["checkpoint"]] - elbo[best]
+        difference = elbo[row.checkpoint] - elbo[best]
         error = difference.std(ddof=1) / 10  # sqrt of 100 images
         half = student.ppf(0.975, 99) * error
-        assert row["from_best"] == pytest.approx(difference.mean(), rel=1e-9)
-        assert row["from_best_low"] == pytest.approx(difference.mean() - half, rel=1e-9)
-        assert row["from_best_high"] == pytest.approx(difference.mean() + half, rel=1e-9)
+        assert row.from_best.value == pytest.approx(difference.mean(), rel=1e-9)
+        assert row.from_best.low == pytest.approx(difference.mean() - half, rel=1e-9)
+        assert row.from_best.high == pytest.approx(difference.mean() + half, rel=1e-9)
         p_values.append((2 * student.sf(abs(difference.mean()) / error, 99), row))
     # Holm over two comparisons: the smaller p counts twice, the larger once but not below it.
     p_values.sort(key=lambda pair: pair[0])
     (smaller, first), (larger, second) = p_values
-    assert first["from_best_p"] == pytest.approx(min(1.0, 2 * smaller), rel=1e-6)
-    assert second["from_best_p"] == pytest.approx(max(2 * smaller, larger), rel=1e-6)
+    assert first.from_best.p == pytest.approx(min(1.0, 2 * smaller), rel=1e-6)
+    assert second.from_best.p == pytest.approx(max(2 * smaller, larger), rel=1e-6)
     for row in rows:
-        assert row["level_with_best"] == (row["is_best"] or row["from_best_p"] > 0.05)
+        assert row.level_with_best == (row.is_best or row.from_best.p > 0.05)
 
 
 def test_each_step_is_compared_with_the_one_before_it_in_its_folder(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:
-    rows = [row for row in read_comparisons(Store.open(finished["out"])) if row["metric"] == "kid"]
-    assert [row["step"] for row in rows] == [1, 2, 3]
-    assert [row["previous"] for row in rows] == [None, *(row["checkpoint"] for row in rows[:2])]
+    rows = [row for row in read_comparisons(Store.open(finished["out"])) if row.metric == "kid"]
+    assert [row.step for row in rows] == [1, 2, 3]
+    assert [row.previous for row in rows] == [None, *(row.checkpoint for row in rows[:2])]
     for folder, seed in (("a", 1), ("b", 5)):
         for step in (1, 2):
             save_pair(tmp_path / f"runs/{folder}/step-{step}", seed=seed + step)
     out = str(tmp_path / "out")
     settings = finished | {"checkpoints": [str(tmp_path / "runs")], "out": out, "metrics": "losses"}
-    rows = [row for row in score(settings) if row["metric"] == "elbo"]
-    previous = {Path(row["checkpoint"]).parts[-2:]: row["previous"] for row in rows}
+    rows = [row for row in score(settings) if row.metric == "elbo"]
+    previous = {Path(row.checkpoint).parts[-2:]: row.previous for row in rows}
     assert previous[("a", "step-1")] is None
     assert previous[("b", "step-1")] is None
     assert str(previous[("a", "step-2")]).endswith("a/step-1")
@@ -137,14 +140,12 @@ def test_rows_of_other_conditions_are_never_subtracted(
     evaluate(make_spec(settings), ignore)
     rows = read_comparisons(Store.open(out))
     bests = {
-        metric: {row["checkpoint"][-14:]: row["best"] for row in rows if row["metric"] == metric}
+        metric: {row.checkpoint[-14:]: row.best for row in rows if row.metric == metric}
         for metric in ("elbo", "mse")
     }
-    alone = next(
-        row for row in rows if row["metric"] == "elbo" and "step-0002" in row["checkpoint"]
-    )
-    assert alone["is_best"]
-    assert alone["from_best"] is None
+    alone = next(row for row in rows if row.metric == "elbo" and "step-0002" in row.checkpoint)
+    assert alone.is_best
+    assert alone.from_best is None
     assert len(set(bests["elbo"].values())) == 2
     assert len(set(bests["mse"].values())) == 1
 
@@ -156,10 +157,10 @@ def test_a_biased_frechet_distance_is_not_compared(
     """60 samples for 16 dimensions are fewer than 4.88 each: the kernel distance decides."""
     settings = finished | {"samples": 60, "out": str(tmp_path / "out")}
     evaluation = evaluate(make_spec(settings), ignore)
-    assert all("bias-dominated" in row["fid_warning"] for row in evaluation.summary.rows)
-    assert all(row["fid_low"] is None for row in evaluation.summary.rows)
-    assert all("no interval" in row["fid_low_reason"] for row in evaluation.summary.rows)
-    assert {row["metric"] for row in read_comparisons(Store.open(settings["out"]))} >= {"kid"}
+    assert all("bias-dominated" in row.score("fid").warning for row in evaluation.summary.rows)
+    assert all(row.value("fid_low") is None for row in evaluation.summary.rows)
+    assert all("no interval" in row.score("fid_low").reason.text for row in evaluation.summary.rows)
+    assert {row.metric for row in read_comparisons(Store.open(settings["out"]))} >= {"kid"}
     assert evaluation.selection is not None
     assert evaluation.selection.metric == "kid"
     with pytest.raises(
@@ -171,16 +172,16 @@ def test_a_biased_frechet_distance_is_not_compared(
 def test_the_best_is_named_with_its_rivals(finished: dict[str, Any]) -> None:
     selection = read_selection(Store.open(finished["out"]))
     assert selection is not None
-    rows = {row["checkpoint"]: row for row in read_score_rows(Store.open(finished["out"]))}
-    best = min(rows, key=lambda name: rows[name]["fid_corrected"])
+    rows = {row.checkpoint: row for row in read_score_rows(Store.open(finished["out"]))}
+    best = min(rows, key=lambda name: rows[name].value("fid_corrected"))
     assert (selection.metric, selection.best, selection.compared) == ("fid_corrected", best, 3)
-    assert selection.value == pytest.approx(rows[best]["fid_corrected"], rel=1e-12)
+    assert selection.value == pytest.approx(rows[best].value("fid_corrected"), rel=1e-12)
     assert best in selection.sentence
     assert "95 % CI" in selection.sentence
     assert selection.confirmation is None
     by_elbo = select_best(compare_run(finished["out"]), make_spec(finished | {"select": "elbo"}))
     assert by_elbo is not None
-    assert by_elbo.best == max(rows, key=lambda name: rows[name]["elbo"])
+    assert by_elbo.best == max(rows, key=lambda name: rows[name].value("elbo"))
 
 
 @pytest.mark.parametrize("metric", [m.column for m in COMPARED])
@@ -191,12 +192,12 @@ def test_a_verdict_has_the_number_of_the_score_table(finished: dict[str, Any], m
     selection = select_best(compare_run(finished["out"]), make_spec(finished | {"select": metric}))
     assert selection is not None
     assert selection.metric == metric
-    (value,) = (row[metric] for row in rows if row["checkpoint"] == selection.best)
+    (value,) = (row.value(metric) for row in rows if row.checkpoint == selection.best)
     assert selection.value == value
     assert f", {value:.5g}, n = " in selection.sentence
-    compared = [row for row in compare_run(finished["out"]) if row["metric"] == metric]
-    assert {row["checkpoint"]: row["value"] for row in compared} == {
-        row["checkpoint"]: row[metric] for row in rows
+    compared = [row for row in compare_run(finished["out"]) if row.metric == metric]
+    assert {row.checkpoint: row.value for row in compared} == {
+        row.checkpoint: row.value(metric) for row in rows
     }
 
 
@@ -230,8 +231,8 @@ def test_confirmation_measures_the_best_two_on_fresh_seeds(
     assert selection is not None
     assert selection.confirmation is not None
     fresh = read_score_rows(Store.open(str(tmp_path / "out/confirmation")))
-    assert {row["checkpoint"] for row in fresh} == {selection.best, selection.second}
-    assert {row["seed"] for row in fresh} == {1_000_003}
+    assert {row.checkpoint for row in fresh} == {selection.best, selection.second}
+    assert {row.conditions.seed for row in fresh} == {1_000_003}
     assert not list((tmp_path / "out/confirmation").glob("reference*"))  # shared, not made again
     again = confirmed(selection, compare_run(str(tmp_path / "out/confirmation")))
     assert selection.confirmation == again
@@ -239,27 +240,36 @@ def test_confirmation_measures_the_best_two_on_fresh_seeds(
     assert "fresh seeds" in page
 
 
-def test_metrics_are_added_without_the_models(finished: dict[str, Any], tmp_path: Path) -> None:
+def test_metrics_are_added_without_the_models(
+    finished: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, runs = tmp_path / "out", tmp_path / "runs"
     shutil.copytree(finished["checkpoints"][0], runs)
     settings = finished | {"out": str(out), "checkpoints": [str(runs)], "metrics": "losses,fid"}
     score(settings)
     before = read_score_rows(Store.open(str(out)))
-    assert all("not requested" in row["kid_reason"] for row in before)
+    assert all("not requested" in row.score("kid").reason.text for row in before)
     shutil.rmtree(runs)
     shards = {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")}
-    after = list(rescore(str(out), ["kid", "precision", "iwae"]))
-    full = {row["step"]: row for row in read_score_rows(Store.open(finished["out"]))}
+    monkeypatch.setattr("vae_batch.report.bundle.write_report", lambda _: [])
+    done = CliRunner().invoke(
+        app, ["rescore", str(out), "--metrics", "kid,precision,iwae", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    after = read_score_rows(Store.open(str(out)))
+    assert json.loads(done.stdout) == [row.to_record() for row in after]
+    full = {row.step: row for row in read_score_rows(Store.open(finished["out"]))}
     for old, new in zip(before, after, strict=True):
-        assert new["kid"] == full[new["step"]]["kid"]
-        assert new["kid_reason"] is None
-        assert 0 <= new["precision"] <= 1
-        assert new["iwae"] is None
-        assert "needs the model" in new["iwae_reason"]
+        assert new.value("kid") == full[new.step].value("kid")
+        assert new.score("kid").reason is None
+        assert 0 <= new.value("precision") <= 1
+        assert new.value("iwae") is None
+        assert "needs the model" in new.score("iwae").reason.text
         kept = [name for name in ("elbo", "fid", "fid_corrected", "fingerprint", "mse_reason")]
-        assert [new[name] for name in kept] == [old[name] for name in kept]
+        records = new.to_record(), old.to_record()
+        assert len({tuple(record[name] for name in kept) for record in records}) == 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")} == shards
-    metrics = {row["metric"] for row in compare_run(str(out))}
+    metrics = {row.metric for row in compare_run(str(out))}
     assert {"fid_corrected", "kid", "elbo"} <= metrics  # influences of both runs are there
 
 
@@ -282,10 +292,10 @@ def test_two_runs_are_compared_under_the_same_conditions_only(
     save_pair(tmp_path / "runs/step-0002", seed=9)
     settings = finished | {"checkpoints": [str(tmp_path / "runs")], "metrics": "losses,kid"}
     score(settings | {"out": str(other)})
-    rows = [row for row in compare_runs(finished["out"], str(other)) if row["metric"] == "kid"]
+    rows = [row for row in compare_runs(finished["out"], str(other)) if row.metric == "kid"]
     assert len(rows) == 4
-    assert len({row["best"] for row in rows}) == 1
-    twice = {row["checkpoint"] for row in compare_runs(str(other), str(other) + "/")}
+    assert len({row.best for row in rows}) == 1
+    twice = {row.checkpoint for row in compare_runs(str(other), str(other) + "/")}
     assert len(twice) == 2  # the same run twice: told apart by folder
     score(settings | {"out": str(tmp_path / "seed"), "seed": 4})
     with pytest.raises(InputError, match=r"do not compare: seed \(0, 4\)"):

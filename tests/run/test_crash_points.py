@@ -117,12 +117,16 @@ def test_a_row_that_was_written_survives_a_crash(
     monkeypatch.setattr(executor, "submit", dying)
     with pytest.raises(Killed):
         run(prepare(spec, ignore), executor, ignore)
-    written = {row["checkpoint"]: row["scored_at"] for row in read_score_rows(Store.open(spec.out))}
+    written = {
+        row.checkpoint: row.provenance.scored_at for row in read_score_rows(Store.open(spec.out))
+    }
     assert 1 <= len(written) <= 4  # the first at once, the others in the next second
     assert [row.status for row in run_status(spec.out)].count("scored") == len(written)
     resumed = stub_executor()
     run(prepare(spec, ignore), resumed, ignore)
-    after = {row["checkpoint"]: row["scored_at"] for row in read_score_rows(Store.open(spec.out))}
+    after = {
+        row.checkpoint: row.provenance.scored_at for row in read_score_rows(Store.open(spec.out))
+    }
     assert len(after) == 5
     assert {name: after[name] for name in written} == written
     assert executor.shards + resumed.shards == 4 + 5 * (4 + 4 + 2)  # nothing is done twice

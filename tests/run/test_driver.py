@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from support.models.toy_models import make_decoder, make_encoder, save_pair
+from support.stores import score_rows
 
 from vae_batch.metrics import bits_per_dim, frechet_distance, inception_score
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.execute.executor import SerialExecutor, Task
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import run
+from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.worker_config import WorkerConfig
@@ -30,7 +30,7 @@ def score(settings: dict[str, Any], executor: Any = None) -> RunSummary:
 
 
 def numbers(summary: RunSummary) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "scored_at"} for row in summary.rows]
+    return score_rows.numbers(summary.rows)
 
 
 class CountingExecutor(SerialExecutor):
@@ -51,28 +51,28 @@ class CountingExecutor(SerialExecutor):
 def test_rows_hold_what_the_stored_files_say(toy_settings: dict[str, Any]) -> None:
     """Each score, computed anew from the Parquet files by the metrics alone."""
     summary = score(toy_settings)
-    assert [(row["status"], row["step"]) for row in summary.rows] == [
-        ("scored", s) for s in (1, 2, 3)
-    ]
+    assert [(row.status, row.step) for row in summary.rows] == [("scored", s) for s in (1, 2, 3)]
     out = Path(toy_settings["out"])
     real = columns_below(next(out.glob("reference/*/activations/*")))
     for row in summary.rows:
-        folder = next(out.glob(f"activations/*{row['checkpoint_sha256'][:12]}/*"))
+        folder = next(out.glob(f"activations/*{row.conditions.checkpoint_sha256[:12]}/*"))
         generated = columns_below(folder)
         np.testing.assert_array_equal(generated["index"], np.arange(150))
         assert generated["features"].shape == (150, 16)
         expected = frechet_distance(generated["features"], real["features"])
-        np.testing.assert_allclose(row["fid"], expected, rtol=1e-10)
+        np.testing.assert_allclose(row.value("fid"), expected, rtol=1e-10)
         scores = inception_score(generated["probabilities"], splits=5)
-        np.testing.assert_allclose(row["inception_score"], scores.mean, rtol=1e-12)
-        np.testing.assert_allclose(row["inception_score_std"], scores.std, rtol=1e-9)
-        losses = columns_below(next(out.glob(f"losses/*{row['checkpoint_sha256'][:12]}")))
-        assert len(losses["kl"]) == row["n_reference"] == 100
-        np.testing.assert_allclose(row["kl"], losses["kl"].mean(), rtol=1e-12)
+        np.testing.assert_allclose(row.value("inception_score"), scores.mean, rtol=1e-12)
+        np.testing.assert_allclose(row.value("inception_score_std"), scores.std, rtol=1e-9)
+        losses = columns_below(next(out.glob(f"losses/*{row.conditions.checkpoint_sha256[:12]}")))
+        assert len(losses["kl"]) == row.conditions.n_reference == 100
+        np.testing.assert_allclose(row.value("kl"), losses["kl"].mean(), rtol=1e-12)
         np.testing.assert_allclose(
-            row["elbo"], -(losses["kl"] + losses["reconstruction_nll"]).mean(), rtol=1e-12
+            row.value("elbo"), -(losses["kl"] + losses["reconstruction_nll"]).mean(), rtol=1e-12
         )
-        np.testing.assert_allclose(row["bits_per_dim"], bits_per_dim(-row["elbo"], 64), rtol=1e-12)
+        np.testing.assert_allclose(
+            row.value("bits_per_dim"), bits_per_dim(-row.value("elbo"), 64), rtol=1e-12
+        )
 
 
 def columns_below(folder: Path) -> dict[str, np.ndarray]:
@@ -98,8 +98,8 @@ def test_losses_are_those_of_the_plain_model(toy_settings: dict[str, Any]) -> No
     p = np.asarray(make_decoder(1)(z.astype(np.float32)), np.float64)
     nll = -(images * np.log(p) + (1 - images) * np.log1p(-p)).sum(axis=(1, 2, 3))
     (row,) = summary.rows
-    np.testing.assert_allclose(row["kl"], kl.mean(), rtol=1e-5)
-    np.testing.assert_allclose(row["reconstruction_nll"], nll.mean(), rtol=1e-5)
+    np.testing.assert_allclose(row.value("kl"), kl.mean(), rtol=1e-5)
+    np.testing.assert_allclose(row.value("reconstruction_nll"), nll.mean(), rtol=1e-5)
 
 
 def test_interrupted_twice_gives_the_same_bits_and_recomputes_nothing(
@@ -190,7 +190,7 @@ def test_bad_checkpoints_cost_one_row_each(toy_settings: dict[str, Any], tmp_pat
 
     healthy = numbers(score(toy_settings | {"out": toy_settings["out"] + "-healthy"}))
     summary = score(toy_settings | {"checkpoints": [str(runs)]})
-    reasons = {row["step"]: row["reason"] for row in summary.rows if row["status"] == "failed"}
+    reasons = {row.step: row.reason.text for row in summary.rows if row.status == "failed"}
     assert summary.failed == 4
     assert "truncated" in reasons[4]
     assert "no part of an autoencoder" in reasons[5]
@@ -223,12 +223,12 @@ def test_what_scoring_cannot_do_costs_one_row(
     monkeypatch.setattr(scoring, "add_losses", fails_for_one)
     toy_settings["metrics"] = "losses"
     summary = score(toy_settings)
-    assert [row["status"] for row in summary.rows] == ["scored", "failed", "scored"]
-    assert summary.rows[1]["reason"] == "it cannot be scored: TypeError: unforeseen"
+    assert [row.status for row in summary.rows] == ["scored", "failed", "scored"]
+    assert summary.rows[1].reason.text == "it cannot be scored: TypeError: unforeseen"
     monkeypatch.undo()
     executor = CountingExecutor()
     again = score(toy_settings, executor)
-    assert [row["status"] for row in again.rows] == ["scored"] * 3
+    assert [row.status for row in again.rows] == ["scored"] * 3
     assert executor.computed == []
 
 
@@ -241,7 +241,7 @@ def test_failed_checkpoints_are_tried_again(toy_settings: dict[str, Any], tmp_pa
     assert score(settings).failed == 1
     (runs / "step-1/decoder.keras").write_bytes(good)
     (row,) = score(settings).rows
-    assert (row["status"], row["reason"]) == ("scored", None)
+    assert (row.status, row.reason) == ("scored", None)
 
 
 def test_output_of_another_identity_is_refused(toy_settings: dict[str, Any]) -> None:
@@ -309,9 +309,9 @@ def test_gaussian_likelihood(toy_settings: dict[str, Any]) -> None:
     """Against the plain formula: bits carry 8 bits for 256 levels on [0, 1]."""
     summary = score(toy_settings | {"likelihood": "gaussian", "sigma": 0.5})
     for row in summary.rows:
-        assert row["likelihood"] == "gaussian"
-        expected = -row["elbo"] / (64 * np.log(2)) + 8
-        np.testing.assert_allclose(row["bits_per_dim"], expected, rtol=1e-12)
+        assert row.conditions.likelihood == "gaussian"
+        expected = -row.value("elbo") / (64 * np.log(2)) + 8
+        np.testing.assert_allclose(row.value("bits_per_dim"), expected, rtol=1e-12)
 
 
 def test_two_extractors_give_two_rows(toy_settings: dict[str, Any], toy_folder: Path) -> None:
@@ -324,7 +324,9 @@ def test_two_extractors_give_two_rows(toy_settings: dict[str, Any], toy_folder: 
     assert len(summary.rows) == 6
     by_extractor: dict[str, list[float]] = {}
     for row in summary.rows:
-        by_extractor.setdefault(row["extractor"].split("@")[0], []).append(row["inception_score"])
+        by_extractor.setdefault(row.conditions.extractor.split("@")[0], []).append(
+            row.value("inception_score")
+        )
     # Equal weights, one with softmax and one with logits: the probabilities are the same.
     np.testing.assert_allclose(by_extractor["classifier"], by_extractor["logits"], rtol=1e-5)
 
@@ -338,9 +340,9 @@ def test_random_weights_give_a_fid_and_no_inception_score(toy_settings: dict[str
         "reference_samples": 20,
     }
     (row,) = score(toy_settings | change).rows
-    assert row["status"] == "scored"
-    assert row["feature_dim"] == 2048
-    assert row["fid"] > 0
-    assert "bias-dominated" in row["fid_warning"]
-    assert row["inception_score"] is None
-    assert "random weights" in row["inception_score_reason"]
+    assert row.status == "scored"
+    assert row.conditions.feature_dim == 2048
+    assert row.value("fid") > 0
+    assert "bias-dominated" in row.score("fid").warning
+    assert row.value("inception_score") is None
+    assert "random weights" in row.score("inception_score").reason.text

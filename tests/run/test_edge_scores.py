@@ -42,9 +42,10 @@ def score_one(toy_folder: Path, tmp_path: Path) -> Score:
         }
         score(settings | more)
         (row,) = read_score_rows(Store.open(str(more.get("out", settings["out"]))))
-        assert (row["status"], row["reason"]) == ("scored", None)
-        assert_value_or_reason(row)
-        return row
+        assert (row.status, row.reason) == ("scored", None)
+        record = row.to_record()
+        assert_value_or_reason(record)
+        return record
 
     return run
 
@@ -233,10 +234,10 @@ def test_a_thousand_larger_images(tmp_path: Path) -> None:
         "out": str(tmp_path / "out"),
     }
     (row,) = score(settings).rows
-    folders = folders_of(tmp_path / "out", row["checkpoint"])
+    folders = folders_of(tmp_path / "out", row.checkpoint)
     x, y = (stored(folders[kind])["features"] for kind in ("generated", "reference"))
     for name, value in plain_scores.kernel_subsets(x, y).items():
-        assert row[name] == pytest.approx(value, rel=1e-9)
+        assert row.value(name) == pytest.approx(value, rel=1e-9)
     scaled = (images / 255).astype(np.float32)
     mean = encoder(scaled)[0]
     found: NDArray[Any] = np.asarray(decoder(mean), np.float64)
@@ -253,5 +254,5 @@ def test_a_thousand_larger_images(tmp_path: Path) -> None:
     ]
     ssim = stored(folders["losses"])["ssim"]
     np.testing.assert_allclose(ssim[:50], expected, rtol=1e-4, atol=1e-6)
-    assert row["ssim"] == pytest.approx(ssim.mean(), rel=1e-12)
-    assert row["ms_ssim_reason"] == "needs images of at least 161 pixels a side"
+    assert row.value("ssim") == pytest.approx(ssim.mean(), rel=1e-12)
+    assert row.score("ms_ssim").reason.text == "needs images of at least 161 pixels a side"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from support.models.toy_models import save_classifier, save_pair
-from support.runs.serial_runs import Row, files_of, rows_of, score, settings_of
+from support.runs.serial_runs import Row, files_of, score, settings_of
+from support.stores import score_rows
 
 from vae_batch.plan import make_spec
 from vae_batch.run.compare.pairwise import compare_run
@@ -18,6 +19,7 @@ from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import open_run, prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.run.race.rounds import run_race
+from vae_batch.storage import ScoreRow
 
 _OF_THE_NAME = ("checkpoint", "step", "fingerprint", "scored_at")
 
@@ -33,8 +35,8 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     return settings_of(first, tmp_path / "classifier.keras", tmp_path / "out")
 
 
-def numbers(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in _OF_THE_NAME}
+def numbers(row: ScoreRow) -> Row:
+    return score_rows.numbers([row], *_OF_THE_NAME)[0]
 
 
 def both(settings: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
@@ -50,8 +52,8 @@ def test_a_copy_costs_nothing_and_has_the_same_numbers(
     assert len(summary.rows) == 2
     assert numbers(summary.rows[0]) == numbers(summary.rows[1]) == numbers(alone.rows[0])
     assert verify_output(settings["out"]).bad == ()
-    compared = [row for row in compare_run(settings["out"]) if row["metric"] == "fid"]
-    assert all(row["level_with_best"] for row in compared)
+    compared = [row for row in compare_run(settings["out"]) if row.metric == "fid_corrected"]
+    assert all(row.level_with_best for row in compared)
 
 
 def test_a_later_copy_costs_nothing_even_where_the_first_is_gone(
@@ -80,8 +82,8 @@ def test_both_fail_with_one_reason(settings: dict[str, Any], tmp_path: Path) -> 
         file = tmp_path / folder / "decoder.keras"
         file.write_bytes(file.read_bytes()[:500])
     rows = score(both(settings, tmp_path)).rows
-    assert [row["status"] for row in rows] == ["failed", "failed"]
-    assert rows[0]["reason"] == rows[1]["reason"]
+    assert [row.status for row in rows] == ["failed", "failed"]
+    assert rows[0].reason == rows[1].reason
 
 
 def test_files_that_another_row_needs_are_not_pruned(
@@ -99,7 +101,7 @@ def test_in_a_race_a_copy_leaves_with_its_twin(settings: dict[str, Any], tmp_pat
     more = {"checkpoints": [str(name) for name in names], "reference_samples": 200}
     spec = make_spec(settings | more | {"race": {"metric": "elbo", "first": 64}})
     summary, outcome = run_race(open_run(prepare(spec, ignore), ignore), SerialExecutor())
-    rows = rows_of(summary)
+    rows = {row.checkpoint: row for row in summary.rows}
     twins = [rows[str(tmp_path / "runs/step-1")], rows[str(tmp_path / "best")]]
     assert numbers(twins[0]) == numbers(twins[1])
     assert outcome.images_in_full == 400

@@ -36,7 +36,7 @@ def test_a_node_without_gpus_is_one_device() -> None:
 
 def claims(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]], **pool: int) -> list[Any]:
     from vae_batch.run.execute.on_ray import machines
-    from vae_batch.run.execute.on_ray.pool_size import Pool, device_claims
+    from vae_batch.run.execute.on_ray.machines import Pool, device_claims
 
     monkeypatch.setattr(machines.ray, "nodes", lambda: nodes)
     return [

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.clusters.ray_head import connected, ray_head
+from support.stores import score_rows
 
 from vae_batch.storage import Store, read_score_rows
 
@@ -30,9 +31,7 @@ def write_spec(path: Path, settings: dict[str, Any]) -> Path:
 
 
 def numbers(out: str) -> list[dict[str, Any]]:
-    rows = read_score_rows(Store.open(out))
-    return [{k: v for k, v in row.items() if k not in ("scored_at", "checkpoint", "fingerprint")}
-            for row in rows]  # fmt: skip
+    return score_rows.numbers(read_score_rows(Store.open(out)), "checkpoint", "fingerprint")
 
 
 def receipts(out: Path) -> dict[Path, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.runs.serial_runs import score, settings_of
+from support.stores import score_rows
 from support.stores.faulty_s3 import FaultyS3, local_s3, make_bucket, start
 from support.stores.score_rows import score_row
 from typer.testing import CliRunner
@@ -16,8 +17,7 @@ from typer.testing import CliRunner
 from vae_batch.cli import app
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.execute.executor import SerialExecutor
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import run
+from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
@@ -61,8 +61,7 @@ def settings(faulty: FaultyS3, name: str) -> dict[str, Any]:
 
 def numbers(summary: RunSummary) -> list[dict[str, Any]]:
     """Rows without times and places; a fingerprint holds the checkpoint's path."""
-    places = ("scored_at", "checkpoint", "fingerprint")
-    return [{k: v for k, v in row.items() if k not in places} for row in summary.rows]
+    return score_rows.numbers(summary.rows, "checkpoint", "fingerprint")
 
 
 @pytest.fixture(scope="module")

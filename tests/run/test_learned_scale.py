@@ -39,7 +39,8 @@ def test_the_nll_takes_the_decoders_own_scale(
     settings = toy_settings | {"checkpoints": [str(tmp_path / "vae")], "metrics": "losses,iwae"}
     settings |= {"likelihood": "gaussian", "sigma": "learned", "iwae_draws": 4, "iwae_images": 10}
     (row,) = score(settings).rows
-    assert (row["status"], row["sigma"], row["sigma_source"]) == ("scored", None, "learned")
+    assert row.status == "scored"
+    assert (row.conditions.sigma, row.conditions.sigma_source) == (None, "learned")
     x = open_reference("digits", "test").read(0, 100).astype(np.float32) / 255
     mean, logvar = (np.asarray(value) for value in make_encoder(1)(x))
     z = mean + np.exp(logvar / 2) * standard_normals(0, "posterior_noise", 0, 100, (LATENT,))
@@ -48,9 +49,9 @@ def test_the_nll_takes_the_decoders_own_scale(
     # -log N(x | m, s) = (x - m)^2 / 2 s^2 + log s + log(2 pi) / 2, summed over 64 pixels
     terms = 0.5 * ((x - decoded) / np.exp(log_std)) ** 2 + log_std + 0.5 * np.log(2 * np.pi)
     expected = np.broadcast_to(terms, x.shape).sum(axis=(1, 2, 3)).mean()
-    assert row["reconstruction_nll"] == pytest.approx(expected, rel=1e-5)
-    assert row["iwae"] is not None
-    assert row["bits_per_dim"] is not None
+    assert row.value("reconstruction_nll") == pytest.approx(expected, rel=1e-5)
+    assert row.value("iwae") is not None
+    assert row.value("bits_per_dim") is not None
 
 
 def test_an_unnamed_second_output_is_asked_for(
@@ -59,6 +60,6 @@ def test_an_unnamed_second_output_is_asked_for(
     save(tmp_path / "vae", "another", 64)
     settings = toy_settings | {"checkpoints": [str(tmp_path / "vae")], "metrics": "losses"}
     (row,) = score(settings | {"likelihood": "gaussian", "sigma": "learned"}).rows
-    assert row["status"] == "failed"
-    assert "log_var, log_std or std" in row["reason"]
-    assert "'another'" in row["reason"]
+    assert row.status == "failed"
+    assert "log_var, log_std or std" in row.reason.text
+    assert "'another'" in row.reason.text

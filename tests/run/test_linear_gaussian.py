@@ -24,8 +24,10 @@ from support.models.linear_gaussian_files import (
     save,
     settings_in,
 )
-from support.runs.serial_runs import Row, score
+from support.runs.serial_runs import score
 from support.stores.stored_rows import folders_of, stored
+
+from vae_batch.storage import ScoreRow
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +42,12 @@ def x() -> Array:
 
 
 @pytest.fixture(scope="module")
-def row(settings: Settings) -> Row:
+def row(settings: Settings) -> ScoreRow:
     (row,) = score(settings).rows
     return row
 
 
-def test_losses_are_exact(row: Row, x: Array) -> None:
+def test_losses_are_exact(row: ScoreRow, x: Array) -> None:
     nll = VAE.nll_of_draws(x, drawn_latents(VAE, x)[:, None])[:, 0]
     at_mean = VAE.nll_of_draws(x, VAE.encode(x)[0][:, None])[:, 0]
     kl = exact_kl(VAE, x)
@@ -57,16 +59,18 @@ def test_losses_are_exact(row: Row, x: Array) -> None:
         "mse": ((x - VAE.decode(VAE.encode(x)[0])) ** 2).mean(axis=1),
     }
     for name, values in exact.items():
-        assert row[name] == pytest.approx(values.mean(), abs=ROUNDING), name
+        assert row.value(name) == pytest.approx(values.mean(), abs=ROUNDING), name
         error = values.std(ddof=1) / math.sqrt(COUNT)
-        assert row[f"{name}_se"] == pytest.approx(error, rel=1e-4), name
+        assert row.score(name).standard_error == pytest.approx(error, rel=1e-4), name
     # One draw an image estimates the expectation over draws, within four standard errors.
     error = (nll - VAE.expected_nll(x)).std() / math.sqrt(COUNT)
-    assert row["reconstruction_nll"] == pytest.approx(VAE.expected_nll(x).mean(), abs=4 * error)
+    assert row.value("reconstruction_nll") == pytest.approx(
+        VAE.expected_nll(x).mean(), abs=4 * error
+    )
     # The encoder is the exact posterior, so that the bound is tight in expectation.
-    assert row["elbo"] == pytest.approx(VAE.log_likelihood(x).mean(), abs=4 * error)
-    assert (row["likelihood"], row["sigma"]) == ("gaussian", SIGMA)
-    assert "gaussian decoder has no probabilities" in row["clipped_pixels_reason"]
+    assert row.value("elbo") == pytest.approx(VAE.log_likelihood(x).mean(), abs=4 * error)
+    assert (row.conditions.likelihood, row.conditions.sigma) == ("gaussian", SIGMA)
+    assert "gaussian decoder has no probabilities" in row.score("clipped_pixels").reason.text
 
 
 @pytest.mark.parametrize("draws", [1, 2, 32])
@@ -76,10 +80,12 @@ def test_importance_weighted_bound_is_the_likelihood_for_every_number_of_draws(
     change = {"iwae_draws": draws, "metrics": "iwae", "out": str(tmp_path)}
     (row,) = score(settings | change).rows
     exact = VAE.log_likelihood(x[:200])
-    assert row["iwae"] == pytest.approx(exact.mean(), abs=ROUNDING)
-    assert row["iwae_se"] == pytest.approx(exact.std(ddof=1) / math.sqrt(200), rel=1e-4)
-    assert row["iwae_ess"] == pytest.approx(draws, rel=1e-6)
-    weights = stored(folders_of(tmp_path, row["checkpoint"])["importance"])
+    assert row.value("iwae") == pytest.approx(exact.mean(), abs=ROUNDING)
+    assert row.score("iwae").standard_error == pytest.approx(
+        exact.std(ddof=1) / math.sqrt(200), rel=1e-4
+    )
+    assert row.value("iwae_ess") == pytest.approx(draws, rel=1e-6)
+    weights = stored(folders_of(tmp_path, row.checkpoint)["importance"])
     log_weights = (
         weights["log_ratio"]
         - 0.5 * weights["squared_error"] / SIGMA**2
@@ -87,7 +93,7 @@ def test_importance_weighted_bound_is_the_likelihood_for_every_number_of_draws(
     )
     np.testing.assert_allclose(log_weights, np.tile(exact[:, None], draws), atol=ROUNDING)
     if draws < 21:
-        assert "raise --iwae-draws" in row["iwae_pareto_k_reason"]
+        assert "raise --iwae-draws" in row.score("iwae_pareto_k").reason.text
 
 
 def test_a_wrong_posterior_loosens_the_bounds_by_the_exact_gap(
@@ -101,68 +107,68 @@ def test_a_wrong_posterior_loosens_the_bounds_by_the_exact_gap(
     bound = VAE.log_likelihood(x) - gap
     nll = wrong.nll_of_draws(x, drawn_latents(wrong, x)[:, None])[:, 0]
     error = (nll - wrong.expected_nll(x)).std() / math.sqrt(COUNT)
-    assert row["elbo"] == pytest.approx(bound.mean(), abs=4 * error)
-    assert row["kl"] == pytest.approx(exact_kl(wrong, x).mean(), abs=ROUNDING)
+    assert row.value("elbo") == pytest.approx(bound.mean(), abs=4 * error)
+    assert row.value("kl") == pytest.approx(exact_kl(wrong, x).mean(), abs=ROUNDING)
     # 64 draws close nearly all of the gap, from below.
     exact = VAE.log_likelihood(x[:200]).mean()
-    assert exact - gap[:200].mean() / 10 < row["iwae"] < exact + 0.01
-    assert row["iwae_ess"] < 63
+    assert exact - gap[:200].mean() / 10 < row.value("iwae") < exact + 0.01
+    assert row.value("iwae_ess") < 63
 
 
-def test_latents_are_exact(row: Row, x: Array) -> None:
+def test_latents_are_exact(row: ScoreRow, x: Array) -> None:
     mean, logvar = VAE.encode(x)
     z = drawn_latents(VAE, x)
     # Var_x mean_k = |w_k|^2 / (|w_k|^2 + sigma^2) = 0.8, 0.5, 0.
     np.testing.assert_allclose(mean.var(axis=0), [0.8, 0.5, 0.0], atol=0.1)
-    assert (row["latent_dimensions"], row["active_units"]) == (3, 2)
-    assert row["collapsed_dimensions"] == 1
-    assert "1 of 3 latent dimensions are collapsed (2)" in row["warnings"]
+    assert (row.value("latent_dimensions"), row.value("active_units")) == (3, 2)
+    assert row.value("collapsed_dimensions") == 1
+    assert "1 of 3 latent dimensions are collapsed (2)" in row.warnings[0].text
     # The estimator itself, all pairs at once: one draw against the mixture of all posteriors.
     deviation = np.exp(logvar[0] / 2)
     squares = (((z[:, None] - mean[None]) / deviation) ** 2).sum(axis=2)
     relative = np.log(np.exp(-0.5 * (squares - squares.diagonal()[:, None])).mean(axis=1))
-    assert row["mutual_information"] == pytest.approx(-relative.mean(), abs=ROUNDING)
+    assert row.value("mutual_information") == pytest.approx(-relative.mean(), abs=ROUNDING)
     # About the population: ln 5 / 2 + ln 2 / 2 nats through two Gaussian channels; 1500 images
     # scatter by sd / sqrt(1500) and fall short by far less.
     assert VAE.information == pytest.approx((math.log(5) + math.log(2)) / 2)
     error = relative.std() / math.sqrt(COUNT)
-    assert row["mutual_information"] == pytest.approx(VAE.information, abs=4 * error)
-    assert row["kl"] == pytest.approx(VAE.information, abs=4 * row["kl_se"])
+    assert row.value("mutual_information") == pytest.approx(VAE.information, abs=4 * error)
+    assert row.value("kl") == pytest.approx(VAE.information, abs=4 * row.score("kl").standard_error)
     # The mixture of all posteriors is the prior.
-    assert row["marginal_kl"] == pytest.approx(0.0, abs=0.05)
+    assert row.value("marginal_kl") == pytest.approx(0.0, abs=0.05)
     moments = mean.mean(axis=0), np.cov(mean.T, ddof=0) + np.diag(deviation**2)
     (centre, covariance), d = moments, LATENTS
     log_determinant = np.linalg.slogdet(covariance)[1]
     exact = 0.5 * (covariance.trace() + centre @ centre - d - log_determinant)
-    assert row["aggregate_prior_kl"] == pytest.approx(exact, abs=1e-6)
+    assert row.value("aggregate_prior_kl") == pytest.approx(exact, abs=1e-6)
     assert exact < d * (d + 3) / 4 / COUNT * 3  # what the sampling of 1500 images leaves
-    assert row["aggregate_prior_mmd"] == pytest.approx(0.0, abs=5e-3)
+    assert row.value("aggregate_prior_mmd") == pytest.approx(0.0, abs=5e-3)
 
 
 def test_optimal_sigma_is_that_of_maximum_likelihood(
-    settings: Settings, row: Row, x: Array
+    settings: Settings, row: ScoreRow, x: Array
 ) -> None:
     executor = Counting()
     (best,) = score(settings | {"sigma": "optimal"}, executor).rows
     assert executor.kinds == set()  # squared errors are stored, from which any sigma's loss follows
     squares = ((x - VAE.decode(drawn_latents(VAE, x))) ** 2).mean()
-    assert best["sigma"] == pytest.approx(math.sqrt(squares), rel=1e-6)
+    assert best.conditions.sigma == pytest.approx(math.sqrt(squares), rel=1e-6)
     # At the optimum half a squared deviation a pixel is 1/2.
     nll = PIXELS / 2 * (math.log(2 * math.pi * squares) + 1)
-    assert best["reconstruction_nll"] == pytest.approx(nll, abs=ROUNDING)
-    for other in (0.9 * best["sigma"], 1.1 * best["sigma"]):
+    assert best.value("reconstruction_nll") == pytest.approx(nll, abs=ROUNDING)
+    for other in (0.9 * best.conditions.sigma, 1.1 * best.conditions.sigma):
         (worse,) = score(settings | {"sigma": other}, executor).rows
-        assert worse["sigma"] == other
-        assert worse["reconstruction_nll"] > best["reconstruction_nll"]
-        assert worse["kl"] == best["kl"] == row["kl"]
+        assert worse.conditions.sigma == other
+        assert worse.value("reconstruction_nll") > best.value("reconstruction_nll")
+        assert worse.value("kl") == best.value("kl") == row.value("kl")
         ratio = squares / other**2
         nll = PIXELS * (math.log(other * math.sqrt(2 * math.pi)) + ratio / 2)
-        assert worse["reconstruction_nll"] == pytest.approx(nll, abs=ROUNDING)
+        assert worse.value("reconstruction_nll") == pytest.approx(nll, abs=ROUNDING)
     assert executor.kinds == set()
 
 
 def test_bits_do_not_depend_on_the_scale_of_the_pixels(
-    settings: Settings, row: Row, tmp_path: Path
+    settings: Settings, row: ScoreRow, tmp_path: Path
 ) -> None:
     """The same model of pixels on [-1, 1]: twice the scale, a density smaller by 2^16."""
     twice = LinearGaussianVae.with_exact_posterior(2 * VAE.weights, 2 * VAE.bias - 1, 2 * VAE.sigma)
@@ -174,12 +180,14 @@ def test_bits_do_not_depend_on_the_scale_of_the_pixels(
     }
     (other,) = score(settings | change).rows
     shift = PIXELS * math.log(2)
-    assert other["reconstruction_nll"] == pytest.approx(row["reconstruction_nll"] + shift, abs=1e-3)
-    assert other["kl"] == pytest.approx(row["kl"], abs=ROUNDING)
+    assert other.value("reconstruction_nll") == pytest.approx(
+        row.value("reconstruction_nll") + shift, abs=1e-3
+    )
+    assert other.value("kl") == pytest.approx(row.value("kl"), abs=ROUNDING)
     # log2(256 / w): 8 bits on [0, 1], 7 on [-1, 1].
     nats = PIXELS * math.log(2)
-    assert row["bits_per_dim"] == pytest.approx(-row["elbo"] / nats + 8, abs=1e-12)
-    assert other["bits_per_dim"] == pytest.approx(-other["elbo"] / nats + 7, abs=1e-12)
-    assert other["bits_per_dim"] == pytest.approx(row["bits_per_dim"], abs=1e-4)
+    assert row.value("bits_per_dim") == pytest.approx(-row.value("elbo") / nats + 8, abs=1e-12)
+    assert other.value("bits_per_dim") == pytest.approx(-other.value("elbo") / nats + 7, abs=1e-12)
+    assert other.value("bits_per_dim") == pytest.approx(row.value("bits_per_dim"), abs=1e-4)
     for name in ("mse", "mae", "psnr"):  # of pixels scaled to 0..1
-        assert other[name] == pytest.approx(row[name], rel=1e-5)
+        assert other.value(name) == pytest.approx(row.value(name), rel=1e-5)

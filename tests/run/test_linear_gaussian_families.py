@@ -48,17 +48,17 @@ def test_discretised_logistic(settings: Settings, x: Array, tmp_path: Path) -> N
         lower = np.where(x == 0, 0.0, expit(edges[1]))
         return float(-np.log(upper - lower).sum(axis=1).mean())
 
-    assert row["reconstruction_nll"] == pytest.approx(nll(0.03), abs=ROUNDING)
+    assert row.value("reconstruction_nll") == pytest.approx(nll(0.03), abs=ROUNDING)
     # A probability of grey levels: no offset.
-    bits = -row["elbo"] / (PIXELS * math.log(2))
-    assert row["bits_per_dim"] == pytest.approx(bits, abs=1e-12)
-    assert row["iwae"] > row["elbo"] - 4 * row["elbo_se"]
-    assert row["sigma"] == 0.03
+    bits = -row.value("elbo") / (PIXELS * math.log(2))
+    assert row.value("bits_per_dim") == pytest.approx(bits, abs=1e-12)
+    assert row.value("iwae") > row.value("elbo") - 4 * row.score("elbo").standard_error
+    assert row.conditions.sigma == 0.03
     # Its scale enters nonlinearly, so that losses are computed anew.
     executor = Counting()
     (row,) = score(settings | change | {"sigma": 0.02}, executor).rows
     assert executor.kinds >= {"losses", "importance"}
-    assert row["reconstruction_nll"] == pytest.approx(nll(0.02), abs=ROUNDING)
+    assert row.value("reconstruction_nll") == pytest.approx(nll(0.02), abs=ROUNDING)
 
 
 def continuous_bernoulli(logits: Array, x: Array) -> Array:
@@ -94,12 +94,12 @@ def test_bernoulli_families(
     }
     (row,) = score(settings | change).rows
     nll, kl = formula(VAE.decode(drawn_latents(VAE, x)), x), exact_kl(VAE, x)
-    assert row["likelihood"] == likelihood
-    assert row["reconstruction_nll"] == pytest.approx(nll.mean(), abs=ROUNDING)
-    assert row["elbo"] == pytest.approx(-(nll + kl).mean(), abs=ROUNDING)
-    bits = -row["elbo"] / (PIXELS * math.log(2)) + offset
-    assert row["bits_per_dim"] == pytest.approx(bits, abs=1e-12)
-    assert (row["clipped_pixels"], row["sigma"]) == (0.0, None)
+    assert row.conditions.likelihood == likelihood
+    assert row.value("reconstruction_nll") == pytest.approx(nll.mean(), abs=ROUNDING)
+    assert row.value("elbo") == pytest.approx(-(nll + kl).mean(), abs=ROUNDING)
+    bits = -row.value("elbo") / (PIXELS * math.log(2)) + offset
+    assert row.value("bits_per_dim") == pytest.approx(bits, abs=1e-12)
+    assert (row.value("clipped_pixels"), row.conditions.sigma) == (0.0, None)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli"])
@@ -121,8 +121,8 @@ def test_pixels_that_a_clip_decides_are_counted(
     p = np.clip(wide.decode(drawn_latents(wide, x)) / 6 + 0.5, 0, 1)
     clipped = (p < 1e-7) | (p > 1 - 1e-7)
     assert clipped.mean() > 0.1
-    assert row["clipped_pixels"] == pytest.approx(clipped.sum(axis=1).mean(), abs=0.05)
+    assert row.value("clipped_pixels") == pytest.approx(clipped.sum(axis=1).mean(), abs=0.05)
     inside = np.clip(p, 1e-7, 1 - 1e-7)
     logits = np.log(inside) - np.log1p(-inside)
     formula = bernoulli if likelihood == "bernoulli" else continuous_bernoulli
-    assert row["reconstruction_nll"] == pytest.approx(formula(logits, x).mean(), rel=1e-3)
+    assert row.value("reconstruction_nll") == pytest.approx(formula(logits, x).mean(), rel=1e-3)

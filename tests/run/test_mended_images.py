@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.runs.serial_runs import Row, files_of, score
-
-
-def numbers(rows: tuple[Row, ...]) -> list[Row]:
-    return [{name: row[name] for name in row if name != "scored_at"} for row in rows]
+from support.runs.serial_runs import files_of, score
+from support.stores.score_rows import numbers
 
 
 def test_damaged_reference_images_are_stored_again(toy_settings: dict[str, Any]) -> None:

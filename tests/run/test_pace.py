@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.runs.planned_rows import Clock
 
-from vae_batch.run.progress.pace import Pace
+from vae_batch.run.progress.counters import Pace
 
 
 def test_nothing_can_be_told_before_a_shard_has_ended() -> None:

@@ -9,8 +9,8 @@ import pytest
 from support.runs.planned_rows import new_counters, planned_row, shard_done, work_of
 
 from vae_batch.plan import InputError
-from vae_batch.run.progress import progress_file, ticker
-from vae_batch.run.progress.events import Event, PhaseBegan, Tick, WorkBegan
+from vae_batch.run.progress import progress_file
+from vae_batch.run.progress.events import Event, PhaseBegan, Tick, WorkBegan, ticking
 from vae_batch.run.progress.progress_file import (
     PROGRESS_FILE,
     LastProgress,
@@ -18,7 +18,6 @@ from vae_batch.run.progress.progress_file import (
     read_progress,
     write_progress,
 )
-from vae_batch.run.progress.ticker import ticking
 from vae_batch.storage import Store
 
 _PATIENCE = 30
@@ -38,7 +37,7 @@ def said(store: Store) -> LastProgress:
 def test_ticks_come_from_a_thread_and_survive_workers_that_do_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ticker, "_PERIOD", 0.001)
+    monkeypatch.setattr("vae_batch.run.progress.events._TICK_PERIOD", 0.001)
     answers = [TimeoutError("busy"), 1]
     events: list[Event] = []
     ticked = threading.Semaphore(0)

@@ -10,6 +10,7 @@ import pytest
 import typer
 from support.models.toy_models import save_pair
 from support.runs.serial_runs import files_of, score
+from support.stores.score_rows import changed, numbers
 from typer.testing import CliRunner
 
 from vae_batch.commands.prune import Kept
@@ -111,7 +112,7 @@ def test_only_activations_go_and_nothing_is_computed_again(
 
 
 def test_the_best_and_what_is_level_with_it_keep_theirs(copy: dict[str, Any]) -> None:
-    names = sorted(row["checkpoint"] for row in read_score_rows(Store.open(copy["out"])))
+    names = sorted(row.checkpoint for row in read_score_rows(Store.open(copy["out"])))
     alone = select_alone(copy)
     second = next(name for name in names if name != alone.best)
     level = (alone.best, second)
@@ -129,16 +130,14 @@ def test_metrics_of_losses_and_moments_are_rescored_the_others_refused(
     out = copy["out"]
     rows = read_score_rows(Store.open(out))
     prune(out, "none")
-    again = {row["checkpoint"]: row for row in rescore(out, ("losses", "reconstruction_fid"))}
+    again = {row.checkpoint: row for row in rescore(out, ("losses", "reconstruction_fid"))}
     for row in rows:
-        new = again[row["checkpoint"]]
-        assert {**new, "scored_at": ""} == {**row, "scored_at": ""}
-        assert new["reconstruction_fid"] is not None
+        new = again[row.checkpoint]
+        assert numbers([new]) == numbers([row])
+        assert new.value("reconstruction_fid") is not None
     with pytest.raises(InputError, match="activations"):
         list(rescore(out, ("kid",)))
-    assert [{**row, "scored_at": ""} for row in read_score_rows(Store.open(out))] == [
-        {**row, "scored_at": ""} for row in rows
-    ]
+    assert numbers(read_score_rows(Store.open(out))) == numbers(rows)
     unit = open_record(out).rows[0].units["generated"]
     reason = pruned_reason(Store.open(out), unit)
     assert reason is not None
@@ -156,7 +155,7 @@ def test_a_new_checkpoint_computes_its_own_shards_and_pruned_rows_stay(
     # Description, gallery, 2 of losses, 3 generated, 2 reconstructed; and the 2 training shards
     # that `reference` does not spare, for memorisation.
     assert summary.shards_computed == 11
-    assert [row for row in summary.rows if row["step"] != 9] == rows
+    assert [row for row in summary.rows if row.step != 9] == rows
     assert shards(copy["out"], GENERATED) == 3
 
 
@@ -166,7 +165,7 @@ def test_rows_that_wait_keep_what_they_have(copy: dict[str, Any]) -> None:
 
     store = Store.open(copy["out"])
     waiting = read_score_rows(store)[0]
-    upsert_scores(store, [{**waiting, "fingerprint": None}])
+    upsert_scores(store, [changed(waiting, fingerprint=None)])
     prune(copy["out"], "none")
     # Its 3 + 2 shards, and those of the reference and of the training images, which it reads.
     assert (shards(copy["out"], GENERATED), shards(copy["out"], RECONSTRUCTED)) == (3, 2)

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 from support.models.toy_models import save_pair
-from support.runs.serial_runs import Row
+from support.stores import score_rows
 
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.run.compare.best_checkpoint import select_best
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.executor import SerialExecutor, Task
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import run
+from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import open_run, prepare
@@ -24,7 +23,7 @@ from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import ignore
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.run.race.rounds import is_over, run_race
-from vae_batch.storage import Store
+from vae_batch.storage import ScoreRow, Store
 
 _OF_THE_RUN = ("scored_at", "fingerprint", "left_race_at")
 
@@ -62,12 +61,12 @@ def raced(
     return run_race(open_run(plan, ignore), executor or SerialExecutor())
 
 
-def by_name(summary: RunSummary) -> dict[str, Row]:
-    return {Path(row["checkpoint"]).stem: row for row in summary.rows}
+def by_name(summary: RunSummary) -> dict[str, ScoreRow]:
+    return {Path(row.checkpoint).stem: row for row in summary.rows}
 
 
-def numbers(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in _OF_THE_RUN}
+def numbers(row: ScoreRow) -> dict[str, Any]:
+    return score_rows.numbers([row], *_OF_THE_RUN)[0]
 
 
 @pytest.mark.parametrize("metric", ["elbo", "fid"])
@@ -83,15 +82,15 @@ def test_it_finds_what_the_full_evaluation_finds(
     assert outcome.level == pytest.approx(0.05 / 6)
     assert left, "with networks as different as these some must leave"
     sign = -1 if metric == "elbo" else 1
-    best = min(full.values(), key=lambda row: sign * row[metric])
-    assert outcome.best == best["checkpoint"]
+    best = min(full.values(), key=lambda row: sign * row.value(metric))
+    assert outcome.best == best.checkpoint
     for name, row in rows.items():
-        count = left.get(row["checkpoint"])
-        assert row["left_race_at"] == count
+        count = left.get(row.checkpoint)
+        assert row.conditions.left_race_at == count
         if count is None:
             assert numbers(row) == numbers(full[name])
         else:
-            assert row["n_generated"] == count
+            assert row.conditions.n_generated == count
     spent = sum(left.values()) + 300 * len(outcome.stayed)
     assert (outcome.images, outcome.images_in_full) == (spent, 900)
     assert f"{spent} of 900 images" in outcome.sentence
@@ -109,14 +108,15 @@ def test_rows_of_those_that_left_are_those_of_fewer_samples(
     left = [Path(label).stem for label, count in outcome.left_at.items() if count == 100]
     assert left
     for name in left:
-        for column in ("n_generated", "fid", "fid_corrected", "fid_corrected_se"):
-            assert ours[name][column] == theirs[name][column], column
+        assert ours[name].conditions.n_generated == theirs[name].conditions.n_generated
+        for column in ("fid", "fid_corrected"):
+            assert ours[name].score(column) == theirs[name].score(column), column
 
 
 def test_nobody_who_left_is_ranked(settings: dict[str, Any]) -> None:
     spec = settings | {"race": {"metric": "fid", "first": 100}}
     _, outcome = raced(spec)
-    compared = {row["checkpoint"] for row in compare_run(spec["out"])}
+    compared = {row.checkpoint for row in compare_run(spec["out"])}
     assert compared == set(outcome.stayed)
     selection = select_best(compare_run(spec["out"]), make_spec(spec))
     assert selection is not None
@@ -154,7 +154,7 @@ def test_a_full_evaluation_afterwards_computes_what_is_missing(
     raced(settings | {"race": {"metric": "elbo", "first": 100}}, first)
     summary = run(prepare(make_spec(settings), ignore), second, ignore)
     assert [numbers(row) for row in summary.rows] == [numbers(row) for row in full.rows]
-    assert {row["left_race_at"] for row in summary.rows} == {None}
+    assert {row.conditions.left_race_at for row in summary.rows} == {None}
     assert not set(first.shards) & set(second.shards)
     assert len(first.shards) + len(second.shards) == full.shards_computed
 
@@ -185,15 +185,15 @@ def test_who_fails_leaves_with_its_reason_and_is_tried_again(
         "race": {"metric": "fid", "first": 100},
     }
     summary, outcome = raced(settings | more)
-    failed = [row for row in summary.rows if row["status"] == "failed"]
-    assert [Path(row["checkpoint"]).stem for row in failed] == ["step-0009"] * 2
-    assert all("decoder.keras" in row["reason"] for row in failed)
-    assert all(row["left_race_at"] is None for row in failed)
+    failed = [row for row in summary.rows if row.status == "failed"]
+    assert [Path(row.checkpoint).stem for row in failed] == ["step-0009"] * 2
+    assert all("decoder.keras" in row.reason.text for row in failed)
+    assert all(row.conditions.left_race_at is None for row in failed)
     assert len(outcome.failed) == 1
     assert "1 failed" in outcome.sentence
     decoder.write_bytes(whole)
     summary, outcome = raced(settings | more)
-    assert {row["status"] for row in summary.rows} == {"scored"}
+    assert {row.status for row in summary.rows} == {"scored"}
     assert outcome.failed == ()
 
 
@@ -207,9 +207,9 @@ def test_who_has_no_score_does_not_race_and_is_scored_in_full(
     checkpoints = [str(toy_folder / "runs"), str(tmp_path / "more/decoder.keras")]
     race = {"metric": "elbo", "first": 100}
     summary, outcome = raced(settings | {"checkpoints": checkpoints, "race": race})
-    row = next(row for row in summary.rows if "/more" in row["checkpoint"])
-    assert (row["left_race_at"], row["n_generated"]) == (None, 300)
-    assert outcome.outside == {row["checkpoint"]: "it has no elbo"}
+    row = next(row for row in summary.rows if "/more" in row.checkpoint)
+    assert (row.conditions.left_race_at, row.conditions.n_generated) == (None, 300)
+    assert outcome.outside == {row.checkpoint: "it has no elbo"}
     assert "1 did not race" in outcome.sentence
     assert outcome.images_in_full == 900
 
@@ -219,7 +219,7 @@ def test_other_metrics_race(metric: str, metrics: str, settings: dict[str, Any])
     race = {"metric": metric, "first": 96}
     more = {"metrics": metrics, "race": race, "iwae_draws": 4, "iwae_images": 200}
     summary, outcome = raced(settings | more)
-    column = {row["checkpoint"]: row[metric] for row in summary.rows}
+    column = {row.checkpoint: row.value(metric) for row in summary.rows}
     choose = max if metric == "iwae" else min
     assert outcome.best == choose(column, key=lambda name: column[name])
     # IWAE's shards are of 50 // 8 images: 96 is 16 of them, and all are 200.

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from support.models.deadly import IN_DRIVER, DeadlyCheckpoint, DeadlyStore, StuckCheckpoint
+from support.stores import score_rows
 
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.plan import make_spec
 from vae_batch.run.execute.executor import SerialExecutor
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import run
+from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.progress.events import ignore
@@ -32,7 +32,7 @@ def score(settings: dict[str, Any]) -> RunSummary:
 
 
 def numbers(summary: RunSummary) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "scored_at"} for row in summary.rows]
+    return score_rows.numbers(summary.rows)
 
 
 def test_one_process_one_worker_and_two_write_the_same_bits(toy_settings: dict[str, Any]) -> None:
@@ -48,8 +48,8 @@ def test_bad_checkpoints_cost_one_row(toy_settings: dict[str, Any], tmp_path: Pa
     checkpoints = [*toy_settings["checkpoints"], str(tmp_path / "bad-0009.keras")]
     few = {"metrics": "losses,fid", "workers": 2}
     summary = score(toy_settings | few | {"checkpoints": checkpoints})
-    assert [row["status"] for row in summary.rows] == ["scored"] * 3 + ["failed"]
-    assert "is a text file, not a model" in summary.rows[3]["reason"]
+    assert [row.status for row in summary.rows] == ["scored"] * 3 + ["failed"]
+    assert "is a text file, not a model" in summary.rows[3].reason.text
 
 
 def score_with(plan: RunPlan) -> RunSummary:
@@ -79,8 +79,9 @@ def test_a_checkpoint_that_kills_its_worker_is_given_up(toy_settings: dict[str, 
     few = {"metrics": "losses,fid", "workers": 2}
     plan = prepare(make_spec(toy_settings | few), ignore)
     summary = score_with(replaced(plan, DeadlyCheckpoint))
-    assert [row["status"] for row in summary.rows] == ["failed", "scored", "scored"]
-    assert re.search(r"took \d+ workers down", summary.rows[0]["reason"])
+    assert [row.status for row in summary.rows] == ["failed", "scored", "scored"]
+    assert re.search(r"took \d+ workers down", summary.rows[0].reason.text)
+    assert summary.rows[0].reason.code == "worker_lost"
     # Each of two workers may meet it once; then two deaths more are enough, or three at a time.
     assert 3 <= summary.faults["workers lost"] <= 5
 
@@ -91,8 +92,9 @@ def test_a_stuck_checkpoint_is_given_up_and_says_so(toy_settings: dict[str, Any]
     settings = toy_settings | {"workers": 2, "shard_timeout": 600.0, "metrics": "losses,fid"}
     plan = prepare(make_spec(settings), ignore)
     summary = score_with(replaced(plan, StuckCheckpoint))
-    assert [row["status"] for row in summary.rows] == ["failed", "scored", "scored"]
-    reason = summary.rows[0]["reason"]
+    assert [row.status for row in summary.rows] == ["failed", "scored", "scored"]
+    reason = summary.rows[0].reason.text
+    assert summary.rows[0].reason.code == "timeout"
     # A third time, unless it was beside another when the third one's time was over.
     assert re.search("took longer than shard_timeout, 600 s, [34] times", reason)
     assert 3 <= summary.faults["shards stuck"] <= 4  # the other worker may be in its own
@@ -106,7 +108,8 @@ def test_a_neighbour_in_flight_is_never_blamed(toy_settings: dict[str, Any]) -> 
     plan = prepare(make_spec(settings), ignore)
     stores = dataclasses.replace(plan.stores, out=DeadlyStore(plan.stores.out.root))
     summary = score_with(dataclasses.replace(plan, stores=stores))
-    assert [row["status"] for row in summary.rows] == ["scored", "failed", "scored"]
-    assert "losses" in summary.rows[1]["reason"]
-    assert re.search(r"took \d+ workers down", summary.rows[1]["reason"])
+    assert [row.status for row in summary.rows] == ["scored", "failed", "scored"]
+    assert "losses" in summary.rows[1].reason.text
+    assert re.search(r"took \d+ workers down", summary.rows[1].reason.text)
+    assert summary.rows[1].reason.code == "worker_lost"
     assert summary.faults["workers lost"] >= 3

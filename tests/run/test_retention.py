@@ -73,7 +73,7 @@ def test_a_second_run_misses_nothing_and_a_new_checkpoint_costs_its_own(
     grown, _ = run(more, keep)
     # Description, gallery, 2 of losses, 3 generated; and the reference's 2 where none are kept.
     assert grown.summary.shards_computed == 7 + (2 if keep == "none" else 0)
-    assert [row for row in grown.summary.rows if row["step"] != 9] == list(first.summary.rows)
+    assert [row for row in grown.summary.rows if row.step != 9] == list(first.summary.rows)
     generated = 12 if keep == "all" else 0
     assert activations(more) == (generated, KEPT[keep][1])
 

@@ -13,6 +13,7 @@ from support.runs.stub_runs import (
     numbers,
     stub_executor,
 )
+from support.stores.score_rows import changed
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec
@@ -147,7 +148,7 @@ def test_a_night_without_news_draws_nothing(
     evaluate(spec, ignore)
     assert (len(drawn), out.read("report.html")) == (2, b"<html>")
     rows = read_score_rows(out)
-    upsert_scores(out, [rows[0] | {"scored_at": "later"}])
+    upsert_scores(out, [changed(rows[0], scored_at="later")])
     evaluate(spec, ignore)
     assert len(drawn) == 3
 

@@ -161,7 +161,7 @@ def test_a_group_computes_what_it_reads_and_no_more(
     """And its columns are, bit for bit, those of a run with every group."""
     checkpoint = str(toy_folder / "runs/step-0001")
     change = {"metrics": group, "out": str(tmp_path), "checkpoints": [checkpoint]}
-    (row,) = score(settings | change).rows
+    (row,) = rows_of(score(settings | change)).values()
     assert sorted(folders_of(tmp_path, checkpoint)) == sorted([*kinds, "description", "gallery"])
     assert_value_or_reason(row)
     for name, metric in METRICS.items():
@@ -184,7 +184,7 @@ def test_groups_are_added_one_after_another(
         ("losses,kid,iwae", {"importance"}),
         ("all", {"pictures", "activations", "uint8"}),
     ]:
-        (row,) = score(own | {"metrics": groups}).rows
+        (row,) = rows_of(score(own | {"metrics": groups})).values()
         files = {name: time for name, time in files_of(tmp_path).items() if "/part-0" in name}
         assert {name: files[name] for name in before} == before
         added = set(files) - set(before)

@@ -59,7 +59,7 @@ def test_an_unforeseen_error_is_not_met_again_either(
 
     monkeypatch.setattr(shard_worker, "losses_of_checkpoint", fails)
     summary = score(toy_settings | {"metrics": "losses"})
-    assert [row["reason"] for row in summary.rows] == ["TypeError: unforeseen"] * 3
+    assert [row.reason.text for row in summary.rows] == ["TypeError: unforeseen"] * 3
     assert len(tried) == 3
 
 

@@ -45,7 +45,7 @@ def run(
         "out": str(out),
     }
     (row,) = score(settings).rows
-    return row, folders_of(out, checkpoint), classifier
+    return row.to_record(), folders_of(out, checkpoint), classifier
 
 
 @pytest.fixture(scope="module")

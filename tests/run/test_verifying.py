@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.runs.serial_runs import files_of, score
+from support.stores import score_rows
 
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.compare.best_checkpoint import select_best, write_selection
@@ -99,8 +100,7 @@ def shard_of(path: Path) -> str:
 
 
 def numbers(out: str) -> list[dict[str, Any]]:
-    rows = read_score_rows(Store.open(out))
-    return [{k: v for k, v in row.items() if k != "scored_at"} for row in rows]
+    return score_rows.numbers(read_score_rows(Store.open(out)))
 
 
 def test_a_sound_run_has_no_bad_file(finished: dict[str, Any]) -> None:

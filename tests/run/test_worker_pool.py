@@ -13,6 +13,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from vae_batch.plan import InputError, Shard, Unit
 from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.on_ray import worker_pool
+from vae_batch.run.execute.on_ray.machines import Machine, Node
 from vae_batch.run.execute.on_ray.shard_actor import Place
 from vae_batch.run.execute.on_ray.worker_pool import WorkerPool
 from vae_batch.run.execute.task_queue import Task
@@ -149,9 +150,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         monkeypatch.setattr(worker_pool, "time", SimpleNamespace(
             monotonic=lambda: cluster.now, sleep=cluster.sleep
         ))  # fmt: skip
-        alive = lambda: [{"NodeID": node} for node in cluster.nodes]  # noqa: E731
+        alive = lambda: [Node(node, node, Machine(1, 0), False) for node in cluster.nodes]  # noqa: E731
         monkeypatch.setattr(worker_pool, "alive_nodes", alive)
-        pool = WorkerPool(tasks, workers, cluster.start_actor, (None, None), Counter())  # type: ignore[arg-type]
+        pool = WorkerPool(tasks, workers, cluster.start_actor, (None, None))  # type: ignore[arg-type]
         cluster.pool = pool  # type: ignore[attr-defined]
         return list(pool.run()), cluster
 

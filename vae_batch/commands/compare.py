@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -73,13 +73,13 @@ def _compared(out_a: str, out_b: str) -> list[Comparison]:
         raise InputError(_HASH.sub(r"\1...", str(error))) from None
 
 
-def _names(out_a: str, out_b: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+def _names(out_a: str, out_b: str, rows: Sequence[Comparison]) -> dict[str, tuple[str, str]]:
     """The run, A or B, and the short name of each checkpoint that was compared."""
     from vae_batch.storage import Store, read_score_rows
 
-    of_a = {row["checkpoint"] for row in read_score_rows(Store.open(out_a))}
+    of_a = {row.checkpoint for row in read_score_rows(Store.open(out_a))}
     found = {}
-    for label in dict.fromkeys(str(row["checkpoint"]) for row in rows):
+    for label in dict.fromkeys(row.checkpoint for row in rows):
         runs = (("A", without_credentials(out_a)), ("B", without_credentials(out_b)))
         # A checkpoint of both runs has its folder before its name.
         twice = [(name, f"{out}: ") for name, out in runs if label.startswith(f"{out}: ")]

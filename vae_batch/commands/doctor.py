@@ -79,7 +79,7 @@ def _examine(
         say(f"probing the devices of: {executor.description}")
         yield from device_findings(executor)
     if reference_numbers:
-        from vae_batch.doctor.reference_number_findings import published_number_findings
+        from vae_batch.doctor.reference_numbers import published_number_findings
 
         yield from published_number_findings(files, cifar10)
 

@@ -31,13 +31,13 @@ def rescore(
         rows = []
         for row in rescore_rows(out, _groups(metrics)):
             rows.append(row)
-            label = f"{row['checkpoint']} [{row['extractor']}]: scored"
+            label = f"{row.checkpoint} [{row.conditions.extractor}]: scored"
             stderr_console().print(label, markup=False, soft_wrap=True)
         comparisons = compare_run(out)
         store = Store.open(out)
         write_report(store)
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([row.to_record() for row in rows], indent=1))
     else:
         Console().print(terminal_table(read_score_rows(store), comparisons))
 

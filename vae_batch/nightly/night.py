@@ -10,20 +10,31 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vae_batch.nightly.comparisons import Entry, compare_new
-from vae_batch.nightly.history import Row, has_history, read_history, upsert_history
-from vae_batch.nightly.new_rows import (
+from vae_batch.nightly.history import HistoryRow, has_history, read_history, upsert_history
+from vae_batch.nightly.night_plan import (
+    Table,
+    Tonight,
     adopted_rows,
-    by_key,
-    is_of,
+    choose_rows,
     new_rows,
     refreshed_rows,
     rows_before,
 )
-from vae_batch.nightly.night_plan import Tonight, choose_rows
-from vae_batch.nightly.regression import judge, newest_of_each, require_tolerances
-from vae_batch.nightly.summary import FOLDER, NightSummary, read_summary, write_summary
-from vae_batch.nightly.summary_page import markdown_summary
-from vae_batch.nightly.verdict_columns import exit_code_of, judged_by, with_verdicts
+from vae_batch.nightly.regression import (
+    exit_code_of,
+    judge,
+    judged_by,
+    newest_of_each,
+    require_tolerances,
+    with_verdicts,
+)
+from vae_batch.nightly.summary import (
+    FOLDER,
+    NightSummary,
+    markdown_summary,
+    read_summary,
+    write_summary,
+)
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.run.compare.best_checkpoint import read_selection
 from vae_batch.run.execute.signals import stoppable, uninterrupted
@@ -42,7 +53,7 @@ if TYPE_CHECKING:
 USUAL_WAIT = 6 * 3600.0
 
 #: Scored rows with their files, by checkpoint, extractor and fingerprint.
-Pairing = dict[tuple[str, str, str], ScoredRow]
+Pairing = dict[tuple[str, str, str | None], ScoredRow]
 
 
 @dataclass(frozen=True)
@@ -114,14 +125,14 @@ class _Night:
         plan = prepare(self._spec, self._emit)
         tonight = choose_rows(plan, self._history, self._date, self._began)
         if not has_history(self._out):
-            adopted = adopted_rows(by_key(read_score_rows(self._out)), tonight)
+            adopted = adopted_rows(self._table(), tonight)
             self._history = upsert_history(self._out, adopted)
         evaluation = None
         if tonight.attempted:
             from vae_batch.evaluation import evaluate_plan  # half of an idle night's seconds
 
             evaluation = evaluate_plan(tonight.plan, self._emit)
-        table = by_key(read_score_rows(self._out))
+        table = self._table()
         news = new_rows(table, tonight, self._history, self._date)
         recorded = read_summary(self._out, self._date)
         if recorded is not None and not news:
@@ -137,24 +148,28 @@ class _Night:
         if read_record(self._out) is None:
             return {}
         found = scored_rows(self._spec.out, open_record(self._spec.out))
-        return {_mark(row.fields): row for row in found}
+        return {(*each.row.key, each.row.provenance.fingerprint): each for each in found}
+
+    def _table(self) -> Table:
+        return {row.key: row for row in read_score_rows(self._out)}
 
     def _conclude(
         self,
         tonight: Tonight,
         evaluation: Evaluation | None,
-        news: Sequence[Row],
+        news: Sequence[HistoryRow],
         pairing: Pairing,
         earlier: Mapping[str, Any],
     ) -> Night:
         """Compare, judge, and write history and summary."""
         tolerance = self._spec.tolerance
-        rows = [*(row for row in self._history if is_of(row, self._date)), *news]
-        new = [_entry(row, pairing) for row in rows if row["status"] == "scored"]
-        before = [_entry(row, pairing) for row in rows_before(self._history, self._date)]
+        rows = [*(row for row in self._history if row.is_of(self._date)), *news]
+        new = [Entry(row, pairing.get(row.mark)) for row in rows if row.is_scored]
+        past = rows_before(self._history, self._date)
+        before = [Entry(row, pairing.get(row.mark)) for row in past]
         comparisons = compare_new(new, before, tolerance)
         newest = newest_of_each(new)
-        table = by_key(read_score_rows(self._out))
+        table = self._table()
         judgements = judge(tolerance, newest, comparisons, table) if before else []
         selection = evaluation.selection if evaluation else read_selection(self._out)
         column = judged_by(selection, rows)
@@ -182,14 +197,6 @@ class _Night:
             self._history = upsert_history(self._out, rows)
             write_summary(self._out, self._date, values, page)
         return Night(values, page, already_done=False)
-
-
-def _entry(row: Row, pairing: Pairing) -> Entry:
-    return Entry(row, pairing.get(_mark(row)))
-
-
-def _mark(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["checkpoint"], row["extractor"], row["fingerprint"]
 
 
 def _shards(evaluation: Evaluation | None, earlier: Mapping[str, Any]) -> tuple[int, int]:

@@ -1,20 +1,28 @@
-"""Which rows of a plan this night works on, and which it leaves out and why."""
+"""Which rows of a plan a night works on, and which of the score table it adds to the history."""
 
 from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vae_batch.nightly.history import Row
-from vae_batch.nightly.stable_checkpoints import FileState, Unfinished, find_unfinished
+from vae_batch.nightly.history import ADOPTED, HistoryRow, content_of
+from vae_batch.nightly.stable_checkpoints import (
+    FileState,
+    Unfinished,
+    find_unfinished,
+)
 from vae_batch.run.planning.open_run import open_rows
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.storage import ScoreRow
 
 #: Nights on which an unchanged checkpoint may fail before it is left alone: a fault that passes
 #: is retried, and a file that stays broken neither starts a cluster nor alarms every night.
 NIGHTS_TO_FAIL = 3
+
+#: Rows of the score table by (checkpoint, extractor).
+Table = Mapping[tuple[str, str], ScoreRow]
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Tonight:
 
 
 def choose_rows(
-    plan: RunPlan, history: Sequence[Row], date: datetime.date, began: float
+    plan: RunPlan, history: Sequence[HistoryRow], date: datetime.date, began: float
 ) -> Tonight:
     """Leave out what is still being written, and what failed too often.
 
@@ -50,7 +58,7 @@ def choose_rows(
         began: When it began, in seconds since 1970.
     """
     failures = _failures(history)
-    recorded = {(row["checkpoint"], row["extractor"], row["fingerprint"]) for row in history}
+    recorded = {row.mark for row in history}
     missing = open_rows(plan)
     given_up = {r.key for r in missing if len(failures[_mark(r)]) >= NIGHTS_TO_FAIL}
     tried = {r.key for r in missing if date in failures[_mark(r)]}
@@ -77,11 +85,75 @@ def _mark(row: PlannedRow) -> tuple[str, str, str]:
     return (*row.key, row.fingerprint)
 
 
-def _failures(history: Sequence[Row]) -> dict[tuple[str, str, str], set[datetime.date]]:
+def _failures(
+    history: Sequence[HistoryRow],
+) -> dict[tuple[str, str, str | None], set[datetime.date]]:
     """Nights on which each row failed, by its fingerprint: other settings are another chance."""
-    nights: dict[tuple[str, str, str], set[datetime.date]] = defaultdict(set)
+    nights: dict[tuple[str, str, str | None], set[datetime.date]] = defaultdict(set)
     for row in history:
-        if row["status"] == "failed":
-            mark = (row["checkpoint"], row["extractor"], row["fingerprint"])
-            nights[mark].add(row["date"])
+        if not row.is_scored:
+            nights[row.mark].add(row.date)
     return nights
+
+
+def adopted_rows(table: Table, tonight: Tonight) -> list[HistoryRow]:
+    """Rows for the history's beginning: what had been scored before there were nights.
+
+    Args:
+        table: The score table before this night scores anything.
+        tonight: What it works on.
+    """
+    return [
+        HistoryRow(_day_of(row.provenance.scored_at), row, verdict=ADOPTED, is_newest=False)
+        for key, row in table.items()
+        if row.status == "scored" and key in tonight.found - tonight.attempted
+    ]
+
+
+def new_rows(
+    table: Table, tonight: Tonight, history: Sequence[HistoryRow], date: datetime.date
+) -> list[HistoryRow]:
+    """Rows for tonight: scored content that the history does not hold, and tonight's failures.
+
+    So a night that was killed after scoring is made up for by the next one.
+    """
+    known = {content_of(row.row) for row in history if row.is_scored}
+    news = []
+    for key, row in table.items():
+        unknown = row.status == "scored" and content_of(row) not in known
+        failed = row.status == "failed" and key in tonight.attempted
+        if key in tonight.found and (unknown or failed):
+            state = tonight.states.get(row.checkpoint)
+            news.append(HistoryRow(date, row, written_at=_written_at(state)))
+    return news
+
+
+def refreshed_rows(table: Table, history: Sequence[HistoryRow]) -> list[HistoryRow]:
+    """Rows of earlier nights whose checkpoint has got more metrics since, with their numbers.
+
+    Date and verdict stay.
+    """
+    latest = {content_of(row.row): row for row in history if row.is_scored}
+    found = []
+    for row in table.values():
+        old = latest.get(content_of(row)) if row.status == "scored" else None
+        if old is not None and old.row.provenance.fingerprint != row.provenance.fingerprint:
+            found.append(replace(old, row=row))
+    return found
+
+
+def rows_before(history: Sequence[HistoryRow], date: datetime.date) -> list[HistoryRow]:
+    """Scored rows to compare tonight's with, the latest of each content."""
+    before = [row for row in history if row.is_scored and not row.is_of(date)]
+    return list({content_of(row.row): row for row in before}.values())
+
+
+def _day_of(scored_at: str) -> datetime.date:
+    return datetime.datetime.fromisoformat(scored_at).date()
+
+
+def _written_at(state: FileState | None) -> datetime.datetime | None:
+    if state is None or state.written is None:
+        return None
+    whole = datetime.datetime.fromtimestamp(state.written, datetime.UTC)
+    return whole.replace(microsecond=0)

@@ -14,19 +14,24 @@ far fewer below it. Nothing is a regression by a metric without a tolerance.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from vae_batch.metrics.catalogue import METRICS
+from vae_batch.commands.exit_codes import REGRESSED, SCORED, SOME_FAILED
+from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS
 from vae_batch.nightly.comparisons import (
     Comparison,
     Entry,
+    Subject,
     extractor_of,
     newest_of,
     once_each,
 )
+from vae_batch.nightly.history import HistoryRow
 from vae_batch.plan import EvaluationSpec, InputError
+from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.storage import ScoreRow
 
 Status = Literal["regressed", "tolerated", "not judged"]
 
@@ -52,6 +57,11 @@ class Judgement:
     status: Status
     why: str | None = None
     comparison: Comparison | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What it is of."""
+        return self.metric, self.extractor, self.checkpoint
 
 
 def require_tolerances(spec: EvaluationSpec) -> None:
@@ -85,25 +95,20 @@ def comparable_metrics(spec: EvaluationSpec) -> str:
     )
 
 
-def newest_of_each(entries: Iterable[Entry]) -> list[Entry]:
-    """The rows of the newest checkpoint of every folder, one an extractor."""
+def newest_of_each(entries: Sequence[Entry]) -> list[Entry]:
+    """The rows of the newest checkpoint of every folder, one per extractor."""
     folders: dict[str, list[Entry]] = {}
     for entry in entries:
-        folders.setdefault(entry.fields["series"], []).append(entry)
-    newest = {series: newest_of(rows).checkpoint for series, rows in folders.items()}
-    return [
-        entry
-        for series, rows in folders.items()
-        for entry in rows
-        if entry.checkpoint == newest[series]
-    ]
+        folders.setdefault(entry.night.series, []).append(entry)
+    newest = {newest_of(rows).checkpoint for rows in folders.values()}
+    return [entry for rows in folders.values() for entry in rows if entry.checkpoint in newest]
 
 
 def judge(
     tolerance: Mapping[str, float],
     newest: Sequence[Entry],
     comparisons: Sequence[Comparison],
-    reasons: Mapping[tuple[str, str], Mapping[str, Any]],
+    table: Mapping[tuple[str, str], ScoreRow],
 ) -> list[Judgement]:
     """What every tolerance says of the newest checkpoints.
 
@@ -111,24 +116,23 @@ def judge(
         tolerance: Metric to how much worse it may be, in its unit.
         newest: Rows of the newest checkpoints.
         comparisons: Of tonight.
-        reasons: Rows of the score table by key, which say why a number is undefined.
+        table: The score table by (checkpoint, extractor), which says why a number is undefined.
     """
-    best = {(c.metric, c.extractor, c.checkpoint): c for c in comparisons if c.relation == "best"}
+    best = {c.subject: c for c in comparisons if c.relation == "best"}
     found = []
     for column, allowed in tolerance.items():
         for entry in once_each(column, newest):
-            extractor = extractor_of(column, entry)
-            comparison = best.get((column, extractor, entry.checkpoint))
-            why = None
-            if entry.fields[column] is None:
-                row = reasons.get((entry.checkpoint, entry.fields["extractor"]), {})
-                why = f"it is undefined: {row.get(f'{column}_reason') or 'no reason is kept'}"
+            metric, extractor, checkpoint = subject = entry.subject(column)
+            comparison, why = best.get(subject), None
+            if entry.value(column) is None:
+                row = table.get(entry.night.row.key)
+                reason = row.score(column).reason if row else None
+                why = f"it is undefined: {reason.text if reason else 'no reason is kept'}"
             elif comparison is None:
                 why = "nothing was scored before it under the same conditions"
             status = _status(comparison, allowed)
-            found.append(
-                Judgement(column, extractor, entry.checkpoint, allowed, status, why, comparison)
-            )
+            made = Judgement(metric, extractor, checkpoint, allowed, status, why, comparison)
+            found.append(made)
     return found
 
 
@@ -138,3 +142,64 @@ def _status(comparison: Comparison | None, allowed: float) -> Status:
     lower_end = comparison.worse_by_at_least
     deterioration = comparison.worse_by if lower_end is None else lower_end
     return "regressed" if deterioration > allowed else "tolerated"
+
+
+def judged_by(selection: Selection | None, rows: Sequence[HistoryRow]) -> str:
+    """Column of the night's verdicts: that of the selection, or the first that has a value."""
+    wanted = [*([selection.metric] if selection else []), *DEFAULT_CHOICE]
+    valued = (name for name in wanted if any(row.row.value(name) is not None for row in rows))
+    return next(valued, wanted[0])
+
+
+def exit_code_of(rows: Sequence[HistoryRow], judgements: Sequence[Judgement]) -> int:
+    """4 for a regression, else 3 where a checkpoint failed, else 0."""
+    if any(judgement.status == "regressed" for judgement in judgements):
+        return REGRESSED
+    return SCORED if all(row.is_scored for row in rows) else SOME_FAILED
+
+
+def with_verdicts(
+    rows: Sequence[HistoryRow],
+    column: str,
+    newest: Sequence[Entry],
+    comparisons: Sequence[Comparison],
+    judgements: Sequence[Judgement],
+) -> list[HistoryRow]:
+    """The night's rows with what was found about each.
+
+    The verdict of a row is ``failed``, ``first`` (nothing comparable before it), ``regressed``,
+    or that of its comparison with the best before by ``column``.
+    """
+    latest = {entry.checkpoint for entry in newest}
+    made = {(*found.subject, found.relation): found for found in comparisons}
+    judged = []
+    for row in rows:
+        subject = (column, extractor_of(column, row), row.row.checkpoint)
+        best = made.get((*subject, "best")) if row.is_scored else None
+        regressions = tuple(
+            judgement.metric
+            for judgement in judgements
+            if judgement.status == "regressed"
+            and judgement.subject
+            == (judgement.metric, extractor_of(judgement.metric, row), row.row.checkpoint)
+        )
+        judged.append(
+            replace(
+                row,
+                is_newest=row.row.checkpoint in latest,
+                judged_by=column,
+                verdict=_verdict(row, best, regressions),
+                regressions=regressions,
+                best_before=best,
+                latest_before=made.get((*subject, "latest")) if row.is_scored else None,
+            )
+        )
+    return judged
+
+
+def _verdict(row: HistoryRow, best: Comparison | None, regressions: Sequence[str]) -> str:
+    if regressions:
+        return "regressed"
+    if not row.is_scored:
+        return "failed"
+    return best.verdict if best else "first"

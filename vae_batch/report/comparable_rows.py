@@ -49,21 +49,8 @@ def measured_under(row: ScoreRow, metric: Metric) -> Measured:
     held = row.conditions
     values = {n: getattr(held, n) for n in metric.conditions if n in Measured._fields}
     if "likelihood" in metric.conditions:
-        values["family"] = family(row)
+        values["family"] = held.family
     return Measured(**values, left_race_at=held.left_race_at)
-
-
-def family(row: ScoreRow) -> str:
-    """The likelihood and its sigma: losses under different ones are not comparable.
-
-    A sigma that is optimal for each checkpoint is one setting, not many.
-    """
-    held = row.conditions
-    likelihood = held.likelihood or "likelihood unknown"
-    if held.sigma is None:
-        return likelihood
-    source = held.sigma_source or "declared"
-    return f"{likelihood}, sigma {f'{held.sigma:g}' if source == 'declared' else source}"
 
 
 def protocol_of(row: ScoreRow) -> Measured:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -67,8 +66,8 @@ class Difference:
     p: float
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison(Mapping[str, Any]):  # a mapping only until every reader uses its fields
+@dataclass(frozen=True)
+class Comparison:
     """One checkpoint compared with the best, and with the one before it in its folder.
 
     Attributes:
@@ -121,24 +120,6 @@ class Comparison(Mapping[str, Any]):  # a mapping only until every reader uses i
         plain = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
         both = {name: _difference(name, record) for name in ("from_best", "from_previous")}
         return cls(**{**plain, **both})
-
-    # Comparisons as dictionaries, for readers that have not been changed yet.
-
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
-        """A column."""
-        return self._record[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Names of the columns."""
-        return iter(COMPARISON_COLUMNS)
-
-    def __len__(self) -> int:
-        """Number of columns."""
-        return len(COMPARISON_COLUMNS)
-
-    @cached_property
-    def _record(self) -> dict[str, Any]:
-        return self.to_record()
 
 
 def _columns_of(name: str, found: Difference | None) -> dict[str, float | None]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
 from typing import Any, Literal
 
 from vae_batch.metrics.catalogue import METRICS
@@ -146,6 +145,23 @@ class Conditions:
     sigma_source: str | None = None
     beta: float | None = None
 
+    @property
+    def sigma_setting(self) -> float | str | None:
+        """Sigma as it was set: ``optimal`` or ``learned`` is one setting for all checkpoints."""
+        return self.sigma if self.sigma_source in (None, "declared") else self.sigma_source
+
+    @property
+    def family(self) -> str:
+        """The likelihood and its sigma: losses under different ones are not comparable."""
+        likelihood, sigma = self.likelihood or "likelihood unknown", self.sigma_setting
+        if sigma is None:
+            return likelihood
+        return f"{likelihood}, sigma {sigma if isinstance(sigma, str) else f'{sigma:g}'}"
+
+    def of(self, names: Iterable[str]) -> dict[str, object]:
+        """Some conditions by name, as rows must share them: sigma is its setting."""
+        return {n: self.sigma_setting if n == "sigma" else getattr(self, n) for n in names}
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -166,7 +182,7 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class ScoreRow(Mapping[str, Any]):  # a mapping only until every reader uses its fields
+class ScoreRow:
     """The scores of one checkpoint under one extractor.
 
     Attributes:
@@ -248,40 +264,6 @@ class ScoreRow(Mapping[str, Any]):  # a mapping only until every reader uses its
             reason=_reason(record.get("reason"), record.get("reason_code")),
             traceback=record.get("traceback"),
         )
-
-    # Rows as dictionaries, for readers that have not been changed yet.
-
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
-        """A column."""
-        return self._record[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Names of the columns."""
-        return iter(SCHEMA.names)
-
-    def __len__(self) -> int:
-        """Number of columns."""
-        return len(SCHEMA.names)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether a row, or a dictionary, is the same."""
-        if isinstance(other, ScoreRow):
-            return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(self))
-        return bool(self._record == other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        """The record with other values."""
-        return {**self._record, **other}
-
-    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        """A dictionary with the record's values."""
-        return {**other, **self._record}
-
-    @cached_property
-    def _record(self) -> dict[str, Any]:
-        return self.to_record()
 
 
 def _columns_of(column: str, score: Score) -> dict[str, Any]:

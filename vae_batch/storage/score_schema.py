@@ -21,14 +21,10 @@ _TEXT, _COUNT, _NUMBER = pa.string(), pa.int64(), pa.float64()
 
 
 def _metric_columns() -> Iterator[tuple[str, pa.DataType]]:
-    """A number, its standard error where it has one, and why it is undefined where it is."""
+    """The columns of each metric: numbers, and sentences on them."""
     for column, metric in METRICS.items():
-        yield column, _NUMBER
-        if metric.standard_error:
-            yield f"{column}_se", _NUMBER
-        yield f"{column}_reason", _TEXT
-        if column == "fid":
-            yield "fid_warning", _TEXT
+        numbers = (column, f"{column}_se")
+        yield from ((name, _NUMBER if name in numbers else _TEXT) for name in metric.columns)
 
 
 #: Columns in order. Units and meanings of the metrics are in ``vae_batch.metrics.METRICS``.

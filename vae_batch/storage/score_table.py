@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -46,7 +46,7 @@ def read_scores(store: Store) -> pd.DataFrame:
     return to_pandas(pa.Table.from_pylist(_read_records(store), schema=SCHEMA))
 
 
-def upsert_scores(store: Store, rows: Iterable[ScoreRow | Mapping[str, Any]]) -> None:
+def upsert_scores(store: Store, rows: Iterable[ScoreRow]) -> None:
     """Replace or add rows by (checkpoint, extractor), and write Parquet and CSV.
 
     Upserting the same rows again changes nothing. Rows are ordered by step, checkpoint and
@@ -58,7 +58,7 @@ def upsert_scores(store: Store, rows: Iterable[ScoreRow | Mapping[str, Any]]) ->
     """
     records = {_key(record): record for record in _read_records(store)}
     for row in rows:
-        record = values_without_credentials(_typed(row).to_record())
+        record = values_without_credentials(row.to_record())
         records[_key(record)] = record
     ordered = sorted(records.values(), key=_order)
     write_table(store, NAME, pa.Table.from_pylist(ordered, schema=SCHEMA))
@@ -82,16 +82,6 @@ def _read_records(store: Store) -> list[Record]:
     return [{name: record.get(name) for name in SCHEMA.names} for record in records]
 
 
-def _typed(row: ScoreRow | Mapping[str, Any]) -> ScoreRow:
-    """A row that may still be a dictionary."""
-    if isinstance(row, ScoreRow):
-        return row
-    unknown = sorted(set(row) - set(SCHEMA.names))
-    if unknown:
-        raise KeyError(f"columns {unknown} are not in the score table's schema")
-    return ScoreRow.from_record(row)
-
-
 class ScoreWriter:
     """Writes rows into the table: one at a time, or several at once where they come fast.
 
@@ -106,10 +96,9 @@ class ScoreWriter:
         self._waiting: dict[tuple[str, str], ScoreRow] = {}
         self._due = clock()
 
-    def add(self, rows: Iterable[ScoreRow | Mapping[str, Any]]) -> None:
+    def add(self, rows: Iterable[ScoreRow]) -> None:
         """Rows to be written with the next ``write``."""
-        typed = [_typed(row) for row in rows]
-        self._waiting |= {row.key: row for row in typed}
+        self._waiting |= {row.key: row for row in rows}
 
     @property
     def is_due(self) -> bool:

@@ -31,6 +31,7 @@ import support.stores.faulty_s3 as faulty_s3
 from support.clusters.ray_nodes import ROOT, Nodes, ray_nodes
 from support.models.toy_models import save_classifier, save_pair
 from support.runs.driver_processes import JOBS, PATIENCE
+from support.stores import score_rows
 from support.stores.versioned_bucket import OUT, VersionedBucket
 
 from vae_batch.storage import Store, read_score_rows
@@ -251,12 +252,12 @@ def save_weights(path: Path) -> None:
 
 def rows_of(out: str) -> list[dict[str, Any]]:
     """Healthy rows without what names places and times."""
-    left_out = ("scored_at", "checkpoint", "fingerprint", "reason", "warnings")
     rows = {
-        row["checkpoint"].partition("?")[0].rpartition("/")[2]: row
+        row.checkpoint.partition("?")[0].rpartition("/")[2]: row
         for row in read_score_rows(Store.open(out))
     }
-    return [{k: v for k, v in rows[name].items() if k not in left_out} for name in HEALTHY]
+    left_out = ("checkpoint", "fingerprint", "reason", "warnings")
+    return score_rows.numbers((rows[name] for name in HEALTHY), *left_out)
 
 
 @contextmanager

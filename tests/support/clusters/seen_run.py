@@ -35,7 +35,7 @@ def main(path: Path) -> None:
         tasks = [executor.submit(seen_for, 0.5) for _ in range(12)]
         found = {
             "description": executor.description,
-            "rows": [row["status"] for row in summary.rows],
+            "rows": [row.status for row in summary.rows],
             "light": [task.result() for task in tasks],
             "devices": executor.on_every_device(seen),
         }

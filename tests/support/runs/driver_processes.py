@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.stores import score_rows
+
 from vae_batch.storage import Store, read_score_rows
 
 JOBS = Path(__file__).parents[3] / "jobs"
@@ -59,5 +61,4 @@ def wait_for_receipts(driver: subprocess.Popen[str], out: Path, count: int) -> N
 
 def numbers(out: Path) -> list[dict[str, Any]]:
     """Rows of the score table, but for the time of scoring."""
-    rows = read_score_rows(Store.open(str(out)))
-    return [{name: row[name] for name in row if name != "scored_at"} for row in rows]
+    return score_rows.numbers(read_score_rows(Store.open(str(out))))

@@ -27,7 +27,7 @@ from vae_batch.metrics.images.reconstruction import (
 from vae_batch.metrics.likelihood.densities import bernoulli_nll, gaussian_kl
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import SCORING_VERSION, Unit, make_spec
-from vae_batch.run.execute.shard_files import write_shard
+from vae_batch.run.execute.worker import write_shard
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.run_plan import RunPlan, make_plan
 from vae_batch.run.reference.images import describe_references

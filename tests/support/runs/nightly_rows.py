@@ -10,15 +10,15 @@ import numpy as np
 
 from vae_batch.metrics import PairedScore
 from vae_batch.nightly.comparisons import Entry
-from vae_batch.nightly.history import Row, history_row
-from vae_batch.storage.score_schema import SCHEMA
+from vae_batch.nightly.history import HistoryRow
+from vae_batch.storage import ScoreRow
 
 MONDAY = datetime.date(2026, 8, 3)
 TUESDAY = datetime.date(2026, 8, 4)
 WEDNESDAY = datetime.date(2026, 8, 5)
 
 
-def score_fields(checkpoint: str, **values: Any) -> Row:
+def scored(checkpoint: str, **columns: Any) -> ScoreRow:
     """A scored row of the score table; what is not given is null."""
     step = checkpoint.rpartition("-")[2]
     fields = {
@@ -40,15 +40,14 @@ def score_fields(checkpoint: str, **values: Any) -> Row:
         "reference_sha256": "sha of digits",
         "version": "0.1.0",
     }
-    return {**dict.fromkeys(SCHEMA.names), **fields, **values}
+    return ScoreRow.from_record({**fields, **columns})
 
 
 def night_row(
     checkpoint: str, date: datetime.date, written_at: datetime.datetime | None = None, **values: Any
-) -> Row:
+) -> HistoryRow:
     """A row of the history."""
-    fields = score_fields(checkpoint, **values)
-    return history_row(fields, date, written_at=written_at, verdict="first")
+    return HistoryRow(date, scored(checkpoint, **values), written_at=written_at, verdict="first")
 
 
 def entry(

@@ -9,8 +9,7 @@ from typing import Any
 
 from vae_batch.plan import make_spec
 from vae_batch.run.execute.executor import SerialExecutor, Task
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import run
+from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.execute.worker import ShardOutcome
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.worker_config import WorkerConfig
@@ -62,8 +61,8 @@ def score(settings: Mapping[str, Any], executor: Any = None) -> RunSummary:
 
 
 def rows_of(summary: RunSummary) -> dict[str, Row]:
-    """Rows by checkpoint."""
-    return {row["checkpoint"]: row for row in summary.rows}
+    """Records of the score table by checkpoint."""
+    return {row.checkpoint: row.to_record() for row in summary.rows}
 
 
 def files_of(out: Path) -> dict[str, int]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stores import score_rows
 
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.compare.pairwise import compare_run
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import run
+from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows
@@ -44,8 +44,7 @@ def drive_and_compare(spec: EvaluationSpec) -> list[dict[str, Any]]:
 
 def numbers(out: str) -> list[dict[str, Any]]:
     """The score table but for its times."""
-    rows = read_score_rows(Store.open(out))
-    return [{k: v for k, v in row.items() if k != "scored_at"} for row in rows]
+    return score_rows.numbers(read_score_rows(Store.open(out)))
 
 
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

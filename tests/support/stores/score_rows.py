@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from vae_batch.storage import ScoreRow
@@ -27,3 +28,14 @@ _EVERY_ROW = {
 def score_row(checkpoint: str = "a", step: int | None = 1, **columns: Any) -> ScoreRow:
     """A row by its columns; those that are not given are the same in every row, or null."""
     return ScoreRow.from_record({**_EVERY_ROW, "checkpoint": checkpoint, "step": step, **columns})
+
+
+def changed(row: ScoreRow, **columns: Any) -> ScoreRow:
+    """The row with other values of some columns."""
+    return ScoreRow.from_record({**row.to_record(), **columns})
+
+
+def numbers(rows: Iterable[ScoreRow], *besides: str) -> list[dict[str, Any]]:
+    """Records of rows without the time of scoring, and without the columns ``besides``."""
+    left_out = {"scored_at", *besides}
+    return [{k: v for k, v in row.to_record().items() if k not in left_out} for row in rows]

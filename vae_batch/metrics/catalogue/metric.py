@@ -97,6 +97,7 @@ class Metric:
         group: Name under which a user asks for it (``--metrics``).
         requirement: How many images it needs, in words, or "" where any number will do.
         standard_error: Whether a column ``<column>_se`` holds its standard error.
+        warned: Whether a column ``<column>_warning`` says how a value must not be used.
         interval: Columns with the ends of its own 95 % interval, or None.
         within_likelihood: Whether values compare within one family of likelihoods only.
         compared: How checkpoints are compared by it: by paired differences of per-image values of
@@ -129,6 +130,7 @@ class Metric:
     group: str
     requirement: str = ""
     standard_error: bool = False
+    warned: bool = False
     interval: tuple[str, str] | None = None
     within_likelihood: bool = False
     compared: Literal["images", "samples"] | None = None
@@ -166,6 +168,7 @@ class Metric:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Its columns of the score table: value, standard error where it has one, reason."""
+        """Its columns of the score table: value, standard error and warning if any, reason."""
         error = (f"{self.column}_se",) if self.standard_error else ()
-        return (self.column, *error, f"{self.column}_reason")
+        warning = (f"{self.column}_warning",) if self.warned else ()
+        return (self.column, *error, f"{self.column}_reason", *warning)

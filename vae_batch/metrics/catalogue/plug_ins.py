@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 
 from vae_batch.metrics.catalogue.groups import Group
@@ -50,8 +51,23 @@ def load_plug_ins(shipped: Mapping[str, Metric]) -> tuple[dict[str, Metric], dic
             broken[title] = f"{type(error).__name__}: {error}"
             _LOG.warning("%s cannot be used; fix or uninstall it", title, exc_info=True)
         else:
-            found |= {metric.column: metric for metric in metrics}
+            found |= {metric.column: raceable(metric) for metric in metrics}
     return found, broken
+
+
+def raceable(metric: Metric) -> Metric:
+    """A plug-in that says over which units it is raced, where it can be.
+
+    It is compared, and reads the units that grow in a race (generated samples, or losses of test
+    images) and no others that have one entry per sample.
+    """
+    grown: UnitKind = "generated" if metric.compared == "samples" else "losses"
+    others = [kind for kind in metric.reads if kind not in (grown, "description")]
+    if metric.raced_over or not metric.compared or grown not in metric.reads:
+        return metric
+    if not {"reference"}.issuperset(others):
+        return metric
+    return replace(metric, raced_over=("description", *others, grown))
 
 
 def groups_of_plug_ins(metrics: Iterable[Metric], shipped: Iterable[Group]) -> list[Group]:

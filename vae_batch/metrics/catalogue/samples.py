@@ -31,6 +31,7 @@ SAMPLES = (
         group="fid",
         compared_as="fid_corrected",
         requirement="2; an interval needs 5 times the feature dimensions",
+        warned=True,
         headline=True,
     ),
     Metric(

@@ -16,7 +16,6 @@ from vae_batch.metrics.catalogue import METRICS, Metric, corrected_from
 from vae_batch.report.charts.chart import Floats, floats
 from vae_batch.report.comparable_rows import (
     Measured,
-    family,
     finite_value,
     is_always_zero,
     measured_under,
@@ -169,7 +168,7 @@ def _curves(metric: Metric, rows: Sequence[ScoreRow], places: Places) -> Iterato
     for row in rows:
         run, has_value = runs[row.checkpoint], finite_value(row, metric.column) is not None
         if row.status == "scored" or has_value:
-            key = _LineKey(measured_under(row, metric), family(row), run)
+            key = _LineKey(measured_under(row, metric), row.conditions.family, run)
             lines.setdefault(key, []).append(row)
         else:
             gaps.setdefault(run, set()).add(places.positions[row.checkpoint])
@@ -223,7 +222,7 @@ def runs_of(rows: Sequence[ScoreRow]) -> dict[str, str]:
     """
     folders = {row.checkpoint: row.checkpoint.rpartition("/")[0] for row in rows}
     scored = [row for row in rows if row.status == "scored" and row.step is not None]
-    places = [(protocol_of(row), family(row), row.step) for row in scored]
+    places = [(protocol_of(row), row.conditions.family, row.step) for row in scored]
     kinds = {re.sub(r"\d+", "#", folder) for folder in folders.values()}
     if len(kinds) == 1 and len(set(places)) == len(places):
         return dict.fromkeys(folders, "")

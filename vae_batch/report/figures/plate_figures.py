@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from vae_batch.report.charts.chart import json_numbers
-from vae_batch.report.figures.figure import Drawn, LeftOut, PlannedFigure
 from vae_batch.report.figures.plates import Panel, plate
+from vae_batch.report.figures.printing import Drawn, LeftOut, PlannedFigure
 from vae_batch.report.film_strip import film_strip, strip_rows
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.gallery_panels import PANEL_KINDS, PanelKind

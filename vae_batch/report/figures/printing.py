@@ -9,8 +9,9 @@ import atexit
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,6 @@ def width_in_points(text: str, size: float) -> float:
     font.set_size(size, 72)
     font.set_text(shown, 0.0)
     return float(font.get_width_height()[0] / 64)
-
-
-def tick_number(value: float, _place: int | None = None) -> str:
-    """A number at a logarithmic axis or at a line, in as few digits as it has."""
-    return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
 
 
 def picture(figure: Figure) -> NDArray[np.uint8]:
@@ -212,3 +208,59 @@ def _write_copy(path: str) -> None:
             if record.nameID in _FAMILY_NAMES:
                 record.string = _NAME
         subset.save_font(font, path, options)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure's files by suffix, its width and height in print, and what drawing decided.
+
+    Attributes:
+        files: Content by suffix.
+        inches: Width and height.
+        values: What is known once it is drawn, such as how much images were enlarged.
+    """
+
+    files: Mapping[str, bytes]
+    inches: tuple[float, float]
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlannedFigure:
+    """One figure of a report.
+
+    Attributes:
+        name: Of its files, without suffix.
+        title: What it shows, in one line.
+        values: The numbers in it, with units and the columns they come from; fit for JSON.
+        draw: Makes its files; called within ``print_style()``.
+        checkpoint: The one that it shows, or None where it shows several.
+    """
+
+    name: str
+    title: str
+    values: Mapping[str, Any]
+    draw: Callable[[], Drawn]
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A figure that is not drawn, and why."""
+
+    name: str
+    reason: str
+    checkpoint: str | None = None
+
+
+def vector(build: Callable[[], Figure]) -> Callable[[], Drawn]:
+    """How a figure of lines and letters is drawn: ``build`` makes it."""
+
+    def draw() -> Drawn:
+        figure = build()
+        width, height = figure.get_size_inches()
+        files = print_files(figure)
+        figure.clear()
+        return Drawn(files, (round(float(width), 3), round(float(height), 3)), {})
+
+    return draw

@@ -15,12 +15,11 @@ from vae_batch.report.figures.chart_plans import (
     checkpoint_charts,
     combined_charts,
     metric_curves,
+    ranking_figures,
     rate_distortion,
 )
-from vae_batch.report.figures.figure import LeftOut, PlannedFigure
 from vae_batch.report.figures.plate_figures import film_strip_figure, plate_figures
-from vae_batch.report.figures.printing import print_style
-from vae_batch.report.figures.ranking_figure import ranking_figures
+from vae_batch.report.figures.printing import LeftOut, PlannedFigure, print_style
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
 from vae_batch.run.compare.best_checkpoint import Selection
@@ -71,7 +70,7 @@ def write_figures(
     names: list[str] = []
     entries: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
-    figures = _figures(rows, galleries, chosen, rankings)
+    figures = planned_figures(rows, galleries, chosen, rankings)
     with print_style():
         for figure in figures:
             if isinstance(figure, LeftOut):
@@ -87,12 +86,13 @@ def write_figures(
     return [*names, INDEX]
 
 
-def _figures(
+def planned_figures(
     rows: Sequence[ScoreRow],
     galleries: Mapping[str, Gallery],
     chosen: Chosen,
     rankings: Sequence[Ranking],
 ) -> Iterator[PlannedFigure | LeftOut]:
+    """The figures of a report in order, not drawn yet; see :func:`write_figures`."""
     yield from metric_curves(rows)
     yield from ranking_figures(rankings)
     yield from rate_distortion(rows)

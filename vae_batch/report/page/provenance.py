@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vae_batch.report.comparable_rows import family
 from vae_batch.report.labels import count, printable
 from vae_batch.storage.score_rows import ScoreRow
 
@@ -47,7 +46,7 @@ def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tupl
     yield from _named("n", (_counts(row) for row in firsts))
     yield from _named("reference", (_reference(row) for row in firsts))
     yield from _named("seed", (row.conditions.seed for row in firsts))
-    yield from _named("likelihood", (family(row) for row in rows))
+    yield from _named("likelihood", (row.conditions.family for row in rows))
     yield from _named("version", (row.provenance.version for row in rows))
     yield from _named("device", (row.provenance.device for row in rows))
     yield from _named("scored", _days(rows))

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from vae_batch.metrics.catalogue import COMPARED, METRICS, PLUG_INS, compared_column
 from vae_batch.metrics.catalogue.metric import SAME_PROTOCOL
@@ -62,7 +61,7 @@ def _in_full(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
 
 def _inputs(rows: Sequence[ScoredRow]) -> str:
     """Digest of everything that is compared; a row that is scored again has another time."""
-    made_of = [[row.row.to_record(), _condition(row, "sigma")] for row in rows]
+    made_of = [row.row.to_record() for row in rows]
     text = json.dumps([SCORING_VERSION, made_of], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -111,8 +110,8 @@ def paired_scores(row: ScoredRow) -> Scores:
 def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -> None:
     """Refuse two runs that share the conditions of no extractor."""
     refusal: ValueError | None = None
-    for left in _conditions_in(a):
-        for right in _conditions_in(b):
+    for left in _protocols(a):
+        for right in _protocols(b):
             try:
                 require_same_conditions(left, right)
             except ValueError as error:
@@ -123,10 +122,10 @@ def _require_common_conditions(a: Sequence[ScoredRow], b: Sequence[ScoredRow]) -
     raise InputError(str(refusal))
 
 
-def _conditions_in(rows: Sequence[ScoredRow]) -> list[dict[str, Any]]:
-    """The conditions of some rows, each once."""
-    found = {tuple(_condition(row, name) for name in SAME_PROTOCOL) for row in rows}
-    return [dict(zip(SAME_PROTOCOL, values, strict=True)) for values in sorted(found, key=str)]
+def _protocols(rows: Sequence[ScoredRow]) -> list[dict[str, object]]:
+    """The protocols of some rows, each once."""
+    found = {str(held): held for row in rows for held in [row.row.conditions.of(SAME_PROTOCOL)]}
+    return [found[said] for said in sorted(found)]
 
 
 def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
@@ -174,15 +173,8 @@ def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Comparison]:
     return found
 
 
-def _group_of(row: ScoredRow, metric: str) -> tuple[Any, ...]:
-    return tuple(_condition(row, name) for name in METRICS[metric].conditions)
-
-
-def _condition(row: ScoredRow, name: str) -> object:
-    """A condition as declared: each checkpoint's own best sigma is one setting, not many."""
-    if name == "sigma":
-        return row.parts.reading.sigma
-    return getattr(row.row.conditions, name)
+def _group_of(row: ScoredRow, metric: str) -> tuple[object, ...]:
+    return tuple(row.row.conditions.of(METRICS[metric].conditions).values())
 
 
 def _comparison(metric: str, compared: Compared) -> Comparison:

@@ -70,12 +70,10 @@ def _rescored(row: ScoredRow, groups: Sequence[str]) -> ScoreRow:
     new = found.row(row.row)
     scores = {column: new.scores[column] for column in columns_of(*groups)}
     conditions, provenance = row.row.conditions, row.row.provenance
-    if "fid" in groups:
-        conditions = dataclasses.replace(conditions, feature_dim=new.conditions.feature_dim)
-        provenance = dataclasses.replace(provenance, device=new.provenance.device)
+    dimension = new.conditions.feature_dim or conditions.feature_dim
     return dataclasses.replace(
         row.row,
-        conditions=conditions,
+        conditions=dataclasses.replace(conditions, feature_dim=dimension),
         provenance=dataclasses.replace(provenance, scored_at=now(), version=__version__),
         scores={**row.row.scores, **scores},
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vae_batch.metrics.catalogue import GROUPS
 from vae_batch.plan import Unit
 from vae_batch.plan.shards import Kind
 
@@ -50,38 +51,6 @@ _CLASSIFIER_ROW_BYTES = 210.0
 #: Bytes per generated sample that a score writes, such as its influences.
 _SCORE_BYTES = 16.0
 
-
-@dataclass(frozen=True)
-class _ScoreCost:
-    """Core seconds of one metric group of a row at 10,000 samples.
-
-    Attributes:
-        fixed: Independent of the features.
-        growing: Added at 2,048 features.
-        by_features: Power of the number of features by which ``growing`` scales.
-        by_samples: Power of the number of samples by which both scale.
-    """
-
-    fixed: float
-    growing: float
-    by_features: int
-    by_samples: int
-
-
-#: By ``jobs/benchmarks/scoring.py`` with a prepared reference; other groups take next to no time.
-#: Memorisation was not measured, and is assumed to cost as much as precision, which also searches
-#: neighbours.
-_SCORES: Mapping[str, _ScoreCost] = {
-    "latents": _ScoreCost(2.2, 0.0, 1, 1),
-    "reconstruction_fid": _ScoreCost(0.0, 1.2, 2, 1),
-    "fid": _ScoreCost(0.0, 31.0, 2, 1),
-    "fid_infinity": _ScoreCost(0.0, 14.0, 2, 1),
-    "inception_score": _ScoreCost(0.0, 0.7, 1, 1),
-    "kid": _ScoreCost(2.0, 13.0, 1, 2),
-    "precision": _ScoreCost(5.0, 20.0, 1, 2),
-    "diagnostics": _ScoreCost(0.6, 8.7, 1, 2),
-    "memorisation": _ScoreCost(5.0, 20.0, 1, 2),
-}
 _REDUCTION_SECONDS = 2.5
 _SAMPLES, _FEATURES = 10_000, 2048
 
@@ -195,8 +164,8 @@ def tasks_of(
 def score_seconds(samples: int, features: int, groups: Sequence[str]) -> float:
     """Core seconds of scoring one row."""
     n, d = samples / _SAMPLES, features / _FEATURES
-    known = (_SCORES[group] for group in groups if group in _SCORES)
-    return sum((c.fixed + c.growing * d**c.by_features) * n**c.by_samples for c in known)
+    costs = (GROUPS[group].cost for group in groups)
+    return sum((c.fixed + c.growing * d**c.by_features) * n**c.by_samples for c in costs)
 
 
 def reduction_bytes(width: ExtractorWidth, splits: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -80,6 +81,7 @@ class Driver:
 
     Attributes:
         computed: Shards that were computed.
+        faults: Faults that were survived, by their kind.
     """
 
     def __init__(self, run: Run, executor: Executor) -> None:
@@ -100,14 +102,8 @@ class Driver:
             {extractor_folder(row.extractor): row.extractor for row in run.plan.rows},
         )
         self._failures: list[tuple[Unit, Failure]] = []
-        self._redone = 0
         self.computed = 0
-
-    @property
-    def faults(self) -> dict[str, int]:
-        """Faults that were survived, by their kind."""
-        redone = {"damaged files made again": self._redone} if self._redone else {}
-        return {**self._executor.faults, **redone}
+        self.faults: Counter[str] = Counter()
 
     def complete(
         self, rows: Sequence[PlannedRow], goal: Goal, plan_rows: Iterable[PlannedRow]
@@ -178,7 +174,7 @@ class Driver:
 
     def _take(self, outcome: ShardOutcome | FaultMet) -> None:
         if isinstance(outcome, FaultMet):
-            self._emit(outcome)
+            self._note(outcome)
             return
         unit = self._queue.unit(outcome.unit)
         if outcome.status == "damaged":
@@ -273,9 +269,12 @@ class Driver:
                 self._note_redone(unit, name, is_shard=False)
 
     def _note_redone(self, unit: Unit, name: str, *, is_shard: bool) -> None:
-        self._redone += 1
-        self._emit(PartDamaged(unit, name, is_shard))
+        self._note(PartDamaged(unit, name, is_shard))
         say(self._emit, f"{unit.path}: part {name} is damaged and is made again")
+
+    def _note(self, fault: FaultMet | PartDamaged) -> None:
+        self.faults[fault.kind] += 1
+        self._emit(fault)
 
     def _collect(self, *, wait: bool) -> None:
         """Take the results of background tasks, and start what they make possible."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType, TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
 from typing import Any, Protocol, Self
 
 from vae_batch.run.execute.task_queue import Task as Task
@@ -45,11 +45,6 @@ class Executor(Protocol):
 
     def at_work(self) -> int:
         """Number of workers that hold a shard now; may be called from another thread."""
-        ...
-
-    @property
-    def faults(self) -> Mapping[str, int]:
-        """Faults survived so far, counted by kind."""
         ...
 
     def require_visible(self, plan: RunPlan) -> None:
@@ -110,7 +105,6 @@ class SerialExecutor:
 
     description = "this process"
     workers = 1
-    faults: Mapping[str, int] = MappingProxyType({})
 
     @property
     def has_gpus(self) -> bool:

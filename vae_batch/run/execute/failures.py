@@ -8,6 +8,7 @@ import traceback
 from dataclasses import dataclass
 
 from vae_batch.plan import CheckpointError
+from vae_batch.plan.location import Location
 from vae_batch.storage import ReasonCode, Store
 
 TRACEBACKS = "tracebacks"
@@ -58,7 +59,7 @@ def write_traceback(out: Store, label: str, text: str) -> str:
     Raises:
         OSError: It cannot be written.
     """
-    safe = re.sub(r"[^A-Za-z0-9._=-]+", "_", label.partition("?")[0])[-80:].strip("_.")
+    safe = re.sub(r"[^A-Za-z0-9._=-]+", "_", Location.parse(label).label)[-80:].strip("_.")
     digest = hashlib.sha256(f"{label}\0{text}".encode()).hexdigest()[:12]
     path = f"{TRACEBACKS}/{safe or 'checkpoint'}-{digest}.txt"
     out.write(path, text.encode())

@@ -17,7 +17,6 @@ from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.failures import Failure, failure_of
 from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
-from vae_batch.run.execute.shard_files import write_shard
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.execute.timeout import Watchdog
 from vae_batch.run.output.stores import storage_fault
@@ -31,9 +30,21 @@ from vae_batch.run.stages.activations import (
 from vae_batch.run.stages.importance import importance_of_checkpoint
 from vae_batch.run.stages.inputs import Arrays, load_job
 from vae_batch.run.stages.losses import losses_of_checkpoint
-from vae_batch.run.stages.pictures import gallery_of_checkpoint
+from vae_batch.run.stages.pictures import gallery_of_checkpoint, split_pictures
 from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictures_of_reference
-from vae_batch.storage import DamagedFileError, ReasonCode, Source, file_path, read_receipt
+from vae_batch.storage import (
+    DamagedFileError,
+    ReasonCode,
+    Source,
+    Store,
+    encode_arrays,
+    encode_columns,
+    file_path,
+    holds_arrays,
+    pictures_name,
+    read_receipt,
+    write_with_receipt,
+)
 from vae_batch.storage.retry import StoreError
 
 _log = logging.getLogger(__name__)
@@ -290,3 +301,56 @@ def device_name() -> str:
     if not gpus:
         return "cpu"
     return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))
+
+
+def write_shard(
+    store: Store,
+    unit: Unit,
+    shard: Shard,
+    computed: Arrays | bytes,
+    *,
+    seconds: float = 0.0,
+    device: str = "",
+    batch_size: int = 0,
+    source: Source = "computed",
+) -> int:
+    """Write pictures, then the file and its receipt: a finished shard has its pictures.
+
+    Args:
+        store: Holds the unit.
+        unit: The shard's.
+        shard: Its range.
+        computed: What a stage gave: columns, arrays, or the content of the file itself.
+        seconds: Time it took to compute.
+        device: Kind of device it was computed on.
+        batch_size: Of its batches; 0 where it ran none.
+        source: Whether a stage computed it, or another file had it.
+
+    Returns:
+        Bytes of file and pictures.
+
+    Raises:
+        OSError: The store cannot be written to.
+    """
+    content, pictures = split_pictures(computed)
+    beside = encode_arrays(pictures) if pictures else b""
+    if beside:
+        write_with_receipt(store, unit, pictures_name(shard), beside, rows=len(shard))
+    encoded = content if isinstance(content, bytes) else _encoded(unit, content)
+    write_with_receipt(
+        store,
+        unit,
+        shard.name,
+        encoded,
+        rows=len(shard),
+        seconds=seconds,
+        device=device,
+        batch_size=batch_size,
+        source=source,
+    )
+    return len(beside) + len(encoded)
+
+
+def _encoded(unit: Unit, arrays: Arrays) -> bytes:
+    """Arrays that share no axis are no columns."""
+    return encode_arrays(arrays) if holds_arrays(unit) else encode_columns(arrays)

@@ -19,11 +19,6 @@ class ScoredRow:
     row: ScoreRow
     parts: RowParts
 
-    @property
-    def fields(self) -> ScoreRow:
-        """The row, for readers that use it as a dictionary."""
-        return self.row
-
 
 def open_record(location: str) -> RunRecord:
     """The record of an output folder.

@@ -22,8 +22,7 @@ from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.driver import Driver, RowTask
 from vae_batch.run.execute.executor import Executor
 from vae_batch.run.execute.failures import Failure
-from vae_batch.run.execute.run_summary import RunSummary
-from vae_batch.run.execute.score_run import score_rows
+from vae_batch.run.execute.score_run import RunSummary, score_rows
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.output.stores import storage_faults
 from vae_batch.run.planning.open_run import Run, settle

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from threadpoolctl import threadpool_limits
 
+from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.samples.frechet import FrechetReference
 from vae_batch.metrics.samples.frechet_influence import frechet_influence
@@ -20,6 +21,7 @@ from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.plan import Unit
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
+from vae_batch.run.scoring.plug_ins import RowArrays, plug_in_score
 from vae_batch.run.scoring.row import parts_of
 from vae_batch.run.scoring.samples import Rows, reference_factor, reference_features
 from vae_batch.run.scoring.stored import Damaged, RowParts
@@ -57,9 +59,11 @@ def race_score(plan: RunPlan, row: PlannedRow) -> Raced | Damaged:
     """
     if plan.spec.race is None:
         raise ValueError("the spec has no race")
+    metric = METRICS[plan.spec.race.metric]
+    score = _SCORES.get(metric.column) or functools.partial(_plug_in_score, metric=metric)
     try:
         with threadpool_limits(1):
-            return _SCORES[plan.spec.race.metric](parts_of(plan, row))
+            return score(parts_of(plan, row))
     except DamagedFileError as damage:
         return Damaged(damage.unit, damage.name)
 
@@ -106,6 +110,14 @@ def _loss_score(parts: RowParts, column: str) -> Raced:
     per_image = importance_per_image if column == "iwae" else losses_per_image
     values = per_image(parts, parts.description()).get(column)
     return Raced(None if values is None else PairedScore.from_values(values))
+
+
+def _plug_in_score(parts: RowParts, metric: Metric) -> Raced:
+    try:
+        found = plug_in_score(metric, RowArrays(parts, parts.description()))
+    except ValueError:  # undefined for these arrays
+        return Raced(None)
+    return Raced(found if isinstance(found, PairedScore) else None)
 
 
 _SCORES: dict[str, Callable[[RowParts], Raced]] = {

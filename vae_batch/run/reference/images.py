@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from vae_batch.run.reference.image_digests import digests_of, store_digests
 from vae_batch.storage import (
     DIGESTS,
     DamagedFileError,
+    Receipt,
     Store,
     decode_columns,
     encode_columns,
@@ -25,6 +27,7 @@ from vae_batch.storage import (
     read_verified,
     write_with_receipt,
 )
+from vae_batch.storage.receipts import receipt_path
 
 #: Classes are counted one by one; more than this are no classes but numbers of something.
 _MOST_CLASSES = 100_000
@@ -220,3 +223,39 @@ def _label_facts(images: ReferenceImages) -> tuple[tuple[int, ...], str | None]:
         )
     counts = np.bincount(labels, minlength=images.classes)
     return tuple(int(count) for count in counts), hashlib.sha256(labels.tobytes()).hexdigest()
+
+
+def read_images(
+    store: Store, folder: str, count: int, shard_size: int, indices: Sequence[int]
+) -> npt.NDArray[np.uint8]:
+    """Images of some indices, (k, H, W, C); a file that holds several of them is read once.
+
+    Args:
+        store: Of references.
+        folder: Of the set's content, as `image_folder` names it.
+        count: Images of the set.
+        shard_size: Images per file.
+        indices: Of images, in any order.
+
+    Raises:
+        OSError: The store does not hold the images, or a file differs from its receipt.
+    """
+    unit = _stored_unit(store, folder, count, shard_size)
+    found = np.asarray(indices)
+    images: dict[int, npt.NDArray[np.generic]] = {}
+    for shard in unit.shards():
+        inside = found[(found >= shard.start) & (found < shard.stop)]
+        if inside.size:
+            column = decode_columns(read_verified(store, unit, shard.name), ["image"])["image"]
+            images |= {int(index): column[index - shard.start].copy() for index in inside}
+    return np.stack([images[int(index)] for index in found]).astype(np.uint8, copy=False)
+
+
+def _stored_unit(store: Store, folder: str, count: int, shard_size: int) -> Unit:
+    """The unit of the images; its fingerprint, which knows their labels, stands in a receipt."""
+    for name in store.folders(folder):
+        if name.startswith(f"uint8-{shard_size}-"):
+            unit = Unit(f"{folder}/{name}", "images", "", count, shard_size)
+            receipt = Receipt.from_json(store.read(receipt_path(unit, unit.shards()[0].name)))
+            return replace(unit, fingerprint=receipt.fingerprint)
+    raise FileNotFoundError(f"{store.shown}/{folder} holds no images in files of {shard_size}")

@@ -18,7 +18,7 @@ from vae_batch.metrics.samples.set_diagnostics import TrainingNeighbours
 from vae_batch.models.gallery import SAMPLES
 from vae_batch.plan import Unit
 from vae_batch.run.reference.facts import image_folder
-from vae_batch.run.reference.stored_images import read_images
+from vae_batch.run.reference.images import read_images
 from vae_batch.run.scoring.score_sheet import Array
 from vae_batch.run.scoring.stored import Columns, RowParts
 from vae_batch.run.stages.pictures import worst_first

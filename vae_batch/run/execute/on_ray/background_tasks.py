@@ -12,8 +12,12 @@ import ray
 from ray.exceptions import RayTaskError
 
 from vae_batch.plan import InputError
-from vae_batch.run.execute.on_ray.machines import present_machines
-from vae_batch.run.execute.on_ray.pool_size import Pool, light_environment, light_slots
+from vae_batch.run.execute.on_ray.machines import (
+    Pool,
+    light_environment,
+    light_slots,
+    present_machines,
+)
 from vae_batch.run.execute.on_ray.visibility import DriverFiles, refusal_here
 from vae_batch.run.progress.log import set_up_logging
 

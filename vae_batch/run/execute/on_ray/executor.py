@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,10 +12,11 @@ from vae_batch.plan import EvaluationSpec
 from vae_batch.run.execute.executor import Handle
 from vae_batch.run.execute.on_ray.background_tasks import LightTasks
 from vae_batch.run.execute.on_ray.cluster import connect, is_joined
-from vae_batch.run.execute.on_ray.machines import expected_machines, present_machines
-from vae_batch.run.execute.on_ray.pool_size import (
+from vae_batch.run.execute.on_ray.machines import (
     Pool,
     device_claims,
+    expected_machines,
+    present_machines,
     size_pool,
     worker_environment,
 )
@@ -38,7 +38,6 @@ class RayExecutor:
         """Keep the spec; Ray starts on entry."""
         self._spec = spec
         self._started = False
-        self._faults: Counter[str] = Counter()
         self._workers: WorkerPool | None = None
         self._pool = Pool(1, 1, 1, 0)
         self._grows = False
@@ -56,11 +55,6 @@ class RayExecutor:
     def has_gpus(self) -> bool:
         """Whether the cluster has any, which workers then get."""
         return self._pool.gpus > 0
-
-    @property
-    def faults(self) -> Mapping[str, int]:
-        """See ``Executor.faults``."""
-        return self._faults
 
     @property
     def workers(self) -> int:
@@ -122,7 +116,7 @@ class RayExecutor:
         configuration = ray.put(config), self._light.files
         size = min(pool.size, len(tasks))
         start_actor = REMOTE_SHARD_ACTOR.options(**options).remote
-        self._workers = WorkerPool(tasks, size, start_actor, configuration, self._faults)
+        self._workers = WorkerPool(tasks, size, start_actor, configuration)
         try:
             yield from self._workers.run()
         finally:

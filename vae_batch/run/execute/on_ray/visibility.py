@@ -13,10 +13,9 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -25,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vae_batch.models.inputs.files import folder_files
 from vae_batch.plan import InputError
 from vae_batch.plan.location import Location
-from vae_batch.run.execute.on_ray.machines import alive_nodes, place_of
+from vae_batch.run.execute.on_ray.machines import alive_nodes
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.storage import Store
 
@@ -130,8 +129,8 @@ def refusal_here(files: DriverFiles, *, extracts: bool = False) -> str:
     if not problem:
         return ""
     here = ray.get_runtime_context().get_node_id()
-    node = next((node for node in alive_nodes() if node["NodeID"] == here), None)
-    return f"{place_of(node) if node else 'a node'}: {problem}; {_REMEDY}"
+    node = next((node.place for node in alive_nodes() if node.id == here), "a node")
+    return f"{node}: {problem}; {_REMEDY}"
 
 
 def _local_files(named: Iterable[tuple[str, str]]) -> Iterator[InputFile]:
@@ -156,27 +155,25 @@ def _leave_marks(stores: dict[str, Store]) -> Iterator[Mark]:
 
 def _ask_every_node(files: DriverFiles, checkpoints: Sequence[InputFile]) -> None:
     here = ray.get_runtime_context().get_node_id()
-    others = [node for node in alive_nodes() if node["NodeID"] != here and _computes(node)]
+    nodes = [node for node in alive_nodes() if node.id != here]
+    others = [node for node in nodes if node.machine.cpus or node.machine.gpus]
     answers = [
         _problems_there.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
         ).remote(files, checkpoints)
         for node in others
     ]
-    for place, answer in zip(map(place_of, others), answers, strict=True):
+    for node, answer in zip(others, answers, strict=True):
         try:
             problems = ray.get(answer)
         except RayTaskError as error:
-            raise InputError(f"{place} cannot look at its files: {error.cause or error}") from error
+            said = f"{node.place} cannot look at its files: {error.cause or error}"
+            raise InputError(said) from error
         except RayError:  # the node has gone meanwhile
             continue
         if problems:
             more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
-            raise InputError(f"{place}: {'; '.join(problems[:_SHOWN])}{more}; {_REMEDY}")
-
-
-def _computes(node: Mapping[str, Any]) -> bool:
-    return bool(node["Resources"].get("CPU") or node["Resources"].get("GPU"))
+            raise InputError(f"{node.place}: {'; '.join(problems[:_SHOWN])}{more}; {_REMEDY}")
 
 
 @ray.remote(num_cpus=0)

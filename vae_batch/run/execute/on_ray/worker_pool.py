@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,7 +94,6 @@ class WorkerPool:
         size: int,
         start_actor: Callable[[], Any],
         configuration: tuple[Any, DriverFiles],
-        faults: Counter[str],
     ) -> None:
         """Ask for all actors at once: those that have no node yet are what an autoscaler counts.
 
@@ -104,11 +102,9 @@ class WorkerPool:
             size: Number of workers.
             start_actor: Creates a `ShardActor`.
             configuration: Arguments of its ``start``.
-            faults: Faults of the run by their kind, which are added to.
         """
         self._queue, self._ledger = TaskQueue(tasks), RetryLedger()
-        self._start_actor, self._faults = start_actor, faults
-        self._configuration = configuration
+        self._start_actor, self._configuration = start_actor, configuration
         self._workers = [_Worker(start_actor()) for _ in range(size)]
         self._losses: list[_Loss] = []
         self._tried: set[Shard] = set()
@@ -285,7 +281,7 @@ class WorkerPool:
         """Queue lost shards again as soon as it is known what they were lost with."""
         if not self._losses:
             return
-        alive = {node["NodeID"] for node in alive_nodes()}
+        alive = {node.id for node in alive_nodes()}
         for loss in list(self._losses):
             if loss.place.node not in alive:
                 for task in loss.tasks:
@@ -317,8 +313,6 @@ class WorkerPool:
             self._tried.add(shard)
             if self._skipped.isdisjoint({unit.path, unit.checkpoint}):
                 self._queue.put_back((unit, shard))
-        if kind:
-            self._faults[kind] += 1
         return FaultMet(kind, tuple(unit.path for unit, _ in tasks))
 
 
