@@ -2,7 +2,7 @@
 
 Inputs are multiples of powers of two from a counter-based generator, so that only the library's
 own reductions and scores decide the numbers. ``python -m support.runs.golden_run`` (from the
-``tests`` folder) writes ``tests/run/golden_scores.json`` anew.
+``tests`` folder) writes ``tests/run/scoring/golden_scores.json`` anew.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from vae_batch.run.scoring.row import score_row
 from vae_batch.run.stages.pixel_statistics import picture_statistics
 from vae_batch.storage import ScoreRow, is_activations
 
-GOLDEN = Path(__file__).parents[2] / "run/golden_scores.json"
+GOLDEN = Path(__file__).parents[2] / "run/scoring/golden_scores.json"
 
 SETTINGS: dict[str, Any] = {
     "checkpoints": ["step-7.keras"],

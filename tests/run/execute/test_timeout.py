@@ -39,7 +39,7 @@ def hang(how: str) -> tuple[subprocess.CompletedProcess[str], float]:
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, how],
-        capture_output=True, text=True, timeout=40, cwd=Path(__file__).parents[2], check=False,
+        capture_output=True, text=True, timeout=40, cwd=Path(__file__).parents[3], check=False,
     )  # fmt: skip
     return done, time.monotonic() - began
 

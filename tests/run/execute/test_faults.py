@@ -21,7 +21,7 @@ from vae_batch.storage import Store, read_score_rows
 
 pytestmark = pytest.mark.slow
 
-JOBS = Path(__file__).parents[2] / "jobs"
+JOBS = Path(__file__).parents[3] / "jobs"
 _WAIT = 240.0
 
 

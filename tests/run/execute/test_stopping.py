@@ -118,7 +118,7 @@ def test_after_a_while_sigterm_ends_the_process_whatever_it_does() -> None:
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", HANGS],
-        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
+        capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (143, f"{SENTENCE}\n")
     assert time.monotonic() - began < 30

@@ -131,7 +131,7 @@ def test_a_killed_holder_is_followed(
     monkeypatch.setattr(lease_module, "SETTLE", 0.05)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, store.root, host],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert holder.stdout is not None
     try:
