@@ -38,19 +38,11 @@ Indices = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A score over some indices, and by how much its value may be off beside its error."""
-
-    score: PairedScore
-    bias_bound: float = 0.0
-
-
-@dataclass(frozen=True)
 class Field:
     """The checkpoints of one race: how many indices each has, and its score over some of them."""
 
     count: int
-    scores: dict[str, Callable[[Indices], Measured]]
+    scores: dict[str, Callable[[Indices], PairedScore]]
 
 
 @dataclass(frozen=True)
@@ -98,8 +90,8 @@ def _losses(rows: Sequence[ScoredRow]) -> Field:
         for row in rows
     }
 
-    def measured(found: npt.NDArray[Any], chosen: Indices) -> Measured:
-        return Measured(PairedScore.from_values(found[chosen]))
+    def measured(found: npt.NDArray[Any], chosen: Indices) -> PairedScore:
+        return PairedScore.from_values(found[chosen])
 
     count = min(len(found) for found in values.values())
     return Field(
@@ -107,21 +99,20 @@ def _losses(rows: Sequence[ScoredRow]) -> Field:
     )
 
 
-def _frechet(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], Measured]:
+def _frechet(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], PairedScore]:
     prepared = FrechetReference.from_activations(real)
 
-    def measured(features: npt.NDArray[Any], chosen: Indices) -> Measured:
-        found = raced_frechet(features[chosen], prepared)
-        return Measured(_score_of(found), found.bias_bound)
+    def measured(features: npt.NDArray[Any], chosen: Indices) -> PairedScore:
+        return _score_of(raced_frechet(features[chosen], prepared))
 
     return measured
 
 
-def _kernel(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], Measured]:
+def _kernel(real: npt.NDArray[Any]) -> Callable[[npt.NDArray[Any], Indices], PairedScore]:
     prepared = KernelReference.from_activations(real)
 
-    def measured(features: npt.NDArray[Any], chosen: Indices) -> Measured:
-        return Measured(_score_of(raced_kernel(features[chosen], prepared)))
+    def measured(features: npt.NDArray[Any], chosen: Indices) -> PairedScore:
+        return _score_of(raced_kernel(features[chosen], prepared))
 
     return measured
 
@@ -139,19 +130,18 @@ def simulate(
     everything = np.arange(field.count)
     # A score of all indices is the same in every order.
     full = {name: score(everything) for name, score in field.scores.items()}
-    truth = level_with_best({n: found.score for n, found in full.items()}, better, alpha)
+    truth = level_with_best(full, better, alpha)
     costs = []
     for repeat in range(repeats):
         order = np.random.default_rng([seed, repeat]).permutation(field.count)
         race = Race(field.scores, better, len(counts), alpha)
-        found: dict[str, Measured] = full
+        scores: dict[str, PairedScore] = full
         for n in counts:
             if n < field.count:
-                found = {name: field.scores[name](order[:n]) for name in race.survivors}
+                scores = {name: field.scores[name](order[:n]) for name in race.survivors}
             else:
-                found = full
-            scores = {name: measured.score for name, measured in found.items()}
-            race.look(scores, {name: measured.bias_bound for name, measured in found.items()})
+                scores = full
+            race.look(scores)
         leader = race.result(scores).best
         images = sum(left.count for left in race.eliminated.values())
         images += counts[-1] * len(race.survivors)
@@ -172,7 +162,7 @@ def simulate(
 def first_count(metric: str, rows: Sequence[ScoredRow], wanted: int) -> int:
     """Samples of the first look: below 4.88 a feature dimension a Fréchet distance says nothing."""
     dimension = int(rows[0].row.conditions.feature_dim or 0)
-    while metric == "fid_corrected" and bias_dominated(wanted, wanted, dimension):
+    while metric == "fid_corrected" and bias_dominated(dimension, wanted):
         wanted *= 2
     return wanted
 

@@ -73,6 +73,7 @@ MERGEABLE: dict[str, Any] = {}
 SET_DISTANCES: dict[str, Any] = {}
 
 COVERED_ELSEWHERE = {
+    "pareto_k_limit": "of a number of draws, see test_importance.py",
     "continuous_bernoulli_mean": "one value a pixel, see test_likelihood_families.py",
     "optimal_sigma": "one number from a MeanLoss, see test_likelihood_families.py",
     "LatentUsage": "what metrics.latent_usage returns",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics.samples.frechet_influence import frechet_influence, frechet_standard_error
+from vae_batch.metrics.samples.frechet_influence import frechet_influence
 from vae_batch.metrics.samples.inception_uncertainty import (
     corrected_inception_score,
     inception_divergences,
@@ -50,7 +50,6 @@ SET_SCORES: dict[str, Callable[[Any, Any], Any]] = {
     "Neighbourhoods": lambda generated, reference: _numbers(
         precision_recall_density_coverage(Neighbourhoods.from_activations(reference, 5), generated)
     ),
-    "frechet_standard_error": frechet_standard_error,
     "frechet_influence": lambda generated, reference: np.sort(
         frechet_influence(generated, reference)
     ),

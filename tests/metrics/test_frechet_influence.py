@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vae_batch.metrics import FrechetReference, Moments, frechet_distance
-from vae_batch.metrics.samples.frechet_influence import frechet_influence, frechet_standard_error
+from vae_batch.metrics.samples.frechet_influence import frechet_influence
 
 Array = NDArray[np.float64]
 
@@ -28,8 +28,6 @@ def test_influence_in_one_dimension_by_hand() -> None:
     expected = 8 * deviation + (1 - 1 / math.sqrt(13)) * (deviation**2 - 26 / 3)
     found = frechet_influence([[1.0], [3.0], [8.0]], STANDARD)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    error = frechet_standard_error([[1.0], [3.0], [8.0]], STANDARD)
-    assert error == pytest.approx(expected.std(ddof=1) / math.sqrt(3), rel=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 3), (200, 30, 12), (90, 120, 80)])
@@ -84,18 +82,6 @@ def test_a_dead_dimension_changes_nothing() -> None:
 def test_a_collapsed_set_has_no_influence() -> None:
     _, reference = _sets(2, 40, 3)
     np.testing.assert_array_equal(frechet_influence(np.ones((5, 3)), reference), np.zeros(5))
-    assert frechet_standard_error(np.ones((5, 3)), reference) == 0.0
-
-
-def test_the_reference_adds_its_own_error() -> None:
-    generated, reference = _sets(80, 50, 4)
-    own = frechet_standard_error(generated, reference)
-    others = frechet_standard_error(reference, generated)
-    both = frechet_standard_error(generated, reference, reference_is_sample=True)
-    assert both == pytest.approx(math.hypot(own, others), rel=1e-12)
-    moments = Moments.from_activations(reference)
-    with pytest.raises(ValueError, match="needs the activations themselves, got Moments"):
-        frechet_standard_error(generated, moments, reference_is_sample=True)
 
 
 def test_fewer_samples_than_dimensions_are_handled() -> None:
@@ -109,13 +95,12 @@ def test_bad_input_is_named() -> None:
     generated, reference = _sets(30, 40, 3)
     broken = generated.copy()
     broken[3, 1] = np.nan
-    for call in (frechet_influence, frechet_standard_error):
-        with pytest.raises(ValueError, match=r"generated: .*nan in row 3"):
-            call(broken, reference)
-        with pytest.raises(ValueError, match="expected one dimension, got 2 and 3"):
-            call(generated[:, :2], reference)
-        with pytest.raises(ValueError, match="generated: expected at least 2 samples, got 1"):
-            call(generated[:1], reference)
+    with pytest.raises(ValueError, match=r"generated: .*nan in row 3"):
+        frechet_influence(broken, reference)
+    with pytest.raises(ValueError, match="expected one dimension, got 2 and 3"):
+        frechet_influence(generated[:, :2], reference)
+    with pytest.raises(ValueError, match="generated: expected at least 2 samples, got 1"):
+        frechet_influence(generated[:1], reference)
 
 
 def test_a_reference_of_equal_rows() -> None:

@@ -18,6 +18,7 @@ from vae_batch.metrics.likelihood.importance import (
     log_importance_weights,
     log_standard_normal,
     pareto_k,
+    pareto_k_limit,
 )
 
 
@@ -240,3 +241,12 @@ def test_bad_inputs_are_named() -> None:
         log_importance_weights(np.zeros((2, 2)), z, np.zeros((2, 4)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"nll: .*inf in row 1"):
         log_importance_weights(np.array([[0.0], [np.inf]]), z[:, :1], z[:, 0], z[:, 0])
+
+
+def test_the_limit_of_the_shape_grows_with_the_draws() -> None:
+    # 1 - 1/log10 K: of 100 draws 1/2, of 1000 2/3, then .7 for ever.
+    assert [pareto_k_limit(k) for k in (100, 1000)] == pytest.approx([1 / 2, 2 / 3], rel=1e-15)
+    assert pareto_k_limit(64) == pytest.approx(0.4463, abs=1e-4)
+    assert pareto_k_limit(2154) < pareto_k_limit(2155) == pareto_k_limit(10**6) == PARETO_K_LIMIT
+    with pytest.raises(ValueError, match="at least 21, got 20"):
+        pareto_k_limit(20)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vae_batch.metrics import LabelDistribution, inception_score
+from vae_batch.metrics import LabelDistribution, PairedScore, inception_score
 from vae_batch.metrics.samples import inception_uncertainty as module
 from vae_batch.metrics.samples.inception_uncertainty import (
+    CorrectedInceptionScore,
     corrected_inception_score,
     inception_divergences,
 )
@@ -26,10 +28,58 @@ def test_three_one_hots_by_hand() -> None:
     found = corrected_inception_score(rows)
     assert found.plug_in_log == pytest.approx(np.mean(divergences), rel=1e-14)
     assert found.log_standard_error == pytest.approx(math.log(2) / 3, rel=1e-14)
-    # Var(p_c) = 1/3 for both classes: (1/3 / (2/3) + 1/3 / (1/3)) / (2 * 3) = 1.5 / 6.
+    # Var(p_c) = 1/3 for both classes: (1/3 / (2/3) + 1/3 / (1/3)) / (2 * 3) = 1.5 / 6, and so
+    # one class in use beside another. Three images are too few for a second correction.
+    assert found.classes_in_use == pytest.approx(1.0, rel=1e-13)
     assert found.log - found.plug_in_log == pytest.approx(0.25, rel=1e-14)
     assert found.score == pytest.approx(math.exp(np.mean(divergences) + 0.25), rel=1e-14)
     assert found.standard_error == pytest.approx(found.score * math.log(2) / 3, rel=1e-14)
+
+
+def test_the_second_correction_is_a_third_of_what_halves_differ_by() -> None:
+    """Any c/n^2 that is left of a set is 4 c/n^2 of its halves."""
+    rows = np.random.default_rng(5).dirichlet(np.full(6, 0.2), size=80)
+    order = np.random.default_rng(0).permutation(80)
+
+    def first_order(p: Array) -> float:
+        mean = p.mean(axis=0)
+        plug_in = float((p * np.log(p / mean)).sum(axis=1).mean())
+        return plug_in + float((p.var(axis=0, ddof=1) / mean).sum()) / (2 * len(p))
+
+    halves = (first_order(rows[order[:40]]) + first_order(rows[order[40:]])) / 2
+    found = corrected_inception_score(rows)
+    second = (first_order(rows) - halves) / 3
+    assert found.log_score.last_correction == pytest.approx(second, rel=1e-9)
+    assert found.log == pytest.approx(first_order(rows) + second, rel=1e-12)
+    assert found.paired.last_correction == pytest.approx(found.score * second, rel=1e-9)
+    np.testing.assert_allclose(
+        found.paired.influence, found.score * found.log_score.influence, rtol=1e-13
+    )
+
+
+@pytest.mark.parametrize(("classes", "n", "few"), [(100, 300, True), (100, 1000, False)])
+def test_many_classes_need_many_images(classes: int, n: int, few: bool) -> None:
+    """One-hot rows: as many classes in use, less one, as were seen."""
+    drawn = np.random.default_rng(1).integers(classes, size=n)
+    found = corrected_inception_score(np.eye(classes)[drawn])
+    assert found.classes_in_use == pytest.approx(len(set(drawn)) - 1, rel=1e-9)
+    assert found.bias_dominated is few
+    assert (found.doubt is not None) is few
+    if few:
+        expected = f"300 images are fewer than 5 for each of {len(set(drawn)) - 1} classes in use"
+        assert found.doubt == expected
+
+
+def test_a_correction_that_does_not_shrink_is_in_doubt() -> None:
+    # The first correction is .01 of 100 images, the second .0051; the noise .0005.
+    influence = np.tile([0.005, -0.005], 50)
+    score = PairedScore(0.5151, influence, last_correction=0.0051)
+    found = CorrectedInceptionScore(0.5, score)
+    assert not found.bias_dominated
+    assert "second correction, 0.0051 nats, is not small against the first, 0.01" in found.doubt
+    # Where the noise is larger it does not matter.
+    noisy = replace(found, log_score=replace(score, influence=20 * influence))
+    assert noisy.doubt is None
 
 
 def test_equal_rows_have_no_error_and_no_bias() -> None:

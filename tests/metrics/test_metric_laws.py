@@ -134,6 +134,7 @@ NO_METRIC = {
     "Race": "decides between scores, see test_elimination.py",
     "Elimination": "what Race gives",
     "race_counts": "index arithmetic, see test_elimination.py",
+    "rare_count": "a number of indices, see test_elimination.py",
     "StoredArrays": "what a plug-in metric is computed from",
     **dict.fromkeys(
         ("CentredActivations", "DistinctRows", "Strip", "Step"), "a value between steps"

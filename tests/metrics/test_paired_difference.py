@@ -91,7 +91,7 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         paired_difference([1.0], [2.0])
     with pytest.raises(ValueError, match="values: expected finite values, got nan in row 1"):
         paired_difference([1.0, np.nan], [1.0, 2.0])
-    with pytest.raises(ValueError, match="finite value, got nan"):
+    with pytest.raises(ValueError, match="finite value and correction, got nan"):
         PairedScore(math.nan, np.zeros(3))
     with pytest.raises(ValueError, match=r"confidence: .* got 95"):
         paired_difference([1.0, 2.0], [1.0, 2.5], confidence=95)

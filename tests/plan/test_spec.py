@@ -12,8 +12,8 @@ REQUIRED = {"checkpoints": ["a.keras"], "reference": "digits"}
 #: Every field by its role. A new field must be added here by someone who has thought about it.
 ROLES = {
     "identity": {
-        "reference_samples", "samples", "seed", "splits", "shard_size", "batch_size",
-        "iwae_draws", "iwae_images",
+        "reference_samples", "reference_is", "samples", "seed", "splits", "shard_size",
+        "batch_size", "iwae_draws", "iwae_images",
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
@@ -54,7 +54,7 @@ def test_identity_ignores_runtime_and_paths() -> None:
 
 def test_fingerprint_is_frozen() -> None:
     """A golden: if it moves, stored results of every user are redone; raise SCORING_VERSION."""
-    text = b'{"a":1,"b":["x",null],"scoring_version":1}'
+    text = b'{"a":1,"b":["x",null],"scoring_version":2}'
     assert fingerprint(a=1, b=["x", None]) == hashlib.sha256(text).hexdigest()[:32]
     assert fingerprint(b=["x", None], a=1) == fingerprint(a=1, b=["x", None])
     assert fingerprint(a=1.0) != fingerprint(a=1)

@@ -20,6 +20,7 @@ OUTCOME = RaceOutcome(
     metric="fid_corrected",
     extractor="inception-2015",
     alpha=0.05,
+    rare=0.002,
     level=0.005,
     looks=(512, 1024, 10_000),
     left=(
@@ -61,8 +62,10 @@ def test_the_sentence_has_all_that_was_decided() -> None:
     assert OUTCOME.sentence == (
         "race of 4 by FID corrected[inception-2015]: won by runs/d; 3 dropped (1 at 512, 2 at "
         "1,024); 12,560 of 40,000 images (31.4%); the best of all was dropped with a probability "
-        "of at most 0.05"
+        "of at most 0.05, if its advantage is carried by at least 0.20% of the images"
     )
+    unguarded = dataclasses.replace(OUTCOME, rare=0.0).sentence
+    assert unguarded.endswith("0.05, if its advantage is not carried by few images")
     level = dataclasses.replace(OUTCOME, stayed=("d", "e"), members=("d", "e"), best="d")
     assert "d leads; 1 other not distinguishable from it: e" in level.sentence
     behind = dataclasses.replace(level, members=("d",))
@@ -102,6 +105,7 @@ def test_the_page_tells_who_left_when_and_by_how_much() -> None:
     assert (
         "3 were dropped from the race; the probability that the best of all was among them" in page
     )
+    assert "at most 0.05, if its advantage is carried by at least 0.20% of the images." in page
     assert page.index("+4.75") < page.index("+3.25") < page.index("+12.5")
     assert "after 512, 1,024, 10,000 samples" in page
     assert "Best of 4 by" in page

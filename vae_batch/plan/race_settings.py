@@ -17,6 +17,8 @@ class RaceSettings(BaseModel):
         growth: Factor from look to look.
         max: Samples at the last look; None for all. Those still in the race then are scored in
             full.
+        rare: Share of images that may carry all of a checkpoint's advantage. Nobody leaves before
+            such images would have been seen, which takes about 6 / rare of them; 0 for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +28,7 @@ class RaceSettings(BaseModel):
     first: int = Field(512, ge=2)
     growth: float = Field(2.0, gt=1)
     max: int | None = Field(None, ge=2)
+    rare: float = Field(0.002, ge=0, lt=1)
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,8 @@ from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.reading import Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
 
+ReferenceIs = Literal["sample", "population"]
+
 _ROLES = ("identity", "content", "reading", "runtime")
 
 
@@ -44,6 +46,12 @@ class EvaluationSpec(Reading):
     )
     reference_samples: int | None = _field(
         "identity", None, "Use only the first N reference images (default: all).", ge=2
+    )
+    reference_is: ReferenceIs = _field(
+        "identity",
+        "sample",
+        "What the reference images are: a sample of the distribution that is meant, whose own bias "
+        "and error are corrected for, too, or the population itself.",
     )
     training: str | None = _field(
         "content",

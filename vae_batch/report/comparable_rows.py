@@ -32,6 +32,7 @@ class Measured(NamedTuple):
     n_generated: int | None = None
     n_reference: int | None = None
     reference_sha256: str | None = None
+    reference_is: str | None = None
     seed: int | None = None
     model_range: str | None = None
     input_fit: str | None = None
@@ -40,8 +41,8 @@ class Measured(NamedTuple):
 
 
 #: Conditions that have names for readers, by which sets of comparable rows are told apart.
-_TELLING = ("protocol", "n_reference", "seed", "reference_sha256", "weights_sha256", "model_range",
-            "input_fit")  # fmt: skip
+_TELLING = ("protocol", "n_reference", "seed", "reference_sha256", "reference_is", "weights_sha256",
+            "model_range", "input_fit")  # fmt: skip
 
 
 def measured_under(row: ScoreRow, metric: Metric) -> Measured:

@@ -23,6 +23,7 @@ ReasonCode = Literal[
     "too_few_images",
     "images_too_small",
     "bias_dominated",  # too few images for the feature dimensions
+    "bias_not_known",  # what is left of the bias cannot be estimated from these images
     "not_finite",  # the value came out as infinite or not a number
     "refused",  # the metric is undefined for these inputs
     "checkpoint_error",  # the checkpoint cannot be loaded or run
@@ -43,6 +44,7 @@ WarningKind = Literal[
     "blurred",
     "noisy",
     "memorisation",
+    "heavy_importance_weights",
     "smaller_batches",
     "unknown",  # written by version 0.1, which recorded no kinds
 ]
@@ -110,6 +112,9 @@ class Conditions:
         reference_sha256: Of its pixels.
         checkpoint_sha256: Of the checkpoint's files.
         seed: Of all random draws.
+        reference_is: ``sample`` where distances are those of the two distributions, ``population``
+            where they are from these reference images; None in tables of version 0.1, whose
+            distances were the latter.
         feature_dim: Dimensions of the extractor's features; None before any were computed.
         left_race_at: Samples after which early elimination dropped the checkpoint, if it did.
         model_format: File format of the checkpoint.
@@ -120,6 +125,8 @@ class Conditions:
         likelihood: Family of p(x|z).
         sigma: Standard deviation of a gaussian likelihood, in units of ``model_range``.
         sigma_source: ``declared``, ``optimal`` or ``learned``.
+        bin_width: Width of one grey level, in units of ``model_range``, by which ``bits_per_dim``
+            takes a density for one of 8-bit images; None where p(x|z) is of grey levels.
         beta: Weight of the KL divergence in the training objective.
     """
 
@@ -133,6 +140,7 @@ class Conditions:
     reference_sha256: str
     checkpoint_sha256: str
     seed: int
+    reference_is: str | None = None
     feature_dim: int | None = None
     left_race_at: int | None = None
     model_format: str | None = None
@@ -143,6 +151,7 @@ class Conditions:
     likelihood: str | None = None
     sigma: float | None = None
     sigma_source: str | None = None
+    bin_width: float | None = None
     beta: float | None = None
 
     @property

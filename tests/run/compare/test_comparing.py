@@ -20,7 +20,7 @@ from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.bundle import is_drawn
 from vae_batch.run.compare.best_checkpoint import confirmed, read_selection, select_best
-from vae_batch.run.compare.pairwise import compare_run, compare_runs
+from vae_batch.run.compare.pairwise import compare_run, compare_runs, paired_scores
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.score_run import run
@@ -300,3 +300,30 @@ def test_two_runs_are_compared_under_the_same_conditions_only(
     score(settings | {"out": str(tmp_path / "seed"), "seed": 4})
     with pytest.raises(InputError, match=r"do not compare: seed \(0, 4\)"):
         compare_runs(finished["out"], str(tmp_path / "seed"))
+
+
+def test_a_reference_that_is_the_population_is_another_condition(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    """Then only the generated side is corrected, and nothing is compared with a sample's rows."""
+    out = str(tmp_path / "population")
+    score(finished | {"metrics": "fid,kid", "out": out, "reference_is": "population"})
+    for before, row in zip(
+        read_score_rows(Store.open(finished["out"])), read_score_rows(Store.open(out)), strict=True
+    ):
+        kinds = (before.conditions.reference_is, row.conditions.reference_is)
+        assert kinds == ("sample", "population")
+        assert row.value("fid") == before.value("fid")
+        # The bias of both sides is larger than that of one, and so is the error.
+        corrected, one_sided = (r.score("fid_corrected") for r in (before, row))
+        assert corrected.value < one_sided.value < row.value("fid")
+        assert 0 < one_sided.standard_error < corrected.standard_error
+    stored = [paired_scores(row)["fid_corrected"] for row in scored_rows(out, open_record(out))]
+    assert all(score.reference_influence is None for score in stored)
+    folder = finished["out"]
+    of_samples = [
+        paired_scores(row)["fid_corrected"] for row in scored_rows(folder, open_record(folder))
+    ]
+    assert all(len(score.reference_influence) > 0 for score in of_samples)
+    with pytest.raises(InputError, match=r"reference_is \('sample', 'population'\)"):
+        compare_runs(folder, out)

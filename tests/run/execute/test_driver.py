@@ -306,11 +306,11 @@ def test_reference_cache_is_shared_between_outputs(
 
 
 def test_gaussian_likelihood(toy_settings: dict[str, Any]) -> None:
-    """Against the plain formula: bits carry 8 bits for 256 levels on [0, 1]."""
+    """Against the plain formula: bits carry those of levels 1/255 apart on [0, 1]."""
     summary = score(toy_settings | {"likelihood": "gaussian", "sigma": 0.5})
     for row in summary.rows:
         assert row.conditions.likelihood == "gaussian"
-        expected = -row.value("elbo") / (64 * np.log(2)) + 8
+        expected = -row.value("elbo") / (64 * np.log(2)) + np.log2(255)
         np.testing.assert_allclose(row.value("bits_per_dim"), expected, rtol=1e-12)
 
 

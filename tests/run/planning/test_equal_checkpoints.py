@@ -99,7 +99,7 @@ def test_files_that_another_row_needs_are_not_pruned(
 def test_in_a_race_a_copy_leaves_with_its_twin(settings: dict[str, Any], tmp_path: Path) -> None:
     names = [tmp_path / "runs/step-1", tmp_path / "runs/step-2", tmp_path / "best"]
     more = {"checkpoints": [str(name) for name in names], "reference_samples": 200}
-    spec = make_spec(settings | more | {"race": {"metric": "elbo", "first": 64}})
+    spec = make_spec(settings | more | {"race": {"metric": "elbo", "first": 64, "rare": 0}})
     summary, outcome = run_race(open_run(prepare(spec, ignore), ignore), SerialExecutor())
     rows = {row.checkpoint: row for row in summary.rows}
     twins = [rows[str(tmp_path / "runs/step-1")], rows[str(tmp_path / "best")]]

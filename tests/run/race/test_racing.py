@@ -74,7 +74,7 @@ def test_it_finds_what_the_full_evaluation_finds(
     metric: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     full = by_name(scored(settings | {"out": str(tmp_path / "full")}))
-    race = {"metric": metric, "first": 100}
+    race = {"metric": metric, "first": 100, "rare": 0}
     summary, outcome = raced(settings | {"race": race})
     rows, left = by_name(summary), outcome.left_at
     # 3 checkpoints, looks at 100, 200 and 300 of 300: each test at .05 / (2 * 3).
@@ -102,7 +102,7 @@ def test_it_finds_what_the_full_evaluation_finds(
 def test_rows_of_those_that_left_are_those_of_fewer_samples(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    summary, outcome = raced(settings | {"race": {"metric": "fid", "first": 100}})
+    summary, outcome = raced(settings | {"race": {"metric": "fid", "first": 100, "rare": 0}})
     few = scored(settings | {"samples": 100, "out": str(tmp_path / "few")})
     ours, theirs = by_name(summary), by_name(few)
     left = [Path(label).stem for label, count in outcome.left_at.items() if count == 100]
@@ -114,7 +114,7 @@ def test_rows_of_those_that_left_are_those_of_fewer_samples(
 
 
 def test_nobody_who_left_is_ranked(settings: dict[str, Any]) -> None:
-    spec = settings | {"race": {"metric": "fid", "first": 100}}
+    spec = settings | {"race": {"metric": "fid", "first": 100, "rare": 0}}
     _, outcome = raced(spec)
     compared = {row.checkpoint for row in compare_run(spec["out"])}
     assert compared == set(outcome.stayed)
@@ -126,7 +126,7 @@ def test_nobody_who_left_is_ranked(settings: dict[str, Any]) -> None:
 def test_broken_off_it_goes_on_and_in_the_end_computes_each_shard_once(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    spec = settings | {"race": {"metric": "fid", "first": 100}}
+    spec = settings | {"race": {"metric": "fid", "first": 100, "rare": 0}}
     quiet = Counting()
     summary, outcome = raced(spec | {"out": str(tmp_path / "quiet")}, quiet)
     assert summary.shards_computed == len(quiet.shards)
@@ -151,7 +151,7 @@ def test_a_full_evaluation_afterwards_computes_what_is_missing(
 ) -> None:
     full = scored(settings | {"out": str(tmp_path / "full")})
     first, second = Counting(), Counting()
-    raced(settings | {"race": {"metric": "elbo", "first": 100}}, first)
+    raced(settings | {"race": {"metric": "elbo", "first": 100, "rare": 0}}, first)
     summary = run(prepare(make_spec(settings), ignore), second, ignore)
     assert [numbers(row) for row in summary.rows] == [numbers(row) for row in full.rows]
     assert {row.conditions.left_race_at for row in summary.rows} == {None}
@@ -161,7 +161,7 @@ def test_a_full_evaluation_afterwards_computes_what_is_missing(
 
 def test_full_rows_stay_when_a_race_follows(settings: dict[str, Any]) -> None:
     full = scored(settings)
-    summary, outcome = raced(settings | {"race": {"metric": "fid", "first": 100}})
+    summary, outcome = raced(settings | {"race": {"metric": "fid", "first": 100, "rare": 0}})
     assert summary.rows == full.rows
     assert summary.shards_computed == 0
     assert outcome.left
@@ -182,7 +182,7 @@ def test_who_fails_leaves_with_its_reason_and_is_tried_again(
     more = {
         "checkpoints": [str(toy_folder / "runs"), str(broken)],
         "extractors": [*settings["extractors"], str(tmp_path / "linear.keras")],
-        "race": {"metric": "fid", "first": 100},
+        "race": {"metric": "fid", "first": 100, "rare": 0},
     }
     summary, outcome = raced(settings | more)
     failed = [row for row in summary.rows if row.status == "failed"]
@@ -205,7 +205,7 @@ def test_who_has_no_score_does_not_race_and_is_scored_in_full(
     (tmp_path / "more").mkdir()
     make_decoder(5).save(tmp_path / "more/decoder.keras")
     checkpoints = [str(toy_folder / "runs"), str(tmp_path / "more/decoder.keras")]
-    race = {"metric": "elbo", "first": 100}
+    race = {"metric": "elbo", "first": 100, "rare": 0}
     summary, outcome = raced(settings | {"checkpoints": checkpoints, "race": race})
     row = next(row for row in summary.rows if "/more" in row.checkpoint)
     assert (row.conditions.left_race_at, row.conditions.n_generated) == (None, 300)
@@ -216,7 +216,7 @@ def test_who_has_no_score_does_not_race_and_is_scored_in_full(
 
 @pytest.mark.parametrize(("metric", "metrics"), [("kid", "kid"), ("iwae", "losses,iwae")])
 def test_other_metrics_race(metric: str, metrics: str, settings: dict[str, Any]) -> None:
-    race = {"metric": metric, "first": 96}
+    race = {"metric": metric, "first": 96, "rare": 0}
     more = {"metrics": metrics, "race": race, "iwae_draws": 4, "iwae_images": 200}
     summary, outcome = raced(settings | more)
     column = {row.checkpoint: row.value(metric) for row in summary.rows}
@@ -228,12 +228,38 @@ def test_other_metrics_race(metric: str, metrics: str, settings: dict[str, Any])
 
 def test_too_few_images_for_a_frechet_distance_are_refused(settings: dict[str, Any]) -> None:
     # 16 features need 79 images; the last look has 50.
-    spec = settings | {"race": {"metric": "fid", "first": 50, "max": 50}}
+    spec = settings | {"race": {"metric": "fid", "first": 50, "rare": 0, "max": 50}}
     with pytest.raises(InputError, match=r"race by fid_corrected: 50 generated .* race by kid"):
         raced(spec)
     # A first look at 50 is none: nobody leaves at it.
-    _, outcome = raced(settings | {"race": {"metric": "fid", "first": 50}})
+    _, outcome = raced(settings | {"race": {"metric": "fid", "first": 50, "rare": 0}})
     assert 50 not in outcome.left_at.values()
+
+
+def test_a_race_in_which_nobody_could_leave_is_refused(settings: dict[str, Any]) -> None:
+    """By default 1 of 500 images may carry an advantage: 300 do not show it."""
+    for race in ("elbo", {"metric": "fid", "first": 100}):
+        with pytest.raises(InputError, match=r"before [12],\d+ samples, .* rare = 0 in"):
+            raced(settings | {"race": race})
+    # The only look is at all samples: it saves nothing.
+    with pytest.raises(InputError, match="at all 300 samples, so that it saves nothing; race by k"):
+        raced(settings | {"race": {"metric": "fid", "first": 300, "rare": 0}})
+
+
+def test_a_first_look_that_is_moved_is_said(settings: dict[str, Any]) -> None:
+    """Of shards of 50, 90 samples are 100; a share of 4 % takes log(160)/.041 = 124 of them."""
+    said: list[str] = []
+    for race in ({"first": 90, "rare": 0}, {"first": 60, "rare": 0.04}):
+        spec = make_spec(settings | {"race": {"metric": "elbo", **race}})
+        opened = open_run(prepare(spec, ignore), lambda e: said.append(getattr(e, "text", "")))
+        _, outcome = run_race(opened, SerialExecutor())
+        assert outcome.looks[0] == (100 if race["rare"] == 0 else 150)
+    moved = [text for text in said if "first look" in text]
+    assert [text.partition(" (")[0] for text in moved] == [
+        "race: the first look is at 100 samples instead of 90",
+        "race: the first look is at 150 samples instead of 60",
+    ]
+    assert "carried by at least 4.00% of the images" in outcome.sentence
 
 
 @pytest.mark.parametrize(

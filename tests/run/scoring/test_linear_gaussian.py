@@ -184,10 +184,11 @@ def test_bits_do_not_depend_on_the_scale_of_the_pixels(
         row.value("reconstruction_nll") + shift, abs=1e-3
     )
     assert other.value("kl") == pytest.approx(row.value("kl"), abs=ROUNDING)
-    # log2(256 / w): 8 bits on [0, 1], 7 on [-1, 1].
-    nats = PIXELS * math.log(2)
-    assert row.value("bits_per_dim") == pytest.approx(-row.value("elbo") / nats + 8, abs=1e-12)
-    assert other.value("bits_per_dim") == pytest.approx(-other.value("elbo") / nats + 7, abs=1e-12)
+    # Levels are 1/255 apart on [0, 1], 2/255 on [-1, 1].
+    assert (row.conditions.bin_width, other.conditions.bin_width) == (1 / 255, 2 / 255)
+    for found, width in ((row, 1 / 255), (other, 2 / 255)):
+        bits = -found.value("elbo") / (PIXELS * math.log(2)) - math.log2(width)
+        assert found.value("bits_per_dim") == pytest.approx(bits, abs=1e-12)
     assert other.value("bits_per_dim") == pytest.approx(row.value("bits_per_dim"), abs=1e-4)
     for name in ("mse", "mae", "psnr"):  # of pixels scaled to 0..1
         assert other.value(name) == pytest.approx(row.value(name), rel=1e-5)

@@ -75,7 +75,7 @@ def expected_of(folders: dict[str, Path]) -> dict[str, float]:
     return {
         **plain_scores.losses(losses, BETA, 64),
         **plain_scores.importance(log_weights),
-        "iwae_pareto_k": (pareto_k(log_weights) > 0.7).mean(),
+        "iwae_pareto_k": (pareto_k(log_weights) > 1 - 1 / np.log10(25)).mean(),
         **plain_scores.latents(mean, logvar, posterior_draws(mean, logvar), SEED),
         **means[0] | means[1] | means[2],
         "perfect_reconstructions": 0.0,

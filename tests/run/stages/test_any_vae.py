@@ -201,13 +201,13 @@ def test_pixels_from_minus_one_to_one(rows_by_shape: dict[str, Row]) -> None:
     np.testing.assert_allclose(row["reconstruction_nll"], nll.mean(), rtol=1e-6)
     np.testing.assert_allclose(row["kl"], pair["kl"], rtol=1e-6)
     # A grey level is 2/256 wide, that is 2^-7.
-    bits = -row["elbo"] / (DIMENSIONS * np.log(2)) + 7
+    bits = -row["elbo"] / (DIMENSIONS * np.log(2)) + np.log2(255 / 2)
     np.testing.assert_allclose(row["bits_per_dim"], bits, rtol=1e-12)
     np.testing.assert_allclose(row["fid"], pair["fid"], rtol=1e-3)  # tanh rounds otherwise
 
 
 def test_pixels_from_0_to_255(rows_by_shape: dict[str, Row]) -> None:
-    """The decoder's mean is 127.5 (1 + l / 5), and a grey level is 255/256 wide."""
+    """The decoder's mean is 127.5 (1 + l / 5), and grey levels are 1 apart."""
     row, pair = rows_by_shape["bytes"], rows_by_shape["pair"]
     assert (row["model_range"], row["likelihood"], row["sigma"]) == ("0..255", "gaussian", 50.0)
     images, _ = digits()
@@ -217,5 +217,5 @@ def test_pixels_from_0_to_255(rows_by_shape: dict[str, Row]) -> None:
     nll = DIMENSIONS * np.log(50 * np.sqrt(2 * np.pi)) + error / (2 * 50**2)
     np.testing.assert_allclose(row["reconstruction_nll"], nll.mean(), rtol=1e-6)
     np.testing.assert_allclose(row["kl"], pair["kl"], rtol=1e-6)
-    bits = -row["elbo"] / (DIMENSIONS * np.log(2)) + np.log2(256 / 255)
+    bits = -row["elbo"] / (DIMENSIONS * np.log(2))
     np.testing.assert_allclose(row["bits_per_dim"], bits, rtol=1e-12)

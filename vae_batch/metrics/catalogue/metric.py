@@ -34,7 +34,10 @@ UnitKind = Literal[
 _SAME_IMAGES = ("reference_sha256", "n_reference", "seed")
 _SAME_PIXELS = (*_SAME_IMAGES, "model_range", "input_fit")
 _SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma")
-SAME_PROTOCOL = (*_SAME_IMAGES, "extractor", "weights_sha256", "protocol", "n_generated")
+SAME_PROTOCOL = (
+    *_SAME_IMAGES,
+    *("reference_is", "extractor", "weights_sha256", "protocol", "n_generated"),
+)
 
 
 class StoredArrays(Protocol):

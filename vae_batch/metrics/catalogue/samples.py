@@ -10,11 +10,14 @@ _INCEPTION_SCORE = (
 _KID = "Binkowski et al. 2018, arXiv:1801.01401"
 _PRECISION_RECALL = "Kynkaanniemi et al. 2019, arXiv:1904.06991"
 _DENSITY_COVERAGE = "Naeem et al. 2020, arXiv:2002.09797"
-_JACKKNIFE = "Quenouille 1956, Biometrika 43; bias: Chong and Forsyth 2020, arXiv:1911.07023"
+_JACKKNIFE = (
+    "Quenouille 1956, Biometrika 43; second order: Schucany, Gray and Owen 1971, JASA 66; bias: "
+    "Chong and Forsyth 2020, arXiv:1911.07023"
+)
 #: Images per feature dimension that an interval of a Fréchet distance needs: the field's 10,000
 #: images are just enough for Inception's 2048 dimensions.
 IMAGES_PER_DIMENSION = 10_000 / 2048
-_INTERVAL = "10000/2048 = 4.88 times the feature dimensions, generated and reference"
+_INTERVAL = "10000/2048 = 4.88 times the feature dimensions, generated and (as a sample) reference"
 
 SAMPLES = (
     Metric(
@@ -172,9 +175,10 @@ SAMPLES = (
         "FID corrected",
         "",
         "lower",
-        "Fréchet distance less its bias by leaving out each of 20 blocks of generated images; "
-        "the reference is taken as it is, and a few per cent of the bias may be left, which "
-        "the interval allows for and the standard error does not.",
+        "Fréchet distance of the two distributions: less the bias of sampling both sets, to second "
+        "order by leaving out tenths and halves; of a reference that is the population (column "
+        "reference_is) less that of the generated images alone; as much bias may be left as the "
+        "last correction took off, which the interval allows for and the standard error does not.",
         _JACKKNIFE,
         needs=("decoder", "prior", "activations"),
         group="fid",
@@ -232,13 +236,14 @@ SAMPLES = (
         "IS corrected",
         "",
         "higher",
-        "Inception Score of all images at once with the leading term of its bias removed; not "
-        "to be compared with published means over splits, whose bias is larger.",
+        "Inception Score of all images at once less its bias, to second order; not to be compared "
+        "with published means over splits, whose bias is larger, and undefined with fewer than "
+        "5 images for each class in use.",
         "Salimans et al. 2016, arXiv:1606.03498; bias: Roulston 1999, Physica D 125",
         needs=("decoder", "prior", "class_probabilities"),
         group="inception_score",
         compared="samples",
-        requirement="2",
+        requirement="5 for each class in use",
         standard_error=True,
     ),
 )

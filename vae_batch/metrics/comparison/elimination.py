@@ -51,8 +51,10 @@ class Race:
     leave by losing against one of K - 1 rivals at one of the looks, and each of these tests is
     made at ``alpha / ((K - 1) * looks)`` (Bonferroni: no assumption on how looks and rivals
     depend on each other, nor on how the leader was chosen). Each test is Student's t of paired
-    differences: exact for normal ones, else by the central limit theorem, so the first look
-    should have a few hundred indices.
+    differences, exact for normal ones, else by the central limit theorem. That theorem says nothing
+    of an advantage that few indices carry and that were not drawn, or too few of them. So nobody
+    leaves before indices of a share ``rare`` would have been drawn (``rare_count``), nor where it
+    would stay if log(1/level) more indices had its largest gain seen so far.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Race:
         self._sign, self._better = direction_sign(better), better
         self._looks_left = looks
         self._alpha = alpha
-        self._level = alpha / (max(1, len(self._survivors) - 1) * looks)
+        self._level = _level(len(self._survivors), looks, alpha)
         self._eliminated: dict[str, Elimination] = {}
 
     @property
@@ -107,38 +109,34 @@ class Race:
             raise ValueError(f"race: {checkpoint!r} is not among {self._survivors}")
         self._survivors.remove(checkpoint)
 
-    def look(
-        self, scores: Mapping[str, PairedScore], bias_bounds: Mapping[str, float] | None = None
-    ) -> tuple[Elimination, ...]:
+    def look(self, scores: Mapping[str, PairedScore]) -> tuple[Elimination, ...]:
         """Let those leave that are worse than the leader beyond doubt.
 
         Args:
-            scores: Of every survivor, over the same indices; those of earlier looks come first.
-            bias_bounds: Of each survivor, by how much its value may be off beside its standard
-                error, in the score's unit; the difference must exceed both bounds as well.
+            scores: Of survivors, over the same indices; those of earlier looks come first. A
+                difference must exceed what may be left of the biases as well. A survivor without
+                a score neither leads nor leaves.
 
         Returns:
             Those that leave now.
 
         Raises:
-            ValueError: A survivor has no score, the scores have different lengths, or the race was
+            ValueError: No survivor has a score, the scores have different lengths, or the race was
                 looked at as often as was said.
         """
-        absent = [name for name in self._survivors if name not in scores]
-        if absent:
-            raise ValueError(f"scores: expected one of every survivor, none for {absent}")
+        ranked = [name for name in self._survivors if name in scores]
+        if not ranked:
+            raise ValueError(f"scores: expected one of some of {self._survivors}, got none")
         if self._looks_left < 1:
             raise ValueError("race: looked at as often as was said; the bound holds no further")
         self._looks_left -= 1
-        leader = min(self._survivors, key=lambda name: self._sign * scores[name].value)
-        bounds = bias_bounds or {}
+        leader = min(ranked, key=lambda name: self._sign * scores[name].value)
         leaving = [
             Elimination(name, found.count, leader, found, p)
-            for name in self._survivors
+            for name in ranked
             if name != leader
             for found in [paired_difference(scores[name], scores[leader])]
-            for slack in [bounds.get(name, 0.0) + bounds.get(leader, 0.0)]
-            for p in [self._p_value(found, slack)]
+            for p in [self._p_value(found, scores[name], scores[leader])]
             if p <= self._level
         ]
         for elimination in leaving:
@@ -153,17 +151,44 @@ class Race:
         the ``alpha`` that the eliminations have used.
 
         Args:
-            scores: Of every survivor at the last look.
+            scores: Of survivors at the last look; those without one are not among them.
         """
-        found = {name: scores[name] for name in self._survivors}
+        found = {name: scores[name] for name in self._survivors if name in scores}
         return level_with_best(found, self._better, self._alpha)
 
-    def _p_value(self, found: PairedDifference, slack: float) -> float:
-        """One-sided, of a deterioration of at most ``slack``."""
-        excess = self._sign * found.difference - slack
-        if found.standard_error == 0.0:
-            return 0.0 if excess > 0 else 1.0
-        return float(stdtr(found.count - 1, -excess / found.standard_error))
+    def _p_value(self, found: PairedDifference, own: PairedScore, leader: PairedScore) -> float:
+        """One-sided, of a deterioration of at most the bias that may be left.
+
+        As if log(1/level) more indices had the largest gain of all.
+        """
+        n, excess = found.count, self._sign * found.difference - found.bias_allowance
+        gains = self._sign * (own.influence - leader.influence) + excess
+        largest, more = min(0.0, float(gains.min())), math.log(1.0 / self._level)
+        mean = (n * excess + more * largest) / (n + more)
+        scatter = n * (excess - mean) ** 2 + more * (largest - mean) ** 2
+        error = math.hypot(found.standard_error, math.sqrt(scatter / (n - 1) / n))
+        if error == 0.0:
+            return 0.0 if mean > 0 else 1.0
+        return float(stdtr(n - 1, -mean / error))
+
+
+def rare_count(rare: float, checkpoints: int, looks: int, alpha: float = 0.05) -> int:
+    """Indices of which none is of a share ``rare`` with a probability of a single test's level.
+
+    Args:
+        rare: Share of the indices that may carry all of an advantage, in [0, 1).
+        checkpoints: In the race.
+        looks: How often it may be looked at.
+        alpha: As in ``Race``.
+    """
+    if rare == 0.0:
+        return 0
+    return math.ceil(math.log(_level(checkpoints, looks, alpha)) / math.log1p(-rare))
+
+
+def _level(checkpoints: int, looks: int, alpha: float) -> float:
+    """Level of each single test."""
+    return alpha / (max(1, checkpoints - 1) * looks)
 
 
 def race_counts(first: int, growth: float, most: int) -> tuple[int, ...]:

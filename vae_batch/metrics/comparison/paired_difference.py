@@ -10,7 +10,7 @@ them, and differences are taken index by index: what the draws have in common ca
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,18 +28,30 @@ class PairedScore:
         influence: (n,) float64 influence of each index, in the score's unit: the values less their
             mean for a mean loss, psi for a Fréchet distance (metrics such as FID).
         is_mean: Whether the score is the mean of per-index values, its influence being exact.
+        reference_influence: (m,) float64 influence of each reference image, where the reference is
+            itself a sample; None where the score does not depend on one, or is about these images.
+        last_correction: The last term of a series of bias corrections that ``value`` contains, in
+            the score's unit: about as large as the bias that may be left. 0 where there is no bias.
     """
 
     value: float
     influence: FloatArray
     is_mean: bool = False
+    reference_influence: FloatArray | None = None
+    last_correction: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check that the value is finite and the influence one number an index."""
+        """Check that the numbers are finite and each influence one number an index."""
         influence = _per_index("influence", self.influence)
-        if not math.isfinite(self.value):
-            raise ValueError(f"score: expected a finite value, got {self.value}")
+        if not (math.isfinite(self.value) and math.isfinite(self.last_correction)):
+            raise ValueError(
+                f"score: expected a finite value and correction, got {self.value} and "
+                f"{self.last_correction}"
+            )
         object.__setattr__(self, "influence", influence)
+        if self.reference_influence is not None:
+            reference = _per_index("reference_influence", self.reference_influence)
+            object.__setattr__(self, "reference_influence", reference)
 
     @classmethod
     def from_values(cls, values: ArrayLike) -> PairedScore:
@@ -54,8 +66,18 @@ class PairedScore:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of the score, sd(influence) / sqrt(n), ddof 1."""
-        return _standard_error(self.influence)
+        """Standard error of the score by the sampling of both sides, sd / sqrt(n) each, ddof 1."""
+        return math.hypot(
+            _standard_error(self.influence), _standard_error(self.reference_influence)
+        )
+
+    def interval(self, level: float = 0.95) -> Interval:
+        """Normal interval, wider on both sides by the size of the last bias correction.
+
+        Raises:
+            ValueError: A level outside (0, 1).
+        """
+        return Interval.around(self.value, self.standard_error, level, abs(self.last_correction))
 
     def with_value(self, value: float) -> PairedScore:
         """The same score by another estimator, such as an Inception Score freed of its bias.
@@ -66,8 +88,15 @@ class PairedScore:
         if value == self.value:
             return self
         if self.is_mean:
-            return PairedScore(value, self.influence, is_mean=True)
-        return PairedScore(value, self.influence * (value / self.value))
+            return replace(self, value=value)
+        ratio = value / self.value
+        reference = self.reference_influence
+        return PairedScore(
+            value,
+            self.influence * ratio,
+            reference_influence=None if reference is None else reference * ratio,
+            last_correction=self.last_correction * ratio,
+        )
 
 
 def paired_score(score: PairedScore | ArrayLike) -> PairedScore:
@@ -81,13 +110,16 @@ class PairedDifference:
 
     Attributes:
         difference: A - b, in the score's unit.
-        standard_error: sd(influence_a - influence_b) / sqrt(n), ddof 1.
+        standard_error: sd(influence_a - influence_b) / sqrt(n), ddof 1, and the same of the
+            reference's images, added in squares.
         low: Lower end of the confidence interval.
         high: Upper end.
-        p_value: two-sided, of no difference.
+        p_value: two-sided, of no difference beyond ``bias_allowance``.
         count: Number of indices n.
         unpaired_standard_error: What independent draws would have had; compare it with
             ``standard_error`` instead of assuming that pairing helps.
+        bias_allowance: By how much the difference may be biased, >= 0, which the interval and the
+            p-value allow for: the difference of the last bias corrections of both.
     """
 
     difference: float
@@ -97,6 +129,7 @@ class PairedDifference:
     p_value: float
     count: int
     unpaired_standard_error: float
+    bias_allowance: float = 0.0
 
 
 def paired_difference(
@@ -105,8 +138,9 @@ def paired_difference(
     """Difference of two scores whose index i is the same draw, with a t interval.
 
     Student's t with n - 1 degrees of freedom: exact for normal differences of means, and by the
-    central limit theorem for others; at n = 10,000 it is the normal distribution. For a Fréchet
-    distance it holds to first order, where the biases of both are alike (n at least 5 d).
+    central limit theorem for others; at n = 10,000 it is the normal distribution. Where the
+    reference is a sample, both scores share its noise, which cancels image by image, too, but not
+    entirely. What may be left of the biases of both cancels as far as they are alike.
 
     Args:
         a: A ``PairedScore``, or the (n,) per-index values of a mean.
@@ -127,22 +161,39 @@ def paired_difference(
             f"{len(right.influence)}; score both at one number of samples"
         )
     difference = left.value - right.value
-    error = _standard_error(left.influence - right.influence)
+    of_reference = _standard_error(_reference_difference(left, right))
+    error = math.hypot(_standard_error(left.influence - right.influence), of_reference)
     if error == 0.0 and difference != 0.0 and not (left.is_mean and right.is_mean):
         raise ValueError(
             f"a and b: the scores differ by {difference:g} but their influences do not, so "
             "that the difference has no standard error; use swap_test"
         )
-    half = error * float(stdtrit(n - 1, 0.5 + confidence / 2.0))
+    allowance = abs(left.last_correction - right.last_correction)
+    half = error * float(stdtrit(n - 1, 0.5 + confidence / 2.0)) + allowance
     return PairedDifference(
         difference,
         error,
         difference - half,
         difference + half,
-        _two_sided_p(difference, error, n),
+        _two_sided_p(max(0.0, abs(difference) - allowance), error, n),
         n,
-        math.hypot(_standard_error(left.influence), _standard_error(right.influence)),
+        math.hypot(_standard_error(left.influence), _standard_error(right.influence), of_reference),
+        allowance,
     )
+
+
+def _reference_difference(a: PairedScore, b: PairedScore) -> FloatArray | None:
+    """Differences of the influences of the reference's images; None where it is no sample."""
+    left, right = a.reference_influence, b.reference_influence
+    if left is None and right is None:
+        return None
+    if left is None or right is None or len(left) != len(right):
+        sizes = ["none" if found is None else str(len(found)) for found in (left, right)]
+        raise ValueError(
+            "a and b: expected influences of the same reference images on both sides, got "
+            f"{sizes[0]} and {sizes[1]}; score both against the same reference, as a sample"
+        )
+    return left - right
 
 
 @dataclass(frozen=True)
@@ -212,11 +263,13 @@ def _per_index(name: str, values: ArrayLike) -> FloatArray:
     return array.astype(np.float64, copy=False)
 
 
-def _standard_error(influence: FloatArray) -> float:
+def _standard_error(influence: FloatArray | None) -> float:
+    if influence is None:
+        return 0.0
     return float(influence.std(ddof=1)) / math.sqrt(len(influence))
 
 
-def _two_sided_p(difference: float, error: float, count: int) -> float:
+def _two_sided_p(size: float, error: float, count: int) -> float:
     if error == 0.0:
-        return 1.0 if difference == 0.0 else 0.0
-    return 2.0 * float(stdtr(count - 1, -abs(difference) / error))
+        return 1.0 if size == 0.0 else 0.0
+    return 2.0 * float(stdtr(count - 1, -size / error))

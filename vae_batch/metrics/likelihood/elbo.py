@@ -53,12 +53,12 @@ def bits_per_dim(
 ) -> float | FloatArray:
     """Negative log-likelihood as bits a dimension: nats / (D ln 2).
 
-    A density's value depends on the units of x. For a density over 8-bit images scaled to a
-    range of width w, one grey level is ``bin_width`` = w / 256 wide, its probability about
-    density x bin_width, and the bits grow by log2(256 / w): +8 on [0, 1], +7 on [-1, 1].
-    With uniformly dequantised input this bounds the discrete code length from above (Theis,
-    van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1). Never rank across likelihood
-    families by it.
+    A density's value depends on the units of x. 8-bit images scaled by v/255 to a range of width
+    w have grey levels ``bin_width`` = w / 255 apart; the probability of a level is about density x
+    bin_width, and the bits grow by log2(255 / w): +7.994 on [0, 1]. Papers that dequantise,
+    (v + u)/256 with u uniform on [0, 1), have bins of w / 256 and +8, which bounds the discrete
+    code length from above (Theis, van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1).
+    Never rank across likelihood families by it.
 
     Args:
         nats: -log p(x) (or -ELBO) a sample: a number or an array.

@@ -27,7 +27,7 @@ from vae_batch.metrics.validation import (
 )
 
 PARETO_K_LIMIT = 0.7
-"""Above this shape the weights' mean converges too slowly to be used (arXiv:1507.02646)."""
+"""Above this shape the weights' mean converges too slowly at any K (arXiv:1507.02646)."""
 
 FEWEST_DRAWS = 21
 """The smallest K whose tail holds 5 weights; fewer fix no shape."""
@@ -149,9 +149,8 @@ def effective_sample_size(log_weights: ArrayLike) -> FloatArray:
 def pareto_k(log_weights: ArrayLike) -> FloatArray:
     """Shape k of a generalised Pareto distribution fitted to each image's largest weights.
 
-    Weights have finite moments up to order 1/k. Above ``PARETO_K_LIMIT`` the bound is no
-    reliable estimate, at whatever K (Vehtari et al. 2024, arXiv:1507.02646, which asks for
-    1 - 1/log10(K) where that is smaller, below K of about 2200). The tail is the
+    Weights have finite moments up to order 1/k. Above ``pareto_k_limit`` the bound is no
+    reliable estimate. The tail is the
     min(K/5, 3 sqrt K) largest weights over the next; the fit is that of Zhang and Stephens 2009
     (Technometrics 51(3)), averaged with 10 pseudo-draws of shape 1/2. Its standard error is
     about (1 + k) / sqrt(tail): .3 at K = 64, .1 at K = 5000.
@@ -182,6 +181,20 @@ def pareto_k(log_weights: ArrayLike) -> FloatArray:
         weight = tail / (tail + PRIOR_DRAWS)
         shapes[varied] = weight * fitted + (1.0 - weight) * PRIOR_SHAPE
     return shapes
+
+
+def pareto_k_limit(draws: int) -> float:
+    """Largest shape k at which the bound of K draws is a reliable estimate of log p(x).
+
+    min(1 - 1/log10 K, 0.7): Vehtari et al. 2024, arXiv:1507.02646, section 3.2.4; 0.45 at K = 64,
+    0.7 from about K = 2200 on.
+
+    Raises:
+        ValueError: Fewer than 21 draws, which fix no shape.
+    """
+    if draws < FEWEST_DRAWS:
+        raise ValueError(f"draws: expected at least {FEWEST_DRAWS}, got {draws}")
+    return min(1.0 - 1.0 / math.log10(draws), PARETO_K_LIMIT)
 
 
 def _generalised_pareto_shape(excess: FloatArray) -> FloatArray:

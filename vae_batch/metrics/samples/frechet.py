@@ -14,14 +14,14 @@ Trap: the distance is biased upwards by about tr S / n, so compare at one n only
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import lapack  # type: ignore[import-untyped, unused-ignore]
 
 from vae_batch.metrics.samples.moments import CentredActivations, Moments
-from vae_batch.metrics.validation import FloatArray
+from vae_batch.metrics.validation import ActivationArray, FloatArray, activation_array
 
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -45,11 +45,14 @@ class FrechetReference:
         source: The reference's ``Moments``, or its centred activations where n < d.
         factor: (d, r) float64 with factor @ factor.T equal to the scatter.
         triangular: Whether ``factor`` is a lower Cholesky factor.
+        activations: (m, d) activations that the reference is a sample of a distribution by; None
+            where it is the population itself, or only its moments are known.
     """
 
     source: Moments | CentredActivations
     factor: FloatArray
     triangular: bool
+    activations: ActivationArray | None = None
 
     @classmethod
     def from_moments(cls, moments: Moments) -> FrechetReference:
@@ -65,13 +68,22 @@ class FrechetReference:
         return cls(moments, _eigenvector_factor(moments), triangular=False)
 
     @classmethod
-    def from_activations(cls, activations: ArrayLike) -> FrechetReference:
+    def from_activations(
+        cls, activations: ArrayLike, is_population: bool = False
+    ) -> FrechetReference:
         """Reference from (n, d) activations; where n < d their centred rows are the factor.
+
+        Args:
+            activations: Of any real dtype.
+            is_population: Whether they are all that there is, and no sample.
 
         Raises:
             ValueError: Not 2-D, non-finite (names the row), or fewer than 2 samples.
         """
-        return cls._of(_gaussian_of(activations, "reference"))
+        found = cls._of(_gaussian_of(activations, "reference"))
+        if is_population:
+            return found
+        return replace(found, activations=activation_array("reference", activations, at_least=2))
 
     @classmethod
     def _of(cls, source: Moments | CentredActivations) -> FrechetReference:

@@ -1,4 +1,4 @@
-"""Influence of each sample on a Fréchet distance, and the standard error that follows.
+"""Influence of each sample on a Fréchet distance.
 
     psi_a = frechet_influence(a, reference)                # (n,), index i one latent sample
     psi_b = frechet_influence(b, reference)
@@ -9,7 +9,6 @@ Where checkpoints decode the same latents, their common noise cancels index by i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import reduce
 
@@ -67,34 +66,6 @@ def frechet_influence(
     return influence
 
 
-def frechet_standard_error(
-    generated: ArrayLike,
-    reference: Moments | FrechetReference | ArrayLike,
-    reference_is_sample: bool = False,
-) -> float:
-    """Standard error sd(psi) / sqrt(n) of a Fréchet distance; it leaves out the bias.
-
-    Args:
-        generated: (n, d) activations of any real dtype.
-        reference: ``Moments``, activations, or a ``FrechetReference``.
-        reference_is_sample: Add the error of the reference's own sampling, for claims about its
-            distribution; the reference must then be activations.
-
-    Raises:
-        ValueError: As ``frechet_influence``, or no activations where they are needed.
-    """
-    variance = _variance_of_mean(frechet_influence(generated, reference))
-    if not reference_is_sample:
-        return math.sqrt(variance)
-    if isinstance(reference, Moments | FrechetReference):
-        raise ValueError(
-            "reference: its sampling error needs the activations themselves, got "
-            f"{type(reference).__name__}; pass the (n, d) array"
-        )
-    variance += _variance_of_mean(frechet_influence(reference, generated))
-    return math.sqrt(variance)
-
-
 def prepared_reference(
     reference: Moments | FrechetReference | ArrayLike, dimension: int
 ) -> FrechetReference:
@@ -133,7 +104,3 @@ def _transport_root(moments: Moments, reference: FrechetReference) -> FloatArray
     root: FloatArray = factor @ vectors[:, kept]
     root *= (degrees / eigenvalues[kept]) ** 0.25
     return root
-
-
-def _variance_of_mean(values: FloatArray) -> float:
-    return float(values.var(ddof=1)) / len(values)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.samples.kernel_subsets import (
     SUBSET_SEED,
     SUBSET_SIZE,
@@ -57,12 +58,21 @@ class KernelInfluence(NamedTuple):
     Attributes:
         distance: Over all pairs.
         influence: (n,) of each generated sample on it, with mean zero.
+        reference_influence: (m,) of each reference sample, with mean zero.
         subsets: Over random subsets; None where the reference has none.
     """
 
     distance: KernelDistance
     influence: FloatArray
+    reference_influence: FloatArray
     subsets: SubsetKernelDistance | None
+
+    @property
+    def score(self) -> PairedScore:
+        """The distance, to be compared with that of another checkpoint."""
+        return PairedScore(
+            self.distance.value, self.influence, reference_influence=self.reference_influence
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +137,7 @@ def kernel_distance(generated: ArrayLike, reference: KernelReference | ArrayLike
 def kernel_influence(
     generated: ArrayLike, reference: KernelReference | ArrayLike
 ) -> KernelInfluence:
-    """``kernel_distance``, and what each generated sample adds to it to first order.
+    """``kernel_distance``, and what each sample of either set adds to it to first order.
 
     The Hajek projection of the U-statistic (Hoeffding 1948): twice the mean kernel of a sample
     with the other generated ones less that with the reference, less its mean. Between checkpoints
@@ -156,12 +166,18 @@ def kernel_influence(
     variance = _jackknife_variance(within, to_reference / m)
     variance += _jackknife_variance(reference.within, to_generated / n)
     influence = 2.0 * (within / (n - 1) - to_reference / m)
+    theirs_influence = 2.0 * (reference.within / (m - 1) - to_generated / n)
     of_subsets = None
     if subsets is not None:
         sums = within_subsets + reference.within_subsets
         of_subsets = _mean_of_subsets(sums, between_subsets, subsets.size)
     distance = KernelDistance(float(value), math.sqrt(variance))
-    return KernelInfluence(distance, influence - influence.mean(), of_subsets)
+    return KernelInfluence(
+        distance,
+        influence - influence.mean(),
+        theirs_influence - theirs_influence.mean(),
+        of_subsets,
+    )
 
 
 def kernel_distance_of_subsets(

@@ -195,6 +195,7 @@ def conditions(row: ScoreRow, measured: Measured) -> tuple[tuple[str, str], ...]
         "generated images": measured.n_generated and count(measured.n_generated),
         "reference images": measured.n_reference and count(measured.n_reference),
         "reference set": f"{held.reference} ({held.reference_split})",
+        "reference taken as": measured.reference_is,
         "seed": measured.seed,
     }
     return tuple((name, printable(value)) for name, value in named.items() if value is not None)

@@ -108,7 +108,7 @@ def _of_race(race: RaceOutcome | None) -> list[Ground]:
         return []
     dropped = f"{len(race.left)} {'were' if len(race.left) > 1 else 'was'} dropped from the race"
     risk = f"the probability that the best of all was among them is at most {race.alpha:.2g}"
-    return [Ground("for", f"{dropped}; {risk}.")]
+    return [Ground("for", f"{dropped}; {risk}, {race.condition}.")]
 
 
 def _grounds(

@@ -28,6 +28,7 @@ _SHARED = (
     "reference",
     "reference_split",
     "reference_sha256",
+    "reference_is",
     "n_generated",
     "n_reference",
     "seed",

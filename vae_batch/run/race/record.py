@@ -43,7 +43,9 @@ class RaceOutcome:
     Attributes:
         metric: Column of the score table that checkpoints were compared by.
         extractor: Under which it was measured; None for losses.
-        alpha: Upper bound of the probability that the truly best checkpoint was dropped.
+        alpha: Upper bound of the probability that the truly best checkpoint was dropped, if at
+            least a share ``rare`` of the images carries its advantage.
+        rare: That share; 0 where an advantage that few images carry was not guarded against.
         level: Significance level of each single test.
         looks: Samples at each look.
         left: Dropped checkpoints, in order.
@@ -60,6 +62,7 @@ class RaceOutcome:
     metric: str
     extractor: str | None
     alpha: float
+    rare: float
     level: float
     looks: tuple[int, ...]
     left: tuple[Leaving, ...]
@@ -91,7 +94,14 @@ class RaceOutcome:
         said += [f"{len(self.outside)} did not race"] if self.outside else []
         said += [f"{self.images:,} of {self.images_in_full:,} images ({share:.1%})"]
         said += [f"the best of all was dropped with a probability of at most {self.alpha:g}"]
-        return "; ".join(said)
+        return f"{'; '.join(said)}, {self.condition}"
+
+    @property
+    def condition(self) -> str:
+        """Under which ``alpha`` holds, in words."""
+        if self.rare:
+            return f"if its advantage is carried by at least {self.rare:.2%} of the images"
+        return "if its advantage is not carried by few images"
 
     def _ending(self) -> str:
         if self.best is None:
@@ -131,7 +141,8 @@ def _outcome(fields: Mapping[str, Any]) -> RaceOutcome:
     values = {name: value for name, value in fields.items() if name != "sentence"}
     lists = {name: tuple(values[name]) for name in ("looks", "members", "stayed", "failed")}
     left = tuple(Leaving(**leaving) for leaving in values["left"])
-    return RaceOutcome(**{**values, **lists, "left": left})
+    # Races of version 0.1 had no guard.
+    return RaceOutcome(**{"rare": 0.0, **values, **lists, "left": left})
 
 
 def _counts(left: Iterable[Leaving]) -> str:

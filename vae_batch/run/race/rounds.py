@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from vae_batch.metrics.catalogue import METRICS
-from vae_batch.metrics.comparison.elimination import Elimination, Race, race_counts
+from vae_batch.metrics.comparison.elimination import Elimination, Race, race_counts, rare_count
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.samples.frechet_uncertainty import bias_dominated
 from vae_batch.plan import InputError, fingerprint
@@ -146,28 +146,70 @@ class Racing:
         self._race = Race(self._rows, self._metric.direction, looks, self._settings.alpha)
         self._outside: dict[str, str] = {}
         self._failed: dict[str, str] = {}
+        if self._counts[0] != self._settings.first:
+            say(self._emit, self._other_first())
+
+    def _other_first(self) -> str:
+        """That the first look is not where it was asked for, and what may move it."""
+        causes = f"whole shards, bias and advantages of {self._settings.rare:.2%} of the images"
+        return (
+            f"race: the first look is at {self._counts[0]:,} samples instead of "
+            f"{self._settings.first:,} ({causes} are allowed for)"
+        )
 
     def _looks(self) -> tuple[int, ...]:
-        """Samples at each look, in whole shards; looks that bias dominates are omitted."""
+        """Samples at each look, in whole shards; those at which nobody may leave are omitted.
+
+        Raises:
+            InputError: Nobody could leave before all samples are scored.
+        """
         settings, unit = self._settings, next(iter(self._rows.values())).units[self._kind]
         most = min(settings.max or self._whole, self._whole)
         planned = race_counts(min(settings.first, most), settings.growth, most)
+        enough = rare_count(settings.rare, len(self._rows), len(planned), settings.alpha)
+        if settings.first < enough < most:
+            planned = race_counts(enough, settings.growth, most)
         counts = dict.fromkeys(shortened_unit(unit, count).samples for count in planned)
-        return tuple(count for count in counts if not self._is_biased(count)) or self._refuse(most)
+        unbiased = tuple(count for count in counts if not self._is_biased(count))
+        if not unbiased:
+            self._refuse(most)
+        if len(self._rows) > 1 and (most < enough or unbiased[0] >= self._whole):
+            raise InputError(self._no_race(most, enough))
+        return unbiased
+
+    def _no_race(self, most: int, enough: int) -> str:
+        metric, rare = self._settings.metric, self._settings.rare
+        if most < enough or self._whole <= enough:
+            return (
+                f"race by {metric}: nobody may be dropped before {enough:,} samples, since "
+                f"{rare:.2%} of the images may carry all of a checkpoint's advantage, and there "
+                f"are {most:,}; raise --samples (for losses use more reference images), score "
+                "without --race, or set rare = 0 in [race] if no advantage is that rare"
+            )
+        advice = "raise --samples, or score without --race"
+        if self._metric.images_per_dimension:
+            advice = f"race by kid, {advice}"
+        return (
+            f"race by {metric}: its first look at which somebody may be dropped is at all "
+            f"{self._whole:,} samples, so that it saves nothing; {advice}"
+        )
 
     def _is_biased(self, count: int) -> bool:
         """Whether bias is known to dominate before anything is computed, as for Inception."""
         row = next(iter(self._rows.values()))
         if not self._metric.images_per_dimension or not row.extractor.feature_dim:
             return False
-        return bias_dominated(count, row.units["reference"].samples, row.extractor.feature_dim)
+        counts = [count]
+        if self._plan.spec.reference_is == "sample":
+            counts.append(row.units["reference"].samples)
+        return bias_dominated(row.extractor.feature_dim, *counts)
 
     def _refuse(self, most: int) -> NoReturn:
         reference = self._plan.reference.count
         raise InputError(
             f"race by fid_corrected: {most} generated and {reference} reference images are too "
-            "few for it: it needs 4.88 images per feature dimension; race by kid, or raise "
-            "--samples"
+            "few to correct its bias, which takes at least 4.88 images per feature dimension; race "
+            "by kid, or raise --samples"
         )
 
     def run(self) -> RaceOutcome:
@@ -176,14 +218,19 @@ class Racing:
         names = {identifier: row.checkpoint.label for identifier, row in self._rows.items()}
         for number, count in enumerate(self._counts, start=1):
             found = self._score(count)
-            if any(score.is_biased for score in found.values()):
-                if count == self._counts[-1]:
+            if not found:
+                break
+            sound = {
+                name: raced.score
+                for name, raced in found.items()
+                if raced.score is not None and not raced.is_biased
+            }
+            if not sound:
+                if count == self._counts[-1] and not scores:
                     self._refuse(count)
                 continue
-            scores = {name: raced.score for name, raced in found.items() if raced.score is not None}
-            if not scores:
-                break
-            left = self._race.look(scores, {name: found[name].bias_bound for name in scores})
+            scores = sound
+            left = self._race.look(scores)
             self._say(number, count, left)
             if len(self._race.survivors) == 1:
                 break
@@ -217,7 +264,8 @@ class Racing:
 
     def _outcome(self, names: Mapping[str, str], scores: Mapping[str, PairedScore]) -> RaceOutcome:
         stayed, left = self._race.survivors, self._race.eliminated
-        level = self._race.result(scores) if stayed else None
+        is_ranked = any(name in scores for name in stayed)
+        level = self._race.result(scores) if is_ranked else None
         whole = {name: row.units[self._kind].samples for name, row in self._rows.items()}
         in_race = [name for name in names if name not in self._outside]
         spent = sum(left[n].count if n in left else whole[n] for n in in_race)
@@ -226,6 +274,7 @@ class Racing:
             metric=self._settings.metric,
             extractor=self._plan.rows[0].extractor.name if per_extractor else None,
             alpha=self._settings.alpha,
+            rare=self._settings.rare,
             level=self._race.level,
             looks=self._counts,
             left=tuple(_leaving(elimination, names) for elimination in left.values()),

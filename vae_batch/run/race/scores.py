@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.samples.frechet import FrechetReference
-from vae_batch.metrics.samples.frechet_influence import frechet_influence
-from vae_batch.metrics.samples.frechet_uncertainty import (
-    RESIDUAL_BIAS,
-    CorrectedFrechetDistance,
-    bias_dominated,
-)
+from vae_batch.metrics.samples.frechet_uncertainty import CorrectedFrechetDistance
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.plan import Unit
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
@@ -34,12 +29,11 @@ class Raced:
 
     Attributes:
         score: With the influence of each sample; None where the metric is undefined.
-        bias_bound: Bound of the remaining bias of its value, in the metric's unit.
-        is_biased: Whether bias dominates it at so few samples, so that nobody may be dropped by it.
+        is_biased: Whether bias dominates it at so few samples, or cannot be estimated, so that
+            nobody may be dropped by it.
     """
 
     score: PairedScore | None
-    bias_bound: float = 0.0
     is_biased: bool = False
 
 
@@ -74,16 +68,15 @@ def _frechet_score(parts: RowParts) -> Raced:
     reference = parts.units["reference"]
     if not features.shape[1]:
         return Raced(None)
-    found = raced_frechet(features, reference_factor(parts.stores.reference, reference))
-    is_biased = bias_dominated(len(features), reference.samples, features.shape[1])
-    return replace(found, is_biased=is_biased)
+    return raced_frechet(
+        features, reference_factor(parts.stores.reference, reference, parts.spec.reference_is)
+    )
 
 
 def raced_frechet(features: Rows, real: FrechetReference) -> Raced:
-    """The bias-corrected distance of (n, d) activations, and a bound of its remaining bias."""
+    """The bias-corrected distance of (n, d) activations."""
     corrected = CorrectedFrechetDistance.from_activations(features, real)
-    score = PairedScore(corrected.value, frechet_influence(features, real))
-    return Raced(score, RESIDUAL_BIAS * abs(corrected.plug_in - corrected.value))
+    return Raced(corrected.score, is_biased=corrected.doubt is not None)
 
 
 def _kernel_score(parts: RowParts) -> Raced:
@@ -97,7 +90,7 @@ def _kernel_score(parts: RowParts) -> Raced:
 def raced_kernel(features: Rows, real: KernelReference) -> Raced:
     """The kernel distance of (n, d) activations."""
     found = kernel_influence(features, real)
-    return Raced(PairedScore(found.distance.value, found.influence))
+    return Raced(found.score)
 
 
 @functools.lru_cache(maxsize=1)

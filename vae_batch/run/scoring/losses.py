@@ -14,10 +14,10 @@ from vae_batch.metrics.likelihood.densities import LOG_2PI
 from vae_batch.metrics.likelihood.elbo import MeanLoss, bits_per_dim, elbo
 from vae_batch.metrics.likelihood.families import optimal_sigma
 from vae_batch.metrics.likelihood.importance import (
-    PARETO_K_LIMIT,
     effective_sample_size,
     importance_weighted_bound,
     pareto_k,
+    pareto_k_limit,
 )
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.image_range import bounds_of
@@ -26,8 +26,11 @@ from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet
 from vae_batch.run.scoring.stored import Columns, RowParts
 from vae_batch.storage import Reason, Score
 
-#: Of an 8-bit image: what a density's bits per dimension refer to.
-_GREY_LEVELS = 256
+#: Steps between the grey levels of an 8-bit image, whose pixels are v/255 of the range.
+_GREY_STEPS = 255
+
+#: Share of images with heavy importance weights that a row is warned of.
+_HEAVY = 0.05
 
 #: Likelihoods that are densities of pixels, not probabilities of grey levels.
 _DENSITIES = ("gaussian", "continuous_bernoulli")
@@ -126,14 +129,26 @@ def add_importance(sheet: ScoreSheet, parts: RowParts, description: Description)
         scores = {"iwae_ess": Score(float(per_image["iwae_ess"].mean()))}
         scores |= mean_and_error("iwae", per_image["iwae"])
         if "iwae_pareto_k" in per_image:
-            heavy = float((per_image["iwae_pareto_k"] > PARETO_K_LIMIT).mean())
-            scores["iwae_pareto_k"] = Score(heavy)
+            limit = pareto_k_limit(parts.spec.iwae_draws)
+            scores["iwae_pareto_k"] = Score(float((per_image["iwae_pareto_k"] > limit).mean()))
         return scores
 
     if "iwae_pareto_k" not in per_image:
         few = f"{parts.spec.iwae_draws} draws are too few to fit the tail of the weights"
         sheet.refuse(Reason("refused", f"{few}; raise --iwae-draws"), "iwae_pareto_k")
     sheet.add(compute, *columns)
+    _warn_of_heavy_weights(sheet, parts.spec.iwae_draws)
+
+
+def _warn_of_heavy_weights(sheet: ScoreSheet, draws: int) -> None:
+    heavy = sheet.value("iwae_pareto_k")
+    if heavy is not None and heavy > _HEAVY:
+        text = (
+            f"IWAE: importance weights of {heavy:.1%} of the images have a Pareto shape above "
+            f"{pareto_k_limit(draws):.2f}, the limit at {draws} draws: there the bound is no "
+            "estimate of log p(x); raise --iwae-draws"
+        )
+        sheet.warn("heavy_importance_weights", "warning", text)
 
 
 def add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
@@ -194,10 +209,16 @@ def _nll(
     return total
 
 
-def _bits_per_dim(bounds: Values, description: Description) -> Scores:
+def bin_width_of(description: Description) -> float | None:
+    """Width of one grey level in units of the model's range; None for probabilities of levels."""
+    if description.likelihood not in _DENSITIES:
+        return None
     low, high = bounds_of(description.value_range)
-    is_density = description.likelihood in _DENSITIES
-    bin_width = (high - low) / _GREY_LEVELS if is_density else None
+    return (high - low) / _GREY_STEPS
+
+
+def _bits_per_dim(bounds: Values, description: Description) -> Scores:
+    bin_width = bin_width_of(description)
     bits = bits_per_dim(-MeanLoss.from_values(bounds).mean, _dimensions(description), bin_width)
     return {"bits_per_dim": Score(float(bits))}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.images.diagnostics import real_against_real
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE, KernelSubsets
@@ -107,7 +106,7 @@ def _refuse_few_for_subsets(sheet: ScoreSheet, few: int) -> None:
 
 def _kernel(sheet: ScoreSheet, features: Rows, reference: _Reference) -> Scores:
     found = kernel_influence(features, _kernel_reference(reference, len(features)))
-    sheet.influences["kid"] = PairedScore(found.distance.value, found.influence)
+    sheet.influences["kid"] = found.score
     scores = {"kid": Score(found.distance.value, found.distance.standard_error)}
     if found.subsets is not None:
         scores["kid_subsets"] = Score(found.subsets.mean)

@@ -21,6 +21,7 @@ from vae_batch.run.scoring.losses import (
     add_importance,
     add_losses,
     add_reconstruction,
+    bin_width_of,
     sigma_in_force,
 )
 from vae_batch.run.scoring.manifolds import SET_COLUMNS, add_manifold_scores
@@ -84,6 +85,7 @@ class Scored:
                 likelihood=found.likelihood,
                 sigma=self.sigma,
                 sigma_source=_sigma_source(self.reading),
+                bin_width=bin_width_of(found),
                 model_range=found.value_range,
                 second_head=found.second_head,
                 condition=found.condition,
@@ -187,6 +189,7 @@ def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
         reference=plan.reference.name,
         reference_split=plan.reference.split,
         reference_sha256=plan.reference.sha256,
+        reference_is=spec.reference_is,
         checkpoint_sha256=row.checkpoint.sha256,
         seed=spec.seed,
         likelihood=reading.likelihood,

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.metrics.samples.frechet import FrechetReference, frechet_distance
-from vae_batch.metrics.samples.frechet_influence import frechet_influence
 from vae_batch.metrics.samples.frechet_uncertainty import (
     CorrectedFrechetDistance,
     bias_dominated,
     frechet_distance_infinity,
 )
 from vae_batch.metrics.samples.inception import (
-    InceptionScore,
     LabelDistribution,
     inception_score_of_splits,
 )
-from vae_batch.metrics.samples.inception_uncertainty import (
-    corrected_inception_score,
-    inception_divergences,
-)
+from vae_batch.metrics.samples.inception_uncertainty import corrected_inception_score
 from vae_batch.metrics.samples.moments import Moments
 from vae_batch.plan import Unit
+from vae_batch.plan.spec import ReferenceIs
 from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet, UndefinedScoreError
 from vae_batch.run.scoring.stored import RowParts, read_all, read_reduction
-from vae_batch.storage import Reason, Score, Store
+from vae_batch.storage import Reason, ReasonCode, Score, Store
 
 Rows = npt.NDArray[Any]
 
@@ -56,45 +51,39 @@ def add_sample_scores(sheet: ScoreSheet, parts: RowParts) -> None:
 
 
 def _add_frechet(sheet: ScoreSheet, parts: RowParts, moments: Moments) -> None:
-    """The distance, its correction and extrapolation.
-
-    Its influences belong to the corrected distance where that is sound, so that differences
-    between checkpoints are corrected for bias, too.
-    """
+    """The distance, its correction and extrapolation."""
     if not sheet.wants("fid", *_CORRECTED, "fid_infinity"):
         return
     reference = parts.units["reference"]
     features = parts.columns("generated", ["features"])["features"]
 
     def real() -> FrechetReference:
-        return reference_factor(parts.stores.reference, reference)
+        return reference_factor(parts.stores.reference, reference, parts.spec.reference_is)
 
     count, dimension = moments.count, moments.dimension
     source = moments if count >= dimension else features
     sheet.add(lambda: {"fid": Score(frechet_distance(source, real()))}, "fid")
     fid = sheet.value("fid")
-    if fid is not None and bias_dominated(count, reference.samples, dimension):
-        few = f"{min(count, reference.samples)} images for {dimension} feature dimensions"
+    counts = [count, reference.samples] if parts.spec.reference_is == "sample" else [count]
+    if fid is not None and bias_dominated(dimension, *counts):
+        few = f"{min(counts)} images for {dimension} feature dimensions"
         text = f"bias-dominated: {few} (n < 5 d)"
         sheet.scores["fid"] = Score(fid, warning=f"{text}; compare at equal n only")
         sheet.refuse(Reason("bias_dominated", f"{text}; no interval is sound"), *_CORRECTED)
-    sheet.add(lambda: _corrected(features, real()), *_CORRECTED)
+    sheet.add(lambda: _corrected(sheet, features, real()), *_CORRECTED)
     sheet.add(
         lambda: {"fid_infinity": Score(frechet_distance_infinity(features, real()))},
         "fid_infinity",
     )
-    if fid is None:
-        return
-    corrected = sheet.value("fid_corrected")
-    value = fid if corrected is None else corrected
-    sheet.influences["fid"] = PairedScore(value, frechet_influence(features, real()))
 
 
-def _corrected(features: Rows, real: FrechetReference) -> Scores:
+def _corrected(sheet: ScoreSheet, features: Rows, real: FrechetReference) -> Scores:
     corrected = CorrectedFrechetDistance.from_activations(features, real)
     interval = corrected.interval()
     if interval is None:
-        raise UndefinedScoreError("too_few_images", "too few images for an interval")
+        text = f"{corrected.doubt}; raise the number of images"
+        raise UndefinedScoreError("bias_not_known", text)
+    sheet.influences["fid"] = corrected.score
     return {
         "fid_corrected": Score(corrected.value, corrected.standard_error),
         "fid_low": Score(interval.low),
@@ -108,26 +97,25 @@ def _add_inception(sheet: ScoreSheet, parts: RowParts, labels: Sequence[LabelDis
     if not sheet.wants(*_INCEPTION):
         return
     probabilities = parts.columns("generated", ["probabilities"])["probabilities"]
-    score = inception_score_of_splits(labels)
-    sheet.add(lambda: _inception(score, probabilities), *_INCEPTION)
-    if sheet.value("inception_score") is not None:
-        divergences = inception_divergences(probabilities)
-        sheet.influences["inception_score"] = _log_score(divergences)
+    sheet.add(lambda: _inception(sheet, labels, probabilities), *_INCEPTION)
 
 
-def _inception(score: InceptionScore, probabilities: Rows) -> Scores:
-    corrected = corrected_inception_score(probabilities)
-    return {
+def _inception(
+    sheet: ScoreSheet, labels: Sequence[LabelDistribution], probabilities: Rows
+) -> Scores:
+    score, corrected = inception_score_of_splits(labels), corrected_inception_score(probabilities)
+    found = {
         "inception_score": Score(score.mean, score.mean * corrected.log_standard_error),
         "inception_score_std": Score(score.std),
         "inception_score_corrected": Score(corrected.score, corrected.standard_error),
     }
-
-
-def _log_score(divergences: Rows) -> PairedScore:
-    """The score of all images at once; its influences follow from those on its log."""
-    score = math.exp(float(divergences.mean()))
-    return PairedScore(score, score * (divergences - divergences.mean()))
+    if corrected.doubt is None:
+        sheet.influences["inception_score"] = corrected.paired
+    else:
+        code: ReasonCode = "bias_dominated" if corrected.bias_dominated else "bias_not_known"
+        reason = Reason(code, f"{corrected.doubt}; raise the number of images")
+        found["inception_score_corrected"] = Score(reason=reason)
+    return found
 
 
 def _add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
@@ -141,21 +129,26 @@ def _add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
         source: Moments | Rows = moments
         if moments.count < moments.dimension:
             source = parts.columns("reconstructed", ["features"])["features"]
-        real = reference_factor(parts.stores.reference, parts.units["reference"])
+        reference = parts.units["reference"]
+        real = reference_factor(parts.stores.reference, reference, parts.spec.reference_is)
         return {"reconstruction_fid": Score(frechet_distance(source, real))}
 
     sheet.add(compute, "reconstruction_fid")
 
 
 @functools.lru_cache(maxsize=4)
-def reference_factor(store: Store, unit: Unit) -> FrechetReference:
+def reference_factor(store: Store, unit: Unit, reference_is: ReferenceIs) -> FrechetReference:
     """The reference's factor, computed once per process and extractor."""
     moments = read_reduction(store, unit).moments
     if moments is None:
         raise ValueError(f"reference unit {unit.path} has no activations")
-    if moments.count >= moments.dimension:
-        return FrechetReference.from_moments(moments)
-    return FrechetReference.from_activations(reference_features(store, unit))
+    is_population = reference_is == "population"
+    if moments.count < moments.dimension:
+        return FrechetReference.from_activations(reference_features(store, unit), is_population)
+    found = FrechetReference.from_moments(moments)
+    if is_population:
+        return found
+    return replace(found, activations=reference_features(store, unit))
 
 
 def reference_features(store: Store, unit: Unit) -> npt.NDArray[np.float32]:

@@ -73,7 +73,7 @@ class ScoreSheet:
         OSError is recorded as a failure of these metrics alone.
 
         Args:
-            compute: Gives scores by column.
+            compute: Gives scores by column, each with a value or a reason.
             *columns: The metrics that it gives.
 
         Raises:
@@ -96,7 +96,7 @@ class ScoreSheet:
         for column in columns:
             if column not in found:
                 self.refuse(missing, column)
-            elif not math.isfinite(_number(found[column])):
+            elif found[column].reason is None and not math.isfinite(_number(found[column])):
                 self.refuse(broken, column)
         self.scores |= {column: s for column, s in found.items() if self._is_wanted(column)}
 

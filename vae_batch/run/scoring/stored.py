@@ -131,9 +131,13 @@ def write_influences(store: Store, unit: Unit, scores: Mapping[str, PairedScore]
         arrays = decode_arrays(read_verified(store, unit, INFLUENCES))
     except DamagedFileError:
         arrays = {}
+    arrays = {name: a for name, a in arrays.items() if name.rpartition(".")[0] not in scores}
     for metric, score in scores.items():
         arrays[f"{metric}.value"] = np.asarray(score.value)
         arrays[f"{metric}.influence"] = score.influence
+        arrays[f"{metric}.last_correction"] = np.asarray(score.last_correction)
+        if score.reference_influence is not None:
+            arrays[f"{metric}.reference_influence"] = score.reference_influence
     write_with_receipt(store, unit, INFLUENCES, encode_arrays(arrays), rows=unit.samples)
 
 
@@ -145,10 +149,17 @@ def read_influences(store: Store, unit: Unit) -> dict[str, PairedScore]:
     """
     arrays = decode_arrays(read_verified(store, unit, INFLUENCES))
     metrics = {name.rpartition(".")[0] for name in arrays}
-    return {
-        metric: PairedScore(
-            float(arrays[f"{metric}.value"]),
-            arrays[f"{metric}.influence"].astype(np.float64, copy=False),
-        )
-        for metric in sorted(metrics)
-    }
+    return {metric: _paired_score(arrays, metric) for metric in sorted(metrics)}
+
+
+def _paired_score(arrays: Mapping[str, npt.NDArray[Any]], metric: str) -> PairedScore:
+    def influence(name: str) -> npt.NDArray[np.float64]:
+        return arrays[f"{metric}.{name}"].astype(np.float64, copy=False)
+
+    has_reference = f"{metric}.reference_influence" in arrays
+    return PairedScore(
+        float(arrays[f"{metric}.value"]),
+        influence("influence"),
+        reference_influence=influence("reference_influence") if has_reference else None,
+        last_correction=float(arrays.get(f"{metric}.last_correction", 0.0)),
+    )
