@@ -23,7 +23,7 @@ def simulation(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 def test_every_metric_is_raced(simulation: dict[str, Any]) -> None:
-    assert list(simulation["races"]) == ["elbo", "fid", "kid"]
+    assert list(simulation["races"]) == ["elbo", "fid_corrected", "kid"]
 
 
 def test_images_are_those_of_leavers_and_survivors(simulation: dict[str, Any]) -> None:
@@ -47,4 +47,4 @@ def test_summaries_are_those_of_the_races(simulation: dict[str, Any]) -> None:
 def test_a_frechet_race_begins_where_its_bias_allows(simulation: dict[str, Any]) -> None:
     """The toy classifier has 16 features; 4.88 images of each are 78, so 40 are doubled once."""
     looks = {line["metric"]: line["looks"][0] for line in simulation["summary"]}
-    assert looks == {"elbo": 40, "kid": 40, "fid": 80}
+    assert looks == {"elbo": 40, "kid": 40, "fid_corrected": 80}

@@ -22,7 +22,7 @@ FIGURES = "figures"
 
 #: Raised with every change of templates or code that changes a figure or the page, so that reports
 #: of earlier versions are drawn again.
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 
 #: Written when all figures and the page are there.
 NOTE = f"{FIGURES}/drawn.json"
