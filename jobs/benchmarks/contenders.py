@@ -16,13 +16,13 @@ another tool as well as in ours.
 from __future__ import annotations
 
 import json
-import resource
 import runpy
 import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
+from measuring import peak_memory
 
 #: Maps uint8 NHWC images, a multiple of the batch, to features. Probabilities are computed in the
 #: same pass where the tool can do so.
@@ -180,8 +180,7 @@ def serve(extract: Extract, batch: int, side: int) -> None:
 
 
 def _answer(values: dict[str, object]) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({**values, "peak_bytes": peak}), flush=True)
+    print(json.dumps({**values, "peak_bytes": peak_memory()}), flush=True)
 
 
 def extract_on_demand(name: str, batch: str, side: str, weights: str) -> None:

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: interleaved rounds, timed commands, and the machine's description."""
+"""Shared by the benchmarks: interleaved rounds, timed commands, peak memory, the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import platform
 import queue
+import resource
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +19,9 @@ from typing import Any, TypeVar
 Name = TypeVar("Name", bound=Hashable)
 
 _LINES_SHOWN_OF_A_FAILURE = 20
+
+#: The unit of ``ru_maxrss``.
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 #: Set by workers or tests for their own computations, and not by a user.
 _SETTINGS = (
@@ -119,6 +124,49 @@ def finish(command: Sequence[str], environment: Mapping[str, str] | None = None)
     for seconds, _ in timed_lines(command, environment or untouched_environment()):  # noqa: B007
         pass
     return seconds
+
+
+#: Runs a command and prints what it used. A parent as small as this one does not count as memory
+#: of the command: Linux counts into ``ru_maxrss`` what the process held before ``exec``.
+_METER = """
+import json, os, subprocess, sys
+command = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, used = os.wait4(command.pid, 0)
+code = command.returncode = os.waitstatus_to_exitcode(status)
+print(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
+def metered(command: Sequence[str]) -> tuple[float, float, float]:
+    """Run a command to its end, its output thrown away.
+
+    Returns:
+        Seconds by the clock, seconds of CPU, peak memory in GiB.
+
+    Raises:
+        subprocess.CalledProcessError: The command failed.
+    """
+    began = time.perf_counter()
+    meter = [sys.executable, "-S", "-c", _METER, *command]
+    done = subprocess.run(meter, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - began
+    code, cpu_seconds, peak = json.loads(done.stdout)
+    if code:
+        raise subprocess.CalledProcessError(code, list(command))
+    return seconds, cpu_seconds, peak * _MAXRSS_BYTES / 2**30
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held so far.
+
+    On Linux, ``getrusage`` also counts what the process was before ``exec``: a copy of its
+    parent. The kernel's ``VmHWM`` begins at ``exec``.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(lines["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
 
 
 def in_fresh_process(work: Callable[..., Iterable[Any]], *arguments: object) -> Iterator[Any]:

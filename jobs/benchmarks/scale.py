@@ -15,9 +15,6 @@ of CPU) by least squares of logarithms.
 from __future__ import annotations
 
 import math
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +25,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from measuring import in_fresh_process, machine, write_json, write_toml
+from measuring import in_fresh_process, machine, metered, peak_memory, write_json, write_toml
 from real_runs import Growth, Sizes, growth
 from stub_workers import Size, StubExecutor, make_files
 
@@ -91,21 +88,12 @@ def _timed(phase: str, work: Callable[[], Any], stub: StubExecutor | None = None
     seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
     if stub is not None:
         seconds, cpu_seconds = seconds - stub.seconds, cpu_seconds - stub.cpu_seconds
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return phase, seconds, cpu_seconds, peak
+    return phase, seconds, cpu_seconds, peak_memory() / 2**30
 
 
 def _command(phase: str, *words: str) -> tuple[str, float, float, float]:
     """Measure the whole command ``vae-batch``, Python's start included."""
-    clock = time.perf_counter()
-    command = [sys.executable, "-m", "vae_batch.cli", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    seconds = time.perf_counter() - clock
-    return phase, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+    return phase, *metered([sys.executable, "-m", "vae_batch.cli", *words])
 
 
 def measure(folder: Path, checkpoints: int, size: Size) -> Iterator[Cost]:

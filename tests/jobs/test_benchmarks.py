@@ -14,6 +14,9 @@ import pytest
 import scale
 import scoring
 import typer
+from measuring import metered, peak_memory
+
+BENCHMARKS = Path(scoring.__file__).parent
 
 #: Stands for ``contenders.py``: a process that takes no time per image.
 STUB_CONTENDER = """
@@ -26,6 +29,22 @@ for line in sys.stdin:
     done = {"seconds": seconds, "cpu": 2 * seconds, "peak_bytes": 2**31}
     print(json.dumps(done), flush=True)
 """
+
+
+def test_peak_memory_is_the_process_s_own() -> None:
+    """What this process holds counts for none that it starts; what they hold counts for them."""
+    held = b"x" * (1 << 30)
+    hold = "held = b'x' * (256 << 20)"
+    seen = f"from measuring import peak_memory as p; print(p()); {hold}; print(p())"
+    command = [sys.executable, "-c", seen]
+    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    fresh, later = map(int, done.stdout.split())
+    assert fresh + (200 << 20) < later < len(held) < peak_memory()
+    *_, small = metered([sys.executable, "-c", ""])
+    *_, large = metered([sys.executable, "-c", hold])
+    assert small + 200 / 1024 < large < 1
+    with pytest.raises(subprocess.CalledProcessError, match="status 3"):
+        metered([sys.executable, "-c", "raise SystemExit(3)"])
 
 
 def test_frechet(tmp_path: Path) -> None:
@@ -48,7 +67,9 @@ def test_scoring(tmp_path: Path) -> None:
     rows = {row["part"]: row for row in table["rows"]}
     for part in ("first row, with the reference's parts", "further row", "  fid alone"):
         assert rows[part]["seconds"] > 0
-        assert 0.05 < rows[part]["peak_memory_gib"] < 1
+    peaks = [row["peak_memory_gib"] for row in table["rows"]]
+    assert peaks == sorted(peaks)
+    assert peaks[0] > 0.05
     assert "  kid alone" not in rows
 
 
