@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 from support.models.toy_models import save_pair
 from support.stores import score_rows
 
+from vae_batch.metrics import PairedScore, StoredArrays
+from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.catalogue.plug_ins import raceable
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.run.compare.best_checkpoint import select_best
@@ -21,6 +25,7 @@ from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import open_run, prepare
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import ignore
+from vae_batch.run.race import scores
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.run.race.rounds import is_over, run_race
 from vae_batch.storage import ScoreRow, Store
@@ -111,6 +116,26 @@ def test_rows_of_those_that_left_are_those_of_fewer_samples(
         assert ours[name].conditions.n_generated == theirs[name].conditions.n_generated
         for column in ("fid", "fid_corrected"):
             assert ours[name].score(column) == theirs[name].score(column), column
+
+
+def test_a_plug_in_metric_can_be_raced_by(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ELBO, brought as a plug-in, races as the shipped one does."""
+
+    def bound(arrays: StoredArrays) -> PairedScore:
+        return PairedScore.from_values(arrays.losses()["elbo"])
+
+    race = {"race": {"metric": "elbo", "first": 100, "rare": 0}}
+    _, expected = raced(settings | race)
+    brought = replace(METRICS["elbo"], raced_over=(), reads=("losses",), compute=bound)
+    monkeypatch.setitem(METRICS, "elbo", raceable(brought))
+    monkeypatch.delitem(scores._SCORES, "elbo")
+    _, found = raced(settings | race | {"out": str(tmp_path / "plug-in")})
+    assert expected.left
+    assert (found.left, found.members) == (expected.left, expected.members)
+    beside = replace(brought, reads=("losses", "pictures"))
+    assert raceable(beside).raced_over == (), "pictures do not grow with the losses"
 
 
 def test_nobody_who_left_is_ranked(settings: dict[str, Any]) -> None:
