@@ -74,8 +74,6 @@ def test_an_idle_night_starts_neither_ray_nor_tensorflow(
     imported = set(re.findall(r"\|\s+(\w+)$", errors, re.M))
     assert "pyarrow" in imported
     assert not imported & {"ray", "tensorflow", "keras", "matplotlib"}
-    seconds = json.loads(Path(settings["out"], "nightly/latest.json").read_text())["seconds"]
-    assert seconds < 30
 
 
 def test_bad_input_ends_with_a_sentence_and_2(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,10 +102,8 @@ def test_a_missing_file(tmp_path: Path, path: str) -> None:
 def test_a_layer_of_149_gib(tmp_path: Path) -> None:
     """Nothing of it is made: only its shape is read."""
     hostile_files.huge_activation(tmp_path / "d.keras")
-    start = time.monotonic()
     with pytest.raises(CheckpointError, match=r"d\.keras: layer 'copies' makes 149 GiB of each"):
         networks({"decoder": tmp_path / "d.keras"})
-    assert time.monotonic() - start < 5
 
 
 @dataclass

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
+from support.runs.driver_processes import PATIENCE
 
 from vae_batch.plan import Shard
 from vae_batch.run.execute.timeout import STUCK, Watchdog
@@ -18,56 +19,60 @@ PROGRAM = """
 import ctypes, sys, threading, time
 from vae_batch.plan import Shard
 from vae_batch.run.execute import timeout as watchdog
-watchdog._MARGIN = 0.5
+watchdog._MARGIN = {"plain": 600.0, "note": 3.0, "native": 0.5}[sys.argv[1]]
 
 def note(shard, seconds):
     print("noted", shard.name, seconds, flush=True)
     if "note" in sys.argv:
-        time.sleep(60)
+        time.sleep(600)
 
 def hang():
     if "native" in sys.argv:
-        ctypes.PyDLL(None).sleep(60)  # holds Python's own lock
-    time.sleep(60)
+        ctypes.PyDLL(None).sleep(600)  # holds Python's own lock
+    time.sleep(600)
 
 with watchdog.Watchdog(0.3, note).watching_native(Shard("losses/checkpoint=a", 0, 64)):
     hang()
 """
 
 
-def hang(how: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    began = time.monotonic()
-    done = subprocess.run(
+def hang(how: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-c", PROGRAM, how],
-        capture_output=True, text=True, timeout=40, cwd=Path(__file__).parents[3], check=False,
+        capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False,
+        timeout=PATIENCE,
     )  # fmt: skip
-    return done, time.monotonic() - began
 
 
 def test_a_stuck_process_notes_the_shard_and_ends() -> None:
-    done, seconds = hang("plain")
+    done = hang("plain")
     assert done.returncode == STUCK
     assert done.stdout == "noted 00000000-00000064 0.3\n"
     said = "losses/checkpoint=a 00000000-00000064 is not done after 0.3 s: this worker ends"
     assert said in done.stderr
     assert "in hang" in done.stderr  # where each thread stood
-    assert seconds < 30
 
 
 @pytest.mark.parametrize("how", ["note", "native"])
 def test_it_ends_also_when_the_note_or_python_itself_is_stuck(how: str) -> None:
-    done, seconds = hang(how)
+    done = hang(how)
     assert done.returncode == 1
     assert "Timeout" in done.stderr
     assert (done.stdout != "") == (how == "note")
-    assert seconds < 30
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    noted: list[Shard] = []
-    dog = Watchdog(0.2, lambda shard, seconds: noted.append(shard))
+    """Its timers are called off, and would have ended the process."""
+
+    def timers() -> set[threading.Timer]:
+        return {found for found in threading.enumerate() if isinstance(found, threading.Timer)}
+
+    others = timers()
+    dog = Watchdog(600.0, lambda shard, seconds: None)
     for _ in range(3):
         with dog.watching_native(SHARD), dog.watching(SHARD):
-            time.sleep(0.1)
-    time.sleep(0.3)
-    assert noted == []
+            started = timers() - others
+            assert len(started) == 2
+        for timer in started:
+            timer.join(PATIENCE)
+            assert not timer.is_alive()
