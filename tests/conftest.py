@@ -17,10 +17,22 @@ from vae_batch.run.execute.worker_environment import thread_environment
 
 os.environ.update(thread_environment(threads=0) | {"CUDA_VISIBLE_DEVICES": ""})
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+os.environ |= {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_agent_register_timeout_ms": "180000",  # or a node of a busy machine ends itself
+    "RAY_prestart_worker_first_driver": "0",  # a process a core, of which tests use a few
+}
 os.environ.pop("RAY_ADDRESS", None)
 
-set_hypothesis_home_dir(tempfile.mkdtemp(prefix="hypothesis-"))  # not the working tree
+#: Gone at the end; short, for AF_UNIX paths below it.
+_FOLDER = tempfile.TemporaryDirectory(prefix="vt", ignore_cleanup_errors=True)
+os.environ["RAY_TMPDIR"] = _FOLDER.name
+set_hypothesis_home_dir(f"{_FOLDER.name}/hypothesis")  # not the working tree
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on Ray first: they take longest, and other processes have all others meanwhile."""
+    items.sort(key=lambda item: "ray_cluster" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -38,6 +50,12 @@ def _quick_runs() -> Iterator[None]:
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no figures and no page after a run, for tests that do not look at them."""
     monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the page without the figure bundle, which takes most of a report's time."""
+    monkeypatch.setattr("vae_batch.report.bundle.replace_figures", lambda *_: [])
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +83,7 @@ def toy_settings(toy_folder: Path, tmp_path: Path) -> dict[str, Any]:
         "shard_size": 64,
         "batch_size": 16,
         "splits": 5,
+        "iwae_draws": 8,  # of the default 64 comes most of a toy run's time
         "workers": 0,
         "out": str(tmp_path / "out"),
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.models.stored_probe import StoredExtractor, examine_with_stored_features
 from typer.testing import CliRunner, Result
 
 from vae_batch import __version__
@@ -46,26 +47,13 @@ def report(**changes: Any) -> DeviceReport:
     return dataclasses.replace(sound, **changes)
 
 
-class _StoredExtractor:
-    """The stored features as a float32 device would have them; the network's own test is slow."""
-
-    features = read_stored_probe().features.astype(np.float32)
-
-    def __init__(self, identity: Any, batch_size: int) -> None:
-        assert identity.name == "inception-random"
-        assert batch_size == 16
-
-    def extract(self, images: np.ndarray) -> tuple[np.ndarray, None]:
-        return self.features, None
-
-
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without weights, whose device computes in float32; returns an empty folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setenv("VAE_BATCH_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(parity_probe, "InceptionExtractor", _StoredExtractor)
+    monkeypatch.setattr(parity_probe, "InceptionExtractor", StoredExtractor)
     return tmp_path
 
 
@@ -132,7 +120,9 @@ def test_a_stale_probe_fails_the_device_and_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
-def test_every_node_runs_the_probe() -> None:
+def test_every_node_runs_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it but the network, which other tests run."""
+    monkeypatch.setattr(doctor_devices, "examine_device", examine_with_stored_features)
     result = call("--json")
     findings = json.loads(result.stdout)
     assert verdicts(findings, "parity: CPU of node ") == ["ok"]

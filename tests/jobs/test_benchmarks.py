@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import delayed_decoder
 import extraction
 import frechet
 import pytest
+import real_runs
 import scale
 import scoring
 import typer
 from measuring import metered, peak_memory
+from support.runs.serial_runs import score
 
 BENCHMARKS = Path(scoring.__file__).parent
 
@@ -91,6 +96,7 @@ def test_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_contenders_extract() -> None:
     script = Path(extraction.__file__).with_name("contenders.py")
     for name in ("ours", "tf.function"):
@@ -103,11 +109,12 @@ def test_contenders_extract() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_scale(tmp_path: Path) -> None:
     small = {"shards": 2, "shard_size": 8, "references": 16, "features": 4}
-    scale.main(checkpoints="2,4", **small, json_path=tmp_path / "table.json")
+    scale.main(checkpoints="1,2", **small, json_path=tmp_path / "table.json")
     table = json.loads((tmp_path / "table.json").read_text())
-    phases = [row["phase"] for row in table["rows"] if row["checkpoints"] == 4]
+    phases = [row["phase"] for row in table["rows"] if row["checkpoints"] == 2]
     assert phases == [
         *("plan", "drive", "compare", "report", "score, first repeat", "score, nothing to do"),
         *("status, all done", "status, rows lost", "resumed, rows lost"),
@@ -116,9 +123,21 @@ def test_scale(tmp_path: Path) -> None:
     assert all(0.05 < row["peak_memory_gib"] < 1 for row in table["rows"])
 
 
-@pytest.mark.slow
-def test_growth_of_real_runs(tmp_path: Path) -> None:
-    """Four shards of two batches, each of which sleeps 0.2 s, end after the reference."""
+def test_growth_of_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands in this process, without Ray.
+
+    Four shards of two batches, each of which sleeps 0.2 s, end after the reference.
+    """
+
+    def finish(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        if command[1] == "-m":
+            assert command[2:4] == ["vae_batch.cli", "score"]
+            score(tomllib.loads(Path(command[4]).read_text()) | {"workers": 0})
+        else:
+            monkeypatch.setattr(sys, "argv", command[1:])
+            delayed_decoder.main()
+
+    monkeypatch.setattr(real_runs, "finish", finish)
     sizes: dict[str, Any] = {"references": 32, "samples_each": 256, "delay": 0.2}
     scale.main(checkpoints="", workers="1", **sizes, json_path=tmp_path / "table.json")
     table = json.loads((tmp_path / "table.json").read_text())

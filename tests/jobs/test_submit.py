@@ -77,6 +77,7 @@ def test_what_is_missing_is_said_at_once(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_night_on_a_real_cluster_once_a_date_with_the_job_s_exit_code(spec: Path) -> None:
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     with ray_head(own) as address:

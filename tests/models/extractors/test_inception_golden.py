@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from vae_batch.models.extractors.inception.extractor import (
 IMAGES = sample_images(*GOLDEN_IMAGES)
 
 
+@cache
 def outputs(identity: ExtractorIdentity) -> tuple[np.ndarray, np.ndarray]:
+    """Features and probabilities; several tests look at those of one file."""
     return InceptionExtractor(identity, batch_size=4).extract(IMAGES)
 
 

@@ -18,7 +18,7 @@ from vae_batch.cli import app
 from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
-from vae_batch.report.bundle import is_drawn
+from vae_batch.report.bundle import is_drawn, write_report
 from vae_batch.run.compare.best_checkpoint import confirmed, read_selection, select_best
 from vae_batch.run.compare.pairwise import compare_run, compare_runs, paired_scores
 from vae_batch.run.compare.rescore import rescore
@@ -48,7 +48,9 @@ def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         "metrics": GROUPS,
         "out": str(tmp_path_factory.mktemp("finished") / "out"),
     }
-    evaluate(make_spec(settings), ignore)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+        evaluate(make_spec(settings), ignore)
     return settings
 
 
@@ -58,11 +60,14 @@ def score(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return compare_run(settings["out"])
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_the_report_is_noted_as_drawn_until_rows_change(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:
     shutil.copytree(finished["out"], tmp_path / "out")
     out = Store.open(str(tmp_path / "out"))
+    assert not is_drawn(out)
+    write_report(out)
     assert is_drawn(out)
     upsert_scores(out, [changed(read_score_rows(out)[0], scored_at="later")])
     assert not is_drawn(out)
@@ -222,6 +227,7 @@ def test_an_unknown_metric_is_refused_with_those_that_may_stand_there() -> None:
         make_spec(few | {"metrics": "losses,fud"})
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_confirmation_measures_the_best_two_on_fresh_seeds(
     finished: dict[str, Any], tmp_path: Path
 ) -> None:

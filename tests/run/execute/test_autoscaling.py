@@ -68,6 +68,7 @@ def test_what_a_configuration_allows() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_gpu_workers_are_added_from_none_and_taken_away(
     toy_settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from support.clusters.ray_nodes import marked_environment, short_folder
 from support.runs.driver_processes import JOBS, PATIENCE, numbers, write_spec
 from support.runs.serial_runs import score
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 faulty_s3 = pytest.importorskip("support.stores.faulty_s3")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support.runs.serial_runs as serial_runs
 from support.models.deadly import IN_DRIVER, DeadlyCheckpoint, DeadlyStore, StuckCheckpoint
 from support.stores import score_rows
 
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.plan import make_spec
-from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.score_run import RunSummary, run
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.planning.run_plan import RunPlan
@@ -35,21 +35,26 @@ def numbers(summary: RunSummary) -> list[dict[str, Any]]:
     return score_rows.numbers(summary.rows)
 
 
-def test_one_process_one_worker_and_two_write_the_same_bits(toy_settings: dict[str, Any]) -> None:
-    plan = prepare(make_spec(toy_settings), ignore)
-    expected = numbers(run(plan, SerialExecutor(), ignore))
-    for workers in (1, 2):
-        changes = {"workers": workers, "out": f"{toy_settings['out']}-{workers}"}
-        assert numbers(score(toy_settings | changes)) == expected
-
-
-def test_bad_checkpoints_cost_one_row(toy_settings: dict[str, Any], tmp_path: Path) -> None:
+def test_two_workers_write_the_bits_of_one_process_and_a_bad_checkpoint_costs_its_row(
+    toy_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """Every group of metrics, on several shards of everything."""
+    (runs,) = toy_settings["checkpoints"]
     (tmp_path / "bad-0009.keras").write_bytes(b"no zip")
-    checkpoints = [*toy_settings["checkpoints"], str(tmp_path / "bad-0009.keras")]
-    few = {"metrics": "losses,fid", "workers": 2}
-    summary = score(toy_settings | few | {"checkpoints": checkpoints})
-    assert [row.status for row in summary.rows] == ["scored"] * 3 + ["failed"]
-    assert "is a text file, not a model" in summary.rows[3].reason.text
+    settings = toy_settings | {
+        "checkpoints": [f"{runs}/step-0001", f"{runs}/step-0003.keras", str(tmp_path / "bad*")],
+        "training": "train",
+        "training_samples": 120,
+        "metrics": "all",
+        "seed": 3,
+        "beta": 2.5,
+    }
+    expected = numbers(serial_runs.score(settings))
+    assert [row["status"] for row in expected] == ["scored", "scored", "failed"]
+    assert "is a text file, not a model" in expected[2]["reason"]
+    found = numbers(score(settings | {"workers": 2, "out": str(tmp_path / "ray")}))
+    assert found[:2] == expected[:2]
+    assert (found[2]["status"], found[2]["reason"]) == ("failed", expected[2]["reason"])
 
 
 def score_with(plan: RunPlan) -> RunSummary:

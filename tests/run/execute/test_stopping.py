@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from support.runs.driver_processes import (
+    PATIENCE,
     finish,
     numbers,
     receipts,
@@ -20,6 +21,7 @@ from support.runs.driver_processes import (
     wait_for_receipts,
     write_spec,
 )
+from support.runs.serial_runs import score
 
 from vae_batch.run.execute.signals import SENTENCE, raise_if_stopped, stoppable, uninterrupted
 from vae_batch.run.output.verify import verify_output
@@ -110,44 +112,38 @@ from vae_batch.run.execute import signals as stopping
 stopping.GRACE = 0.5
 with exit_codes(), stopping.uninterrupted():
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
 def test_after_a_while_sigterm_ends_the_process_whatever_it_does() -> None:
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", HANGS],
         capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False,
+        timeout=PATIENCE,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (143, f"{SENTENCE}\n")
-    assert time.monotonic() - began < 30
 
 
 def stop_and_go_on(
     settings: dict[str, Any], tmp_path: Path, sent: signal.Signals, shards: int
 ) -> None:
-    """Stop a run after so many shards, and let the same command end it."""
+    """Stop a run after so many shards, and let the same spec end it in this process."""
     out = tmp_path / "stopped"
     spec = write_spec(tmp_path / "spec.toml", settings | {"out": str(out)})
     driver = start(spec)
     wait_for_receipts(driver, out, shards)
     driver.send_signal(sent)
-    began = time.monotonic()
     code, said = finish(driver)
-    seconds = time.monotonic() - began
     assert code == 128 + sent, said
     assert said.count(SENTENCE) == 1
     assert "Traceback" not in said
-    print(f"stopped by {sent.name} within {seconds:.1f} s")
-    assert seconds < 20
     assert not (out / "lease.json").exists()
     if settings["workers"] == 0:  # workers of a cluster may be killed as they write one
         assert not list(out.rglob("*.tmp"))
     before = receipts(out)
     assert verify_output(str(out)).bad == ()
-    code, said = finish(start(spec))
-    assert code == 0, said
+    score(settings | {"out": str(out), "workers": 0})
     after = receipts(out)
     assert {path: after[path] for path in before} == before, "a finished shard was redone"
     assert len(after) > len(before)
@@ -161,10 +157,8 @@ def test_a_stopped_run_goes_on_with_the_same_bits(
     sent: signal.Signals,
     workers: int,
 ) -> None:
-    settings = toy_settings | {"samples": 300, "shard_size": 8, "workers": workers}
-    settings["metrics"] = "losses,fid"
-    quiet = write_spec(tmp_path / "quiet.toml", settings | {"out": str(tmp_path / "quiet")})
-    code, said = finish(start(quiet, "--workers", "0"))
-    assert code == 0, said
-    stop_and_go_on(settings, tmp_path, sent, shards=30)
+    few = {"checkpoints": [f"{toy_settings['checkpoints'][0]}/step-000[12]"]}
+    settings = toy_settings | few | {"shard_size": 4, "workers": workers, "metrics": "losses,fid"}
+    score(settings | {"out": str(tmp_path / "quiet"), "workers": 0})
+    stop_and_go_on(settings, tmp_path, sent, shards=12)
     assert numbers(tmp_path / "stopped") == numbers(tmp_path / "quiet")

@@ -14,6 +14,7 @@ from support.runs.driver_processes import numbers, receipts, write_spec
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
+from vae_batch.report.figures import INDEX
 from vae_batch.run.output.verify import verify_output
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -55,15 +56,27 @@ def score(settings: dict[str, Any], spec: Path) -> tuple[int, str]:
     return done.exit_code, done.stderr
 
 
+def write_few_files(rows: Any, galleries: Any, write: Any, *_: Any) -> list[str]:
+    """Stands for figures, which would be drawn again at every size of the disk."""
+    files = {"a.png": bytes(3 * _PAGE), "b.png": bytes(3 * _PAGE), INDEX: b'{"figures": []}'}
+    for name, content in files.items():
+        write(name, content)
+    return [*files]
+
+
 def pages_used(folder: Path) -> int:
     return sum(-(-path.stat().st_size // _PAGE) for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.slow
 def test_a_full_disk_costs_time_and_nothing_else(
-    toy_settings: dict[str, Any], tmp_path: Path, disk: SmallDisk
+    toy_settings: dict[str, Any],
+    tmp_path: Path,
+    disk: SmallDisk,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is full while images, shards, reductions, rows, comparisons or the page are written."""
+    monkeypatch.setattr("vae_batch.report.figures.writing.write_figures", write_few_files)
     quiet = toy_settings | {"out": str(tmp_path / "quiet"), "metrics": "losses,fid,kid"}
     assert score(quiet, tmp_path / "quiet.toml")[0] == 0
     needed = pages_used(tmp_path / "quiet")
@@ -106,8 +119,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
 
 @pytest.mark.slow
 def test_a_finished_run_that_became_read_only_is_refused_and_stays(
-    toy_settings: dict[str, Any], tmp_path: Path, disk: SmallDisk
+    toy_settings: dict[str, Any],
+    tmp_path: Path,
+    disk: SmallDisk,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("vae_batch.report.figures.writing.write_figures", write_few_files)
     disk.mount("size=64m")
     settings = toy_settings | {"out": str(disk.folder), "metrics": "losses,fid"}
     assert score(settings, tmp_path / "spec.toml")[0] == 0

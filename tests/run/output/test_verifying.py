@@ -152,13 +152,19 @@ def test_each_of_fifty_flipped_bits_is_found(copy: dict[str, Any]) -> None:
     chosen += [every[i] for i in draw.choice(len(every), 50 - len(chosen), replace=False)]
     assert len(set(chosen)) == 50
     assert {path.name for path in chosen} >= {"run.json", "receipts.json", "part-shown.npz"}
-    for path in chosen:
-        bit = int(draw.integers(8 * path.stat().st_size))
-        flip(path, bit)
+    # Tables and records alone, as others are checked by them; eight of the others at a time.
+    alone = [path for path in chosen if path.parent == out or path.name == "receipts.json"]
+    others = [path for path in chosen if path not in alone]
+    groups = [[path] for path in alone] + [others[i : i + 8] for i in range(0, len(others), 8)]
+    for group in groups:
+        bits = {path: int(draw.integers(8 * path.stat().st_size)) for path in group}
+        for path, bit in bits.items():
+            flip(path, bit)
         named = {file.path for file in verify_output(copy["out"]).bad}
-        data = str(path).replace(".receipt.json", "")
-        assert any(name.startswith(data) for name in named), f"{path}, bit {bit}"
-        flip(path, bit)
+        for path, bit in bits.items():
+            data = str(path).replace(".receipt.json", "")
+            assert any(name.startswith(data) for name in named), f"{path}, bit {bit}"
+            flip(path, bit)
     assert verify_output(copy["out"]).bad == ()
 
 

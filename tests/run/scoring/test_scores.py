@@ -195,23 +195,3 @@ def test_groups_are_added_one_after_another(
         assert all(row[name] == expected[name] for name in numbers_of(row))
         before = files
     assert numbers_of(row) == numbers_of(expected)
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_workers_move_no_bit_of_any_group(
-    settings: dict[str, Any], finished: tuple[Path, dict[str, Row]], tmp_path: Path
-) -> None:
-    from vae_batch.plan import make_spec
-    from vae_batch.run.execute.on_ray.executor import RayExecutor
-    from vae_batch.run.execute.score_run import run
-    from vae_batch.run.planning.open_run import prepare
-    from vae_batch.run.progress.events import ignore
-
-    spec = make_spec(settings | {"workers": 2, "out": str(tmp_path)})
-    plan = prepare(spec, ignore)
-    with RayExecutor(spec) as executor:
-        rows = rows_of(run(plan, executor, ignore))
-    assert rows.keys() == finished[1].keys()
-    for checkpoint, row in rows.items():
-        expected = finished[1][checkpoint] | {"scored_at": row["scored_at"]}
-        assert row == expected

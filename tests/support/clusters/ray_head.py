@@ -64,9 +64,14 @@ def descendants(process: int) -> list[int]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports outside of the range that Ray gives its workers, free at this moment."""
+    """Ports outside of the range that Ray gives its workers, free at this moment.
+
+    Test processes that run side by side draw from different ones.
+    """
     found: list[int] = []
-    for port in random.sample(range(25100, 26900), 1800):
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
+    first = 25100 + 300 * process
+    for port in random.sample(range(first, first + 300), 300):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 found.append(port)

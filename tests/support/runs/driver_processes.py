@@ -16,6 +16,9 @@ from vae_batch.storage import Store, read_score_rows
 
 JOBS = Path(__file__).parents[3] / "jobs"
 
+#: The main job without figures and page, which take half of a small run's time.
+SCORE = Path(__file__).with_name("score_job.py")
+
 #: Seconds that any of them may take on a busy machine.
 PATIENCE = 240.0
 
@@ -27,9 +30,9 @@ def write_spec(path: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def start(spec: Path, *flags: str) -> subprocess.Popen[str]:
-    """The main job on a spec; what it says is read with ``communicate``."""
+    """The main job on a spec, without a page; what it says is read with ``communicate``."""
     return subprocess.Popen(
-        [sys.executable, str(JOBS / "score.py"), str(spec), *flags],
+        [sys.executable, str(SCORE), str(spec), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
