@@ -78,6 +78,7 @@ def toy_settings(toy_folder: Path, tmp_path: Path) -> dict[str, Any]:
         "checkpoints": [str(toy_folder / "runs")],
         "reference": "digits",
         "reference_samples": 100,
+        "reference_subset": "first",
         "extractors": [str(toy_folder / "classifier.keras")],
         "samples": 150,
         "shard_size": 64,

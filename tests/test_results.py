@@ -64,8 +64,9 @@ def test_comparisons_and_selection_are_those_of_the_run(results: Results) -> Non
     assert str(compared["is_best"].dtype) == "boolean"
     assert results.selection is not None
     best = compared[compared["is_best"] & (compared["metric"] == results.selection.metric)]
-    assert list(best["checkpoint"]) == [results.selection.best]
-    assert results.selection.best in list(results.table["checkpoint"])
+    leader = results.selection.steps[0].leader
+    assert list(best["checkpoint"]) == [leader]
+    assert leader in list(results.table["checkpoint"])
 
 
 def test_figures_are_pngs_by_name(results: Results) -> None:
@@ -116,7 +117,7 @@ def test_plain_text_says_how_many_and_which(results: Results) -> None:
     said = repr(results)
     assert said.startswith("<Results of 4 checkpoints, 1 failed, in ")
     assert results.selection is not None
-    assert results.selection.best in said
+    assert results.selection.sentence in said
     assert "\n" not in said
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan import EvaluationSpec, Unit
 from vae_batch.run.cost.default_rates import tasks_of
 from vae_batch.run.cost.estimate import Devices, Estimate, PlannedWork, estimate, work_of
@@ -83,7 +84,7 @@ def _cost_of(plan: RunPlan, devices: Devices, is_race: bool) -> DryRun:
     _, done = queue.count()
     missing_units = {unit.path for unit, _ in missing}
     reductions = [unit for unit in _activations(rows) if _is_open(plan, unit, missing_units)]
-    scored = [(plan.spec.samples, row.units["reference"].extractor or "") for row in rows]
+    scored = [(plan.spec.samples, extractor_folder(row.extractor)) for row in rows]
     tasks = tasks_of(reductions, scored, plan.spec.metrics, factors)
     work = [*_images(plan, rows), *work_of(missing, factors)]
     found = estimate(work, known_rates(plan, devices), tasks, factors, devices)

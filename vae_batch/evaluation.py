@@ -15,12 +15,13 @@ from vae_batch.report.bundle import is_drawn, write_report
 from vae_batch.run.compare.best_checkpoint import (
     CONFIRMATION,
     CONFIRMATION_SEED,
+    Confirmation,
     Selection,
     confirmed,
-    select_best,
+    select_again,
     write_selection,
 )
-from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.pairwise import compare_among
 from vae_batch.run.execute.executor import Executor, SerialExecutor
 from vae_batch.run.execute.score_run import RunSummary, score_run
 from vae_batch.run.execute.signals import stoppable, uninterrupted
@@ -44,6 +45,7 @@ from vae_batch.run.progress.log import RunLog
 from vae_batch.run.progress.progress_file import ProgressFile
 from vae_batch.run.race.record import RaceOutcome
 from vae_batch.run.race.rounds import is_over, run_race
+from vae_batch.storage import Store, read_score_rows
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,8 @@ def _evaluate(run: Run, lease: Lease, shown: EventSink) -> Evaluation:
     summary, outcome = _score(run)
     with phase(emit, "compare"), uninterrupted():  # short, and its tables and pages belong together
         lease.require()
-        selection = select_best(compare_run(spec.out), spec)
-    if selection is not None and spec.confirm and selection.second is not None:
+        selection = select_again(spec.out, spec)
+    if selection is not None and spec.confirm:
         with phase(emit, "confirm"):
             said = _confirmation(spec, selection, lease, shown)
         selection = replace(selection, confirmation=said)
@@ -182,16 +184,23 @@ def _opening(plan: RunPlan, executor: Executor) -> str:
     return f"Scoring {checkpoints} {where} {executor.description}"
 
 
-def _confirmation(spec: EvaluationSpec, selection: Selection, lease: Lease, emit: EventSink) -> str:
+def _confirmation(
+    spec: EvaluationSpec, selection: Selection, lease: Lease, emit: EventSink
+) -> Confirmation:
     """The best and the second, scored again on fresh seeds in a run of their own.
 
     The winner of many is best partly by the luck of its draws; other draws do not share it.
     """
+    rows = read_score_rows(Store.open(spec.out))
+    if selection.second is None:
+        return confirmed(selection, (), rows)
     fresh = spec.model_copy(
         update={
             "seed": (spec.seed + CONFIRMATION_SEED) % 2**63,
             "out": (Location.parse(spec.out) / CONFIRMATION).address,
-            "metrics": (METRICS[selection.metric].group,),
+            "metrics": (METRICS[selection.decided_by.metric].group,),
+            "select": None,
+            "tolerance": {},
             "race": None,
             "reference_cache": spec.reference_cache
             or (Location.parse(spec.out) / "reference").address,
@@ -199,10 +208,12 @@ def _confirmation(spec: EvaluationSpec, selection: Selection, lease: Lease, emit
     )
     plan = prepare(fresh, emit)
     wanted = {selection.best, selection.second}
-    rows = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
+    chosen = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
     say(emit, f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _score(open_run(replace(plan, rows=rows), without_phases(emit), lease.require))
-    said = confirmed(selection, compare_run(fresh.out))
+    _score(open_run(replace(plan, rows=chosen), without_phases(emit), lease.require))
+    pair, decider = [row.checkpoint.label for row in chosen], selection.decided_by
+    compared = compare_among(fresh.out, pair, decider.metric, decider.extractor)
+    said = confirmed(selection, compared, rows)
     if spec.keep_activations != "all":
         with uninterrupted():
             prune(fresh.out, "none")

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from stub_workers import Size, StubExecutor, make_files
 from vae_batch.plan import EvaluationSpec
 from vae_batch.report.bundle import write_report
 from vae_batch.run.compare.best_checkpoint import select_best, write_selection
-from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.pairwise import compare_among, compare_run
 from vae_batch.run.execute.score_run import run
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
@@ -76,7 +77,7 @@ def first_run(spec: EvaluationSpec, features: int) -> Iterator[Any]:
     yield _timed("drive", lambda: run(plan[0], executor, ignore), executor)
     out = Store.open(spec.out)
     yield _timed("compare", lambda: compared.extend(compare_run(spec.out)))
-    selection = select_best(compared, spec)
+    selection = select_best(compared, spec, partial(compare_among, spec.out))
     if selection is not None:
         write_selection(out, selection)
     yield _timed("report", lambda: write_report(out))

@@ -12,8 +12,8 @@ REQUIRED = {"checkpoints": ["a.keras"], "reference": "digits"}
 #: Every field by its role. A new field must be added here by someone who has thought about it.
 ROLES = {
     "identity": {
-        "reference_samples", "reference_is", "samples", "seed", "splits", "shard_size",
-        "batch_size", "iwae_draws", "iwae_images",
+        "reference_samples", "reference_subset", "reference_is", "samples", "seed", "splits",
+        "shard_size", "batch_size", "iwae_draws", "iwae_images",
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",

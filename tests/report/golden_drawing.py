@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from report.compared_rows import compared_row
+from report.compared_rows import compared_row, selected
 from report.examples import Scores, failed_row, gallery_of, score_row, score_table
 
 from vae_batch.report.bundle import REPORT_VERSION
@@ -25,7 +25,6 @@ from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.figures.printing import PlannedFigure
 from vae_batch.report.figures.writing import choose_checkpoints, planned_figures
 from vae_batch.report.page import render_page
-from vae_batch.run.compare.best_checkpoint import Selection
 
 GOLDEN = Path(__file__).parent / "golden_drawing.json"
 
@@ -39,9 +38,7 @@ def golden_drawing() -> dict[str, Any]:
     """Digests of the parts of the page and of the numbers of each figure, by name."""
     rows, galleries = _rows(), {name: _gallery(level) for name, level in (("a", 64), ("c", 128))}
     comparisons = [compared_row("c", 20.0, "c"), compared_row("a", 30.0, "c")]
-    selection = Selection(
-        "fid_corrected", "inception-2015", "c", 20.0, ("c",), "a", 2, "best by FID: c"
-    )
+    selection = selected("c", compared=2, second="a", sentence="best by FID: c")
     page = render_page(rows, galleries, {"output": "out"}, comparisons, selection)
     rankings = read_rankings(comparisons, rows, selection)
     chosen = choose_checkpoints(rows, [*galleries], rankings, selection)

@@ -33,6 +33,34 @@ def test_lower_higher_and_neither() -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "condition", "others"),
+    [
+        ("reconstruction_nll", "latent", ("draw", "code")),
+        ("elbo", "condition", (None, "one-hot labels, 10 classes")),
+        ("iwae", "iwae_draws", (64, 128)),
+        ("iwae", "iwae_images", ("all", "random 100 of 797")),
+        ("psnr", "perfect_reconstructions", (0.0, 3.0)),
+        ("aggregate_prior_mmd", "latent_dimensions", (8.0, 16.0)),
+    ],
+)
+def test_other_estimators_are_not_ranked_together(
+    column: str, condition: str, others: tuple[object, object]
+) -> None:
+    one, other = others
+    rows = [
+        score_row(name, **{column: value, condition: held})
+        for name, value, held in (("a", 1.0, one), ("b", 2.0, one), ("c", 3.0, other))
+    ]
+    ordered = [rows[2], rows[0], rows[1]] if METRICS[column].direction == "lower" else rows
+    best = {"lower": "a", "higher": "b"}[METRICS[column].direction]
+    scores = score_table(*ordered)
+    assert [scores[place].checkpoint for place in marks(scores, column)] == [best]
+    alike = score_table(*(row | {condition: one} for row in ordered))
+    expected = best if METRICS[column].direction == "lower" else "c"
+    assert [alike[place].checkpoint for place in marks(alike, column)] == [expected]
+
+
+@pytest.mark.parametrize(
     ("column", "other"),
     [
         ("protocol", "another"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from report.compared_rows import compared_row
+from report.compared_rows import compared_row, tied_selection
 from report.examples import (
     Scores,
     colour_gallery,
@@ -37,7 +37,6 @@ from vae_batch.report.figures.writing import (
     choose_checkpoints,
     files_of_index,
 )
-from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage import Store
 
 Files = dict[str, bytes]
@@ -282,20 +281,16 @@ def test_ties_fill_what_the_best_worst_and_last_leave() -> None:
         compared_row(label, 10.0 + abs(step - 30), "r/s030", extractor="inception-2015")
         for step, label in enumerate(labels)
     ]
-    selection = _selection(best="r/s030", level=("r/s030", *labels[20:40]))
+    selection = tied_selection("r/s030", *labels[20:30], *labels[31:40])
     rankings = read_rankings(compared, scores, selection)
     chosen = choose_checkpoints(scores, galleries, rankings, selection)
     assert len(chosen.reasons) == MOST_CHECKPOINTS
     assert chosen.reasons["r/s000"] == "worst"  # 40 away; the last, s049, is 29 away
     assert chosen.reasons["r/s049"] == "last"
-    ties = [label for label, why in chosen.reasons.items() if why.startswith("not distinguishable")]
-    # Nearest to the best of those level with it, the earlier first where two are as near.
-    assert ties == ["r/s027", "r/s028", "r/s029", "r/s031", "r/s032"]
+    ties = [label for label, why in chosen.reasons.items() if why == "tied for best"]
+    # The leader, and those nearest to it, the earlier first where two are as near.
+    assert ties == ["r/s027", "r/s028", "r/s029", "r/s030", "r/s031", "r/s032"]
     assert len(chosen.others) == 50 - MOST_CHECKPOINTS
-
-
-def _selection(best: str, level: tuple[str, ...]) -> Selection:
-    return Selection("fid_corrected", "inception-2015", best, 10.0, level, "r/s029", 50, "")
 
 
 def test_the_index_names_files_that_a_later_report_may_remove() -> None:

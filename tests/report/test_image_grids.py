@@ -176,7 +176,7 @@ def test_same_frame_pads_without_resizing() -> None:
         ("samples", np.zeros((64, 8, 8, 1)), "float64"),
         ("samples", np.zeros((64, 8, 8), np.uint8), r"\(64, 8, 8\)"),
         ("samples", np.zeros((64, 8, 8, 4), np.uint8), "channels"),
-        ("samples", np.zeros((4, 300, 8, 1), np.uint8), "sides 8 to 256"),
+        ("samples", np.zeros((4, 0, 8, 1), np.uint8), "found uint8 of shape"),
         ("originals", np.zeros((3, 8, 8, 1), np.uint8), "differ in shape"),
         ("traversal_kl", np.zeros(9), "traversal_kl"),
     ],

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from report.compared_rows import compared_row
+from report.compared_rows import compared_row, selected
 from report.examples import (
     Scores,
     colour_gallery,
@@ -27,7 +27,7 @@ from report.page_elements import Elements
 
 from vae_batch.report.comparable_rows import metrics_in
 from vae_batch.report.page import render_page
-from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.compare.best_checkpoint import Confirmation
 
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
 
@@ -75,9 +75,8 @@ def test_hostile_names_and_reasons_are_text() -> None:
     )
     gallery = {**grey_gallery(), "nearest_extractor": np.array(HOSTILE)}
     compared = [compared_row(HOSTILE, 20.0, best=HOSTILE), compared_row("b", 30.0, best=HOSTILE)]
-    selection = Selection(
-        "fid_corrected", None, HOSTILE, 20.0, (HOSTILE,), "b", 2, HOSTILE, HOSTILE
-    )
+    confirmation = Confirmation("confirmed", HOSTILE, "")
+    selection = selected(HOSTILE, sentence=HOSTILE, confirmation=confirmation)
     page = Elements(
         render_page(scores, {HOSTILE: gallery}, {HOSTILE: {"a": HOSTILE}}, compared, selection)
     )

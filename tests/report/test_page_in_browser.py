@@ -19,8 +19,7 @@ from vae_batch.metrics import METRICS
 from vae_batch.plan import make_spec
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.page import render_page
-from vae_batch.run.compare.best_checkpoint import select_best
-from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.best_checkpoint import select_again
 from vae_batch.storage import Store, read_comparisons, read_scores
 
 pytestmark = pytest.mark.slow  # a run of its own, and a browser
@@ -44,7 +43,7 @@ def out(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         metrics="losses,latents,reconstruction,fid,kid,diagnostics,memorisation",
     )
     score(settings)
-    selection = select_best(compare_run(str(out)), make_spec(settings))
+    selection = select_again(str(out), make_spec(settings))
     run = replace(FinishedRun.open(str(out)), selection=selection)
     galleries = {label: found for label in run.checkpoints if (found := run.gallery(label))}
     page = render_page(run.rows, galleries, run.record.identity, run.comparisons, selection)

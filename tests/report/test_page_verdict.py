@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from report.compared_rows import compared_row
+from report.compared_rows import compared_row, selected, tied_selection
 from report.examples import failed_row, score_row, score_table
 from report.page_elements import Elements
 
 from vae_batch.report.page import render_page
-from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.compare.best_checkpoint import Confirmation, Selection, SelectionStep
 
 DULL = '[{"kind": "blurred", "severity": "warning", "text": "very"}]'
 
@@ -50,15 +52,44 @@ def test_ranking_shows_intervals_on_one_scale_and_marks_what_is_level() -> None:
 
 
 def test_verdict_says_what_speaks_for_and_against_it() -> None:
-    sentence, confirmation = "best by FID: a", "not confirmed: on fresh seeds b is better"
-    selection = Selection(
-        "fid_corrected", "inception-2015", "a", 20.0, ("a", "b"), "b", 3, sentence, confirmation
-    )
-    page = ranked_page(selection)
-    grounds = [a["class"] for a in page.of("li") if a.get("class") in ("for", "against", "open")]
-    # not confirmed; b is level; the ELBO prefers c; flagged as dull
-    assert grounds == ["against", "open", "against", "against"]
+    confirmation = Confirmation("reversed", "not confirmed: on fresh seeds b is better", "")
+    page = ranked_page(selected("a", confirmation=confirmation))
+    # not confirmed; better than all others; the ELBO prefers c; flagged as dull
+    assert grounds_of(page) == ["against", "for", "against", "against"]
     assert "Best of 3 by Fréchet distance, bias-corrected (inception-2015) a 20" in page.text
-    assert "1 other checkpoint is not distinguishable from it at 5 %" in page.text
+    assert "Significantly better than every other checkpoint at 5 %" in page.text
     assert "Blurred samples: very." in page.text
     assert page.text.index("Blurred") < page.text.index("Best of 3")  # warnings come first
+    stale = ranked_page(selected("a", confirmation=replace(confirmation, is_stale=True)))
+    assert grounds_of(stale)[0] == "open"
+    assert "Stale confirmation, of an earlier selection or earlier scores: not conf" in stale.text
+
+
+def test_a_tie_has_no_winner() -> None:
+    page = ranked_page(tied_selection("a", "b"))
+    assert "No single best of 3 by Fréchet distance, bias-corrected (inception-2015)" in page.text
+    assert [a.get("class") for a in page.of("p") if a.get("class") in ("winner", "score")] == [
+        "winner"
+    ]
+    assert "About 1,200 images would be needed to separate them by Fréchet distance" in page.text
+    # not confirmed; two are level, and what would separate them; the ELBO prefers c; a is dull
+    assert grounds_of(page) == ["open", "open", "open", "against", "against"]
+
+
+def test_the_metric_that_decides_a_tie_is_named() -> None:
+    elbo = SelectionStep("elbo", None, "c", -0.5, 100, ("c",))
+    page = ranked_page(selected("a", elbo, level=("c",)))
+    title = "Best of 3: a tie by Fréchet distance, bias-corrected (inception-2015), decided by ELBO"
+    assert f"{title} c \N{MINUS SIGN}0.5 nats/image" in page.text
+    assert "2 checkpoints are not distinguishable by Fréchet distance" in page.text
+    assert "Significantly better than the others of these by ELBO." in page.text
+    assert grounds_of(page) == [
+        "open",
+        "open",
+        "for",
+        "against",
+    ]  # the FID of c is far from the best
+
+
+def grounds_of(page: Elements) -> list[str]:
+    return [a["class"] for a in page.of("li") if a.get("class") in ("for", "against", "open")]

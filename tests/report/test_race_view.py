@@ -6,13 +6,13 @@ import dataclasses
 from typing import Any
 
 import pytest
+from report.compared_rows import selected
 from report.examples import Scores, score_row, score_table, two_metrics
 from rich.console import Console
 
 from vae_batch.plan import InputError
 from vae_batch.report.page import render_page
 from vae_batch.report.table import terminal_table
-from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.run.race.record import Leaving, RaceOutcome, read_race, write_race
 from vae_batch.storage import Store
 
@@ -97,9 +97,7 @@ def test_those_that_left_stand_below_under_their_samples_and_win_nothing() -> No
 
 
 def test_the_page_tells_who_left_when_and_by_how_much() -> None:
-    selection = Selection(
-        "fid_corrected", "inception-2015", "runs/d", 9.0, ("runs/d",), None, 1, "best"
-    )
+    selection = selected("runs/d", compared=1)
     page = render_page(two_metrics(scores()), {}, {}, (), selection, OUTCOME)
     assert "Race by Fréchet distance, bias-corrected (inception-2015): 3 dropped" in page
     assert (

@@ -75,7 +75,11 @@ def _probe(spec: EvaluationSpec) -> ProbeImages:
     from vae_batch.models.references.reference import open_reference
 
     images = open_reference(
-        spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
+        spec.reference,
+        spec.reference_split,
+        spec.reference_range,
+        spec.reference_samples,
+        spec.reference_subset,
     )
     count = min(_PROBE_IMAGES, len(images))
     labels = images.labels

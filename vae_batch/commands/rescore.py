@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.commands.output import stderr_console
-from vae_batch.plan import EvaluationSpec, make_spec
+from vae_batch.commands.exit_codes import SOME_FAILED, exit_codes
+from vae_batch.commands.output import print_json, say, stderr_console
+from vae_batch.plan import EvaluationSpec, InputError, make_spec
+
+if TYPE_CHECKING:
+    from vae_batch.run.compare.rescore import Added
 
 
 def rescore(
@@ -20,26 +22,46 @@ def rescore(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON on stdout.")] = False,
 ) -> None:
-    """Add metrics to a finished run from its stored activations; no model is loaded."""
+    """Add metrics to a finished run from its stored activations; no model is loaded.
+
+    Exit code 3 where some group gave no value in any row, 2 where none did.
+    """
     from vae_batch.report.bundle import write_report
     from vae_batch.report.table import terminal_table
-    from vae_batch.run.compare.pairwise import compare_run
+    from vae_batch.run.compare.best_checkpoint import select_again, write_selection
+    from vae_batch.run.compare.rescore import added_to, has_values
     from vae_batch.run.compare.rescore import rescore as rescore_rows
-    from vae_batch.storage import Store, read_score_rows
+    from vae_batch.run.output.recorded_rows import open_record
+    from vae_batch.storage import Store, read_comparisons, read_score_rows
 
     with exit_codes():
+        groups = _groups(metrics)
         rows = []
-        for row in rescore_rows(out, _groups(metrics)):
+        for row in rescore_rows(out, groups):
             rows.append(row)
-            label = f"{row.checkpoint} [{row.conditions.extractor}]: scored"
+            names = ", ".join(group for group in groups if has_values(row, group))
+            label = f"{row.checkpoint} [{row.conditions.extractor}]: {names or 'nothing added'}"
             stderr_console().print(label, markup=False, soft_wrap=True)
-        comparisons = compare_run(out)
+        added = added_to(rows, groups)
+        absent = [one for one in added if not one.rows]
+        if len(absent) == len(added):
+            raise InputError(f"nothing could be added: {_why(absent)}")
         store = Store.open(out)
+        selection = select_again(out, open_record(out).spec)
+        if selection is not None:
+            write_selection(store, selection)
         write_report(store)
     if as_json:
-        print(json.dumps([row.to_record() for row in rows], indent=1))
+        print_json([row.to_record() for row in rows])
     else:
-        Console().print(terminal_table(read_score_rows(store), comparisons))
+        Console().print(terminal_table(read_score_rows(store), read_comparisons(store)))
+    if absent:
+        say(f"not added: {_why(absent)}")
+        raise typer.Exit(SOME_FAILED)
+
+
+def _why(absent: list[Added]) -> str:
+    return "; ".join(f"{one.group} ({'; '.join(one.reasons)})" for one in absent)
 
 
 def _groups(names: list[str]) -> tuple[str, ...]:

@@ -97,12 +97,12 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     else:
         keys = {row.key for row in summary.rows}
         kept = [row for row in read_score_rows(out) if row.key in keys]
-        chosen_by = selection.metric if selection else None
+        chosen_by = selection.decided_by.metric if selection else None
         Console().print(terminal_table(kept, read_comparisons(out), chosen_by))
-    said = [selection.sentence, selection.confirmation] if selection else []
-    said += [evaluation.race.sentence] if evaluation.race else []
-    for sentence in filter(None, said):
+    for sentence in selection.sentences if selection else ():
         say(sentence)
+    if evaluation.race:
+        say(evaluation.race.sentence)
     say(f"page: {out.shown}/report.html")
     return SOME_FAILED if summary.failed else SCORED
 

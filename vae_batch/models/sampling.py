@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-Stream = Literal["latents", "posterior_noise", "labels", "importance", "path_ends", "path_places"]
+Stream = Literal["latents", "posterior_noise", "labels", "importance", "path_ends", "path_places",
+                 "subset"]  # fmt: skip
 
 _STREAMS: dict[Stream, int] = {
     "latents": 1,
@@ -25,6 +26,7 @@ _STREAMS: dict[Stream, int] = {
     "importance": 4,
     "path_ends": 5,
     "path_places": 6,
+    "subset": 7,
 }
 _WORDS_PER_COUNTER = 4
 

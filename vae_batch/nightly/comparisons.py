@@ -72,7 +72,7 @@ class Entry:
 
     def conditions(self, column: str) -> tuple[object, ...]:
         """What must agree before its score is compared with another's."""
-        return tuple(self.night.row.conditions.of(METRICS[column].conditions).values())
+        return tuple(self.night.row.held(METRICS[column].conditions).values())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from vae_batch.plan.reading import spec_field as _field
 
 ReferenceIs = Literal["sample", "population"]
 
+#: Extractor of the rows of a run in which no metric needs one.
+WITHOUT_EXTRACTOR = "none"
+
 _ROLES = ("identity", "content", "reading", "runtime")
 
 
@@ -45,7 +48,13 @@ class EvaluationSpec(Reading):
         "content", None, "Range of float reference images; inferred and checked when not given."
     )
     reference_samples: int | None = _field(
-        "identity", None, "Use only the first N reference images (default: all).", ge=2
+        "identity", None, "Use N of the reference images only (default: all).", ge=2
+    )
+    reference_subset: Literal["random", "first"] = _field(
+        "identity",
+        "random",
+        "Which images --reference-samples, --training-samples and --iwae-images take: a random "
+        "draw, the same in every run, or the first ones.",
     )
     reference_is: ReferenceIs = _field(
         "identity",
@@ -60,7 +69,7 @@ class EvaluationSpec(Reading):
         "train, or another set.",
     )
     training_samples: int | None = _field(
-        "content", None, "Use only the first N training images (default: all).", ge=2
+        "content", None, "Use N of the training images only (default: all).", ge=2
     )
     out: str = _field("runtime", "results/", "Output folder or URI.", min_length=1)
     extractors: tuple[str, ...] = _field(
@@ -106,7 +115,7 @@ class EvaluationSpec(Reading):
         "identity", 64, "Posterior draws an image of the importance-weighted bound.", ge=1
     )
     iwae_images: int = _field(
-        "identity", 1000, "Reference images of the importance-weighted bound, from the first.", ge=2
+        "identity", 1000, "Reference images of the importance-weighted bound.", ge=2
     )
     splits: int = _field("identity", 10, "Inception Score splits.", ge=1)
     shard_size: int = _field("identity", 512, "Samples per shard.", ge=1)
@@ -170,6 +179,12 @@ class EvaluationSpec(Reading):
     reference_cache: str | None = _field(
         "runtime", None, "Folder or URI of reference activations shared between output folders."
     )
+
+    @property
+    def needs_extractor(self) -> bool:
+        """Whether a requested group of metrics reads activations."""
+        reads = {kind for name in self.metrics for kind in GROUPS[name].reads}
+        return not reads.isdisjoint(("generated", "reference", "reconstructed"))
 
     @property
     def settled_batch_size(self) -> int:

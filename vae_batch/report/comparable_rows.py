@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.storage.score_rows import ScoreRow
@@ -36,22 +36,52 @@ class Measured(NamedTuple):
     seed: int | None = None
     model_range: str | None = None
     input_fit: str | None = None
+    reference_subset: str | None = None
+    condition: str | None = None
+    latent: str | None = None
+    iwae_draws: int | None = None
+    iwae_images: str | None = None
+    beta: float | None = None
+    latent_dimensions: float | None = None
+    perfect_reconstructions: float | None = None
     family: str | None = None
     left_race_at: int | None = None
 
 
 #: Conditions that have names for readers, by which sets of comparable rows are told apart.
-_TELLING = ("protocol", "n_reference", "seed", "reference_sha256", "reference_is", "weights_sha256",
-            "model_range", "input_fit")  # fmt: skip
+_TELLING = ("protocol", "n_reference", "seed", "reference_sha256", "reference_subset",
+            "reference_is", "weights_sha256", "model_range", "input_fit", "condition", "latent",
+            "iwae_draws", "iwae_images", "beta", "latent_dimensions",
+            "perfect_reconstructions")  # fmt: skip
 
 
 def measured_under(row: ScoreRow, metric: Metric) -> Measured:
     """The conditions that ``metric`` depends on, as the metric table names them."""
-    held = row.conditions
-    values = {n: getattr(held, n) for n in metric.conditions if n in Measured._fields}
+    values: dict[str, Any] = row.held(
+        name for name in metric.conditions if name not in ("likelihood", "sigma")
+    )
     if "likelihood" in metric.conditions:
-        values["family"] = held.family
-    return Measured(**values, left_race_at=held.left_race_at)
+        values["family"] = row.conditions.family
+    return Measured(**values, left_race_at=row.conditions.left_race_at)
+
+
+def estimator_left_out(held: Measured) -> Measured:
+    """The conditions that columns and curves share: without likelihood and kind of estimate."""
+    return held._replace(
+        family=None,
+        condition=None,
+        latent=None,
+        beta=None,
+        latent_dimensions=None,
+        perfect_reconstructions=None,
+    )
+
+
+def why_apart(row: ScoreRow, metric: Metric) -> str:
+    """Why a value is another quantity than the others of its column, or ""."""
+    if "latent" in metric.estimated_by and row.conditions.latent == "code":
+        return "at the code, not at a draw of a posterior; not ranked with draws"
+    return ""
 
 
 def protocol_of(row: ScoreRow) -> Measured:

@@ -1,6 +1,6 @@
 """The pictures stored for one checkpoint, and the checks they pass before they are drawn.
 
-Every image is uint8 (height, width, channels) with 1 or 3 channels and sides of 8 to 256 pixels.
+Every image is uint8 (height, width, channels) with 1 or 3 channels, of any size that can be scored.
 A gallery may lack any of its entries; what is there must have the shape stated below.
 """
 
@@ -53,7 +53,6 @@ _IMAGE_AXES = {
     "duplicate_first": 4,
     "duplicate_second": 4,
 }
-_SIDES = range(8, 257)
 
 #: Stacks of images that belong side by side.
 _PAIRS = (
@@ -111,7 +110,7 @@ _KINDS = {"integer": "iu", "float": "f", "bool": "b", "text": "U"}
 
 
 def check_gallery(checkpoint: str, gallery: Gallery) -> None:
-    """Check every entry's axes, dtype, channels and sides, and that what belongs together fits.
+    """Check every entry's axes, dtype and channels, and that what belongs together fits.
 
     Raises:
         ValueError: An entry is not as ``Gallery`` states; it names checkpoint, entry and shapes.
@@ -133,13 +132,11 @@ def _check_images(what: str, images: NDArray[Any], axes: int) -> None:
         images.ndim == axes
         and images.dtype == np.uint8
         and images.shape[-1] in (1, 3)
-        and images.shape[-2] in _SIDES
-        and images.shape[-3] in _SIDES
         and images.size > 0
     )
     if not good:
         raise ValueError(
-            f"{what}: expected uint8 images of {axes} axes, sides 8 to 256, 1 or 3 channels last, "
+            f"{what}: expected uint8 images of {axes} axes, 1 or 3 channels last, "
             f"found {images.dtype} of shape {images.shape}; store decoded pixels as 0..255 NHWC"
         )
 
@@ -196,10 +193,11 @@ def same_frame(stacks: Sequence[Images]) -> list[Images]:
     height = max(stack.shape[-3] for stack in stacks)
     width = max(stack.shape[-2] for stack in stacks)
     channels = max(stack.shape[-1] for stack in stacks)
-    return [_framed(stack, height, width, channels) for stack in stacks]
+    return [framed(stack, height, width, channels) for stack in stacks]
 
 
-def _framed(stack: Images, height: int, width: int, channels: int) -> Images:
+def framed(stack: Images, height: int, width: int, channels: int) -> Images:
+    """Images in the middle of white ones of at least their size."""
     top, left = (height - stack.shape[-3]) // 2, (width - stack.shape[-2]) // 2
     frame = np.full((*stack.shape[:-3], height, width, channels), 255, dtype=np.uint8)
     rows, columns = slice(top, top + stack.shape[-3]), slice(left, left + stack.shape[-2])

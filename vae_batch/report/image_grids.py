@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vae_batch.report.gallery import Gallery, Images, absolute_difference
+from vae_batch.report.gallery import Gallery, Images, absolute_difference, framed
 
 COLUMNS = 8
 COLLAPSED_KL = 0.01
@@ -165,6 +165,18 @@ def traversal_grid(gallery: Gallery) -> Grid:
 def _collapsed(gallery: Gallery, kl: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(dimensions,) whether each is collapsed; by its mean KL in galleries of older runs."""
     return np.asarray(gallery.get("traversal_collapsed", kl < COLLAPSED_KL), dtype=bool)
+
+
+def padded(grid: Grid) -> Grid:
+    """The grid with white around images so long that their labels would not fit beside them.
+
+    A label of a row needs a quarter of a tile's width, that of a column 0.7 of its height.
+    """
+    height, width = grid.tile_shape
+    tall, wide = max(height, -(-width // 4)), max(width, -(-7 * height // 10))
+    if (tall, wide) == (height, width):
+        return grid
+    return replace(grid, images=framed(grid.images, tall, wide, grid.images.shape[-1]))
 
 
 def reduced(grid: Grid, factor: int) -> Grid:

@@ -51,8 +51,7 @@ def notebook_html(
 def _said(selection: Selection | None) -> list[str]:
     if selection is None:
         return ["No checkpoint was selected as best."]
-    sentences = (selection.sentence, selection.confirmation)
-    return [f"{text[0].upper()}{text[1:]}." for text in sentences if text]
+    return [f"{text[0].upper()}{text[1:]}." for text in selection.sentences]
 
 
 def _paragraph(text: str, style: str) -> Markup:

@@ -25,6 +25,8 @@ _TITLES: dict[WarningKind, str] = {
     "noisy": "Noisy samples",
     "memorisation": "Memorisation",
     "smaller_batches": "Smaller batches",
+    "estimator": "Another quantity",
+    "reference_subset": "Reference images unlike the rest",
     "unknown": "Warning",
 }
 _LEVELS: dict[str, Level] = {"info": "note", "warning": "warning", "severe": "failed"}

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vae_batch.metrics.catalogue import METRICS, Metric
-from vae_batch.report.comparable_rows import Key, best_marks, failure_of, parent, why_undefined
+from vae_batch.report.comparable_rows import (
+    Key,
+    best_marks,
+    failure_of,
+    parent,
+    why_apart,
+    why_undefined,
+)
 from vae_batch.report.labels import count, decimals_of, number, printable
 from vae_batch.storage.score_rows import ScoreRow
 
@@ -98,6 +105,6 @@ def _cells(
 def _marked(
     row: ScoreRow, metric: Metric, text: str, best: set[tuple[Key, str]], notes: Footnotes
 ) -> str:
-    warning = row.score(metric.column).warning
+    said = filter(None, (row.score(metric.column).warning, why_apart(row, metric)))
     star = "*" if (row.key, metric.column) in best else ""
-    return f"{text}{star}{notes.mark(f'{metric.title}: {warning}') if warning else ''}"
+    return f"{text}{star}{''.join(notes.mark(f'{metric.title}: {text}') for text in said)}"

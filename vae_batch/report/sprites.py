@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_batch.report.image_grids import Grid, encode_png, integer_upscale, pixels, reduced
+from vae_batch.report.image_grids import Grid, encode_png, integer_upscale, padded, pixels, reduced
 
 TILE = 64  # target side of an image on the page, in CSS pixels
 _FEWEST_ROWS = 2
+_FEWEST_PIXELS = 8  # of an image's longer side
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def sprite(grid: Grid, alt: str, budget: int, *, whole: bool = False, band: int 
     factor = 1
     while kept.present.size * np.prod(kept.tile_shape) > 2 * budget * factor**2:
         factor += 1
-    drawn = reduced(kept, factor)
-    picture = pixels(drawn)
-    scale = integer_upscale(drawn, TILE)
+    drawn = padded(reduced(kept, factor))
+    # Gaps are a pixel wide, so that images of a few pixels are enlarged before they are laid out.
+    upscale = -(-_FEWEST_PIXELS // max(drawn.tile_shape))
+    picture = pixels(drawn, upscale)
+    scale = max(1, integer_upscale(drawn, TILE) // upscale)
     faint = [row in kept.faint_rows for row in range(len(kept.row_labels))]
     return Sprite(
         uri=data_uri(encode_png(picture)),

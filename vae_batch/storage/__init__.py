@@ -45,6 +45,7 @@ from vae_batch.storage.score_table import (
     ScoreWriter,
     read_score_rows,
     read_scores,
+    superseded,
     upsert_scores,
 )
 from vae_batch.storage.store import Store
@@ -101,6 +102,7 @@ __all__ = [
     "read_score_rows",
     "read_scores",
     "read_verified",
+    "superseded",
     "unit_progress",
     "unit_progress_of",
     "upsert_scores",

@@ -46,6 +46,8 @@ WarningKind = Literal[
     "memorisation",
     "heavy_importance_weights",
     "smaller_batches",
+    "estimator",  # a value is another quantity than that of most checkpoints
+    "reference_subset",  # the reference images are not like those left out
     "unknown",  # written by version 0.1, which recorded no kinds
 ]
 
@@ -128,6 +130,11 @@ class Conditions:
         bin_width: Width of one grey level, in units of ``model_range``, by which ``bits_per_dim``
             takes a density for one of 8-bit images; None where p(x|z) is of grey levels.
         beta: Weight of the KL divergence in the training objective.
+        reference_subset: Which images of the reference were used: ``all``, or how many were drawn.
+        latent: Where a reconstruction is decoded from for its likelihood: a posterior's ``draw``,
+            or the ``code`` of an encoder without a posterior; None without an encoder.
+        iwae_draws: Posterior draws per image of the importance-weighted bound.
+        iwae_images: Which reference images that bound is of, in words as ``reference_subset``.
     """
 
     extractor: str
@@ -153,6 +160,10 @@ class Conditions:
     sigma_source: str | None = None
     bin_width: float | None = None
     beta: float | None = None
+    reference_subset: str | None = None
+    latent: str | None = None
+    iwae_draws: int | None = None
+    iwae_images: str | None = None
 
     @property
     def sigma_setting(self) -> float | str | None:
@@ -228,6 +239,13 @@ class ScoreRow:
     def value(self, column: str) -> float | None:
         """The value of a metric; None where it is undefined."""
         return self.score(column).value
+
+    def held(self, names: Iterable[str]) -> dict[str, object]:
+        """Conditions and values of metrics by name, as rows must share them to be compared."""
+        return {
+            name: self.value(name) if name in METRICS else self.conditions.of((name,))[name]
+            for name in names
+        }
 
     def to_record(self) -> dict[str, Any]:
         """The row by the columns of :data:`SCHEMA`.

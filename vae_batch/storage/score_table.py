@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.spec import WITHOUT_EXTRACTOR
 from vae_batch.storage.score_rows import ScoreRow
 from vae_batch.storage.score_schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from vae_batch.storage.store import Store
@@ -57,11 +58,20 @@ def upsert_scores(store: Store, rows: Iterable[ScoreRow]) -> None:
         InputError, OSError: As :func:`read_score_rows`.
     """
     records = {_key(record): record for record in _read_records(store)}
-    for row in rows:
-        record = values_without_credentials(row.to_record())
-        records[_key(record)] = record
+    new = [values_without_credentials(row.to_record()) for row in rows]
+    for key in superseded(records, map(_key, new)):
+        del records[key]
+    records |= {_key(record): record for record in new}
     ordered = sorted(records.values(), key=_order)
     write_table(store, NAME, pa.Table.from_pylist(ordered, schema=SCHEMA))
+
+
+def superseded(
+    before: Iterable[tuple[str, str]], new: Iterable[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Rows without an extractor that give way to new ones with one, by (checkpoint, extractor)."""
+    scored = {checkpoint for checkpoint, extractor in new if extractor != WITHOUT_EXTRACTOR}
+    return {key for key in before if key[1] == WITHOUT_EXTRACTOR and key[0] in scored}
 
 
 def _read_records(store: Store) -> list[Record]:

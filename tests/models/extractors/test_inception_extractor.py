@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from support.models.published_layouts import (
     write_legacy_state_dict,
 )
 
+from vae_batch.models.extractors.classifier import identify_classifier
 from vae_batch.models.extractors.inception.extractor import (
     INCEPTION_EXTRACTORS,
     InceptionExtractor,
     identify_inception,
 )
+from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan.errors import InputError
 
 
@@ -48,6 +51,12 @@ def test_identity_of_the_2015_file(state_dict_file: Path) -> None:
     assert identity.class_count == 1008
     assert identity.inception_score_reason is None
     assert not identity.verified
+    name = f"inception-2015@{identity.weights_sha256[:8]}, unverified weights"
+    assert (identity.name, identity.network) == (name, "inception-2015")
+    assert extractor_folder(identity) == f"inception-2015-{identity.weights_sha256[:12]}"
+    # A classifier's file of a network's name is a classifier all the same.
+    named = replace(identify_classifier(str(state_dict_file), "0..255"), name="inception-2015@0")
+    assert named.network == "classifier"
 
 
 def test_another_resize_is_another_protocol() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,30 @@ import pytest
 from scipy.stats import t as student
 from support.models.toy_models import save_pair
 from support.stores.score_rows import changed
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
 from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.bundle import is_drawn, write_report
-from vae_batch.run.compare.best_checkpoint import confirmed, read_selection, select_best
-from vae_batch.run.compare.pairwise import compare_run, compare_runs, paired_scores
+from vae_batch.run.compare.best_checkpoint import (
+    Selection,
+    confirmed,
+    read_selection,
+    select_best,
+)
+from vae_batch.run.compare.pairwise import (
+    compare_among,
+    compare_run,
+    compare_runs,
+    paired_scores,
+)
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.score_run import run
 from vae_batch.run.output.recorded_rows import open_record, scored_rows
+from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_comparisons, read_score_rows, upsert_scores
@@ -71,6 +84,13 @@ def test_the_report_is_noted_as_drawn_until_rows_change(
     assert is_drawn(out)
     upsert_scores(out, [changed(read_score_rows(out)[0], scored_at="later")])
     assert not is_drawn(out)
+
+
+def selected(settings: dict[str, Any], metric: str) -> Selection | None:
+    among = partial(compare_among, settings["out"])
+    return select_best(
+        compare_run(settings["out"]), make_spec(settings | {"select": metric}), among
+    )
 
 
 def losses_of(settings: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
@@ -179,12 +199,13 @@ def test_the_best_is_named_with_its_rivals(finished: dict[str, Any]) -> None:
     assert selection is not None
     rows = {row.checkpoint: row for row in read_score_rows(Store.open(finished["out"]))}
     best = min(rows, key=lambda name: rows[name].value("fid_corrected"))
-    assert (selection.metric, selection.best, selection.compared) == ("fid_corrected", best, 3)
-    assert selection.value == pytest.approx(rows[best].value("fid_corrected"), rel=1e-12)
+    assert (selection.metric, selection.steps[0].leader) == ("fid_corrected", best)
+    assert selection.compared == 3
+    assert selection.steps[0].value == pytest.approx(rows[best].value("fid_corrected"), rel=1e-12)
     assert best in selection.sentence
     assert "95 % CI" in selection.sentence
     assert selection.confirmation is None
-    by_elbo = select_best(compare_run(finished["out"]), make_spec(finished | {"select": "elbo"}))
+    by_elbo = selected(finished, "elbo")
     assert by_elbo is not None
     assert by_elbo.best == max(rows, key=lambda name: rows[name].value("elbo"))
 
@@ -194,12 +215,14 @@ def test_a_verdict_has_the_number_of_the_score_table(finished: dict[str, Any], m
     rows = read_score_rows(Store.open(finished["out"]))
     if metric in ("iwae", "ssim"):
         pytest.skip(f"{metric} is not among the scores of this run")
-    selection = select_best(compare_run(finished["out"]), make_spec(finished | {"select": metric}))
+    selection = selected(finished, metric)
     assert selection is not None
     assert selection.metric == metric
-    (value,) = (row.value(metric) for row in rows if row.checkpoint == selection.best)
-    assert selection.value == value
-    assert f", {value:.5g}, n = " in selection.sentence
+    leader = selection.steps[0].leader
+    (value,) = (row.value(metric) for row in rows if row.checkpoint == leader)
+    assert selection.steps[0].value == value
+    is_decided = len(selection.steps) == 1 and not selection.tied
+    assert f", {value:.5g}, n = " in selection.sentence or not is_decided
     compared = [row for row in compare_run(finished["out"]) if row.metric == metric]
     assert {row.checkpoint: row.value for row in compared} == {
         row.checkpoint: row.value(metric) for row in rows
@@ -210,10 +233,10 @@ def test_a_verdict_has_the_number_of_the_score_table(finished: dict[str, Any], m
 def test_what_stands_for_a_biased_metric_is_named(finished: dict[str, Any], asked: str) -> None:
     spec = make_spec(finished | {"select": asked, "tolerance": {asked: 0.5}})
     assert (spec.select, spec.tolerance) == (f"{asked}_corrected", {f"{asked}_corrected": 0.5})
-    selection = select_best(compare_run(finished["out"]), spec)
+    selection = selected(finished, asked)
     assert selection is not None
     assert selection.metric == f"{asked}_corrected"
-    assert f"best by {METRICS[selection.metric].short}" in selection.sentence
+    assert f"by {METRICS[selection.metric].short}" in selection.sentence
 
 
 def test_an_unknown_metric_is_refused_with_those_that_may_stand_there() -> None:
@@ -229,7 +252,7 @@ def test_an_unknown_metric_is_refused_with_those_that_may_stand_there() -> None:
 
 @pytest.mark.usefixtures("no_figures")
 def test_confirmation_measures_the_best_two_on_fresh_seeds(
-    finished: dict[str, Any], tmp_path: Path
+    finished: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = finished | {"out": str(tmp_path / "out"), "metrics": "losses,kid", "select": "kid"}
     evaluation = evaluate(make_spec(settings | {"confirm": True}), ignore)
@@ -240,10 +263,31 @@ def test_confirmation_measures_the_best_two_on_fresh_seeds(
     assert {row.checkpoint for row in fresh} == {selection.best, selection.second}
     assert {row.conditions.seed for row in fresh} == {1_000_003}
     assert not list((tmp_path / "out/confirmation").glob("reference*"))  # shared, not made again
-    again = confirmed(selection, compare_run(str(tmp_path / "out/confirmation")))
+    fresh = compare_run(str(tmp_path / "out/confirmation"))
+    again = confirmed(selection, fresh, read_score_rows(Store.open(settings["out"])))
     assert selection.confirmation == again
     page = (tmp_path / "out/report.html").read_text()
     assert "fresh seeds" in page
+    found = verify_output(settings["out"])
+    assert (found.bad, found.unfinished) == ((), 0)  # of the confirmation, too
+    kept = evaluate(make_spec(settings), ignore).selection
+    assert kept == selection  # scored again without --confirm, under the same conditions
+    monkeypatch.chdir(tmp_path)  # a folder is the same whatever it is called
+    near = settings | {"out": "out/", "keep_activations": "none", "confirm": True}
+    assert evaluate(make_spec(near), ignore).selection == selection
+    found = verify_output("out")
+    assert (found.bad, found.unfinished) == ((), 0)
+    assert found.pruned > 0
+    other = evaluate(make_spec(settings | {"select": "elbo"}), ignore).selection
+    assert other is not None
+    assert other.confirmation == replace(selection.confirmation, is_stale=True)
+    assert "stale confirmation" in other.sentences[1]
+    save_pair(tmp_path / "more/step-0009", seed=9)
+    more = settings | {"checkpoints": [*settings["checkpoints"], str(tmp_path / "more")]}
+    wider = evaluate(make_spec(more), ignore).selection
+    assert wider is not None
+    same_pair = (wider.best, wider.second) == (selection.best, selection.second)
+    assert wider.confirmation.is_stale is not same_pair
 
 
 def test_metrics_are_added_without_the_models(
@@ -261,7 +305,8 @@ def test_metrics_are_added_without_the_models(
     done = CliRunner().invoke(
         app, ["rescore", str(out), "--metrics", "kid,precision,iwae", "--json"]
     )
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
+    assert "not added: iwae (needs the model" in done.stderr
     after = read_score_rows(Store.open(str(out)))
     assert json.loads(done.stdout) == [row.to_record() for row in after]
     full = {row.step: row for row in read_score_rows(Store.open(finished["out"]))}
@@ -277,6 +322,28 @@ def test_metrics_are_added_without_the_models(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("part-0*")} == shards
     metrics = {row.metric for row in compare_run(str(out))}
     assert {"fid_corrected", "kid", "elbo"} <= metrics  # influences of both runs are there
+
+
+def test_rescoring_says_what_could_not_be_added(finished: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished["out"], out)
+    before = (out / "scores.parquet").read_bytes()
+
+    def call(groups: str) -> Result:
+        return CliRunner().invoke(app, ["rescore", str(out), "--metrics", groups])
+
+    nothing = call("memorisation")
+    assert nothing.exit_code == 2
+    assert nothing.stderr.count("nothing added") == 3
+    assert "nothing could be added: memorisation (needs the training images" in nothing.stderr
+    some = call("kid,memorisation")
+    assert some.exit_code == 3
+    assert "step-0001 [classifier@" in some.stderr
+    assert "]: kid\n" in some.stderr
+    assert "not added: memorisation (needs the training images; give --training" in some.stderr
+    assert call("kid").exit_code == 0
+    assert before != (out / "scores.parquet").read_bytes()
+    assert verify_output(str(out)).bad == ()  # the selection is that of the new comparisons
 
 
 def test_rescoring_a_damaged_file_says_what_to_do(finished: dict[str, Any], tmp_path: Path) -> None:

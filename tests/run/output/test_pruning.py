@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +20,7 @@ from vae_batch.plan import InputError, make_spec
 from vae_batch.run.compare.best_checkpoint import (
     Selection,
     read_selection,
-    select_best,
+    select_again,
     write_selection,
 )
 from vae_batch.run.compare.pairwise import compare_run
@@ -50,7 +51,7 @@ def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         "out": str(tmp_path_factory.mktemp("finished") / "out"),
     }
     score(settings)
-    selection = select_best(compare_run(settings["out"]), make_spec(settings))
+    selection = select_again(settings["out"], make_spec(settings))
     assert selection is not None
     write_selection(Store.open(settings["out"]), selection)
     return settings
@@ -79,9 +80,14 @@ def select_alone(settings: dict[str, Any]) -> Selection:
     store = Store.open(settings["out"])
     chosen = read_selection(store)
     assert chosen is not None
-    alone = Selection(**{**vars(chosen), "level": (chosen.best,)})
+    alone = narrowed(chosen, chosen.steps[0].leader)
     write_selection(store, alone)
     return alone
+
+
+def narrowed(selection: Selection, *left: str) -> Selection:
+    """The selection with another group that its first metric leaves."""
+    return replace(selection, steps=(replace(selection.steps[0], left=left),))
 
 
 @pytest.mark.parametrize("keep", KEPT)
@@ -116,7 +122,7 @@ def test_the_best_and_what_is_level_with_it_keep_theirs(copy: dict[str, Any]) ->
     alone = select_alone(copy)
     second = next(name for name in names if name != alone.best)
     level = (alone.best, second)
-    write_selection(Store.open(copy["out"]), Selection(**{**vars(alone), "level": level}))
+    write_selection(Store.open(copy["out"]), narrowed(alone, *level))
     prune(copy["out"], "best")
     for row in open_record(copy["out"]).rows:
         unit = row.units["generated"]

@@ -14,8 +14,7 @@ from support.runs.serial_runs import files_of, score
 from support.stores import score_rows
 
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.compare.best_checkpoint import select_best, write_selection
-from vae_batch.run.compare.pairwise import compare_run
+from vae_batch.run.compare.best_checkpoint import select_again, write_selection
 from vae_batch.run.output.repair import DAMAGED_RECORD, mend
 from vae_batch.run.output.verify import verify_output
 from vae_batch.storage import Receipt, Store, read_score_rows
@@ -71,7 +70,7 @@ def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 def score_and_compare(settings: dict[str, Any]) -> int:
     """Shards computed; the report, whose pictures take most of a small run's time, is left out."""
     computed = score(settings).shards_computed
-    selection = select_best(compare_run(settings["out"]), make_spec(settings))
+    selection = select_again(settings["out"], make_spec(settings))
     assert selection is not None
     write_selection(Store.open(settings["out"]), selection)
     return computed

@@ -16,7 +16,7 @@ from vae_batch.metrics.catalogue import METRICS
 from vae_batch.metrics.catalogue.plug_ins import raceable
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.race_settings import RaceSettings
-from vae_batch.run.compare.best_checkpoint import select_best
+from vae_batch.run.compare.best_checkpoint import select_again
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.executor import SerialExecutor, Task
 from vae_batch.run.execute.score_run import RunSummary, run
@@ -143,9 +143,9 @@ def test_nobody_who_left_is_ranked(settings: dict[str, Any]) -> None:
     _, outcome = raced(spec)
     compared = {row.checkpoint for row in compare_run(spec["out"])}
     assert compared == set(outcome.stayed)
-    selection = select_best(compare_run(spec["out"]), make_spec(spec))
+    selection = select_again(spec["out"], make_spec(spec))
     assert selection is not None
-    assert (selection.metric, selection.best) == ("fid_corrected", outcome.best)
+    assert (selection.metric, selection.steps[0].leader) == ("fid_corrected", outcome.best)
 
 
 def test_broken_off_it_goes_on_and_in_the_end_computes_each_shard_once(

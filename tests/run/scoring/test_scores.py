@@ -28,6 +28,7 @@ def settings(toy_folder: Path) -> dict[str, Any]:
         "checkpoints": [str(toy_folder / "runs")],
         "reference": "digits",
         "reference_samples": 100,
+        "reference_subset": "first",
         "training": "train",
         "training_samples": 120,
         "extractors": [str(toy_folder / "classifier.keras")],

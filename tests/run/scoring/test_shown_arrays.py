@@ -36,6 +36,7 @@ def settings(toy_folder: Path) -> dict[str, Any]:
         "checkpoints": [str(toy_folder / "runs/step-0001")],
         "reference": "digits",
         "reference_samples": COUNT,
+        "reference_subset": "first",
         "training": "train",
         "training_samples": TRAINED,
         "extractors": [str(toy_folder / "classifier.keras")],

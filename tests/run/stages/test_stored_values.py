@@ -33,6 +33,7 @@ def run(
         "checkpoints": [checkpoint],
         "reference": "digits",
         "reference_samples": COUNT,
+        "reference_subset": "first",
         "extractors": [str(classifier)],
         "samples": DRAWN,
         "shard_size": 16,

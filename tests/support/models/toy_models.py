@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ SHAPE = (8, 8, 1)
 LATENT = 3
 
 
-def make_encoder(seed: int, *, with_z: bool = False) -> Any:
+def make_encoder(seed: int, *, with_z: bool = False, shape: tuple[int, int, int] = SHAPE) -> Any:
     import keras
 
     from vae_batch.models.layers import Sampling
 
-    images = keras.Input(SHAPE)
+    images = keras.Input(shape)
     hidden = keras.layers.Dense(12, "tanh")(keras.layers.Flatten()(images))
     mean = keras.layers.Dense(LATENT, name="mean")(hidden)
     logvar = keras.layers.Dense(LATENT, name="logvar")(hidden)
@@ -24,19 +25,27 @@ def make_encoder(seed: int, *, with_z: bool = False) -> Any:
     return _seeded(keras.Model(images, heads, name="encoder"), seed)
 
 
-def make_decoder(seed: int, activation: str = "sigmoid") -> Any:
+def make_decoder(
+    seed: int, activation: str = "sigmoid", shape: tuple[int, int, int] = SHAPE
+) -> Any:
     import keras
 
     latents = keras.Input((LATENT,))
-    pixels = keras.layers.Dense(64, activation)(keras.layers.Dense(12, "tanh")(latents))
-    model = keras.Model(latents, keras.layers.Reshape(SHAPE)(pixels), name="decoder")
+    size = math.prod(shape)
+    pixels = keras.layers.Dense(size, activation)(keras.layers.Dense(12, "tanh")(latents))
+    model = keras.Model(latents, keras.layers.Reshape(shape)(pixels), name="decoder")
     return _seeded(model, seed + 100)
 
 
-def save_pair(folder: Path, seed: int, activation: str = "sigmoid") -> None:
+def save_pair(
+    folder: Path,
+    seed: int,
+    activation: str = "sigmoid",
+    shape: tuple[int, int, int] = SHAPE,
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    make_encoder(seed).save(folder / "encoder.keras")
-    make_decoder(seed, activation).save(folder / "decoder.keras")
+    make_encoder(seed, shape=shape).save(folder / "encoder.keras")
+    make_decoder(seed, activation, shape).save(folder / "decoder.keras")
 
 
 def save_single(path: Path, seed: int) -> None:

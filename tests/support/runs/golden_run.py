@@ -29,7 +29,7 @@ from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import SCORING_VERSION, Unit, make_spec
 from vae_batch.run.execute.worker import write_shard
 from vae_batch.run.output.stores import RunStores
-from vae_batch.run.planning.run_plan import RunPlan, make_plan
+from vae_batch.run.planning.run_plan import RunPlan, find_jobs, make_plan
 from vae_batch.run.reference.images import describe_references
 from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import score_row
@@ -67,7 +67,7 @@ def golden_plan() -> RunPlan:
     Path("step-7.keras").write_bytes(b"the bytes that fingerprints are of")
     spec = make_spec(SETTINGS)
     reference, training = describe_references(spec)
-    return make_plan(spec, RunStores.of(spec), reference, training)
+    return make_plan(spec, RunStores.of(spec), find_jobs(spec), reference, training)
 
 
 def golden_row() -> ScoreRow:

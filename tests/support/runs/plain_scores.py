@@ -12,6 +12,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtri, xlogy
 from scipy.stats import mannwhitneyu, norm
 
+from vae_batch.models.references.subset import subset_positions
+
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Scores = dict[str, float]
@@ -218,9 +220,15 @@ def nearest_others(x: Array) -> Array:
 
 def near_duplicates(x: Array, y: Array) -> float:
     """Share of x with a neighbour within the closest hundredth of y; as many of both."""
-    x, y = (z[: min(len(x), len(y))].astype(np.float64) for z in (x, y))
+    same = min(len(x), len(y))
+    x, y = x[:same].astype(np.float64), drawn(y, same).astype(np.float64)
     limit = np.quantile(nearest_others(y), 0.01, method="inverted_cdf")
     return float((nearest_others(x) <= limit).mean())
+
+
+def drawn(y: Array, count: int) -> Array:
+    """So many real images of a larger set, by the fixed random draw."""
+    return y[subset_positions("random", count, len(y))]
 
 
 def vendi(x: Array) -> float:
@@ -236,7 +244,7 @@ def sets(x: Array, y: Array) -> Scores:
         "near_duplicate_rate": near_duplicates(x, y),
         "near_duplicate_rate_reference": near_duplicates(y[1::2], y[::2]),
         "vendi_score": vendi(x[:same]),
-        "vendi_score_reference": vendi(y[:same]),
+        "vendi_score_reference": vendi(drawn(y, same)),
     }
 
 

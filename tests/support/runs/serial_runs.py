@@ -43,6 +43,7 @@ def settings_of(
         "checkpoints": list(checkpoints),
         "reference": "digits",
         "reference_samples": 100,
+        "reference_subset": "first",
         "extractors": [str(classifier)],
         "samples": 150,
         "shard_size": 64,

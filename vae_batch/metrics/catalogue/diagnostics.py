@@ -117,8 +117,8 @@ DIAGNOSTICS = (
         "",
         "lower",
         "Share of generated images with another generated one no farther in an extractor's "
-        "activations than the closest hundredth of as many real images have one, of the larger "
-        "set the first ones; real images score 0.01 by construction, at that number only.",
+        "activations than the closest hundredth of as many real images have one, of a larger "
+        "reference a random draw; real images score 0.01 by construction, at that number only.",
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("decoder", "prior", "activations"),
         group="diagnostics",
@@ -145,8 +145,8 @@ DIAGNOSTICS = (
         "neither",
         "Effective number of different generated images, the exponential of the entropy of "
         "their cosine similarities' eigenvalues; it rises with the number of images and with "
-        "noise, so compare it with the reference's, which is of as many images (of the larger "
-        "set the first ones).",
+        "noise, so compare it with the reference's, which is of as many images, of a larger "
+        "reference a random draw.",
         _VENDI,
         needs=("decoder", "prior", "activations"),
         group="diagnostics",

@@ -6,6 +6,8 @@ from vae_batch.metrics.catalogue.metric import Metric
 
 _VAE = "Kingma and Welling 2013, arXiv:1312.6114"
 _IWAE = "Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519"
+#: Draws per image and the images drawn for: both move the bound.
+_IMPORTANCE = ("iwae_draws", "iwae_images")
 _SURGERY = "Hoffman and Johnson 2016, ELBO surgery, NIPS workshop on approximate inference"
 
 LIKELIHOOD = (
@@ -15,12 +17,13 @@ LIKELIHOOD = (
         "NLL",
         "nats/image",
         "lower",
-        "Mean of -log p(x|z) of a test image under its own reconstruction, summed over pixels; "
-        "under a Bernoulli decoder with grey targets it is a cross entropy and no normalised "
-        "likelihood, so compare it within one likelihood family only.",
+        "Mean of -log p(x|z) of a test image at a draw z of its posterior, or at the code of an "
+        "encoder without one, which is not ranked with draws; a cross entropy and no normalised "
+        "likelihood under a Bernoulli decoder with grey targets.",
         f"{_VAE}; Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845",
         needs=("encoder", "decoder"),
         group="losses",
+        estimated_by=("latent",),
         compared="images",
         default_choice=4,
         standard_error=True,
@@ -89,6 +92,7 @@ LIKELIHOOD = (
         "The clip of keras.losses.binary_crossentropy, 1e-7",
         needs=("encoder", "decoder"),
         group="losses",
+        estimated_by=("latent",),
         headline=True,
     ),
     Metric(
@@ -118,6 +122,7 @@ LIKELIHOOD = (
         "Higgins et al. 2017, beta-VAE, International Conference on Learning Representations",
         needs=("encoder", "decoder", "posterior"),
         group="losses",
+        estimated_by=("beta",),
         standard_error=True,
         within_likelihood=True,
     ),
@@ -133,6 +138,7 @@ LIKELIHOOD = (
         _IWAE,
         needs=("encoder", "decoder", "posterior"),
         group="iwae",
+        estimated_by=_IMPORTANCE,
         compared="images",
         raced_over=("description", "losses", "importance"),
         standard_error=True,
@@ -150,6 +156,7 @@ LIKELIHOOD = (
         "Kong 1992, A note on importance sampling using standardized weights",
         needs=("encoder", "decoder", "posterior"),
         group="iwae",
+        estimated_by=_IMPORTANCE,
     ),
     Metric(
         "iwae_pareto_k",
@@ -163,6 +170,7 @@ LIKELIHOOD = (
         "Vehtari et al. 2024, arXiv:1507.02646; Zhang and Stephens 2009, Technometrics 51(3)",
         needs=("encoder", "decoder", "posterior"),
         group="iwae",
+        estimated_by=_IMPORTANCE,
     ),
     Metric(
         "latent_dimensions",
@@ -257,6 +265,7 @@ LIKELIHOOD = (
         "2018, arXiv:1711.01558",
         needs=("encoder", "posterior"),
         group="latents",
+        estimated_by=("latent_dimensions",),
         requirement="2",
     ),
 )

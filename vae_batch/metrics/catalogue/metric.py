@@ -31,9 +31,9 @@ UnitKind = Literal[
 ]
 
 #: Columns that two rows must share before they are compared, by what a metric depends on.
-_SAME_IMAGES = ("reference_sha256", "n_reference", "seed")
+_SAME_IMAGES = ("reference_sha256", "reference_subset", "n_reference", "seed")
 _SAME_PIXELS = (*_SAME_IMAGES, "model_range", "input_fit")
-_SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma")
+_SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma", "condition")
 SAME_PROTOCOL = (
     *_SAME_IMAGES,
     *("reference_is", "extractor", "weights_sha256", "protocol", "n_generated"),
@@ -102,7 +102,10 @@ class Metric:
         standard_error: Whether a column ``<column>_se`` holds its standard error.
         warned: Whether a column ``<column>_warning`` says how a value must not be used.
         interval: Columns with the ends of its own 95 % interval, or None.
-        within_likelihood: Whether values compare within one family of likelihoods only.
+        within_likelihood: Whether values compare within one family of likelihoods only, and given
+            labels only with others that are.
+        estimated_by: Further columns of the score table that change what is estimated: values are
+            compared only where these agree.
         compared: How checkpoints are compared by it: by paired differences of per-image values of
             the test ``images``, or of influences of the generated ``samples``; None where they are
             not.
@@ -136,6 +139,7 @@ class Metric:
     warned: bool = False
     interval: tuple[str, str] | None = None
     within_likelihood: bool = False
+    estimated_by: tuple[str, ...] = ()
     compared: Literal["images", "samples"] | None = None
     compared_as: str = ""
     images_per_dimension: float = 0.0
@@ -153,10 +157,14 @@ class Metric:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Columns of the score table that two rows must share before it compares them."""
+        """Columns of the score table that two rows must share before it compares them.
+
+        Every ranking follows from these: stars, comparisons, selection, races, charts and nights.
+        """
         if self.per_extractor:
-            return SAME_PROTOCOL
-        return _SAME_LIKELIHOOD if self.within_likelihood else _SAME_PIXELS
+            return (*SAME_PROTOCOL, *self.estimated_by)
+        shared = _SAME_LIKELIHOOD if self.within_likelihood else _SAME_PIXELS
+        return (*shared, *self.estimated_by)
 
     @property
     def sign(self) -> float:

@@ -49,6 +49,7 @@ RECONSTRUCTION = (
         "Huynh-Thu and Ghanbari 2008, Electronics Letters 44(13)",
         needs=("encoder", "decoder"),
         group="reconstruction",
+        estimated_by=("perfect_reconstructions",),
         standard_error=True,
     ),
     Metric(

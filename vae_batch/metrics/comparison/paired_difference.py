@@ -227,6 +227,34 @@ class Interval:
         return cls(value, value - half, value + half, level)
 
 
+def count_to_separate(
+    difference: float, standard_error: float, count: int, tests: int, power: float
+) -> int | None:
+    """About how many indices would separate two scores, by a normal approximation.
+
+    The standard error falls as one over the root of the number of indices, so that
+    n' = n ((z_(1 - 0.05 / (2 tests)) + z_power) se / difference)^2.
+
+    Args:
+        difference: Of the two scores.
+        standard_error: Of the difference, in the same unit.
+        count: Indices n that it was measured with.
+        tests: Tests made at once, which share 5 % between them (Bonferroni).
+        power: Probability that the test then finds the difference, in (0, 1).
+
+    Returns:
+        n', rounded up to two digits; None for scores without a difference.
+    """
+    if difference == 0.0:
+        return None
+    factor = float(ndtri(1 - 0.025 / tests) + ndtri(power)) * standard_error / abs(difference)
+    needed = max(count * factor**2, count + 1.0)
+    if not math.isfinite(needed):
+        return None
+    step = int(10 ** max(0, math.floor(math.log10(needed)) - 1))
+    return math.ceil(needed / step) * step
+
+
 def holm_adjusted(p_values: ArrayLike) -> FloatArray:
     """P-values adjusted for their number by Holm 1979 (Scandinavian J. Statistics 6).
 

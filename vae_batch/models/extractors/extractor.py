@@ -8,14 +8,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.plan.spec import WITHOUT_EXTRACTOR
+
 
 @dataclass(frozen=True)
 class ExtractorIdentity:
     """What decides an extractor's numbers, and nothing else; picklable.
 
     Attributes:
-        name: One of ``INCEPTION_EXTRACTORS``; for a classifier, the stem of its file and the
-            beginning of its hash.
+        name: As rows name it: one of ``INCEPTION_EXTRACTORS``, with the beginning of the hash where
+            that is not a published one; for a classifier, the stem of its file and the beginning
+            of its hash.
         weights_path: Path or URI of the weights file; None for ``inception-random``.
         weights_sha256: Of the weights file (for a ``.tgz``, of the GraphDef inside); for
             ``inception-random``, of a description that fixes every number.
@@ -26,6 +29,8 @@ class ExtractorIdentity:
         resize: One of ``resize.RESIZES``.
         normalisation: One of ``resize.NORMALISATIONS``; for a classifier, its pixel range.
         verified: False if the weights have an unknown hash and were explicitly allowed.
+        network: Which network reads the weights: one of ``INCEPTION_EXTRACTORS``, ``classifier``,
+            or ``none``.
     """
 
     name: str
@@ -38,6 +43,22 @@ class ExtractorIdentity:
     resize: str
     normalisation: str
     verified: bool = True
+    network: str = "classifier"
+
+
+NO_EXTRACTOR = ExtractorIdentity(
+    name=WITHOUT_EXTRACTOR,
+    weights_path=None,
+    weights_sha256="",
+    protocol=WITHOUT_EXTRACTOR,
+    feature_dim=0,
+    class_count=0,
+    inception_score_reason=None,
+    resize="",
+    normalisation="",
+    network=WITHOUT_EXTRACTOR,
+)
+"""Stands for the extractor in rows of a run whose metrics need none."""
 
 
 class Extractor(Protocol):

@@ -14,6 +14,7 @@ from vae_batch.models.extractors.inception.extractor import (
     identify_inception,
 )
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import is_uri
 from vae_batch.plan.spec import EvaluationSpec
 
 
@@ -27,8 +28,31 @@ def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
         return identify_inception(
             name, spec.weights, allow_unverified=spec.allow_unverified_weights
         )
+    _require_known(name)
+    return identify_classifier(name, spec.classifier_range)
+
+
+def require_extractors(spec: EvaluationSpec) -> None:
+    """Refuse extractors and weights that cannot be had, as far as names and local paths tell.
+
+    Nothing is read or downloaded.
+
+    Raises:
+        InputError: A name is unknown, or a local file does not exist.
+    """
+    for name in spec.extractors:
+        if name not in INCEPTION_EXTRACTORS:
+            _require_known(name)
+            if not is_uri(name) and not Path(name).expanduser().exists():
+                identify_classifier(name, spec.classifier_range)
+    for path in spec.weights:
+        if not is_uri(path) and not Path(path).expanduser().exists():
+            raise InputError(f"weights {path!r} do not exist; expected the path or URI of a file")
+
+
+def _require_known(name: str) -> None:
     if "/" in name or Path(name).suffix or Path(name).exists():
-        return identify_classifier(name, spec.classifier_range)
+        return
     near = difflib.get_close_matches(name, INCEPTION_EXTRACTORS, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
@@ -39,7 +63,7 @@ def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
 
 def load_extractor(identity: ExtractorIdentity, batch_size: int) -> Extractor:
     """Load the network of an identity."""
-    if identity.name in INCEPTION_EXTRACTORS:
+    if identity.network in INCEPTION_EXTRACTORS:
         return InceptionExtractor(identity, batch_size)
     return ClassifierExtractor(identity)
 

@@ -33,9 +33,9 @@ class ArrayPixels:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Images [start, stop) as (n, H, W, C) uint8 in [0, 255], a copy."""
-        return np.array(to_uint8(self.images[start:stop], self.source_range))
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Images at (n,) positions as (n, H, W, C) uint8 in [0, 255], a copy."""
+        return np.array(to_uint8(self.images[positions], self.source_range))
 
 
 def array_pixels(images: np.ndarray, value_range: str | None, source: str) -> ArrayPixels:

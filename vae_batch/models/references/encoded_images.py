@@ -42,15 +42,15 @@ class EncodedPixels:
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Read images [start, stop) as (n, H, W, C) uint8 in [0, 255].
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Read images at (n,) positions as (n, H, W, C) uint8 in [0, 255].
 
         Raises:
             InputError: An image is truncated or damaged; the message names it.
         """
-        images = np.empty((stop - start, *self.shape), np.uint8)
-        for row, index in enumerate(range(start, stop)):
-            images[row] = self._decode(index)
+        images = np.empty((len(positions), *self.shape), np.uint8)
+        for row, index in enumerate(positions):
+            images[row] = self._decode(int(index))
         return images
 
     def _decode(self, index: int) -> np.ndarray:

@@ -30,6 +30,7 @@ from vae_batch.models.references.encoded_images import (
     folder_pixels,
     parquet_pixels,
 )
+from vae_batch.models.references.subset import Subset, subset_positions, unlike_the_rest
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
 
@@ -64,11 +65,24 @@ class ReferenceImages:
     labels: np.ndarray | None
     classes: int | None
     _pixels: Pixels
-    _count: int
+    _positions: np.ndarray
+    _all_labels: np.ndarray | None = None
     _copy: LocalCopy | None = None  # holds files that pixels are read from
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._positions)
+
+    @property
+    def whole_count(self) -> int:
+        """Images of the whole split, of which these may be a subset."""
+        return len(self._pixels)
+
+    def unlike_the_rest(self) -> str | None:
+        """Whether these are the first images and differ from the others; see ``subset``."""
+        if self._positions[-1] + 1 > len(self):
+            return None
+        labels = self._all_labels
+        return unlike_the_rest(len(self), self.whole_count, self._pixels.read, labels)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Read images [start, stop) as (stop - start, H, W, C) uint8 in [0, 255].
@@ -77,11 +91,11 @@ class ReferenceImages:
             IndexError: The range is not within the set.
             InputError: An image file cannot be decoded; the message names it.
         """
-        if not 0 <= start <= stop <= self._count:
-            raise IndexError(f"images [{start}, {stop}) of {self.name}, which has {self._count}")
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"images [{start}, {stop}) of {self.name}, which has {len(self)}")
         if start == stop:
             return np.empty((0, *self.shape), np.uint8)
-        return self._pixels.read(start, stop)
+        return self._pixels.read(self._positions[start:stop])
 
 
 def open_reference(
@@ -89,6 +103,7 @@ def open_reference(
     split: str = "test",
     value_range: str | None = None,
     limit: int | None = None,
+    subset: Subset = "first",
 ) -> ReferenceImages:
     """Open a reference set by name, path or URI.
 
@@ -102,7 +117,8 @@ def open_reference(
         value_range: Range of the stored values, one of ``VALUE_RANGES``. None means 0..255 for
             integers and infers the range of floats. It is checked over the whole set, before
             ``limit``.
-        limit: Use only the first ``limit`` images.
+        limit: Use only ``limit`` images.
+        subset: Which: the ``first`` ones, or a ``random`` draw that is the same in every call.
 
     Returns:
         The set. Encoded images are not decoded yet.
@@ -126,25 +142,35 @@ def open_reference(
     count = len(pixels)
     if labels is not None and labels.shape != (count,):
         raise InputError(f"{name}: {count} images but labels of shape {labels.shape}")
-    if limit is not None:
-        if not 1 <= limit <= count:
-            raise InputError(
-                f"{name}: {limit} reference images were asked for, but split {actual_split!r} "
-                f"has {count}; ask for 1 to {count}"
-            )
-        count = limit
+    if limit is not None and not 1 <= limit <= count:
+        raise InputError(
+            f"{name}: {limit} reference images were asked for, but split {actual_split!r} "
+            f"has {count}; ask for 1 to {count}"
+        )
+    positions = subset_positions(subset, limit or count, count)
     return ReferenceImages(
         name=name,
         split=actual_split,
         source_range=pixels.source_range,
         range_inferred=pixels.range_inferred,
         shape=pixels.shape,
-        labels=None if labels is None else labels[:count],
+        labels=None if labels is None else labels[positions],
         classes=None if labels is None else int(labels.max()) + 1,
         _pixels=pixels,
-        _count=count,
+        _positions=positions,
+        _all_labels=labels,
         _copy=copy,
     )
+
+
+def require_source(source: str) -> None:
+    """Refuse a source that is neither a URI, a named set nor an existing path; nothing is read.
+
+    Raises:
+        InputError: Names the known sets and kinds of paths.
+    """
+    if source not in _NAMED and not is_uri(source) and not Path(source).expanduser().exists():
+        raise InputError(_unknown(source))
 
 
 def _copied(uri: str) -> LocalCopy:

@@ -168,7 +168,9 @@ def _curves(metric: Metric, rows: Sequence[ScoreRow], places: Places) -> Iterato
     for row in rows:
         run, has_value = runs[row.checkpoint], finite_value(row, metric.column) is not None
         if row.status == "scored" or has_value:
-            key = _LineKey(measured_under(row, metric), row.conditions.family, run)
+            # A number of perfect images belongs to the checkpoint, and breaks no line.
+            held = measured_under(row, metric)._replace(perfect_reconstructions=None)
+            key = _LineKey(held, row.conditions.family, run)
             lines.setdefault(key, []).append(row)
         else:
             gaps.setdefault(run, set()).add(places.positions[row.checkpoint])

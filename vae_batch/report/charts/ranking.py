@@ -100,7 +100,7 @@ def read_rankings(
     Args:
         comparisons: Of the table of comparisons; those without a finite value have no place.
         rows: Of the score table, for the scores' own intervals.
-        selection: The ranking that it was made of comes first.
+        selection: The ranking by its first metric comes first.
     """
     groups: dict[tuple[str, str | None, str], list[Comparison]] = {}
     for each in comparisons:
@@ -110,7 +110,8 @@ def read_rankings(
     found = {key: _ranking(group, own) for key, group in groups.items() if len(group) > 1}
     if selection is None:
         return [*found.values()]
-    wanted = (selection.metric, selection.extractor, selection.best)
+    first = selection.steps[0]
+    wanted = (first.metric, first.extractor, first.leader)
     return [found[key] for key in sorted(found, key=lambda key: key != wanted)]
 
 

@@ -154,5 +154,5 @@ def _panel_values(panel: Panel, drawn: Panel) -> dict[str, Any]:
         "image_height": height,
         "image_width": width,
         "channels": grid.images.shape[-1],
-        "reduced": height // after.tile_shape[0],
+        "reduced": -(-max(height, width) // max(after.tile_shape)),
     }

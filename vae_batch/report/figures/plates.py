@@ -27,7 +27,7 @@ from vae_batch.report.figures.printing import (
     print_png,
     width_in_points,
 )
-from vae_batch.report.image_grids import Grid
+from vae_batch.report.image_grids import Grid, padded
 from vae_batch.report.labels import elide
 
 _TILE = 128  # most pixels that a side is enlarged to: 0.43 inches
@@ -106,6 +106,7 @@ def plate(rows: Sequence[Sequence[Panel]], caption: str) -> PlateFiles:
         rows: Panels beside each other, and rows of them under each other; at least one panel.
         caption: One line that says which checkpoint the pictures come from.
     """
+    rows = [[Panel(panel.heading, padded(panel.grid)) for panel in row] for row in rows]
     enlarged, dpi = _scale(rows)
     point = dpi / 72
     placed, width, height = _placed(rows, enlarged, point)

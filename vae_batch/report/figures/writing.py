@@ -197,6 +197,10 @@ def files_of_index(index: bytes) -> tuple[str, ...]:
     return tuple(name for name in found if isinstance(name, str) and "/" not in name)
 
 
+_TIED = "tied for best"
+_LEVEL = "not distinguishable from the best by the first metric"
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Checkpoints with plates of their own.
@@ -232,14 +236,18 @@ def choose_checkpoints(
         return Chosen(dict.fromkeys(order, "all have pictures"), ())
     ranked = _ranked(rows, rankings)
     ranked = [label for label in ranked if label in pictured]
-    level = set(selection.level) if selection else set()
+    first = selection.decided_by.leader if selection else "".join(ranked[:1])
     wanted: dict[str, str] = {}
+    if first in pictured:
+        wanted = {first: _TIED if selection and selection.tied else "best"}
     if ranked:
-        wanted = {ranked[0]: "best", ranked[-1]: "worst"}
+        wanted.setdefault(ranked[-1], "worst")
     wanted.setdefault(_last(rows, order), "last")
-    for label in ranked:
-        if label in level:
-            wanted.setdefault(label, "not distinguishable from the best")
+    groups = ((selection.tied, _TIED), (selection.level, _LEVEL)) if selection else ()
+    for labels, reason in groups:
+        for label in ranked:
+            if label in labels:
+                wanted.setdefault(label, reason)
     kept = {*list(wanted)[:MOST_CHECKPOINTS]}
     reasons = {label: wanted[label] for label in order if label in kept}
     return Chosen(reasons, tuple(label for label in order if label not in kept))

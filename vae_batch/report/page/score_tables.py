@@ -13,11 +13,13 @@ from vae_batch.report.comparable_rows import (
     Key,
     Measured,
     best_marks,
+    estimator_left_out,
     failure_of,
     is_always_zero,
     is_dropped,
     measured_under,
     what_differs,
+    why_apart,
     why_undefined,
 )
 from vae_batch.report.labels import count, number, printable
@@ -168,7 +170,7 @@ def column_groups(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> list[C
 def _heading_of(row: ScoreRow, metric: Metric) -> Measured:
     """Conditions that a heading stands for: likelihoods share it, whose values do not compete."""
     measured = measured_under(row, metric)
-    return measured._replace(family=None, model_range=None, input_fit=None)
+    return estimator_left_out(measured)._replace(model_range=None, input_fit=None)
 
 
 def _firsts(rows: Sequence[ScoreRow], metric: Metric) -> dict[Measured, ScoreRow]:
@@ -243,12 +245,13 @@ def _cell(
     if score.value is None:
         return Cell(key, "-", remark=printable(why_undefined(row, metric)))
     error, dropped = score.standard_error, _dropped([row])
+    said = (dropped, score.warning, why_apart(row, metric))
     return Cell(
         key=key,
         text=number(score.value, places),
         error="" if error is None else f"± {number(error, places)}",
         # Of other samples than those in full: it must not be sorted among them.
         exact="" if dropped else repr(score.value),
-        remark=printable("; ".join(part for part in (dropped, score.warning or "") if part)),
+        remark=printable("; ".join(filter(None, said))),
         is_best=(row.key, metric.column) in best,
     )

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
-from vae_batch.report.charts.ranking import Ranking, compared_title
+from vae_batch.report.charts.ranking import RankedLine, Ranking, compared_title
 from vae_batch.report.labels import count, p_value, printable, significant
 from vae_batch.report.notices import warning_title
 from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.compare.best_checkpoint import Selection, SelectionStep
 from vae_batch.run.race.record import Leaving, RaceOutcome
 from vae_batch.storage.score_rows import ScoreRow
+
+#: Tied checkpoints that the verdict names; the rankings have all.
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -36,28 +39,27 @@ class OtherView:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The checkpoint that was found best, and what speaks for and against it.
+    """The checkpoint that was found best, or those that are tied, and what speaks for and against.
 
     Attributes:
-        best: The checkpoint, or None where the page does not know it.
-        name: Its short name.
-        metric: What it is best by.
-        title: That and the extractor, in words.
-        value: Its score.
-        compared: Number of checkpoints compared, including those that a race dropped.
-        level: Others that are not distinguishable from it.
+        heading: Best of how many, and by what, or that there is no single best.
+        chosen: The best checkpoint, or the first of those that are tied; without those that the
+            page does not know.
+        more: Tied checkpoints beside these.
+        name: Short name of the best, or how many are tied.
+        metric: What decided, or, for a tie, the first metric.
+        value: Score of the best by it; "" for a tie.
         sentence: As it was recorded.
         grounds: Reasons to trust and to doubt.
         others: What the other comparisons say.
     """
 
-    best: PageCheckpoint | None
+    heading: str
+    chosen: tuple[PageCheckpoint, ...]
+    more: int
     name: str
     metric: Metric
-    title: str
     value: str
-    compared: int
-    level: tuple[PageCheckpoint, ...]
     sentence: str
     grounds: tuple[Ground, ...]
     others: tuple[OtherView, ...]
@@ -82,21 +84,35 @@ def verdict_of(
     """The verdict, or None where none was reached."""
     if selection is None:
         return None
-    chosen = checkpoints.get(selection.best)
+    labels = selection.tied or (selection.decided_by.leader,)
+    chosen = tuple(checkpoints[name] for name in labels if name in checkpoints)
     views = _other_views(selection, rankings, checkpoints)
-    level = [name for name in selection.level if name != selection.best]
+    names = [found.short for found in chosen] or [printable(label) for label in labels]
+    value = selection.value
     return Verdict(
-        best=chosen,
-        name=chosen.short if chosen else printable(selection.best),
-        metric=METRICS[selection.metric],
-        title=compared_title(selection.metric, selection.extractor),
-        value=significant(selection.value, 5),
-        compared=selection.compared + (len(race.left) if race else 0),
-        level=tuple(checkpoints[name] for name in level if name in checkpoints),
+        heading=_heading(selection, selection.compared + (len(race.left) if race else 0)),
+        chosen=chosen[:_MOST_NAMED],
+        more=max(0, len(chosen) - _MOST_NAMED),
+        name=names[0] if len(labels) == 1 else f"the {len(labels)} tied",
+        metric=METRICS[(selection.steps[0] if selection.tied else selection.decided_by).metric],
+        value="" if value is None else significant(value, 5),
         sentence=_sentence(selection.sentence),
-        grounds=tuple([*_of_race(race), *_grounds(selection, len(level), views, rows)]),
+        grounds=tuple([*_of_race(race), *_grounds(selection, views, rows)]),
         others=tuple(views),
     )
+
+
+def _heading(selection: Selection, compared: int) -> str:
+    first, last = (_title(step) for step in (selection.steps[0], selection.decided_by))
+    if selection.tied:
+        return f"No single best of {compared} by {first}"
+    if len(selection.steps) == 1:
+        return f"Best of {compared} by {first}"
+    return f"Best of {compared}: a tie by {first}, decided by {last}"
+
+
+def _title(step: SelectionStep) -> str:
+    return compared_title(step.metric, step.extractor)
 
 
 def _sentence(text: str) -> str:
@@ -112,20 +128,18 @@ def _of_race(race: RaceOutcome | None) -> list[Ground]:
 
 
 def _grounds(
-    selection: Selection, level: int, views: Sequence[OtherView], rows: Sequence[ScoreRow]
+    selection: Selection, views: Sequence[OtherView], rows: Sequence[ScoreRow]
 ) -> list[Ground]:
     grounds = [_confirmation(selection)]
     if selection.compared > 1:
-        alone = "Significantly better than every other checkpoint at 5 %."
-        others = "1 other checkpoint is" if level == 1 else f"{level} other checkpoints are"
-        many = f"{others} not distinguishable from it at 5 %."
-        grounds.append(Ground("open", many) if level else Ground("for", alone))
+        grounds += _of_steps(selection)
     if views:
         agreeing = sum(view.agrees for view in views)
         comparisons = f"{len(views)} other comparison{'s' if len(views) > 1 else ''}"
         text = f"Best or not distinguishable from the best by {agreeing} of {comparisons}."
         grounds.append(Ground("for" if _most_agree(views) else "against", text))
-    own = [row for row in rows if row.checkpoint == selection.best]
+    chosen = selection.tied or (selection.best,)
+    own = [row for row in rows if row.checkpoint in chosen]
     warned = dict.fromkeys(warning for row in own for warning in row.warnings)
     return grounds + [
         Ground("against", printable(f"{warning_title(warning)}: {warning.text}."))
@@ -134,11 +148,30 @@ def _grounds(
     ]
 
 
+def _of_steps(selection: Selection) -> list[Ground]:
+    """What the first metric and those after it leave undecided."""
+    level, title = len(selection.level), _title(selection.steps[0])
+    if level == 1:
+        return [Ground("for", "Significantly better than every other checkpoint at 5 %.")]
+    grounds = [Ground("open", f"{level} checkpoints are not distinguishable by {title} at 5 %.")]
+    if not selection.tied:
+        later = ", then by ".join(_title(step) for step in selection.steps[1:])
+        return [
+            *grounds,
+            Ground("for", f"Significantly better than the others of these by {later}."),
+        ]
+    if selection.images_needed is not None:
+        needed = f"About {selection.images_needed:,} images would be needed to separate them"
+        grounds.append(Ground("open", f"{needed} by {title}."))
+    return grounds
+
+
 def _confirmation(selection: Selection) -> Ground:
-    said = selection.confirmation
-    if said is None:
+    found = selection.confirmation
+    if found is None:
         return Ground("open", "Not confirmed on fresh seeds (--confirm does that).")
-    return Ground("for" if said.startswith("confirmed") else "against", _sentence(said))
+    side = {"confirmed": "for", "none": "open"}.get(found.outcome, "against")
+    return Ground("open" if found.is_stale else side, _sentence(found.sentence))
 
 
 def _other_views(
@@ -146,24 +179,17 @@ def _other_views(
     rankings: Sequence[Ranking],
     checkpoints: Mapping[str, PageCheckpoint],
 ) -> list[OtherView]:
-    own = compared_title(selection.metric, selection.extractor)
+    own = _title(selection.steps[0] if selection.tied else selection.decided_by)
     others = [ranking for ranking in rankings if ranking.title != own]
-    return [_view(ranking, selection.best, checkpoints) for ranking in others]
+    chosen = selection.tied or (selection.decided_by.leader,)
+    return [_view(ranking, chosen, checkpoints) for ranking in others]
 
 
-def _view(ranking: Ranking, chosen: str, checkpoints: Mapping[str, PageCheckpoint]) -> OtherView:
+def _view(
+    ranking: Ranking, chosen: Sequence[str], checkpoints: Mapping[str, PageCheckpoint]
+) -> OtherView:
     lines = {line.checkpoint: line for line in ranking.lines}
-    line = lines.get(chosen)
-    if line is None:
-        standing, agrees = "not compared", False
-    elif line.from_best is None or line.is_best:
-        standing, agrees = "best", True
-    elif line.is_level:
-        standing, agrees = "not distinguishable from the best", True
-    else:
-        place = [*lines].index(chosen) + 1
-        difference = significant(line.from_best.value, sign="+")
-        standing, agrees = f"{difference} from the best, rank {place} of {len(lines)}", False
+    standing, agrees = _standing(lines, chosen)
     return OtherView(
         title=ranking.title,
         metric=ranking.metric,
@@ -171,6 +197,24 @@ def _view(ranking: Ranking, chosen: str, checkpoints: Mapping[str, PageCheckpoin
         standing=standing,
         agrees=agrees,
     )
+
+
+def _standing(lines: Mapping[str, RankedLine], chosen: Sequence[str]) -> tuple[str, bool]:
+    """Where the best checkpoint, or those that are tied, stand in another ranking."""
+    found = [lines[name] for name in chosen if name in lines]
+    if not found:
+        return "not compared", False
+    if len(chosen) > 1:
+        level = sum(line.is_best or line.is_level for line in found)
+        return f"{level} of {len(chosen)} best or not distinguishable from the best", level > 0
+    (line,) = found
+    if line.from_best is None or line.is_best:
+        return "best", True
+    if line.is_level:
+        return "not distinguishable from the best", True
+    place = [*lines].index(line.checkpoint) + 1
+    difference = significant(line.from_best.value, sign="+")
+    return f"{difference} from the best, rank {place} of {len(lines)}", False
 
 
 @dataclass(frozen=True)

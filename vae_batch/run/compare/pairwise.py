@@ -96,9 +96,25 @@ def compare_runs(location_a: str, location_b: str) -> list[Comparison]:
     return compare_rows(named)
 
 
-def compare_rows(rows: Sequence[ScoredRow]) -> list[Comparison]:
-    """Comparisons of rows, each with those of the same conditions."""
-    return _compare(rows, _Reading())
+def compare_rows(
+    rows: Sequence[ScoredRow], metrics: Collection[str] | None = None
+) -> list[Comparison]:
+    """Comparisons of rows, each with those of the same conditions, by some or all metrics."""
+    return _compare(rows, _Reading(), metrics)
+
+
+def compare_among(
+    location: str, checkpoints: Sequence[str], metric: str, extractor: str | None
+) -> list[Comparison]:
+    """Compare some checkpoints of an output folder by one metric, as if there were no others.
+
+    Raises:
+        InputError: No run has begun there.
+    """
+    wanted = {*checkpoints}
+    rows = _in_full(scored_rows(location, open_record(location)))
+    found = compare_rows([row for row in rows if row.row.checkpoint in wanted], (metric,))
+    return [each for each in found if each.extractor == extractor]
 
 
 def paired_scores(row: ScoredRow) -> Scores:
@@ -129,7 +145,14 @@ def _protocols(rows: Sequence[ScoredRow]) -> list[dict[str, object]]:
 
 
 def _one_each(rows: Sequence[ScoredRow]) -> list[ScoredRow]:
-    return list({row.row.checkpoint: row for row in rows}.values())
+    """Of each checkpoint the row with most scores that need no extractor; the last of several."""
+    columns = [metric.column for metric in COMPARED if metric.compared == "images"]
+    found: dict[str, tuple[int, ScoredRow]] = {}
+    for row in rows:
+        count = sum(row.row.value(column) is not None for column in columns)
+        if count >= found.get(row.row.checkpoint, (0, row))[0]:
+            found[row.row.checkpoint] = (count, row)
+    return [row for _, row in found.values()]
 
 
 def _named(row: ScoredRow, folder: str, both: Collection[str]) -> ScoredRow:
@@ -160,21 +183,25 @@ class _Reading:
             return {}
 
 
-def _compare(rows: Sequence[ScoredRow], reading: _Reading) -> list[Comparison]:
+def _compare(
+    rows: Sequence[ScoredRow], reading: _Reading, only: Collection[str] | None = None
+) -> list[Comparison]:
     """Compare per-image metrics once per checkpoint, the others once per extractor, too."""
     found: list[Comparison] = []
     for some, how, read in (
         (_one_each(rows), "images", reading.losses),
         (rows, "samples", reading.distances),
     ):
-        metrics = [metric.column for metric in COMPARED if metric.compared == how]
+        metrics = [
+            m.column for m in COMPARED if m.compared == how and (not only or m.column in only)
+        ]
         for metric, table in compare_streamed(some, metrics, _group_of, ScoreReader(read)):
             found += [_comparison(metric, compared) for compared in table]
     return found
 
 
 def _group_of(row: ScoredRow, metric: str) -> tuple[object, ...]:
-    return tuple(row.row.conditions.of(METRICS[metric].conditions).values())
+    return tuple(row.row.held(METRICS[metric].conditions).values())
 
 
 def _comparison(metric: str, compared: Compared) -> Comparison:

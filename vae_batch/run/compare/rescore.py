@@ -17,12 +17,45 @@ from vae_batch.run.scoring.score_sheet import columns_of
 from vae_batch.storage import DamagedFileError, ScoreRow, ScoreWriter
 
 
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """What rescoring gave of one group of metrics.
+
+    Attributes:
+        group: Its name.
+        rows: Rows that have a value of some of its metrics now.
+        reasons: Of the other rows, why they have none; each once.
+    """
+
+    group: str
+    rows: int
+    reasons: tuple[str, ...]
+
+
+def added_to(rows: Sequence[ScoreRow], groups: Sequence[str]) -> list[Added]:
+    """What some rows have of each group."""
+    found = []
+    for group in groups:
+        columns = columns_of(group)
+        lacking = [row for row in rows if not has_values(row, group)]
+        reasons = (row.score(column).reason for row in lacking for column in columns)
+        texts = tuple(dict.fromkeys(reason.text for reason in reasons if reason))
+        found.append(Added(group, len(rows) - len(lacking), texts))
+    return found
+
+
+def has_values(row: ScoreRow, group: str) -> bool:
+    """Whether a row has a value of some metric of a group."""
+    return any(row.value(column) is not None for column in columns_of(group))
+
+
 def rescore(location: str, groups: Sequence[str]) -> Iterator[ScoreRow]:
     """Compute groups of metrics for every scored row, and write the rows.
 
     Args:
         location: Output folder or URI of a run.
-        groups: Of metrics; other columns of the rows stay as they are.
+        groups: Of metrics; other columns of the rows stay as they are, and so do values that
+            stored files do not give any more.
 
     Yields:
         The rows.
@@ -68,7 +101,11 @@ def _rescored(row: ScoredRow, groups: Sequence[str]) -> ScoreRow:
     if found.sheet.failures:
         raise InputError(f"{row.row.checkpoint}: {found.sheet.failures[0].reason}")
     new = found.row(row.row)
-    scores = {column: new.scores[column] for column in columns_of(*groups)}
+    scores = {
+        column: new.scores[column]
+        for column in columns_of(*groups)
+        if new.value(column) is not None or row.row.value(column) is None
+    }
     conditions, provenance = row.row.conditions, row.row.provenance
     dimension = new.conditions.feature_dim or conditions.feature_dim
     return dataclasses.replace(

@@ -113,7 +113,7 @@ def _spared_checkpoints(out: Store) -> frozenset[str]:
             f"{out.shown} has no selection.json, so which checkpoints are best is not known; run "
             "`vae-batch score` to its end, or use --keep reference"
         )
-    return frozenset({selection.best, *selection.level})
+    return frozenset(selection.level)
 
 
 def _units(row: RecordedRow, names: tuple[str, ...]) -> Iterator[Unit]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from vae_batch.plan import fingerprint, identity_of
 from vae_batch.run.compare.best_checkpoint import SELECTION, read_selection, select_best
+from vae_batch.run.compare.pairwise import compare_among
 from vae_batch.run.output.prune import PRUNED
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.progress.progress_file import PROGRESS_FILE
@@ -61,7 +63,7 @@ def _record_fault(out: Store, record: RunRecord | None) -> str | None:
 def _selection_fault(out: Store, record: RunRecord) -> str | None:
     try:
         found = read_selection(out)
-        expected = select_best(read_comparisons(out), record.spec)
+        expected = select_best(read_comparisons(out), record.spec, partial(compare_among, out.root))
     except (OSError, ValueError, TypeError, KeyError) as error:
         return f"cannot be read or compared ({type(error).__name__})"
     if found is None or expected is None:

@@ -9,14 +9,15 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from vae_batch.plan import EvaluationSpec, InputError, Unit
+from vae_batch.plan import EvaluationSpec, InputError, Unit, identity_of
 from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.plan.fingerprint import differing_keys
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
-from vae_batch.storage import Store
+from vae_batch.storage import Store, superseded
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 RUN_FILE = "run.json"
@@ -96,6 +97,8 @@ def claim_output(plan: RunPlan, found: RunRecord | None) -> None:
     if found is not None:
         require_identity(plan, found)
     rows = {(row.checkpoint, row.extractor): row for row in (found.rows if found else ())}
+    for key in superseded(rows, (row.key for row in plan.rows)):
+        del rows[key]
     rows |= {row.key: _recorded(row) for row in plan.rows}
     content = {
         "identity": plan.identity,
@@ -113,16 +116,31 @@ def require_identity(plan: RunPlan, found: RunRecord) -> None:
         InputError: Names each setting that differs.
     """
     if found.identity != plan.identity:
-        settings, wanted = (
-            {name: value for name, value in identity.items() if name != "fingerprint"}
-            for identity in (found.identity, plan.identity)
-        )
-        raise InputError(
-            f"output folder {plan.stores.out.shown} belongs to another run (fingerprint "
-            f"{found.identity.get('fingerprint')}): "
-            f"{'; '.join(differing_keys(settings, wanted))}. Use another --out, or the same "
-            "settings to go on with that run"
-        )
+        _refuse(plan.stores.out, found, plan.identity)
+
+
+def require_settings(spec: EvaluationSpec, out: Store, found: RunRecord) -> None:
+    """Refuse a folder whose runs have other settings than a spec; images are not looked at.
+
+    Raises:
+        InputError: Names each setting that differs.
+    """
+    # What a spec leaves open, such as the batch size, is taken from the record.
+    asked = {name: value for name, value in identity_of(spec).items() if value is not None}
+    if any(name in found.identity and found.identity[name] != asked[name] for name in asked):
+        _refuse(out, found, {**found.identity, **asked})
+
+
+def _refuse(out: Store, found: RunRecord, identity: Mapping[str, Any]) -> NoReturn:
+    settings, wanted = (
+        {name: value for name, value in values.items() if name != "fingerprint"}
+        for values in (found.identity, identity)
+    )
+    raise InputError(
+        f"output folder {out.shown} belongs to another run (fingerprint "
+        f"{found.identity.get('fingerprint')}): {'; '.join(differing_keys(settings, wanted))}. "
+        "Use another --out, or the same settings to go on with that run"
+    )
 
 
 def _recorded(row: PlannedRow) -> RecordedRow:

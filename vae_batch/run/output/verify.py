@@ -12,14 +12,15 @@ receipt, or in the footer of such a table, is not found.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import Unit
 from vae_batch.run.compare.best_checkpoint import CONFIRMATION
-from vae_batch.run.output.prune import is_pruned, pruned_units
+from vae_batch.run.output.prune import pruned_units
 from vae_batch.run.output.record_faults import record_faults
 from vae_batch.run.output.recorded_rows import open_record
 from vae_batch.run.output.run_record import RUN_FILE, DamagedRecordError, RunRecord
@@ -105,13 +106,15 @@ def verify_output(location: str) -> Verification:
     """
     parts: dict[tuple[str, str, str], _Part] = {}
     found: list[Verification] = []
-    for out, record in runs_in(location):
+    runs = list(runs_in(location))
+    pruned = {pair for out, _ in runs for pair in _pruned(out).items()}
+    for out, record in runs:
         found.append(_of_records(out, record))
         if record is not None:
             own = [(_key(p), p) for p in _parts(RunStores.of(record.spec), record)]
             new = {key: part for key, part in own if key not in parts}  # a reference is shared
             parts |= new
-            found.append(_of_parts(out, list(new.values())))
+            found.append(_of_parts(list(new.values()), pruned))
     found.append(_of_gathered(list({(p.store, p.unit.path): None for p in parts.values()})))
     return Verification(
         tuple(bad for each in found for bad in each.bad),
@@ -139,7 +142,9 @@ def runs_in(location: str) -> Iterator[tuple[Store, RunRecord | None]]:
 
 
 def _key(part: _Part) -> tuple[str, str, str]:
-    return part.store.root, part.unit.path, part.name
+    local = part.store.local_folder
+    root = part.store.root if local is None else os.path.realpath(local)
+    return root, part.unit.path, part.name
 
 
 def _of_records(out: Store, record: RunRecord | None) -> Verification:
@@ -168,18 +173,25 @@ def _of_gathered(units: list[tuple[Store, str]]) -> Verification:
     return Verification(tuple(bad), sum(found is not None for found in faults), 0, 0)
 
 
-def _of_parts(out: Store, parts: list[_Part]) -> Verification:
-    """Files with receipts."""
+def _pruned(out: Store) -> dict[str, str]:
     try:
-        gone = pruned_units(out)
+        return pruned_units(out)
     except OSError:  # named among the records
-        gone = {}
+        return {}
+
+
+def _of_parts(parts: list[_Part], gone: Collection[tuple[str, str]]) -> Verification:
+    """Files with receipts; ``gone`` are paths and fingerprints of units pruned in any of the runs.
+
+    A confirmation reads the reference of its run, which may have been pruned there.
+    """
     with ThreadPoolExecutor(_READERS) as pool:
         faults = list(pool.map(_fault, parts))
     bad, checked, unfinished, pruned = [], 0, 0, 0
     for part, fault in zip(parts, faults, strict=True):
         if fault == _MISSING_RECEIPT:
-            is_gone = part.name != REDUCTION and is_pruned(gone, part.unit)
+            mark = part.unit.path, part.unit.fingerprint
+            is_gone = part.name != REDUCTION and mark in gone
             pruned += is_gone
             unfinished += not is_gone
             continue

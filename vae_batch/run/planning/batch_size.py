@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.models.extractors.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity
 from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.plan import InputError
 from vae_batch.run.execute.executor import Executor
@@ -38,7 +38,7 @@ def choose_batch_size(
     Raises:
         InputError: The probe failed on a device.
     """
-    if not executor.has_gpus:
+    if not executor.has_gpus or extractors[0] == NO_EXTRACTOR:
         return CPU_BATCH_SIZE
     rates = []
     for place, answer in executor.on_every_device(measure_rates, extractors[0], tuple(shape)):

@@ -10,21 +10,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vae_batch.plan import EvaluationSpec
+from vae_batch.metrics.catalogue import METRICS
+from vae_batch.models.extractors.registry import require_extractors
+from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.run.execute.executor import Executor
 from vae_batch.run.execute.signals import uninterrupted
-from vae_batch.run.output.run_record import RunRecord, claim_output, read_record, require_identity
+from vae_batch.run.output.run_record import (
+    RunRecord,
+    claim_output,
+    read_record,
+    require_identity,
+    require_settings,
+)
 from vae_batch.run.output.stores import RunStores, storage_faults
 from vae_batch.run.planning.batch_size import choose_batch_size
 from vae_batch.run.planning.run_plan import (
     PlannedRow,
     RunPlan,
+    find_jobs,
     make_plan,
     with_batch_size,
     with_shared_files,
 )
 from vae_batch.run.progress.events import EventSink, say
-from vae_batch.run.reference.images import describe_references, store_images
+from vae_batch.run.reference.images import (
+    describe_references,
+    require_references,
+    store_images,
+)
 from vae_batch.storage import read_score_rows
 
 
@@ -66,11 +79,32 @@ def prepare(spec: EvaluationSpec, emit: EventSink) -> RunPlan:
     """
     stores = RunStores.of(spec)
     with storage_faults(stores.out):
+        record = read_record(stores.out)
+        _require_at_once(spec)
+        jobs = find_jobs(spec)
+        if record is not None:
+            require_settings(spec, stores.out, record)
         reference, training = describe_references(spec)
         for note in reference.notes:
             say(emit, note)
-        plan = make_plan(spec, stores, reference, training)
-        return _continued(plan, read_record(stores.out))
+        return _continued(make_plan(spec, stores, jobs, reference, training), record)
+
+
+def _require_at_once(spec: EvaluationSpec) -> None:
+    """Refuse what names tell, before anything large is read or downloaded."""
+    _require_group(spec)
+    require_references(spec)
+    require_extractors(spec)
+
+
+def _require_group(spec: EvaluationSpec) -> None:
+    """Refuse to select by a metric that is not computed."""
+    if spec.select is None or METRICS[spec.select].group in spec.metrics:
+        return
+    group = METRICS[spec.select].group
+    raise InputError(
+        f"--select {spec.select}: it is not computed, as --metrics has no {group}; add {group}"
+    )
 
 
 def open_run(plan: RunPlan, emit: EventSink, guard: Callable[[], None] = lambda: None) -> Run:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.models.extractors.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity
 from vae_batch.models.extractors.registry import identify_extractor
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
 from vae_batch.run.output.stores import RunStores
@@ -69,21 +69,39 @@ class RunPlan:
         }
 
 
+def find_jobs(spec: EvaluationSpec) -> list[CheckpointJob]:
+    """The checkpoints of a spec, and how each is read.
+
+    Raises:
+        InputError: A pattern matches nothing, or declares what cannot be.
+    """
+    found = find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder)
+    _require_matches(spec, [checkpoint.label for checkpoint in found])
+    return [CheckpointJob.of(checkpoint, spec) for checkpoint in found]
+
+
 def make_plan(
     spec: EvaluationSpec,
     stores: RunStores,
+    jobs: Sequence[CheckpointJob],
     reference: ReferenceFacts,
     training: ReferenceFacts | None = None,
 ) -> RunPlan:
-    """Find the checkpoints, identify the extractors and name every unit.
+    """Identify the extractors, if any metric needs one, and name every unit.
+
+    Args:
+        spec: What is scored, and how.
+        stores: Of the spec.
+        jobs: Of ``find_jobs``.
+        reference: Of the spec.
+        training: Of the spec; None where memorisation is not asked for.
 
     Raises:
-        InputError: A checkpoint pattern matches nothing, or an extractor cannot be had.
+        InputError: An extractor cannot be had.
     """
-    extractors = [identify_extractor(name, spec) for name in spec.extractors]
-    found = find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder)
-    _require_matches(spec, [checkpoint.label for checkpoint in found])
-    jobs = [CheckpointJob.of(checkpoint, spec) for checkpoint in found]
+    extractors = [NO_EXTRACTOR]
+    if spec.needs_extractor:
+        extractors = [identify_extractor(name, spec) for name in spec.extractors]
     rows = [
         _plan_row(spec, reference, training, job, extractor)
         for job in jobs
@@ -171,7 +189,7 @@ def _plan_row(
     extractor: ExtractorIdentity,
 ) -> PlannedRow:
     units = units_of_row(spec, reference, job, extractor)
-    if training is not None:
+    if training is not None and "generated" in units:
         units["training"] = reference_unit(spec, training, extractor)
     mark = fingerprint(
         row=[unit.fingerprint for unit in units.values()],

@@ -155,6 +155,7 @@ def _importance_parts(
         "samples": min(spec.iwae_images, reference.count),
         "shard_size": max(1, spec.shard_size // _IMPORTANCE_SHARE),
         "draws": spec.iwae_draws,
+        "subset": spec.reference_subset,
         **job.scale,
     }
 

@@ -21,6 +21,9 @@ class ReferenceFacts:
         labels_sha256: Digest of the labels, in order; None where there are none.
         shard_size: Images per stored file.
         notes: Sentences for the user, such as an inferred value range.
+        subset: Which images of the set these are, such as ``all`` or ``random 100 of 797``.
+        unlike_rest: Why the first images of the set do not stand for the others; None where they
+            do, or were not asked for.
     """
 
     name: str
@@ -32,6 +35,8 @@ class ReferenceFacts:
     labels_sha256: str | None
     shard_size: int
     notes: tuple[str, ...] = ()
+    subset: str = "all"
+    unlike_rest: str | None = None
 
     @property
     def folder(self) -> str:

@@ -9,7 +9,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.models.references.reference import SPLITS, ReferenceImages, open_reference
+from vae_batch.models.references.reference import (
+    SPLITS,
+    ReferenceImages,
+    open_reference,
+    require_source,
+)
+from vae_batch.models.references.subset import Positions, subset_in_words
 from vae_batch.plan import EvaluationSpec, InputError, Unit
 from vae_batch.run.reference.facts import ReferenceFacts
 from vae_batch.run.reference.image_digests import digests_of, store_digests
@@ -43,9 +49,20 @@ def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, Reference
     """
     training = _open_training(spec)
     return (
-        _describe(_open_reference(spec), spec.shard_size),
-        None if training is None else _describe(training, spec.shard_size),
+        _describe(_open_reference(spec), spec),
+        None if training is None else _describe(training, spec),
     )
+
+
+def require_references(spec: EvaluationSpec) -> None:
+    """Refuse sets of images that cannot be had, as far as names and local paths tell.
+
+    Raises:
+        InputError: A set is neither a known name nor an existing path.
+    """
+    require_source(spec.reference)
+    if spec.training is not None and "memorisation" in spec.metrics:
+        require_source(spec.reference if spec.training in SPLITS else spec.training)
 
 
 def store_images(
@@ -97,7 +114,11 @@ def mend_images(
 
 def _open_reference(spec: EvaluationSpec) -> ReferenceImages:
     images = open_reference(
-        spec.reference, spec.reference_split, spec.reference_range, spec.reference_samples
+        spec.reference,
+        spec.reference_split,
+        spec.reference_range,
+        spec.reference_samples,
+        spec.reference_subset,
     )
     return _enough(images, spec.reference)
 
@@ -108,7 +129,9 @@ def _open_training(spec: EvaluationSpec) -> ReferenceImages | None:
     split_of_reference = spec.training in SPLITS
     source = spec.reference if split_of_reference else spec.training
     split = spec.training if split_of_reference else "train"
-    images = open_reference(source, split, spec.reference_range, spec.training_samples)
+    images = open_reference(
+        source, split, spec.reference_range, spec.training_samples, spec.reference_subset
+    )
     return _enough(images, source)
 
 
@@ -171,6 +194,42 @@ def read_labels(
     return _read_column(store, facts, "label", start, stop).astype(np.int64, copy=False)
 
 
+def read_reference_at(
+    store: Store, facts: ReferenceFacts, positions: Positions
+) -> npt.NDArray[np.uint8]:
+    """Images at (n,) ascending positions as (n, H, W, C) uint8; only their files are read.
+
+    Raises:
+      DamagedFileError: A stored file is missing or differs from its receipt.
+    """
+    return _read_at(store, facts, "image", positions).astype(np.uint8, copy=False)
+
+
+def read_labels_at(
+    store: Store, facts: ReferenceFacts, positions: Positions
+) -> npt.NDArray[np.int64] | None:
+    """Labels of images at (n,) ascending positions, (n,) int64; None where the set has none.
+
+    Raises:
+      DamagedFileError: A stored file is missing or differs from its receipt.
+    """
+    if not facts.label_counts:
+        return None
+    return _read_at(store, facts, "label", positions).astype(np.int64, copy=False)
+
+
+def _read_at(
+    store: Store, facts: ReferenceFacts, name: str, positions: Positions
+) -> npt.NDArray[np.generic]:
+    unit = facts.unit
+    parts = []
+    for shard in unit.shards():
+        own = positions[(positions >= shard.start) & (positions < shard.stop)] - shard.start
+        if len(own):
+            parts.append(decode_columns(read_verified(store, unit, shard.name), [name])[name][own])
+    return np.concatenate(parts)
+
+
 def _read_column(
     store: Store, facts: ReferenceFacts, name: str, start: int, stop: int
 ) -> npt.NDArray[np.generic]:
@@ -185,8 +244,9 @@ def _read_column(
     return np.concatenate(parts)
 
 
-def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
+def _describe(images: ReferenceImages, spec: EvaluationSpec) -> ReferenceFacts:
     """What a run knows of a set; all of it is read once."""
+    shard_size = spec.shard_size
     digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
     for start in range(0, len(images), shard_size):
         pixels = images.read(start, min(start + shard_size, len(images)))
@@ -207,6 +267,8 @@ def _describe(images: ReferenceImages, shard_size: int) -> ReferenceFacts:
         *_label_facts(images),
         shard_size,
         tuple(notes),
+        subset_in_words(spec.reference_subset, len(images), images.whole_count),
+        images.unlike_the_rest() if spec.reference_subset == "first" else None,
     )
 
 

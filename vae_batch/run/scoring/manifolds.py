@@ -15,6 +15,7 @@ from vae_batch.metrics.samples.set_diagnostics import (
     near_duplicate_rate,
     vendi_score,
 )
+from vae_batch.models.references.subset import subset_positions
 from vae_batch.plan import Unit
 from vae_batch.run.scoring.report_arrays import alike_samples
 from vae_batch.run.scoring.samples import Rows, reference_features
@@ -38,8 +39,9 @@ SET_COLUMNS = (
 def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> None:
     """Kernel distance, precision and recall, density and coverage, near-duplicates, diversity.
 
-    Vendi score and near-duplicates depend on the number of images: of the larger set only the
-    first images are used, as many as the smaller set has. Warns where far more samples have a
+    Vendi score and near-duplicates depend on the number of images: of the larger set only as many
+    are used as the smaller set has, of generated images the first ones and of real ones, whose
+    order may mean something, a fixed random draw. Warns where far more samples have a
     near-duplicate than real images do.
     """
     if not sheet.wants(*_KERNEL, *_PRECISION, *SET_COLUMNS):
@@ -141,9 +143,15 @@ def _neighbourhoods(reference: _Reference) -> Neighbourhoods:
     return Neighbourhoods.from_activations(reference.features, _NEIGHBOURS)
 
 
+def _drawn(reference: _Reference, samples: int) -> Rows:
+    """Activations of at most so many real images."""
+    features = reference.features
+    return features[subset_positions("random", samples, len(features))]
+
+
 @functools.lru_cache(maxsize=4)
 def _threshold(reference: _Reference, samples: int) -> NearDuplicateThreshold:
-    return NearDuplicateThreshold.from_activations(reference.features[:samples])
+    return NearDuplicateThreshold.from_activations(_drawn(reference, samples))
 
 
 @functools.lru_cache(maxsize=4)
@@ -153,4 +161,4 @@ def _duplicates_of_reference(reference: _Reference) -> float:
 
 @functools.lru_cache(maxsize=4)
 def _vendi_of_reference(reference: _Reference, samples: int) -> float:
-    return vendi_score(reference.features[:samples])
+    return vendi_score(_drawn(reference, samples))

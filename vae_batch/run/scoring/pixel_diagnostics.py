@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vae_batch.metrics.images.diagnostics import SPECTRUM_SIDE
 from vae_batch.metrics.images.smoothness import trimmed_mean
+from vae_batch.models.references.subset import subset_positions
 from vae_batch.run.scoring.report_arrays import mean_spectra
 from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet, UndefinedScoreError
 from vae_batch.run.scoring.stored import Columns, RowParts
@@ -53,7 +54,8 @@ def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> None:
     _add_sharpness_of_reconstructions(sheet, parts, real)
     sheet.show("pictures", lambda: mean_spectra(drawn, real))
     sheet.add(lambda: _repeated("duplicate_rate", _joined(drawn, "digest")), "duplicate_rate")
-    same = _joined(real, "digest")[: parts.units["pictures"].samples]
+    digests = _joined(real, "digest")
+    same = digests[subset_positions("random", parts.units["pictures"].samples, len(digests))]
     sheet.add(lambda: _repeated("duplicate_rate_reference", same), "duplicate_rate_reference")
     sheet.add(
         lambda: {"pixel_diversity_ratio": Score(_diversity_ratio(drawn, real))},

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from vae_batch import __version__
 from vae_batch.metrics.catalogue import PLUG_INS
 from vae_batch.models.autoencoder.description import Description
+from vae_batch.models.references.subset import subset_in_words
 from vae_batch.plan import Reading
 from vae_batch.run.execute.failures import Failure, failure_of, write_traceback
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
@@ -37,6 +38,7 @@ from vae_batch.storage import (
     DamagedFileError,
     Provenance,
     Reason,
+    RowWarning,
     ScoreRow,
     gather_receipts,
     is_activations,
@@ -46,6 +48,11 @@ from vae_batch.storage import (
 
 #: Receipts read at a time: object stores answer slowly.
 _READERS = 8
+
+_AT_CODE = (
+    "the encoder has no posterior, so that the reconstruction NLL is that at its code; it is not "
+    "ranked with checkpoints whose z is drawn from a posterior"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -90,10 +97,11 @@ class Scored:
                 second_head=found.second_head,
                 condition=found.condition,
                 input_fit=found.input_fit,
+                latent=_latent(found),
             ),
             provenance=replace(planned.provenance, device=self.device),
             scores=self.sheet.close(otherwise),
-            warnings=tuple(self.sheet.warnings),
+            warnings=(*planned.warnings, *self.sheet.warnings),
         )
 
 
@@ -198,9 +206,30 @@ def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
         model_range=reading.model_range,
         second_head=reading.second_head,
         input_fit=reading.input_fit,
+        reference_subset=plan.reference.subset,
+        iwae_draws=spec.iwae_draws if "importance" in row.units else None,
+        iwae_images=_iwae_images(plan, row),
     )
     provenance = Provenance(row.fingerprint, now(), __version__)
-    return ScoreRow(row.checkpoint.label, row.checkpoint.step, "scored", conditions, provenance)
+    unlike = plan.reference.unlike_rest
+    return ScoreRow(
+        *(row.checkpoint.label, row.checkpoint.step, "scored", conditions, provenance),
+        warnings=(RowWarning("reference_subset", "warning", unlike),) if unlike else (),
+    )
+
+
+def _iwae_images(plan: RunPlan, row: PlannedRow) -> str | None:
+    unit = row.units.get("importance")
+    if unit is None:
+        return None
+    return subset_in_words(plan.spec.reference_subset, unit.samples, plan.reference.count)
+
+
+def _latent(found: Description) -> str | None:
+    """Where the reconstruction NLL decodes from; see ``Conditions.latent``."""
+    if {"encoder", "decoder"} & set(found.missing):
+        return None
+    return "code" if "posterior" in found.missing else "draw"
 
 
 def _generated(row: PlannedRow, samples: int) -> int:
@@ -245,6 +274,8 @@ def scores_of(parts: RowParts) -> Scored:
     sheet = ScoreSheet(undefined)
     for text in description.warnings:
         sheet.warn("checkpoint_reading", "warning", text)
+    if _latent(description) == "code":
+        sheet.warn("estimator", "info", _AT_CODE)
     for columns, add_scores in _stages(description):
         with sheet.isolated(*columns):
             add_scores(sheet, parts)

@@ -6,10 +6,11 @@ import numpy as np
 
 from vae_batch.metrics.likelihood.importance import log_gaussian_posterior, log_standard_normal
 from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.references.subset import Positions, subset_positions
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import Reading, Shard, sample_ranges
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.stages.inputs import Array, Arrays, reference_rows
+from vae_batch.run.stages.inputs import Array, Arrays, reference_rows_at
 from vae_batch.run.stages.losses import observed
 
 #: Pixel values decoded at once; their losses take five float64 arrays of 32 MiB.
@@ -21,7 +22,7 @@ def importance_of_checkpoint(
 ) -> Arrays:
     """Parts of the log weights log p(x|z) + log p(z) - log q(z|x) of K draws per image.
 
-    Draw k of image i depends on (seed, i, k) alone.
+    Draw k of the i-th image of the subset depends on (seed, i, k) alone.
 
     Returns:
         ``log_ratio`` (n, K), log p(z) - log q(z|x) in nats, and the columns of ``observed`` as
@@ -32,19 +33,23 @@ def importance_of_checkpoint(
         return {"index": index}
     pixels_a_draw = int(np.prod(vae.description.image_shape))
     images_at_once = max(1, _PIXELS_AT_ONCE // (pixels_a_draw * config.spec.iwae_draws))
+    spec, count = config.spec, config.reference.count
+    chosen = subset_positions(spec.reference_subset, min(spec.iwae_images, count), count)
     parts = [
-        _weights(config, vae, reading, shard.start + start, shard.start + stop)
-        for start, stop in sample_ranges(len(shard), images_at_once)
+        _weights(config, vae, reading, chosen[start:stop], start)
+        for begin, end in sample_ranges(len(shard), images_at_once)
+        for start, stop in [(shard.start + begin, shard.start + end)]
     ]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {"index": index, **joined}
 
 
 def _weights(
-    config: WorkerConfig, vae: Autoencoder, reading: Reading, start: int, stop: int
+    config: WorkerConfig, vae: Autoencoder, reading: Reading, positions: Positions, start: int
 ) -> Arrays:
-    draws = config.spec.iwae_draws
-    pixels, labels = reference_rows(config, start, stop)
+    """Weights of the images at some positions of the reference, whose draws begin at ``start``."""
+    draws, stop = config.spec.iwae_draws, start + len(positions)
+    pixels, labels = reference_rows_at(config, positions)
     images = vae.to_model(pixels)
     mean, logvar = vae.encode(images, labels)
     if logvar is None:

@@ -9,11 +9,17 @@ from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.load import load_networks
+from vae_batch.models.references.subset import Positions
 from vae_batch.models.sampling import draw_labels, standard_normals
 from vae_batch.plan import Shard
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.reference.images import read_labels, read_reference
+from vae_batch.run.reference.images import (
+    read_labels,
+    read_labels_at,
+    read_reference,
+    read_reference_at,
+)
 
 Array = npt.NDArray[np.generic]
 Arrays = dict[str, Array]
@@ -53,6 +59,12 @@ def reference_rows(config: WorkerConfig, start: int, stop: int) -> tuple[Pixels,
     """Reference images [start, stop) and their labels, where the set has them."""
     store, facts = config.stores.reference, config.reference
     return read_reference(store, facts, start, stop), read_labels(store, facts, start, stop)
+
+
+def reference_rows_at(config: WorkerConfig, positions: Positions) -> tuple[Pixels, Labels | None]:
+    """Reference images at (n,) ascending positions and their labels; only their files are read."""
+    store, facts = config.stores.reference, config.reference
+    return read_reference_at(store, facts, positions), read_labels_at(store, facts, positions)
 
 
 def can_generate(vae: Autoencoder) -> bool:

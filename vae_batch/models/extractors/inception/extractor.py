@@ -88,7 +88,7 @@ def identify_inception(
     normalisation = check_normalisation(normalisation or own_normalisation)
     path, sha256, classes, reason, verified = _identify_weights(name, weights, allow_unverified)
     return ExtractorIdentity(
-        name=name,
+        name=name if verified else f"{name}@{sha256[:8]}, unverified weights",
         weights_path=path,
         weights_sha256=sha256,
         protocol=f"{name}/{resize}/{IMAGE_SIZE}/uint8/{normalisation}",
@@ -98,6 +98,7 @@ def identify_inception(
         resize=resize,
         normalisation=normalisation,
         verified=verified,
+        network=name,
     )
 
 
@@ -116,14 +117,14 @@ def _identify_weights(
 
 
 def _load(identity: ExtractorIdentity) -> InceptionWeights:
-    if identity.name == "inception-random":
+    if identity.network == "inception-random":
         if identity.weights_sha256 != description_sha256(random_weights_description()):
             raise InputError(
                 "inception-random: the identity describes other random weights than this version "
                 "of vae_batch makes; use the same version everywhere."
             )
         return random_weights()
-    found = locate_identified(identity.name, identity.weights_path, identity.weights_sha256)
+    found = locate_identified(identity.network, identity.weights_path, identity.weights_sha256)
     weights = read_weights(found)
     if weights.class_count != identity.class_count:
         raise InputError(
@@ -156,7 +157,7 @@ class InceptionExtractor:
         if self._on_tensorflow:
             grow_gpu_memory()
             self.concurrent_batches = CONCURRENT_BATCHES
-        self._network = build_network(_load(identity), _PROTOCOLS[identity.name][0])
+        self._network = build_network(_load(identity), _PROTOCOLS[identity.network][0])
         self._runners: dict[tuple[int, int], Runner] = {}
         self._compiling = threading.Lock()
 
