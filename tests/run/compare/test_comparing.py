@@ -52,6 +52,7 @@ def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         "checkpoints": [str(toy_folder / "runs")],
         "reference": "digits",
         "reference_samples": 100,
+        "reference_subset": "first",
         "extractors": [str(toy_folder / "classifier.keras")],
         "samples": 150,
         "shard_size": 64,
