@@ -66,7 +66,8 @@ def test_intervals_hold_the_truth(kind: str, generated: int, reference: int) -> 
 
 @pytest.mark.slow
 def test_inception_scores_hold_the_truth_where_they_are_published() -> None:
-    for line in list(inception_scores(40, classes=(10, 200), images=(300, 1000)))[2:]:
+    """100 repeats see a share of 95 % with an error of 2.2 %; below 88 % is three of them."""
+    for line in list(inception_scores(100, classes=(10, 200), images=(300,)))[2:]:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         for cell in cells[3:5]:
-            assert cell == "none" or float(cell.split(" ")[0]) >= 0.85, line
+            assert cell == "none" or float(cell.split(" ")[0]) >= 0.88, line
