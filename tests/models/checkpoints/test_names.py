@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vae_batch.models.checkpoints import read_step
+from vae_batch.models.checkpoints.names import read_steps
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,30 @@ from vae_batch.models.checkpoints import read_step
         ("runs/step-12/vae", 12),
         ("s3://bucket/runs/12/encoder", 12),
         (".", None),
+        ("weights.05.0.23.h5", 5),  # Keras' own pattern {epoch:02d}.{val_loss:.2f}
+        ("weights.05.0.23.0.31.h5", 5),  # two losses
+        ("weights.12.1.2e-3.keras", 12),
+        ("model.0.23.epoch07.h5", 7),
+        ("runs/nancy_h5", None),
+        ("runs/int8", None),
+        ("runs/rgb32/vae", None),
+        ("runs/f64", None),
+        ("runs/vae_fp16.keras", None),
+        ("runs/float32/encoder", None),
+        ("vae_v1.2.3.keras", None),
+        ("vae_z16.keras", None),
+        ("vae_beta4.keras", None),
+        ("vae_seed=3_lr0.001.keras", None),
+        ("vae_seed=3_0040.keras", 40),
     ],
 )
 def test_steps_are_read_from_names(label: str, step: int | None) -> None:
     assert read_step(label) == step
+
+
+def test_numbers_of_siblings_that_are_no_steps() -> None:
+    """A sweep is no training run: each name has words of its own."""
+    sweep = ["runs/nancy_5/vae", "runs/tom_64/vae", "runs/a_5", "runs/b_64", "runs/best-7"]
+    assert read_steps(sweep) == [None] * 5
+    saved = ["r/m-1-0.5.h5", "r/m-2-0.4.h5", "r/best-2.h5", "r/epoch9.h5", "other/x-3.h5", "r/7"]
+    assert read_steps(saved) == [1, 2, None, 9, 3, 7]

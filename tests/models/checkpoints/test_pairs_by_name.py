@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.models.checkpoint_files import labels, roles, touch, touch_all
 
+from vae_batch.models.checkpoints import find_checkpoints
+
 
 @pytest.mark.parametrize(
     ("encoder", "decoder", "label"),
@@ -84,12 +86,24 @@ def test_equal_labels_become_full_ones(tmp_path: Path) -> None:
             "encoder": "c/vae-encoder.keras",
             "decoder": "c/vae-decoder.keras",
         },
-        "c/{encoder,decoder}_x.keras": {
-            "encoder": "c/encoder_x.keras",
-            "decoder": "c/decoder_x.keras",
-        },
-        "c/x_encoder.keras": {"encoder": "c/x_encoder.keras"},
-    }
+        "c/x": {"encoder": "c/encoder_x.keras", "decoder": "c/decoder_x.keras"},
+    }  # c/x_encoder.keras lies beside a complete pair of its label
     full = "c/vae-{encoder,decoder}.h5"
     assert labels(tmp_path, full) == ["c/vae"]  # alone, it is known by its short name
     assert len(labels(tmp_path, full, "c/vae")) == 2
+
+
+def test_what_training_saved_beside_a_complete_pair_is_a_note(tmp_path: Path) -> None:
+    """Weights and older copies of one half are no checkpoints of their own, unless named."""
+    names = "encoder.keras decoder.keras encoder.weights.h5 decoder.weights.h5 vae.weights.h5"
+    for name in names.split():
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_bytes(name.encode())
+    (found,) = find_checkpoints([str(tmp_path / "run")])
+    assert [Path(path).name for _, path in found.files] == ["decoder.keras", "encoder.keras"]
+    assert found.beside == ("decoder.weights.h5", "encoder.weights.h5", "vae.weights.h5")
+    named = [str(tmp_path / "run"), str(tmp_path / "run/vae.weights.h5")]
+    assert len(find_checkpoints(named)) == 2
+    (tmp_path / "run/encoder.keras").unlink()  # then the weights are the pair
+    found_again = {c.label: dict(c.files) for c in find_checkpoints([str(tmp_path / "run")])}
+    assert any(len(files) == 2 for files in found_again.values())

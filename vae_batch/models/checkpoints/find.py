@@ -12,9 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vae_batch.models.checkpoints.listing import FoundFile, files_beside, find_files
-from vae_batch.models.checkpoints.names import read_step, shared_length
+from vae_batch.models.checkpoints.names import read_steps, shared_length
 from vae_batch.models.checkpoints.not_found import nothing_found
-from vae_batch.models.checkpoints.pairs import Candidate, group_by_name, halves_by_pattern
+from vae_batch.models.checkpoints.pairs import (
+    Candidate,
+    group_by_name,
+    halves_by_pattern,
+    without_strays,
+)
 from vae_batch.models.inputs.files import content_sha256, sha256_of_roles
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
@@ -33,12 +38,14 @@ class Checkpoint:
         files: Role to path or URI, sorted by role: ``{"model": ...}`` for one file or SavedModel
             folder, or ``{"encoder": ..., "decoder": ...}`` for a pair (a half may be missing).
         sha256: Of the roles and the files' content; moving or renaming files does not change it.
+        beside: Names of files that lie beside a complete pair and are not scored.
     """
 
     label: str
     step: int | None
     files: tuple[tuple[str, str], ...]
     sha256: str
+    beside: tuple[str, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -73,8 +80,12 @@ def find_checkpoints(
     paired = halves_by_pattern(encoder, decoder)
     files = _merge_files([file for pattern in patterns for file in _matches(pattern)], real)
     candidates = _merge_candidates(_combine(paired, files, real), real)
+    named = {Location.parse(pattern).label for pattern in patterns}
+    candidates = without_strays(candidates, named)
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
-        checkpoints = list(threads.map(_describe, _with_distinct_labels(candidates)))
+        labelled = _with_distinct_labels(candidates)
+        steps = read_steps([candidate.label for candidate in labelled])
+        checkpoints = list(threads.map(_describe, labelled, steps))
     return sorted(checkpoints, key=lambda c: (c.step is None, c.step or 0, c.label))
 
 
@@ -210,11 +221,11 @@ def _paths(candidate: Candidate) -> str:
     return " with ".join(file.path for _, file in candidate.files)
 
 
-def _describe(candidate: Candidate) -> Checkpoint:
+def _describe(candidate: Candidate, step_of_name: int | None) -> Checkpoint:
     digest = sha256_of_roles((role, _file_sha256(file)) for role, file in candidate.files)
-    step = candidate.step if candidate.step is not None else read_step(candidate.label)
+    step = candidate.step if candidate.step is not None else step_of_name
     files = tuple((str(role), file.path) for role, file in candidate.files)
-    return Checkpoint(candidate.label, step, files, digest)
+    return Checkpoint(candidate.label, step, files, digest, candidate.beside)
 
 
 def _file_sha256(file: FoundFile) -> str:

@@ -13,7 +13,7 @@ from pyarrow import fs as arrow_fs
 from vae_batch.models.checkpoints.names import has_known_suffix, known_suffixes
 from vae_batch.models.checkpoints.patterns import NO_MATCH, Match, Pattern, compile_pattern
 from vae_batch.models.inputs.file_kind import SAVED_MODEL
-from vae_batch.models.inputs.files import file_type, is_hidden, names_below
+from vae_batch.models.inputs.files import file_type, is_hidden, names_below, walk
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
 
@@ -109,40 +109,14 @@ def _is_file(path: str) -> bool:
     return Path(path).is_file() or (Path(path).is_symlink() and not Path(path).exists())
 
 
-def _walk(root: str) -> Iterator[str]:
+def _walk(root: str) -> list[str]:
     """Relative paths of all files below a folder; of a SavedModel's folder, one file only.
 
-    Linked folders come last and no folder comes twice, so that links make no circles.
+    Broken links and other names of a file are among them: a row fails, or one name is dropped.
     """
-    folders, links, seen = [""], list[str](), set[tuple[int, int]]()
-    while folders or links:
-        relative = (folders or links).pop()
-        inside = Path(root, relative)
-        try:
-            status = inside.stat()
-            entries = sorted(os.scandir(inside), key=lambda entry: entry.name)
-        except OSError:  # no permission, or removed meanwhile
-            continue
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        if any(entry.name == SAVED_MODEL for entry in entries):
-            yield f"{relative}{SAVED_MODEL}"
-            continue
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            if _is_dir(entry):
-                (links if entry.is_symlink() else folders).append(f"{relative}{entry.name}/")
-            elif entry.is_symlink() or entry.is_file():
-                yield f"{relative}{entry.name}"
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+    found = walk(root, SAVED_MODEL)
+    repeated = [name for name in found.repeated if Path(root, name).is_file()]
+    return [*found.files, *repeated, *found.broken]
 
 
 def _scanned(names: Iterable[str]) -> list[tuple[str, bool]]:

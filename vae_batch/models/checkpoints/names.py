@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,11 +23,20 @@ _NAMED_STEPS = tuple(
         r"(?:step|epoch|iter|ckpt|checkpoint)[-_=]?([0-9]+)",
     )
 )
-# Losses (0.23, 1e-3) and image sizes (28x28) are not steps.
+# Numbers that belong to a word are no steps: versions, types and suffixes of files, image sizes,
+# and what is varied between runs of a sweep.
 _NO_STEP = re.compile(
-    r"(?<![0-9.])[0-9]+\.[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+e-[0-9]+|[0-9]+x[0-9]+", re.IGNORECASE
+    r"(?<![a-z])(?:v|ver|version)[-_.]?[0-9]+(?:\.[0-9]+)*(?![0-9])"
+    r"|(?<![a-z])(?:u?int|b?float|bf|fp|f|rgba?|bgr|gr[ae]y|h|hdf|tf|keras|py|cuda|gpu|x)[0-9]+"
+    r"|(?<![a-z])(?:z|dims?|latents?|beta|lr|seed|bs|batch[-_]?size|fold|trial|run|width|depth"
+    r"|hidden|units?)[-_=]?[0-9]+(?:\.[0-9]+)*(?:e[-+]?[0-9]+)?"
+    r"|(?<![0-9.])[0-9]+e-[0-9]+|[0-9]+x[0-9]+",
+    re.IGNORECASE,
 )
+# 0.23 is a loss; in 05.0.23, of Keras' pattern {epoch:02d}.{val_loss:.2f}, 05 is an epoch.
+_DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+)+(?:e[-+]?[0-9]+)?", re.IGNORECASE)
 _ALONE = re.compile(r"(?<![0-9a-z])[0-9]+(?![0-9a-z])", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)*(?:e[-+]?[0-9]+)?")
 _MOST_DIGITS = 18  # fits the score table's 64-bit column
 
 # An autoencoder is a whole model; "enc" and "dec" count only as words of their own.
@@ -61,7 +71,8 @@ def read_step(label: str) -> int | None:
     """Training step in a path: ``step-0030``, ``epoch=3``, else the name's last whole number.
 
     In the folders above, only a named step or a bare number counts. A number that stands alone
-    (``vae2-10``) is preferred to one within a word.
+    (``vae2-10``) is preferred to one within a word. Decimals, versions, types, sizes and numbers
+    of a sweep (``z16``, ``seed=3``) are no steps.
     """
     *folders, name = without_suffix(label).split("/")
     step = _named_step(name) or _last_number(name)
@@ -79,9 +90,43 @@ def _named_step(name: str) -> str | None:
 
 
 def _last_number(name: str) -> str | None:
-    rest = _NO_STEP.sub("#", name)
+    rest = _DOTTED.sub(_first_of_odd, _NO_STEP.sub("#", name))
     numbers = _ALONE.findall(rest) or re.findall(r"[0-9]+", rest)
     return str(numbers[-1]) if numbers else None
+
+
+def _first_of_odd(dotted: re.Match[str]) -> str:
+    """The whole number before one or more decimals; nothing of decimals alone."""
+    pieces = dotted[0].split(".")
+    return f"{pieces[0]}#" if len(pieces) % 2 else "#"
+
+
+def read_steps(labels: Sequence[str]) -> list[int | None]:
+    """Training step of each path, by its own name and those of its siblings.
+
+    A number that no word calls a step is one only if another path in the same folder has the same
+    name but for its numbers: ``model-1`` and ``model-2`` are steps, ``nancy-5`` and ``tom-64`` are
+    not.
+    """
+    steps = [read_step(label) for label in labels]
+    unnamed: dict[str, list[str]] = defaultdict(list)
+    patterns = []
+    for label, step in zip(labels, steps, strict=True):
+        folder, _, name = without_suffix(label).rpartition("/")
+        from_name = step is not None and _named_step(name) is None and _last_number(name)
+        pattern = _NUMBER.sub("#", name) if from_name else None
+        patterns.append((folder, pattern))
+        if pattern is not None:
+            unnamed[folder].append(pattern)
+    return [
+        None
+        if pattern is not None
+        and len(unnamed[folder]) > 1
+        and unnamed[folder].count(pattern) == 1
+        and pattern != "#"
+        else step
+        for step, (folder, pattern) in zip(steps, patterns, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

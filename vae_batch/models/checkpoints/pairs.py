@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from vae_batch.models.checkpoints.listing import FoundFile, find_files
 from vae_batch.models.checkpoints.names import HalfName, Role, braced, read_half
@@ -21,10 +22,12 @@ class Candidate:
     Attributes:
         label: Short name: of a pair, without the roles.
         files: Role to file, sorted by role.
+        beside: Names of files that lie beside a complete pair and are not scored.
     """
 
     label: str
     files: tuple[tuple[Role, FoundFile], ...]
+    beside: tuple[str, ...] = ()
 
     @property
     def full_label(self) -> str:
@@ -122,6 +125,48 @@ def group_by_name(files: Sequence[FoundFile]) -> list[Candidate]:
         _joined([(half.role, file)]) if half.certain else _whole(file) for half, file in unpaired
     ]
     return candidates
+
+
+def without_strays(candidates: Sequence[Candidate], named: AbstractSet[str]) -> list[Candidate]:
+    """The candidates without what lies beside a complete pair; the pair keeps its names.
+
+    Beside a pair lie halves that would have the pair's label, and weights without a model that
+    would share its folder's: training has saved them too, and the pair is complete without them.
+
+    Args:
+        candidates: Of all files.
+        named: Labels of files that the user has named in full; those are scored.
+    """
+    pairs = {
+        candidate.label: candidate
+        for candidate in reversed(candidates)
+        if len(candidate.files) == 2 and not _holds_weights_alone(candidate)
+    }
+    beside: dict[str, list[str]] = defaultdict(list)
+    kept = []
+    for candidate in candidates:
+        labels = [file.label for _, file in candidate.files]
+        folder = labels[0].rpartition("/")[0]
+        pair = pairs.get(candidate.label) or (
+            pairs.get(folder) if _holds_weights_alone(candidate) else None
+        )
+        is_lone_half = [role for role, _ in candidate.files] in (["encoder"], ["decoder"])
+        is_stray = is_lone_half or _holds_weights_alone(candidate)
+        if pair is None or pair is candidate or not is_stray or not named.isdisjoint(labels):
+            kept.append(candidate)
+        else:
+            beside[pair.label] += [label.rpartition("/")[2] for label in labels]
+    return [
+        replace(candidate, beside=tuple(sorted(beside[candidate.label])))
+        if candidate is pairs.get(candidate.label)
+        else candidate
+        for candidate in kept
+    ]
+
+
+def _holds_weights_alone(candidate: Candidate) -> bool:
+    """Whether the files are named as Keras names weights without a model."""
+    return all(file.label.lower().endswith(".weights.h5") for _, file in candidate.files)
 
 
 def _half(file: FoundFile) -> HalfName | None:

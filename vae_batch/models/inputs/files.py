@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -118,6 +119,79 @@ def folder_files(path: str) -> list[str]:
             for file in files
         ]
     return sorted(name for name in names if not is_hidden(name))
+
+
+@dataclass
+class Walk:
+    """The files below a local folder; links are followed, and nothing comes twice.
+
+    Attributes:
+        files: Relative paths, without hidden ones; those behind links come last.
+        broken: Links that lead nowhere.
+        repeated: Files and folders that a link leads to again.
+    """
+
+    files: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+
+
+def walk(root: str | Path, whole: str | None = None) -> Walk:
+    """Walk a local folder; links to its own parents make no circles.
+
+    Args:
+        root: The folder.
+        whole: A file's name; a folder that holds it is not entered, and gives that file alone.
+    """
+    found, seen = Walk(), set[tuple[int, int]]()
+    folders, links, linked_files = [""], list[str](), list[str]()
+    while folders or links:
+        relative = (folders or links).pop()
+        inside = Path(root, relative)
+        try:
+            entries = sorted(os.scandir(inside), key=lambda entry: entry.name)
+            is_new = _is_new(inside.stat(), seen)
+        except OSError:  # no permission, or removed meanwhile
+            continue
+        if not is_new:
+            found.repeated.append(relative.rstrip("/"))
+            continue
+        if any(entry.name == whole for entry in entries):
+            found.files.append(f"{relative}{whole}")
+            continue
+        for entry in entries:
+            path = f"{relative}{entry.name}"
+            if is_hidden(entry.name):
+                continue
+            if _is_dir(entry):
+                (links if entry.is_symlink() else folders).append(f"{path}/")
+            elif entry.is_symlink():
+                linked_files.append(path)
+            elif entry.is_file():
+                found.files.append(path)
+                _is_new(entry.stat(), seen)
+    for path in linked_files:
+        try:
+            is_new = _is_new(Path(root, path).stat(), seen)
+        except OSError:
+            found.broken.append(path)
+            continue
+        (found.files if is_new else found.repeated).append(path)
+    return found
+
+
+def _is_new(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
+    place = status.st_dev, status.st_ino
+    is_new = place not in seen
+    seen.add(place)
+    return is_new
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def is_hidden(relative: str) -> bool:
