@@ -95,9 +95,27 @@ def test_nan_names_its_image():
         to_uint8(images, "0..1")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int32, np.int64, bool])
+def test_binarised_integers_are_0_to_1(dtype, saved):
+    """Read as 0..255 they would be black."""
+    binary = np.array([[[[0], [1]]]], dtype)
+    assert resolve_range(binary, None, "set") == ((0, 1), True)
+    images = np.random.default_rng(0).integers(0, 2, (9, 4, 5)).astype(dtype)
+    reference = open_reference(saved(images))
+    np.testing.assert_array_equal(reference.read(0, 9)[..., 0], images.astype(np.uint8) * 255)
+    assert "value range 0..1 inferred" in reference.notes[0]
+
+
+def test_integers_of_few_levels_are_asked_about():
+    few = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+    with pytest.raises(InputError, match=r"max 15, which is black.*--reference-range 0\.\.255"):
+        resolve_range(few, None, "set")
+    assert resolve_range(few, "0..255", "set") == ((0, 255), False)
+
+
 def test_integers_mean_0_to_255_unless_declared():
     binary = np.array([[[[0], [1]]]], np.int64)
-    assert resolve_range(binary, None, "set") == ((0, 255), True)
+    assert resolve_range(binary * 40, None, "set") == ((0, 255), True)
     assert resolve_range(binary.astype(np.uint8), "0..1", "set") == ((0, 1), False)
     with pytest.raises(InputError, match=r"image 0 is the first; expected values in 0\.\.255"):
         resolve_range(binary * 256, None, "set")
@@ -244,6 +262,44 @@ def test_npz_in_the_keras_layout(tmp_path):
         open_reference(str(path), "test")
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 2, 1], [0, 2, 1]),
+        ([0.0, 2.0, 1.0], [0, 2, 1]),
+        ([[0], [2], [1]], [0, 2, 1]),
+        (np.eye(4)[[3, 0, 1]], [3, 0, 1]),
+        (np.eye(4, dtype=bool)[[3, 0, 1]], [3, 0, 1]),
+        (["dog", "cat", "dog"], [1, 0, 1]),
+    ],
+)
+def test_labels_of_every_kind(tmp_path, labels, expected):
+    path = tmp_path / "set.npz"
+    np.savez(path, images=np.full((3, 4, 5), 99, np.uint8), labels=labels)
+    reference = open_reference(str(path))
+    assert reference.labels.tolist() == expected
+    numbered = "label names are numbered in sorted order: 0 = cat, 1 = dog"
+    assert any(numbered in note for note in reference.notes) == isinstance(labels[0], str)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 7.5, 1], "label 1 is 7.5; expected classes numbered 0, 1, 2"),
+        ([0, 1, -1], "label 2 is -1"),
+        ([0, np.nan, 1], "label 1 is nan"),
+        ([[1, 1], [0, 1], [1, 0]], "not one-hot"),
+        ([[0.9, 0.1], [0, 1], [1, 0]], "not one-hot"),
+        ([0, 1], r"3 images but labels of shape \(2,\)"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(tmp_path, labels, message):
+    path = tmp_path / "set.npz"
+    np.savez(path, images=np.full((3, 4, 5), 99, np.uint8), labels=labels)
+    with pytest.raises(InputError, match=message):
+        open_reference(str(path))
+
+
 def test_npz_with_one_array(tmp_path):
     path = tmp_path / "set.npz"
     np.savez(path, GREY)
@@ -299,6 +355,51 @@ def test_one_colour_image_makes_the_folder_colour(folder):
     np.testing.assert_array_equal(reference.read(0, 1)[0, ..., 1], GREY[1])
 
 
+def test_links_are_followed_once_and_broken_ones_fail(folder, tmp_path):
+    """Class folders that are links, a circle, and a second name of an image."""
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("one", "two"):
+        (linked / name).symlink_to(folder if name == "one" else linked)
+    first = open_reference(str(folder)).read(0, 1)
+    count = len(open_reference(str(folder)))
+    target = next(p for p in sorted(folder.rglob("*.png")) if not p.name.startswith("."))
+    (linked / "again.png").symlink_to(target)
+    (linked / "notes.txt").write_text("no image")
+    reference = open_reference(str(linked))
+    assert len(reference) == count
+    np.testing.assert_array_equal(reference.read(0, 1), first)
+    assert "2 files with .txt, 2 paths that links lead to again" in reference.notes[0]
+    (linked / "class3").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"1 broken link, such as class3"):
+        open_reference(str(linked))
+
+
+def test_colours_of_grey_images_are_taken_as_declared(tmp_path):
+    """Grey images that were saved in colour or with a palette, and grey ones for colour models."""
+    grey = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
+    for number, image in enumerate(grey):
+        shown = Image.fromarray(image).convert("P" if number else "RGB")
+        shown.save(tmp_path / f"{number}.png")
+    assert open_reference(str(tmp_path)).shape == (4, 5, 3)
+    reference = open_reference(str(tmp_path), colours="grey")
+    assert reference.shape == (4, 5, 1)
+    np.testing.assert_array_equal(reference.read(0, 3)[..., 0], grey)
+    np.save(tmp_path / "grey.npy", grey)
+    colour = open_reference(str(tmp_path / "grey.npy"), colours="rgb")
+    assert colour.shape == (4, 5, 3)
+    np.testing.assert_array_equal(colour.read(0, 3), grey[..., None].repeat(3, axis=-1))
+    Image.fromarray(np.full((4, 5, 3), (9, 8, 7), np.uint8)).save(tmp_path / "2.png")
+    with pytest.raises(InputError, match=r"image 2 has unequal channels"):
+        open_reference(str(tmp_path), colours="grey").read(1, 3)
+
+
+def test_transparent_grey_is_named_so(tmp_path):
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "a.png", transparency=0)
+    with pytest.raises(InputError, match=r"a\.png marks a colour as transparent"):
+        open_reference(str(tmp_path))
+
+
 def test_sizes_that_differ_name_two_files(folder):
     (folder / "b" / "2.png").write_bytes(png(GREY[0].T.copy()))
     with pytest.raises(InputError, match=r"a\.PNG is 5x4, b/2\.png is 4x5"):
@@ -331,7 +432,19 @@ def test_folder_without_images_and_a_declared_range_are_refused(folder, tmp_path
     with pytest.raises(InputError, match=r"no images in this folder; expected files ending in \.p"):
         open_reference(str(empty))
     with pytest.raises(InputError, match="leave it out"):
-        open_reference(str(folder), value_range="0..1")
+        open_reference(str(folder), value_range="-1..1")
+
+
+def test_binarised_images_in_files_are_declared(tmp_path):
+    """A file of 0 and 1 would be black; whether it is black or binarised only the user knows."""
+    binary = np.random.default_rng(0).integers(0, 2, (2, 4, 5), dtype=np.uint8)
+    for number, image in enumerate(binary):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    reference = open_reference(str(tmp_path), value_range="0..1")
+    np.testing.assert_array_equal(reference.read(0, 2)[..., 0], binary * 255)
+    Image.fromarray(binary[0] * 9).save(tmp_path / "0.png")
+    with pytest.raises(InputError, match=r"image 0\.png has the value 9, outside the declared"):
+        open_reference(str(tmp_path), value_range="0..1").read(0, 1)
 
 
 @pytest.mark.parametrize("struct", [True, False])

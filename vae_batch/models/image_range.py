@@ -47,9 +47,10 @@ def resolve_range(
 ) -> tuple[tuple[float, float], bool]:
     """Declared or inferred range of a whole set of images.
 
-    A declared range is checked over every value. Undeclared integers are 0..255. Undeclared floats
-    are -1..1 if any is negative, 0..1 if their maximum is above 1/255 and at most 1, else 0..255;
-    a maximum of at most 1/255 or in (1, 16] is ambiguous and an error.
+    A declared range is checked over every value. Undeclared integers of 0 and 1 are 0..1, since
+    they are binarised images; other integers are 0..255. Undeclared floats are -1..1 if any is
+    negative, 0..1 if their maximum is above 1/255 and at most 1, else 0..255. A maximum in (1, 16]
+    is ambiguous and an error, and so is one of floats of at most 1/255.
 
     Args:
         images: (n, ...) integers, booleans or floats; may be a memory map.
@@ -57,7 +58,7 @@ def resolve_range(
         source: What to call the set in an error.
 
     Returns:
-        ((black, white), inferred); inferred is False for uint8 and for a declared range.
+        ((black, white), inferred); inferred is False for a declared range and for uint8 in 0..255.
 
     Raises:
         InputError: NaN or infinite values, values outside the range, or an ambiguous range; the
@@ -68,11 +69,11 @@ def resolve_range(
             f"{source}: images have dtype {images.dtype}; expected uint8 in 0..255 or floats"
         )
     declared = None if value_range is None else bounds_of(value_range)
-    if images.dtype == np.uint8 and declared in (None, (0.0, 255.0)):
+    if images.dtype == np.uint8 and declared == (0.0, 255.0):
         return (0.0, 255.0), False
     low, high = _extrema(images, source)
-    inferred = declared is None
     bounds = declared or _infer(images.dtype, low, high, source)
+    inferred = declared is None and not (images.dtype == np.uint8 and bounds == (0.0, 255.0))
     slack = _TOLERANCE * (bounds[1] - bounds[0])
     if low < bounds[0] - slack or high > bounds[1] + slack:
         raise InputError(_outside(images, bounds, (low, high), source, inferred))
@@ -132,6 +133,17 @@ def to_three_channels(images: np.ndarray) -> np.ndarray:
     raise InputError(f"expected images (n, H, W, 1) or (n, H, W, 3), got {images.shape}")
 
 
+def luminance(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Grey of colour images: (n, H, W, 3) to (n, H, W, 1) uint8, by ITU-R 601 as in Pillow.
+
+    Equal channels give their own value.
+    """
+    weights = np.array([19595, 38470, 7471], np.uint32)  # of 65536: 0.299, 0.587, 0.114
+    grey = (images.astype(np.uint32) @ weights + 0x8000) >> 16
+    converted: npt.NDArray[np.uint8] = grey.astype(np.uint8)[..., None]
+    return converted
+
+
 def _choices() -> str:
     return "value_range may be " + ", ".join(f"'{name}'" for name in VALUE_RANGES)
 
@@ -157,6 +169,14 @@ def _infer(dtype: np.dtype, low: float, high: float, source: str) -> tuple[float
     if dtype.kind == "b":
         return VALUE_RANGES["0..1"]
     if dtype.kind in "ui":
+        if low >= 0 and high == 1:
+            return VALUE_RANGES["0..1"]
+        if 1 < high <= _AMBIGUOUS_BELOW and low >= 0:
+            raise InputError(
+                f"{source}: the range of these integer images is not clear (found min {low:g}, max "
+                f"{high:g}, which is black in 0..255); scale them to 0..255, or declare that they "
+                "are that dark with --reference-range 0..255"
+            )
         return VALUE_RANGES["0..255"]
     if low < 0:
         return VALUE_RANGES["-1..1"]

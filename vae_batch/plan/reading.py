@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Role = Literal["identity", "content", "reading", "runtime"]
 
 ValueRange = Literal["0..1", "-1..1", "0..255"]
+Colours = Literal["grey", "rgb"]
+ClassOutput = Literal["none", "softmax", "logits", "sigmoid"]
 Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"]
 SecondHead = Literal["logvar", "log_std", "std"]
 InputFit = Literal["pad", "resize"]

@@ -13,6 +13,7 @@ from vae_batch.plan.errors import InputError
 
 _ONE_ARRAY = ("images", "arr_0", "x")
 _ONE_LABELS = ("labels", "y")
+_SHOWN = 12
 _UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile)
 
 
@@ -81,13 +82,64 @@ def npz_pixels(
 def split_of(
     splits: dict[str, tuple[np.ndarray, np.ndarray | None]], split: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images and (n,) int64 labels of one split; for ``all``, of train and then test."""
+    """Images and labels of one split, as stored; for ``all``, of train and then test."""
     chosen = [splits[name] for name in (("train", "test") if split == "all" else (split,))]
     images = chosen[0][0] if len(chosen) == 1 else np.concatenate([part[0] for part in chosen])
     parts = [part[1] for part in chosen if part[1] is not None]
     if len(parts) < len(chosen):
         return images, None
-    return images, np.concatenate([part.reshape(-1) for part in parts]).astype(np.int64)
+    if len({part.ndim for part in parts}) > 1:  # (n,) and (n, 1)
+        parts = [part.reshape(len(part), -1) for part in parts]
+    return images, parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def class_labels(labels: np.ndarray, count: int, source: str) -> tuple[np.ndarray, str | None]:
+    """(n,) int64 classes of labels as stored, and a note where they were numbered or converted.
+
+    Args:
+        labels: (n,) or (n, 1) whole numbers from 0 or names, or (n, classes) one-hot rows.
+        count: Number of images.
+        source: What to call the set in an error.
+
+    Raises:
+        InputError: Another shape, fractions, negative numbers, or rows that are not one-hot.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and len(labels) == count and labels.dtype.kind in "uifb":
+        is_one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+        if not is_one_hot:
+            raise InputError(
+                f"{source}: labels of shape {labels.shape} are not one-hot: each row must hold one "
+                "1 and else 0; save class numbers of shape (n,)"
+            )
+        return labels.argmax(axis=1).astype(np.int64), None
+    if labels.shape != (count,):
+        raise InputError(
+            f"{source}: {count} images but labels of shape {labels.shape}; expected ({count},), or "
+            f"one-hot rows ({count}, classes)"
+        )
+    if labels.dtype.kind in "SU":
+        names, numbers = np.unique(labels, return_inverse=True)
+        shown = [
+            name.decode("utf-8", "replace") if labels.dtype.kind == "S" else name for name in names
+        ]
+        listed = ", ".join(f"{number} = {name}" for number, name in enumerate(shown[:_SHOWN]))
+        more = ", ..." if len(names) > _SHOWN else ""
+        note = f"{source}: label names are numbered in sorted order: {listed}{more}"
+        return numbers.reshape(-1).astype(np.int64), note
+    if labels.dtype.kind not in "uifb":
+        raise InputError(f"{source}: labels have dtype {labels.dtype}; expected whole numbers")
+    bad = ~np.isfinite(labels) | (labels < 0)
+    if labels.dtype.kind == "f":
+        bad |= labels != np.floor(labels)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{source}: label {first} is {labels[first]:g}; expected classes numbered 0, 1, 2, "
+            "...: number the classes from 0, or give the images without labels"
+        )
+    return labels.astype(np.int64), None
 
 
 def _nhwc(images: np.ndarray, source: str) -> np.ndarray:

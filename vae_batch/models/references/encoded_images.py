@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vae_batch.models.image_range import to_uint8
+from vae_batch.models.inputs.files import walk
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.quantities import plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +35,7 @@ class EncodedPixels:
         shape: (H, W, C) of every image.
         source_range: (black, white) of the stored values.
         range_inferred: Always False.
+        notes: Sentences for the user, such as what was skipped.
     """
 
     names: Sequence[str]
@@ -38,6 +43,7 @@ class EncodedPixels:
     shape: tuple[int, int, int]
     source_range: tuple[float, float] = (0.0, 255.0)
     range_inferred: bool = False
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -62,33 +68,57 @@ class EncodedPixels:
                     f"image {self.names[index]} is truncated or damaged ({error}); replace or "
                     "remove it"
                 ) from error
-        return np.asarray(converted).reshape(self.shape)
+        pixels = np.asarray(converted).reshape(self.shape)
+        if self.source_range == (0.0, 255.0):
+            return pixels
+        if pixels.max() > self.source_range[1]:
+            raise InputError(
+                f"image {self.names[index]} has the value {pixels.max()}, outside the declared "
+                f"range 0..{self.source_range[1]:g}"
+            )
+        return to_uint8(pixels, self.source_range)
 
 
 def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
-    """Images of a folder and its subfolders, sorted by relative path."""
-    found = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not path.name.startswith(".")  # such as the ._ files that macOS leaves in archives
-    }
-    if not found:
+    """Images of a folder and its subfolders, sorted by relative path.
+
+    Links are followed; what they lead to a second time is skipped.
+
+    Raises:
+        InputError: There are no images, or a link is broken.
+    """
+    found = walk(folder)
+    if found.broken:
+        raise InputError(
+            f"{folder}: {plural(len(found.broken), 'broken link')}, such as {found.broken[0]}; "
+            "restore what they name, or remove them"
+        )
+    names = sorted(name for name in found.files if name.lower().endswith(IMAGE_SUFFIXES))
+    if not names:
         raise InputError(
             f"{folder}: no images in this folder; expected files ending in "
             f"{', '.join(IMAGE_SUFFIXES)}"
         )
-    names = sorted(found)
-    paths = [found[name] for name in names]
-    return EncodedPixels(names, paths, _shared_shape(paths, names, str(folder))), None
+    others = Counter(Path(name).suffix or "no suffix" for name in found.files)
+    skipped = [
+        f"{plural(count, 'file')} with {suffix}"
+        for suffix, count in sorted(others.items())
+        if suffix.lower() not in IMAGE_SUFFIXES
+    ]
+    if found.repeated:
+        again = plural(len(found.repeated), "path")
+        skipped.append(f"{again} that links lead to again, such as {found.repeated[0]}")
+    notes = (f"{folder}: {len(names)} images are read; skipped: {', '.join(skipped)}",)
+    paths = [folder / name for name in names]
+    shape = _shared_shape(paths, names, str(folder))
+    return EncodedPixels(names, paths, shape, notes=notes if skipped else ()), None
 
 
 def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
     """Images and labels of a Parquet file with one column of encoded images.
 
     The column is binary, or a struct with a binary field ``bytes``. Labels are read from an
-    integer column ``label`` or ``labels``.
+    column ``label`` or ``labels`` of integers or strings.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -97,7 +127,8 @@ def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
         schema = pq.read_schema(path)
         column = _image_column(schema, path)
         label = next(
-            (n for n in ("label", "labels") if n in schema.names and _is_integer(schema, n)), None
+            (n for n in ("label", "labels") if n in schema.names and _names_classes(schema, n)),
+            None,
         )
         table = pq.read_table(path, columns=[column] + ([label] if label else []))
     except (pa.ArrowInvalid, OSError) as error:
@@ -112,7 +143,7 @@ def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
     if not values:
         raise InputError(f"{path}: no rows; expected at least one image")
     known = label is not None and table[label].null_count == 0
-    labels = table[label].to_numpy().astype(np.int64) if known else None
+    labels = np.array(table[label].to_pylist()) if known else None
     return EncodedPixels(names, values, _shared_shape(values, names, str(path))), labels
 
 
@@ -133,10 +164,16 @@ def _shared_shape(
     channels = 1
     for item, name in zip(encoded, names, strict=True):
         with _opened(item, name) as image:
-            if image.mode not in _GREY_MODES + _COLOUR_MODES or "transparency" in image.info:
+            if image.mode not in _GREY_MODES + _COLOUR_MODES:
                 raise InputError(
                     f"image {name} has mode {image.mode}; expected 8-bit grey or RGB without "
                     "alpha: convert it"
+                )
+            if "transparency" in image.info:
+                raise InputError(
+                    f"image {name} marks a colour as transparent; what is behind it is not known: "
+                    "save it without transparency (of Pillow, image.convert('RGBA').convert('RGB') "
+                    "or convert('L') for grey)"
                 )
             size = size or image.size
             if image.size != size:
@@ -167,10 +204,11 @@ def _image_column(schema: pa.Schema, path: Path) -> str:
     )
 
 
-def _is_integer(schema: pa.Schema, name: str) -> bool:
+def _names_classes(schema: pa.Schema, name: str) -> bool:
     import pyarrow.types as kinds
 
-    return bool(kinds.is_integer(schema.field(name).type))
+    kind = schema.field(name).type
+    return bool(kinds.is_integer(kind) or kinds.is_string(kind) or kinds.is_large_string(kind))
 
 
 def _bytes_of(value: bytes | dict[str, bytes] | None) -> bytes:

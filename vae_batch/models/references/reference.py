@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from vae_batch.models.image_range import VALUE_RANGES, bounds_of
+from vae_batch.models.image_range import VALUE_RANGES, bounds_of, to_three_channels
 from vae_batch.models.inputs.files import LocalCopy
 from vae_batch.models.references.array_images import (
     ArrayPixels,
+    class_labels,
     npy_pixels,
     npz_pixels,
     split_of,
@@ -33,7 +35,9 @@ from vae_batch.models.references.encoded_images import (
 from vae_batch.models.references.subset import Subset, subset_positions, unlike_the_rest
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
+from vae_batch.plan.reading import Colours
 
+_CHANNELS: dict[Colours, int] = {"grey": 1, "rgb": 3}
 SPLITS = ("train", "test", "all")
 _PATH_KINDS = (
     "a folder of png/jpg/jpeg/bmp/webp images, a .npz, a .npy or a .parquet file; also as URI"
@@ -51,10 +55,11 @@ class ReferenceImages:
         name: The named set, the path as it was given, or a URI without query and credentials.
         split: ``train``, ``test`` or ``all``; a source without splits is ``all``.
         source_range: (black, white) of the stored values.
-        range_inferred: Whether the range was inferred from float values instead of declared.
+        range_inferred: Whether the range was inferred from the values instead of declared.
         shape: (H, W, C) of one image; C is 1 or 3.
         labels: (n,) int64 classes if the source has them, else None.
         classes: Number of classes of the whole split (its largest label plus 1), or None.
+        notes: Sentences for the user, such as how label names were numbered.
     """
 
     name: str
@@ -67,6 +72,7 @@ class ReferenceImages:
     _pixels: Pixels
     _positions: np.ndarray
     _all_labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
     _copy: LocalCopy | None = None  # holds files that pixels are read from
 
     def __len__(self) -> int:
@@ -95,7 +101,45 @@ class ReferenceImages:
             raise IndexError(f"images [{start}, {stop}) of {self.name}, which has {len(self)}")
         if start == stop:
             return np.empty((0, *self.shape), np.uint8)
-        return self._pixels.read(self._positions[start:stop])
+        return self._in_colours(self._pixels.read(self._positions[start:stop]), start)
+
+    def _in_colours(self, images: npt.NDArray[np.uint8], start: int) -> npt.NDArray[np.uint8]:
+        """Images with as many channels as the set is declared to have."""
+        if images.shape[-1] == self.shape[-1]:
+            return images
+        if self.shape[-1] == 3:
+            return to_three_channels(images)
+        unequal = (images != images[..., :1]).any(axis=(1, 2, 3))
+        if unequal.any():
+            raise InputError(
+                f"{self.name}: image {start + int(np.argmax(unequal))} has unequal channels, so it "
+                "is no grey image; leave out --reference-colours grey"
+            )
+        return images[..., :1]
+
+
+@dataclass(frozen=True)
+class ProbeImages:
+    """Images on which a network is tried.
+
+    Attributes:
+        pixels: (n, H, W, C) uint8.
+        labels: (n,) their classes, or None.
+        classes: Number of classes, or None.
+        name: Of their reference set.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64] | None
+    classes: int | None
+    name: str
+
+    @classmethod
+    def of(cls, images: ReferenceImages, count: int) -> ProbeImages:
+        """The first images of a set, at most ``count``."""
+        count = min(count, len(images))
+        labels = None if images.labels is None else images.labels[:count]
+        return cls(images.read(0, count), labels, images.classes, images.name)
 
 
 def open_reference(
@@ -104,6 +148,7 @@ def open_reference(
     value_range: str | None = None,
     limit: int | None = None,
     subset: Subset = "first",
+    colours: Colours | None = None,
 ) -> ReferenceImages:
     """Open a reference set by name, path or URI.
 
@@ -119,6 +164,9 @@ def open_reference(
             ``limit``.
         limit: Use only ``limit`` images.
         subset: Which: the ``first`` ones, or a ``random`` draw that is the same in every call.
+        limit: Use only the first ``limit`` images.
+        colours: ``grey`` takes one of three equal channels, as checked when images are read;
+            ``rgb`` repeats a grey channel; None takes images as they are.
 
     Returns:
         The set. Encoded images are not decoded yet.
@@ -140,8 +188,16 @@ def open_reference(
     if copy and isinstance(pixels, EncodedPixels):
         pixels = replace(pixels, names=[_named(image, copy, name) for image in pixels.names])
     count = len(pixels)
-    if labels is not None and labels.shape != (count,):
-        raise InputError(f"{name}: {count} images but labels of shape {labels.shape}")
+    notes = [_named(note, copy, name) for note in getattr(pixels, "notes", ())]
+    if labels is not None:
+        labels, note = class_labels(labels, count, name)
+        notes += [note] if note else []
+    if pixels.range_inferred:
+        low, high = pixels.source_range
+        notes.append(
+            f"reference {name}: value range {low:g}..{high:g} inferred and checked; declare it "
+            "with --reference-range"
+        )
     if limit is not None and not 1 <= limit <= count:
         raise InputError(
             f"{name}: {limit} reference images were asked for, but split {actual_split!r} "
@@ -153,12 +209,13 @@ def open_reference(
         split=actual_split,
         source_range=pixels.source_range,
         range_inferred=pixels.range_inferred,
-        shape=pixels.shape,
+        shape=(*pixels.shape[:2], _CHANNELS[colours] if colours else pixels.shape[2]),
         labels=None if labels is None else labels[positions],
         classes=None if labels is None else int(labels.max()) + 1,
         _pixels=pixels,
         _positions=positions,
         _all_labels=labels,
+        notes=tuple(notes),
         _copy=copy,
     )
 
@@ -204,6 +261,8 @@ def _open(
     suffix = path.suffix.lower()
     if path.is_dir() or (suffix == ".parquet" and path.is_file()):
         pixels, labels = folder_pixels(path) if path.is_dir() else parquet_pixels(path)
+        if value_range == "0..1":  # binarised, as checked when they are read
+            pixels = replace(pixels, source_range=VALUE_RANGES[value_range])
         _require_range(value_range, pixels.source_range, source)
         return pixels, labels, "all"
     if not path.is_file():
@@ -247,7 +306,7 @@ def _mnist(split: str) -> _Loaded:
     cached = _keras_home() / "datasets" / "mnist.npz"
     if not cached.is_file():
         return _from_keras("mnist", split)
-    pixels, labels, _ = npz_pixels(cached, split, None)
+    pixels, labels, _ = npz_pixels(cached, split, "0..255")
     if labels is None or pixels.shape != (28, 28, 1):
         raise InputError(f"{cached} is not Keras' mnist.npz; remove it and download it again")
     return pixels.images, labels, (0.0, 255.0)
