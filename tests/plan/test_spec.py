@@ -17,8 +17,8 @@ ROLES = {
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
-        "reference_range", "training", "training_samples", "extractors", "weights",
-        "classifier_range",
+        "reference_range", "reference_colours", "training", "training_samples", "extractors",
+        "weights", "classifier_range", "embedding", "class_output",
     },
     "reading": {
         "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",
@@ -76,13 +76,23 @@ def test_spec_is_frozen() -> None:
     [
         ({"sample": 5}, ["unknown key 'sample'", "did you mean 'samples'"]),
         ({"zzz": 5}, ["unknown key 'zzz'", "known keys", "batch_size"]),
-        ({"samples": 1}, ["samples = 1", "greater than or equal to 2"]),
-        ({"samples": "many"}, ["samples = 'many'", "integer"]),
+        ({"samples": 1}, ["samples = 1", "expected at least 2"]),
+        ({"samples": "many"}, ["samples = 'many'", "expected a whole number"]),
         ({"samples": 5, "splits": 10}, ["splits is 10", "only 5 samples", "fewer splits"]),
         ({"likelihood": "gaussian"}, ["needs its scale", "--sigma"]),
         ({"sigma": 0.1}, ["--likelihood gaussian"]),
         ({"likelihood": "poisson"}, ["likelihood = 'poisson'", "'bernoulli'"]),
         ({"extractors": ["a", "a"]}, ["named twice"]),
+        ({"likelihood": "gausian"}, ["'gausian'", "did you mean 'gaussian'?"]),
+        ({"metrics": ["fdi"]}, ["metrics = ['fdi']", "named fdi", "did you mean 'fid'?"]),
+        ({"checkpoints": 3}, ["checkpoints = 3", "expected a name or a list of names"]),
+        ({"checkpoints": ["a", 3]}, ["checkpoints = ['a', 3]", "a list of names"]),
+        ({"likelihood": "gaussian", "sigma": "best"}, ["sigma = 'best'", "a number or one of"]),
+        ({"sigma": -1, "likelihood": "gaussian"}, ["sigma = -1", "expected more than 0"]),
+        ({"trust": "perhaps"}, ["trust = 'perhaps'", "expected true or false"]),
+        ({"race": {"metric": "kid", "alpha": 7}}, ["race", "alpha"]),
+        ({"tolerance": {"fid": "low"}}, ["tolerance.fid = 'low'"]),
+        ({"builder": "no function"}, ["builder = 'no function'", "package.module:function"]),
         ({"checkpoints": []}, ["checkpoints"]),
     ],
 )
@@ -91,6 +101,14 @@ def test_bad_values_are_named(settings: dict[str, object], words: list[str]) -> 
         make_spec({**REQUIRED, **settings}, source="spec.toml")
     for word in ["spec.toml", *words]:
         assert word in str(caught.value)
+    assert "Input should" not in str(caught.value)
+
+
+def test_on_the_command_line_flags_are_named() -> None:
+    with pytest.raises(
+        InputError, match=r"^the command line: --batch-size = 'x': expected a whole"
+    ):
+        make_spec({**REQUIRED, "batch_size": "x"})
 
 
 def test_missing_key_says_what_it_is() -> None:

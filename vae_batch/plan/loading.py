@@ -6,12 +6,15 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.spec import EvaluationSpec
+
+COMMAND_LINE = "the command line"
 
 
 def read_toml(path: str) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def read_toml(path: str) -> dict[str, Any]:
         raise InputError(f"spec file {path} is not valid TOML: {error}") from None
 
 
-def make_spec(values: Mapping[str, Any], source: str = "the command line") -> EvaluationSpec:
+def make_spec(values: Mapping[str, Any], source: str = COMMAND_LINE) -> EvaluationSpec:
     """Validate plain values into a spec.
 
     Args:
@@ -42,25 +45,85 @@ def make_spec(values: Mapping[str, Any], source: str = "the command line") -> Ev
     try:
         return EvaluationSpec.model_validate(dict(values))
     except ValidationError as error:
-        sentences = "; ".join(_sentence(problem) for problem in error.errors())
+        by_key: dict[str, Any] = {}
+        for problem in error.errors():  # a field of several types has an error for each of them
+            by_key.setdefault(str(problem["loc"][0]) if problem["loc"] else "", problem)
+        sentences = "; ".join(
+            _sentence(key, problem, values.get(key), flags=source == COMMAND_LINE)
+            for key, problem in by_key.items()
+        )
         raise InputError(f"{source}: {sentences}") from None
 
 
-def _sentence(problem: Any) -> str:  # noqa: ANN401
-    key = ".".join(str(part) for part in problem["loc"])
+def _sentence(key: str, problem: Any, given: object, *, flags: bool) -> str:  # noqa: ANN401
+    """What is wrong with a key, and what it may be."""
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest(key)}"
-    if problem["type"] == "missing":
-        field = EvaluationSpec.model_fields.get(key)
+        return f"unknown key {key!r}{_nearest_key(key)}"
+    field = EvaluationSpec.model_fields.get(key)
+    if problem["type"] == "missing" and len(problem["loc"]) == 1:
         return f"{key} is required" + (f" ({field.description})" if field else "")
-    message = problem["msg"].removeprefix("Value error, ")
-    if not key:
-        return str(message)
-    found = repr(problem["input"])
-    return f"{key} = {found if len(found) < 80 else found[:77] + '...'}: {message}"
+    if not key or field is None:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    place = ".".join(str(part) for part in problem["loc"][1:] if str(part) in _own_keys(given))
+    name = f"--{key.replace('_', '-')}" if flags else key + (f".{place}" if place else "")
+    value = problem["input"] if place else given
+    found = repr(value)
+    shown = found if len(found) < 80 else found[:77] + "..."
+    if problem["type"] == "value_error":
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        return f"{name} = {shown}: {message}"
+    if problem["type"] in _BOUNDS:
+        words, bound = _BOUNDS[problem["type"]]
+        return f"{name} = {shown}: expected {words} {problem['ctx'][bound]}"
+    words, choices = _expected(field.annotation)
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{name} = {shown}: expected {words}{hint} ({field.description})"
 
 
-def _nearest(key: str) -> str:
+def _own_keys(given: object) -> set[str]:
+    """Keys of a table, which a sentence may name; places in lists say nothing to a reader."""
+    return set(map(str, given)) if isinstance(given, Mapping) else set()
+
+
+#: Pydantic's errors about sizes: words, and where the bound is.
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+    "too_short": ("so many entries at least:", "min_length"),
+    "string_too_short": ("so many letters at least:", "min_length"),
+}
+_PLAIN = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "a table",
+    RaceSettings: "the name of a metric, or a table",
+}
+
+
+def _expected(annotation: Any) -> tuple[str, list[str]]:  # noqa: ANN401
+    """What a field's type takes, in words, and its words if it takes some only."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, parts))}", [str(part) for part in parts]
+    if origin is Annotated:
+        return _expected(parts[0])
+    if origin is tuple:
+        return "a name or a list of names, such as paths", []
+    if origin is dict:
+        return _PLAIN[dict], []
+    if parts:
+        several = [_expected(part) for part in parts if part is not type(None)]
+        choices = [choice for _, own in several for choice in own]
+        return " or ".join(words for words, _ in several), choices
+    return _PLAIN.get(annotation, getattr(annotation, "__name__", "another value")), []
+
+
+def _nearest_key(key: str) -> str:
     known = sorted(EvaluationSpec.model_fields)
     near = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"

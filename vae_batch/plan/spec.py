@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from vae_batch.metrics.catalogue import BROKEN_PLUG_INS, DEFAULT_GROUPS, GROUPS, METRICS, metric_for
 from vae_batch.plan.race_settings import RaceSettings
-from vae_batch.plan.reading import Reading, Role, ValueRange
+from vae_batch.plan.reading import ClassOutput, Colours, Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
 
 ReferenceIs = Literal["sample", "population"]
@@ -47,6 +48,11 @@ class EvaluationSpec(Reading):
     reference_range: ValueRange | None = _field(
         "content", None, "Range of float reference images; inferred and checked when not given."
     )
+    reference_colours: Colours | None = _field(
+        "content",
+        None,
+        "Take reference images of three equal channels as grey, or repeat grey in three (rgb).",
+    )
     reference_samples: int | None = _field(
         "identity", None, "Use N of the reference images only (default: all).", ge=2
     )
@@ -75,7 +81,7 @@ class EvaluationSpec(Reading):
     extractors: tuple[str, ...] = _field(
         "content",
         ("inception-2015",),
-        "inception-2015, inception-keras, inception-random, or the path of a Keras classifier.",
+        "inception-2015, inception-keras, inception-random, or the path of a Keras network.",
         min_length=1,
     )
     weights: tuple[str, ...] = _field(
@@ -86,8 +92,23 @@ class EvaluationSpec(Reading):
         False,
         "Accept weight files whose hash is not a published one (the hash is in every row).",
     )
-    classifier_range: ValueRange = _field(
-        "content", "0..255", "Pixel range that a Keras classifier named as extractor takes."
+    classifier_range: ValueRange | None = _field(
+        "content",
+        None,
+        "Pixel range that a network named as extractor takes: told by a first Rescaling or "
+        "Normalization or by the reference's labels, else asked for.",
+    )
+    embedding: str | None = _field(
+        "content",
+        None,
+        "Layer or output of such a network that gives the features (default: what its last dense "
+        "layer takes).",
+    )
+    class_output: ClassOutput | None = _field(
+        "content",
+        None,
+        "What such a network's class output holds: softmax, logits, sigmoid, or none for features "
+        "alone; told by its last activation, else asked for.",
     )
     samples: int = _field("identity", 10000, "Images generated per checkpoint.", ge=2)
     seed: int = _field("identity", 0, "Seed of latents and posterior noise.", ge=0, lt=2**63)
@@ -208,9 +229,11 @@ class EvaluationSpec(Reading):
         chosen = set(GROUPS) if "all" in names else set(names)
         unknown = sorted(chosen - set(GROUPS))
         if unknown:
+            near = difflib.get_close_matches(unknown[0], [*GROUPS, "all"], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"{', '.join(unknown)}: no such group of metrics; expected all, or some of "
-                f"{', '.join(GROUPS)}{_broken_plug_ins()}"
+                f"no group of metrics is named {', '.join(unknown)}; expected all, or some of "
+                f"{', '.join(GROUPS)}{hint}{_broken_plug_ins()}"
             )
         return tuple(name for name in GROUPS if name in chosen)
 
