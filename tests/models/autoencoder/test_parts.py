@@ -212,5 +212,5 @@ def test_halves_of_two_vaes_are_refused() -> None:
         put_together(pair(encoder(), network({"z": (2,)}, {"y": SHAPE}, lambda z: z)))
     large = network({"z": (LATENT,)}, {"y": (6, 6, 1)}, lambda z: np.ones((len(z), 6, 6, 1)),
                     activation="sigmoid")  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"takes images \(4, 4, 1\), but the decoder gives"):
+    with pytest.raises(CheckpointError, match=r"takes images of 4x4, but the decoder gives"):
         put_together(pair(encoder(), large), input_fit="pad")

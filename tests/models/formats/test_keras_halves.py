@@ -126,3 +126,52 @@ def test_an_encoder_that_gives_z_is_whole(library: Any) -> None:
     found = networks_of(library.Model(image, [mean, logvar, z]), "e.keras", "keras")
     assert found.whole is not None
     assert len(found.whole.outputs) == 3
+
+
+def inline_vae(library: Any, inline: str, *, draws: bool = True) -> tuple[Any, dict[str, Any]]:
+    """A VAE of which one half is no layer of its own, and the tensors' models."""
+    layers, image, latents = library.layers, library.Input((16,)), library.Input((2,))
+    heads = [layers.Dense(2, name="z_mean")(image), layers.Dense(2, name="z_log_var")(image)]
+    z = sampling(library)()(heads) if draws else heads[0]
+    encoder = library.Model(image, z, name="encoder")
+    decode = library.Model(latents, layers.Dense(16, "sigmoid")(latents), name="decoder")
+    parts = {"heads": library.Model(image, heads), "decode": decode}
+    if inline == "encoder":
+        return library.Model(image, decode(z)), parts
+    outer = library.Input((16,))
+    return library.Model(outer, decode.layers[-1](encoder(outer))), parts
+
+
+@pytest.mark.parametrize("inline", ["encoder", "decoder"])
+@pytest.mark.parametrize("draws", [True, False])
+def test_a_half_beside_one_that_is_found_by_name(library: Any, inline: str, draws: bool) -> None:
+    """The layers before a nested decoder are the encoder, not nothing at all."""
+    model, parts = inline_vae(library, inline, draws=draws)
+    found = networks_of(model, "v.keras", "keras")
+    assert found.encoder is not None
+    assert found.decoder is not None
+    images, latents = draw(5, 16), draw(5, 2)
+    outputs = found.encoder.run(images)
+    for output, head in zip(outputs[: 2 if draws else 1], parts["heads"](images), strict=False):
+        np.testing.assert_allclose(output, head, rtol=1e-6)
+    assert len(outputs) == (1 if not draws else 2 if inline == "encoder" else 3)
+    np.testing.assert_allclose(found.decoder.run(latents)[0], parts["decode"](latents), rtol=1e-6)
+
+
+def test_heads_of_an_encoder_that_returns_z_alone(library: Any) -> None:
+    """They are what its sampling layer takes, whether its class is known or not."""
+    from vae_batch.models.formats.keras.network import LoadedModel, as_networks
+
+    _, parts = inline_vae(library, "encoder")
+    image = parts["heads"].inputs[0]
+    z = sampling(library)()(parts["heads"].outputs)
+    halves = {
+        "encoder": LoadedModel(library.Model(image, z), "e.keras", "keras"),
+        "decoder": LoadedModel(parts["decode"], "d.keras", "keras"),
+    }
+    found = as_networks(halves)
+    assert found.encoder is not None
+    assert [port.name for port in found.encoder.outputs][:2] == ["z_mean", "z_log_var"]
+    images = draw(5, 16)
+    for output, head in zip(found.encoder.run(images)[:2], parts["heads"](images), strict=True):
+        np.testing.assert_allclose(output, head, rtol=1e-6)

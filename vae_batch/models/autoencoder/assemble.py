@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,15 @@ from vae_batch.models.autoencoder.parts import find_parts, how_to_save_halves, n
 from vae_batch.models.autoencoder.posterior import find_heads, find_second_head
 from vae_batch.models.autoencoder.vae import Autoencoder, DecoderHalf, EncoderHalf, ImageInput
 from vae_batch.models.autoencoder.value_range import check_value_range, read_size_and_range
-from vae_batch.models.formats.format import Array, ArrayVae, Floats, Network, Networks, Shape
+from vae_batch.models.formats.format import (
+    Array,
+    ArrayVae,
+    Floats,
+    Network,
+    Networks,
+    PortShape,
+    Shape,
+)
 from vae_batch.models.image_range import from_uint8
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
@@ -61,6 +70,7 @@ def assemble(
         networks, stated = networks_of_arrays(networks, batch_size)
     labels = LabelInfo(classes, reading.labels)
     context = Context(reading, image_shape, labels, batch_size, probe_images, probe_labels)
+    context.warnings += networks.warnings
     parts = find_parts(networks, context)
     for who, network in (
         ("encoder", parts.encoder),
@@ -79,6 +89,7 @@ def assemble(
 
 def _assemble_halves(parts: Networks, context: Context, stated: OutputKind | None) -> Autoencoder:
     source = encoder = decoder = roles = None
+    _require_one_size(parts, context)
     if parts.encoder is not None:
         source, encoder = try_encoder(parts.encoder, context, _free_size(parts.decoder, context))
     if parts.decoder is not None:
@@ -120,6 +131,28 @@ def _assemble_whole(network: Network, context: Context, format_name: str) -> Aut
     fit = read_size_and_range(source, network.input_hint, output, context)
     half = DecoderHalf(source, output)
     return _joined(format_name, fit.image_shape, fit, None, half, context)
+
+
+def _require_one_size(parts: Networks, context: Context) -> None:
+    """Check that both halves have images of one size, before the reference's is asked about."""
+    if parts.encoder is None or parts.decoder is None:
+        return
+
+    def sizes(shapes: Iterable[PortShape]) -> set[tuple[int, int]]:
+        fixed = [shape for shape in shapes if len(shape) == 3 and None not in shape]
+        found = (find_layout(shape, context.image_shape, any_size=True) for shape in fixed)
+        return {layout.image_shape[:2] for layout in found if layout is not None}
+
+    taken = sizes(port.shape for port in parts.encoder.inputs)
+    given = sizes(port.shape for port in parts.decoder.outputs)
+    if len(taken) == 1 and len(given) == 1 and taken != given:
+        (one,), (other,) = taken, given
+        raise CheckpointError(
+            f"the encoder takes images of {one[0]}x{one[1]}, but the decoder gives "
+            f"{other[0]}x{other[1]} (height x width), so no image can be compared with its "
+            "reconstruction; save a decoder that ends in the size it was trained against, such as "
+            "with keras.layers.Cropping2D or Resizing behind it"
+        )
 
 
 def _free_size(decoder: Network | None, context: Context) -> ImageShape:

@@ -121,6 +121,15 @@ def read_layout(
     """The layout of an input or output that must hold images; ``who`` begins the error message."""
     layout = find_layout(shape, reference, any_size=True)
     if layout is None:
+        other = "grey" if reference[2] == 3 else "rgb"
+        like = (*reference[:2], 4 - reference[2])
+        if find_layout(shape, like, any_size=True) is not None:
+            kind = "their three channels are equal" if other == "grey" else "it was trained on grey"
+            raise CheckpointError(
+                f"{who} {shape}, but the reference images are {reference}; if {kind}, declare "
+                f"--reference-colours {other}, else score this checkpoint against the images it "
+                "was trained on"
+            )
         raise CheckpointError(
             f"{who} {shape}, but the reference images are {reference}; score this checkpoint "
             "against the images it was trained on"

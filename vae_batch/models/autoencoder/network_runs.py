@@ -9,6 +9,7 @@ import numpy as np
 
 from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import Array, Floats, Network, Shape, as_float32
+from vae_batch.models.formats.keras.load_model import advice_for_undefined, plain_message
 from vae_batch.models.formats.limits import ran_out_of_memory
 from vae_batch.plan.errors import CheckpointError
 
@@ -39,7 +40,8 @@ def run_once(network: Network, who: str, batch_size: int, *arrays: Array) -> Out
         raise
     except Exception as error:  # a model's graph may raise anything
         kind = BatchMemoryError if ran_out_of_memory(error) else CheckpointError
-        raise kind(f"the {who} cannot be run: {str(error)[:300]}") from error
+        advice, declare = advice_for_undefined(error) or (plain_message(error)[:300], {})
+        raise kind(f"the {who} cannot be run: {advice}", declare) from error
     if len(outputs) != len(network.outputs):
         raise CheckpointError(
             f"the {who} of {network.source} returns {len(outputs)} outputs, but names "
@@ -108,6 +110,11 @@ def require_finite(values: Array, who: str) -> None:
 def require_finite_weights(network: Network, who: str) -> None:
     """Check a network's weights."""
     for name, values in network.weights():
+        if values.dtype.kind == "c":
+            raise CheckpointError(
+                f"the {who}'s weight {name} holds complex numbers; expected real ones, since their "
+                "imaginary part would be lost"
+            )
         is_float = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
         if is_float and not np.isfinite(values.astype(np.float32, copy=False)).all():
             raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -46,7 +47,10 @@ def find_parts(networks: Networks, context: Context) -> Networks:
         )
     reasons = "; ".join((*networks.notes, f"by shapes: {listing}"))
     context.decide("parts", "images to images" if part == "whole" else part, reasons)
-    return Networks(networks.format, **{part: whole}, notes=networks.notes)
+    roles = {role: whole if role == part else None for role in ("encoder", "decoder", "whole")}
+    return replace(
+        networks, encoder=roles["encoder"], decoder=roles["decoder"], whole=roles["whole"]
+    )
 
 
 def _part_by_shapes(

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
 Array = npt.NDArray[Any]
@@ -59,6 +60,13 @@ class Network:
             unknown or not trusted.
         input_hint: Pixel range that the first layer expects, such as ``0..255`` for
             Rescaling(1/255).
+        input_statistics: Mean and standard deviation of the pixels that a first Normalization (or
+            a Rescaling to another range than a pixel range) maps to 0 and 1.
+        gives_features: Whether the end of the first output shows that it holds features and no
+            class scores: a nonlinearity other than softmax and sigmoid, or a normalisation.
+        inner: Makes the same network with one more output before its own: what the named layer
+            returns, or for None what its last dense layer takes. Raises ``CheckpointError`` where
+            there is none; None where the format cannot do it.
         weights: Yields name and values of every weight, to check that all are finite.
         largest: Bytes of the largest tensor that it computes per sample, and the layer that
             computes it; None where the format cannot say.
@@ -72,6 +80,9 @@ class Network:
     before_sigmoid: Callable[[], Network] | None = None
     replaced: tuple[str, ...] = ()
     input_hint: str | None = None
+    input_statistics: tuple[float, float] | None = None
+    gives_features: bool = False
+    inner: Callable[[str | None], Network] | None = None
     weights: Callable[[], Iterator[tuple[str, Array]]] = _no_weights
     largest: tuple[int, str] | None = None
 
@@ -87,6 +98,7 @@ class Networks:
         decoder: Maps latents (and perhaps labels) to images, or None.
         whole: One network in which no halves were found; its shapes decide what it is.
         notes: How the parts were found, for ``inspect``.
+        warnings: What loading them did beside, such as importing a script that trains.
     """
 
     format: str
@@ -94,6 +106,7 @@ class Networks:
     decoder: Network | None = None
     whole: Network | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ArrayVae(Protocol):
@@ -124,11 +137,13 @@ class LoadOptions:
         reading: What the user declared about this checkpoint.
         trust: Whether the user's modules and code inside files may run.
         memory_cap: Bytes that loading may use.
+        whole: Whether a model stays one network, without looking for halves in it.
     """
 
     reading: Reading
     trust: bool
     memory_cap: int
+    whole: bool = False
 
 
 class CheckpointFormat(Protocol):
@@ -163,5 +178,11 @@ class CheckpointFormat(Protocol):
 
 
 def as_float32(array: object) -> Floats:
-    """An array in the precision in which all networks are fed and read."""
+    """An array in the precision in which all networks are fed and read.
+
+    Raises:
+        CheckpointError: It is complex, and its imaginary part would be lost.
+    """
+    if getattr(array, "dtype", np.dtype(np.float32)) in (np.complex64, np.complex128):
+        raise CheckpointError("it returns complex numbers; expected real ones")
     return np.asarray(array, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 import tempfile
@@ -18,6 +19,8 @@ from vae_batch.models.formats.format import (
     Networks,
 )
 from vae_batch.models.formats.keras.load_model import require_keras
+from vae_batch.models.formats.user_modules import watching_imports
+from vae_batch.models.formats.weights_only.built_weights import BuiltWeights, holds_built_weights
 from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha256_of_roles
 from vae_batch.models.inputs.unreadable import why_unreadable
 from vae_batch.plan.errors import CheckpointError
@@ -54,10 +57,30 @@ def load_networks(
             if sha256 is not None:
                 _require_content(files, local, sha256)
             names = _names(files, local)
-            return _renamed(_load_local(local, names, options), names)
+            before = _states(local)
+            with watching_imports(local.values()) as notes:
+                loaded = _renamed(_load_local(local, names, options), names)
+            if _states(local) != before:
+                raise CheckpointError(
+                    f"{' and '.join(names.values())} was overwritten while it was loaded"
+                    f"{''.join(f' ({note})' for note in notes)}; run again when nothing writes it"
+                )
+            if isinstance(loaded, Networks):
+                return replace(loaded, warnings=tuple(notes))
+            return loaded
         except CheckpointError as error:
             message = _with_names(str(error), _names(files, local))
             raise CheckpointError(message, error.declare) from error
+
+
+def _states(local: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Size and time of change of each file; a library may not read what was hashed."""
+    found = []
+    for path in local.values():
+        with contextlib.suppress(OSError):
+            status = Path(path).stat()
+            found.append((status.st_size, status.st_mtime_ns))
+    return found
 
 
 def _names(files: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]:
@@ -106,7 +129,8 @@ def _require_content(files: Mapping[str, str], local: Mapping[str, str], sha256:
 def _load_local(
     local: Mapping[str, str], names: Mapping[str, str], options: LoadOptions
 ) -> Networks | ArrayVae:
-    formats = {role: _format_of(path, names[path]) for role, path in local.items()}
+    builder = options.reading.builder is not None
+    formats = {role: _format_of(path, names[path], builder) for role, path in local.items()}
     _start_libraries()
     with limits.memory_cap(options.memory_cap + _LIBRARIES):
         if len({known.name for known in formats.values()}) == 1:
@@ -117,14 +141,19 @@ def _load_local(
         )
 
 
-def _format_of(path: str, name: str) -> CheckpointFormat:
-    """The first format that recognises a file by its content."""
+def _format_of(path: str, name: str, builder: bool) -> CheckpointFormat:
+    """The first format that recognises a file by its content; with a builder, the one of weights.
+
+    A builder wins over the configuration of a Keras file, which may not be readable.
+    """
     try:
         head = read_head(path)
     except FileNotFoundError as error:
         raise _missing(name) from error
     except OSError as error:
         raise CheckpointError(f"{name} cannot be read: {error}") from error
+    if builder and holds_built_weights(path, head):
+        return BuiltWeights()
     for known in registry.formats():
         if known.recognises(path, head):
             return known

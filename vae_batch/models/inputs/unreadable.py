@@ -46,9 +46,10 @@ _SENTENCES: dict[FileKind, str] = {
         "file again, from the link to the file itself"
     ),
     "tf_checkpoint": (
-        "is a part of a TensorFlow checkpoint, which holds weights but no model; load it into the "
-        "model with model.load_weights(...) where the model is built, then call "
-        "model.save('vae.keras'), or model.save_weights('vae.weights.h5') and give --builder"
+        "is a part of a TensorFlow checkpoint, which holds weights but no model, and which Keras 3 "
+        "does not load; build the same model with tf_keras (pip install tf-keras), load the "
+        "checkpoint with model.load_weights('folder/name'), its path without .index, and call "
+        "model.save('vae.h5')"
     ),
     "npz": f"is a NumPy archive of arrays, not a model; {_SAVE}, {_PLUG_IN}",
     "npy": f"is a NumPy array, not a model; {_SAVE}, {_PLUG_IN}",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import importlib
+import importlib.util
 import inspect
+import opcode
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +17,7 @@ from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras import sampling_layers
 from vae_batch.models.formats.keras.config_nodes import Json, Node, nodes
 from vae_batch.models.formats.keras.tf_keras_safety import is_harmless
-from vae_batch.models.formats.user_modules import import_user_module
+from vae_batch.models.formats.user_modules import import_user_module, is_given
 from vae_batch.plan.errors import CheckpointError
 
 _LIBRARIES = ("keras", "tf_keras")
@@ -34,6 +40,11 @@ _RUNS_CODE = {
     "FlaxLayer": "which runs a Flax module",
 }
 TRUST = "if you trust the file, add --trust-checkpoints (trust = true in the TOML file)"
+
+_SHORTEST_CODE = 60
+# RESUME is among the first instructions, behind those that make cells of arguments.
+_PROLOGUE = 16
+_RESUMES = {151: "3.11 or 3.12", 149: "3.13", 128: "3.14"}
 
 # What importing a user's module registered, by module and library; a module is imported once.
 _registered: dict[tuple[str, str], dict[str, Any]] = {}
@@ -62,7 +73,7 @@ def objects_for(
         CheckpointError: Code would have to run without trust, or a class is not given; names the
             layer and what to add.
     """
-    users = _users_objects(options, library) if options.trust else {}
+    users = _users_objects(options, library)
     objects, replaced = dict(users), []
     lambdas = []
     for node in nodes(config):
@@ -73,8 +84,10 @@ def objects_for(
             sampling_layers.replace_by_mean(node)
         elif code := _code_in(node):
             _require_trust(node, code, options, source)
+            _require_this_python(node, source)
         elif not _is_known(node, library):
             found = users.get(node.registered_name) or users.get(_own_name(node))
+            found = found or _where_the_file_says(node, options)
             if found is not None:
                 objects[node.registered_name] = found
             elif sampling_layers.draws_from_posterior(node):
@@ -93,6 +106,13 @@ def objects_for(
     return objects, (*replaced, *lambdas)
 
 
+def runs_bytecode(config: Json) -> bool:
+    """Whether loading a configuration runs bytecode of the file, which may end the process."""
+    return any(
+        any(True for _ in _marshalled(node.config)) for node in nodes(config) if _code_in(node)
+    )
+
+
 def runs_code(config: Json) -> bool:
     """Whether loading a configuration runs code of the file, which safe mode forbids."""
     return any(_code_in(node) for node in nodes(config))
@@ -108,6 +128,58 @@ def _code_in(node: Node) -> str | None:
     if names_function and not is_harmless(node.config.get("function")):
         return f"calls tf.{node.config.get('function')}, which may do more than compute"
     return None
+
+
+def _require_this_python(node: Node, source: str) -> None:
+    """Refuse bytecode that another Python has written: run by this one, it ends the process."""
+    written = [other for code in _marshalled(node.config) if (other := other_python(code))]
+    if not written:
+        return
+    here = ".".join(map(str, sys.version_info[:2]))
+    raise CheckpointError(
+        f"{source}: layer {node.layer!r} is a Python Lambda whose bytecode {written[0]} has "
+        f"written, and Python {here} would crash on it; add --builder package.module:function, a "
+        "function of yours that returns the same VAE, whose weights are then read from the file, "
+        "and --trust-checkpoints",
+        {"builder": "package.module:function", "trust": True},
+    )
+
+
+def _marshalled(value: Any) -> Iterator[bytes]:  # noqa: ANN401
+    """Marshalled code in a Lambda's settings, in the spellings of both libraries."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _marshalled(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _marshalled(inner)
+    elif isinstance(value, str) and len(value) > _SHORTEST_CODE:
+        with contextlib.suppress(ValueError):
+            code = codecs.decode(value.encode("ascii"), "base64")
+            if code[:1] in (b"c", b"\xe3"):
+                yield code
+
+
+def other_python(code: bytes) -> str | None:
+    """Which other Python has marshalled a code object, or None where it may be this one.
+
+    Fields and opcodes differ between versions: Python 3.8 to 3.10 write six numbers before the
+    bytecode, others five; from 3.11 on functions begin with RESUME, whose number differs between
+    3.11 or 3.12, 3.13, and 3.14.
+    """
+    fields = next((n for n in (5, 6) if code[1 + 4 * n : 2 + 4 * n] in (b"s", b"\xf3")), 0)
+    if not fields:
+        return None  # damaged, or of a future version: a process of its own finds out
+    if fields == 6:
+        return "Python 3.8 to 3.10"
+    start = 2 + 4 * fields
+    size = int.from_bytes(code[start : start + 4], "little")
+    opcodes = set(code[start + 4 : start + 4 + size][:_PROLOGUE:2])
+    found = {version for number, version in _RESUMES.items() if number in opcodes}
+    mine = opcode.opmap.get("RESUME")
+    if mine in opcodes:
+        return None
+    return f"Python {min(found)}" if found else "Python 3.7 or an older one"
 
 
 def _is_lambda(node: Node) -> bool:
@@ -180,6 +252,15 @@ def _users_objects(options: LoadOptions, library: str) -> dict[str, Any]:
     table = _registry(keras)
     found: dict[str, Any] = {}
     for name in options.reading.custom_objects:
+        if is_given(name):
+            found |= {
+                key: value
+                for own, value in vars(import_user_module(name, "custom_objects")).items()
+                if own[:2] != "__"
+                for key in (own, keras.utils.get_registered_name(value))
+            }
+        if is_given(name) or not options.trust:
+            continue
         before = dict(table)
         try:
             module = import_user_module(name, "custom_objects")
@@ -203,40 +284,80 @@ def _definitions(module: ModuleType, keras: ModuleType) -> dict[str, Any]:
     return found
 
 
+def _where_the_file_says(node: Node, options: LoadOptions) -> Any | None:  # noqa: ANN401
+    """A class of the module that the file names, if it lies in a package that the user has named.
+
+    ``--custom-objects keras_hub`` covers ``keras_hub.src.models.vae.vae_backbone``.
+    """
+    named = {module.split(".", 1)[0] for module in options.reading.custom_objects}
+    if not options.trust or node.root_module not in named:
+        return None
+    module = import_user_module(str(node.content["module"]), "the file")
+    return getattr(module, _own_name(node), None)
+
+
 def _own_name(node: Node) -> str:
     return str(node.content.get("config")) if node.class_name == "function" else node.class_name
 
 
-def advice_for_missing(name: str, options: LoadOptions, where: str = "") -> str:
-    """What to do about an unknown class or function; the end of a sentence."""
+def advice_for_missing(
+    name: str, options: LoadOptions, where: str = "", package: str = "package.module"
+) -> str:
+    """What to do about an unknown class or function; the end of a sentence.
+
+    Args:
+        name: Its name.
+        options: What was declared.
+        where: Which layer needs it.
+        package: What to declare.
+    """
     what = f"it needs {name!r}{where}"
     modules = ", ".join(options.reading.custom_objects)
-    if modules and not options.trust:
+    if modules and not options.trust and not all(map(is_given, options.reading.custom_objects)):
         return (
             f"{what}; custom_objects names {modules}, but modules are imported only with trust: "
             f"{TRUST}"
         )
+    if modules and any(map(is_given, options.reading.custom_objects)):
+        return f"{what}, which custom_objects does not hold; give it too"
     if modules:
-        return f"{what}, which {modules} of custom_objects does not define; name its module too"
+        return (
+            f"{what}, which {modules} of custom_objects does not define; name its module too: "
+            f"--custom-objects {package}"
+        )
     return (
         f"{what}, which is not Keras' own; name the module that defines it, and trust it: add "
-        '--custom-objects package.module --trust-checkpoints (custom_objects = "package.module" '
+        f'--custom-objects {package} --trust-checkpoints (custom_objects = "{package}" '
         "and trust = true in the TOML file), or save encoder and decoder with Keras' own layers"
     )
 
 
-def keys_for_missing(options: LoadOptions) -> dict[str, object]:
+def keys_for_missing(options: LoadOptions, package: str = "package.module") -> dict[str, object]:
     """Spec keys that would provide an unknown class or function."""
     named = options.reading.custom_objects
     if named and not options.trust:
         return {"trust": True}
     return {
-        "custom_objects": [*named, "package.module"] if named else "package.module",
+        "custom_objects": [*named, package] if named else package,
         "trust": True,
     }
 
 
 def _unknown(node: Node, options: LoadOptions, source: str) -> CheckpointError:
     kind = "function" if node.class_name == "function" else "class"
-    advice = advice_for_missing(_own_name(node), options, f" (the {kind} of layer {node.layer!r})")
-    return CheckpointError(f"{source} cannot be loaded: {advice}", keys_for_missing(options))
+    where, package = f" (the {kind} of layer {node.layer!r})", _installed_package(node)
+    advice = advice_for_missing(_own_name(node), options, where, package)
+    return CheckpointError(
+        f"{source} cannot be loaded: {advice}", keys_for_missing(options, package)
+    )
+
+
+def _installed_package(node: Node) -> str:
+    """The package that the file names, where it is installed; nothing of it is imported."""
+    root = node.root_module
+    try:
+        is_own = root is None or root == "__main__" or root in sys.stdlib_module_names
+        found = None if is_own else importlib.util.find_spec(str(root))
+    except (ImportError, ValueError):
+        found = None
+    return str(root) if found else "package.module"

@@ -6,10 +6,12 @@ import contextlib
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from vae_batch.models.formats.format import Array
+from vae_batch.models.formats.format import Array, PortShape
 from vae_batch.models.formats.keras.graph import (
     Graph,
     Layer,
@@ -18,8 +20,10 @@ from vae_batch.models.formats.keras.graph import (
     Value,
     is_graph,
     is_own_class,
+    leaves,
     read_graph,
 )
+from vae_batch.plan.errors import CheckpointError
 
 # Layers and operations through which every value passes unchanged in inference.
 _KEEP_VALUES = frozenset(
@@ -34,6 +38,11 @@ _ACTIVATIONS = frozenset(
     | {"swish", "softplus", "softsign", "hard_sigmoid", "hard_tanh", "log_softmax", "log_sigmoid"}
 )
 _UNBOUNDED = frozenset({"BatchNormalization", "LayerNormalization", "GroupNormalization"})
+_NORMALISED = _UNBOUNDED | {"UnitNormalization"}
+_POOLS = re.compile(r"(Global)?(Average|Max)Pooling[123]D")
+_MERGES = frozenset({"Concatenate", "Add", "Average", "Maximum", "Multiply"})
+# A head of class scores, or an embedding: the last activation alone does not say which.
+_SCORES = (None, "linear", "softmax", "log_softmax", "sigmoid", "hard_sigmoid", "log_sigmoid")
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D"})
 _ATTENTION = frozenset(
     {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"}
@@ -79,6 +88,148 @@ def without_sigmoid(operation: Layer | None) -> Iterator[None]:
             setattr(operation, name, before)
         else:
             delattr(operation, name)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A tensor inside a network.
+
+    Attributes:
+        operation: The layer that takes or returns it.
+        side: Which of the two.
+        name: In words.
+        shape: Without the batch axis.
+    """
+
+    operation: Layer
+    side: Literal["input", "output"]
+    name: str
+    shape: PortShape
+
+
+def find_tap(graph: Graph | None, model: Layer, name: str | None, source: str) -> Tap:
+    """The output of the layer of that name, or for None the input of the last dense layer.
+
+    Raises:
+        CheckpointError: There is no such layer, or more than one.
+    """
+    if name is None:
+        step = None if graph is None else _last_weights(graph.outputs[0])
+        flat = step is not None and len(step.inputs[0].shape) == 2
+        if step is None or type(step.operation).__name__ != "Dense" or not flat:
+            raise CheckpointError(
+                f"{source} does not end in a dense layer over flat features, so its embedding is "
+                'not known; declare it: --embedding "layer name", such as '
+                f"{_some_layers(graph, model)}",
+                {"embedding": _layer_choices(graph, model)},
+            )
+        found = name_of(step.inputs[0])
+        return Tap(step.operation, "input", found, tuple(step.inputs[0].shape[1:]))
+    layers = {id(layer): layer for layer in _layers(graph, model) if layer.name == name}
+    if len(layers) != 1:
+        many = f"{len(layers)} layers" if layers else "no layer"
+        raise CheckpointError(
+            f"{source} has {many} named {name!r}, which embedding names; it has "
+            f"{_some_layers(graph, model)}",
+            {"embedding": _layer_choices(graph, model)},
+        )
+    (layer,) = layers.values()
+    made = [v for v in graph.values if v.step and v.step.operation is layer] if graph else []
+    shape = made[0].shape if made else getattr(getattr(layer, "output", None), "shape", ())
+    return Tap(layer, "output", name, tuple(shape[1:]))
+
+
+@contextlib.contextmanager
+def tapped(tap: Tap | None) -> Iterator[list[Tensor]]:
+    """Within the context, calls of a layer (if any) put the tapped tensor into the list."""
+    found: list[Tensor] = []
+    if tap is None:
+        yield found
+        return
+    operation, call = tap.operation, tap.operation.call
+    own = "call" in vars(operation)
+
+    def recording(*args: Tensor, **kwargs: Tensor) -> Tensor:
+        made = call(*args, **kwargs)
+        found.append(next(leaf for _, leaf in leaves(made if tap.side == "output" else args)))
+        return made
+
+    operation.call = recording
+    try:
+        yield found
+    finally:
+        if own:
+            operation.call = call
+        else:
+            del operation.call
+    if len(found) != 1:
+        raise CheckpointError(
+            f"layer {operation.name!r}, the embedding, is called {len(found)} times; declare a "
+            "layer that is called once with --embedding"
+        )
+
+
+def gives_features(graph: Graph) -> bool:
+    """Whether the first output ends in a nonlinearity or a normalisation, so is no class score."""
+    return _is_features(graph.outputs[0])
+
+
+def _is_features(value: Value) -> bool:
+    step = _last_change(value)
+    while step is not None and _POOLS.fullmatch(type(step.operation).__name__):
+        step = _last_change(step.inputs[0])
+    if step is None:
+        return False
+    kind = type(step.operation).__name__
+    if kind in _MERGES and is_own_class(step.operation):
+        return all(_is_features(value) for value in step.inputs)
+    normalised = kind in _NORMALISED and is_own_class(step.operation)
+    return normalised or _activation(step.operation) not in _SCORES
+
+
+def _last_weights(value: Value) -> Step | None:
+    """The last layer with weights, before activations that are layers of their own."""
+    step = _last_change(value)
+    while step is not None and not getattr(step.operation, "weights", None):
+        if _activation(step.operation) is None:
+            return None
+        step = _last_change(step.inputs[0])
+    return step
+
+
+def _layers(graph: Graph | None, model: Layer) -> list[Layer]:
+    own = list(getattr(model, "_flatten_layers", lambda **_: [])(include_self=False))
+    return own + [step.operation for step in graph.steps] if graph else own
+
+
+def _layer_choices(graph: Graph | None, model: Layer) -> tuple[str, ...]:
+    """Names of layers that return flat features or feature maps, the last first."""
+    made = graph.values if graph else ()
+    names = [v.step.operation.name for v in made if v.step and len(v.shape) in (2, 4)]
+    names = names or [layer.name for layer in _layers(graph, model)]
+    last = set(map(name_of, graph.outputs)) if graph else set()
+    return tuple(name for name in dict.fromkeys(reversed(names)) if name not in last)[:6]
+
+
+def _some_layers(graph: Graph | None, model: Layer) -> str:
+    return ", ".join(_layer_choices(graph, model)) or "no layers"
+
+
+def input_statistics(graph: Graph) -> tuple[float, float] | None:
+    """Mean and standard deviation, over all channels, that a first layer maps to 0 and 1."""
+    for step in graph.steps:
+        operation, kind = step.operation, type(step.operation).__name__
+        if kind not in ("Normalization", "Rescaling") or _last_change(step.inputs[0]) is not None:
+            continue
+        if kind == "Rescaling":
+            scale, offset = np.asarray(operation.scale), np.asarray(operation.offset)
+            if np.all(scale == 1) and np.all(offset == 0):
+                continue
+            return float(np.mean(-offset / scale)), float(np.mean(1 / scale))
+        if getattr(operation, "invert", False) or operation.mean is None:
+            continue
+        return float(np.mean(operation.mean)), float(np.sqrt(np.mean(operation.variance)))
+    return None
 
 
 def input_range(graph: Graph) -> str | None:

@@ -23,6 +23,7 @@ from vae_batch.models.formats.keras.config_nodes import Json, nodes
 from vae_batch.models.formats.keras.load_model import (
     LibraryError,
     ModelFile,
+    advice_for_undefined,
     is_old,
     load_model,
     load_with_tf_keras,
@@ -74,6 +75,10 @@ def _load(path: str, options: LoadOptions) -> LoadedModel:
             return load_model(file, options, Hdf5File.name)
         except LibraryError as error:
             reason = " ".join(str(error).split())[:300]
+            undefined = advice_for_undefined(error)
+            if undefined is not None:
+                advice, declare = undefined
+                raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
             if version is not None and not is_old(version):
                 raise CheckpointError(
                     f"{path} cannot be loaded by Keras: {reason}; it may be damaged, or need the "
@@ -187,6 +192,33 @@ def json_attribute(file: H5, name: str, path: str) -> dict[str, Any]:
     return value
 
 
+def has_backslashes(file: H5) -> bool:
+    """Whether names of groups have backslashes, as Keras on Windows wrote them."""
+    return any("\\" in name for name, _ in datasets(file))
+
+
+def copy_with_slashes(source: str, target: str | Path, group: str = "/") -> None:
+    """Copy a file, or a group as a file of its own; backslashes in names become slashes."""
+    import h5py
+
+    with open_hdf5(source) as old, h5py.File(target, "w") as new:
+
+        def copy(name: str, item: H5) -> None:
+            place = name.replace("\\", "/")
+            if isinstance(item, h5py.Group):
+                made = new.require_group(place)
+            else:
+                new.require_group(f"/{place}".rpartition("/")[0] or "/")
+                old.copy(item, new, place)
+                made = new[place]
+            for key, value in item.attrs.items():
+                made.attrs[key] = value
+
+        for key, value in old[group].attrs.items():
+            new.attrs[key] = value
+        old[group].visititems(copy)
+
+
 @contextlib.contextmanager
 def under_suffix(path: str, suffix: str) -> Iterator[str]:
     """The file under a name with the suffix by which Keras recognises how to read it."""
@@ -208,6 +240,7 @@ def _refuse_other_files(file: H5, path: str) -> None:
             links = ((key, item.get(key, getlink=True)) for key in item)
             borrowed = [key for key, link in links if isinstance(link, h5py.ExternalLink)]
             return f"{name}/{borrowed[0]}".lstrip("/") if borrowed else None
+        _require_numbers(item, name, path)
         return name if item.is_virtual or item.external else None
 
     found = visit("", file) or file.visititems(visit)
@@ -215,4 +248,21 @@ def _refuse_other_files(file: H5, path: str) -> None:
         raise CheckpointError(
             f"{path}: {found!r} lies in another file, which is not opened for a checkpoint; save "
             "the model again as one file"
+        )
+
+
+def _require_numbers(item: H5, name: str, path: str) -> None:
+    """Refuse what no library reads right: complex numbers, of which it drops a half, and records.
+
+    Of bfloat16, which HDF5 lacks, Keras writes plain bytes.
+    """
+    if item.dtype.kind == "c":
+        raise CheckpointError(
+            f"{path}: {name!r} holds complex numbers ({item.dtype}), whose imaginary part would be "
+            "lost; expected real weights: save real and imaginary part as two weights"
+        )
+    if item.dtype.names is not None:
+        raise CheckpointError(
+            f"{path}: {name!r} holds records of {', '.join(item.dtype.names)} and no numbers, so "
+            "it is damaged or no weight that Keras wrote; save the model again"
         )

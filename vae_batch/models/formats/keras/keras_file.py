@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vae_batch.models.formats import limits
 from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras import custom_objects
 from vae_batch.models.formats.keras.config_nodes import Json
-from vae_batch.models.formats.keras.hdf5_file import logical_bytes, open_hdf5
+from vae_batch.models.formats.keras.halves import HALF_NAMES
+from vae_batch.models.formats.keras.hdf5_file import (
+    copy_with_slashes,
+    has_backslashes,
+    logical_bytes,
+    open_hdf5,
+)
 from vae_batch.models.formats.keras.load_model import (
     LibraryError,
     ModelFile,
+    advice_for_undefined,
     is_old,
     load_model,
     load_with_tf_keras,
     require_keras,
 )
 from vae_batch.models.formats.keras.network import LoadedModel, as_networks
+from vae_batch.models.formats.weights_only.weight_files import group_of_half
 from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
@@ -51,7 +61,7 @@ class KerasFile:
 
     def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
         """See the protocol."""
-        return as_networks({role: load_keras_zip(path, options) for role, path in files.items()})
+        return _networks(files, options, load_keras_zip)
 
 
 class TfKerasFile:
@@ -77,12 +87,90 @@ class TfKerasFile:
 
     def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
         """See the protocol."""
-        reason, cap = "it is a zip of tf.keras 2", options.memory_cap
-        models = {
-            role: load_with_tf_keras(zip_file(path, cap), reason, options)
-            for role, path in files.items()
-        }
-        return as_networks(models)
+        return _networks(files, options, _load_tf_keras_zip)
+
+
+_Load = Callable[[str, LoadOptions], LoadedModel]
+
+
+def _networks(files: Mapping[str, str], options: LoadOptions, load: _Load) -> Networks:
+    """The networks of files; of a model of an unknown class, those of the halves in it."""
+    try:
+        return as_networks({role: load(path, options) for role, path in files.items()})
+    except CheckpointError as error:
+        path = files.get("model")
+        if path is None or options.whole or "custom_objects" not in error.declare:
+            raise
+        config = _read_config(path, options.memory_cap)
+        with _halves_as_files(path, config) as halves:
+            if len(halves) < len(HALF_NAMES):
+                raise
+            try:
+                found = as_networks({role: load(half, options) for role, half in halves.items()})
+            except CheckpointError as of_half:
+                message = str(of_half)
+                for role, half in halves.items():
+                    message = message.replace(half, f"{path} ({role})")
+                raise CheckpointError(message, of_half.declare) from of_half
+    note = f"{' and '.join(halves)} in the configuration of class {config.get('class_name')!r}"
+    encoder, decoder = (
+        part and replace(part, source=f"{path} ({role})")
+        for role, part in (("encoder", found.encoder), ("decoder", found.decoder))
+    )
+    return replace(found, encoder=encoder, decoder=decoder, notes=(note,))
+
+
+@contextlib.contextmanager
+def _halves_as_files(path: str, config: Json) -> Iterator[dict[str, str]]:
+    """The halves that a class of the user's names in its ``get_config``, each as a Keras file.
+
+    Their configurations stand in the class's, and their weights below the attributes of the same
+    names, so its code is not needed.
+    """
+    found = _configs_of_halves(config)
+    with tempfile.TemporaryDirectory(prefix="vae-batch-") as folder, zipfile.ZipFile(path) as whole:
+        halves = {}
+        if _WEIGHTS not in whole.namelist():
+            found = {}
+        weights = str(Path(folder, "slashed.h5"))
+        if found:
+            copy_with_slashes(whole.extract(_WEIGHTS, folder), weights)
+        for role, (group, half) in found.items():
+            part, target = Path(folder, f"{role}.weights.h5"), Path(folder, f"{role}.keras")
+            with open_hdf5(weights, f"{_WEIGHTS} of {path}") as file:
+                place = next((g for g in (group, f"_{group}") if g in file), None)
+                place = place or group_of_half(file, role)
+            if place is None:
+                continue
+            copy_with_slashes(weights, part, place)
+            with zipfile.ZipFile(target, "w") as archive:
+                archive.writestr(_CONFIG, json.dumps(half))
+                archive.writestr(_METADATA, whole.read(_METADATA))
+                archive.write(part, _WEIGHTS)
+            halves[role] = str(target)
+        yield halves
+
+
+def _configs_of_halves(config: Json) -> dict[str, tuple[str, Json]]:
+    """Role to attribute and configuration of the models that a class's own settings hold."""
+    settings = config.get("config")
+    found = {}
+    for role, names in HALF_NAMES.items():
+        for name in names:
+            value = settings.get(name) if isinstance(settings, dict) else None
+            if isinstance(value, dict) and "class_name" not in value and "layers" in value:
+                kind = "Functional" if "input_layers" in value else "Sequential"  # get_config()
+                module = "keras.src.models.functional" if kind == "Functional" else "keras"
+                value = {"module": module, "class_name": kind, "config": value}
+            if isinstance(value, dict) and isinstance(value.get("config"), dict):
+                found[role] = (name, value)
+                break
+    return found
+
+
+def _load_tf_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
+    file = zip_file(path, options.memory_cap)
+    return load_with_tf_keras(file, "it is a zip of tf.keras 2", options)
 
 
 def load_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
@@ -96,7 +184,8 @@ def load_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
     try:
         return load_model(zip_file(path, options.memory_cap), options, KerasFile.name)
     except LibraryError as error:
-        advice, declare = _advice(str(error), options)
+        code = custom_objects.runs_code(_read_config(path, options.memory_cap))
+        advice, declare = advice_for_undefined(error) or _advice(str(error), options, code)
         raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
 
 
@@ -104,7 +193,8 @@ def zip_file(path: str, cap: int) -> ModelFile:
     """A ``.keras`` archive, whose declared sizes are checked before anything is read."""
     read = functools.partial(_read_config, path, cap)
     read()  # complains about a damaged archive before its weights are unpacked
-    return ModelFile(path, ".keras", read, _weight_bytes(path), functools.partial(_rewrite, path))
+    size, backslashes = _weight_bytes(path)
+    return ModelFile(path, ".keras", read, size, functools.partial(_rewrite, path), backslashes)
 
 
 def _read_config(path: str, cap: int) -> Json:
@@ -124,8 +214,8 @@ def _read_config(path: str, cap: int) -> Json:
     return config
 
 
-def _weight_bytes(path: str) -> int:
-    """Bytes of a file's weights in memory, however it packs them.
+def _weight_bytes(path: str) -> tuple[int, bool]:
+    """Bytes of a file's weights in memory, however it packs them; whether names have backslashes.
 
     They are unpacked to disk, as HDF5 needs random access, which a zip archive does not give.
     """
@@ -133,12 +223,12 @@ def _weight_bytes(path: str) -> int:
         try:
             with zipfile.ZipFile(path) as archive:
                 if _WEIGHTS not in archive.namelist():
-                    return sum(member.file_size for member in archive.infolist())
+                    return sum(member.file_size for member in archive.infolist()), False
                 weights = archive.extract(_WEIGHTS, folder)
         except _UNREADABLE as error:
             raise _damaged(path, error) from error
         with open_hdf5(weights, f"{_WEIGHTS} of {path}") as file:
-            return logical_bytes(file)
+            return logical_bytes(file), has_backslashes(file)
 
 
 def _rewrite(path: str, config: Json, target: Path) -> None:
@@ -146,6 +236,11 @@ def _rewrite(path: str, config: Json, target: Path) -> None:
         for member in source.infolist():
             if member.filename == _CONFIG:
                 copy.writestr(_CONFIG, json.dumps(config))
+            elif member.filename == _WEIGHTS:
+                with tempfile.TemporaryDirectory(prefix="vae-batch-") as folder:
+                    part = Path(folder, "slashed.h5")
+                    copy_with_slashes(source.extract(member, folder), part)
+                    copy.write(part, _WEIGHTS)
             elif not member.is_dir():
                 with source.open(member) as old, copy.open(member.filename, "w") as new:
                     while chunk := old.read(1 << 20):
@@ -160,14 +255,17 @@ def _damaged(path: str, error: Exception) -> CheckpointError:
     )
 
 
-def _advice(message: str, options: LoadOptions) -> tuple[str, dict[str, object]]:
-    """The end of a sentence about Keras' error, and the spec keys that would solve it."""
+def _advice(message: str, options: LoadOptions, code: bool) -> tuple[str, dict[str, object]]:
+    """The end of a sentence about Keras' error, and the spec keys that would solve it.
+
+    ``code`` says whether the file holds any: nobody is told to trust it because of damage.
+    """
     first = message.splitlines()[0][:300]
     missing = _MISSING.search(message)
     if missing:
         declare = custom_objects.keys_for_missing(options)
         return custom_objects.advice_for_missing(missing[1], options), declare
-    if "safe_mode" in message or "unsafe" in message:
+    if code and not options.trust:
         advice = f"it holds code that is not run from a file ({first}); {custom_objects.TRUST}"
         return advice, {"trust": True}
     return f"{first}; the file may be damaged, or saved by an incompatible version of Keras", {}

@@ -15,7 +15,7 @@ from vae_batch.models.formats.format import Array, Network, Networks, Port
 from vae_batch.models.formats.keras import graph as keras_graph
 from vae_batch.models.formats.keras import graph_facts
 from vae_batch.models.formats.keras.graph import Graph, Layer, Tensor, Value, leaves, refilled
-from vae_batch.models.formats.keras.halves import find_halves
+from vae_batch.models.formats.keras.halves import find_halves, with_heads
 from vae_batch.plan.errors import CheckpointError
 
 # A final sigmoid is absent only while a network without it is traced, one trace at a time.
@@ -31,20 +31,25 @@ class LoadedModel:
         source: The file.
         format: As the score table names it.
         replaced: Names of sampling layers that return their mean.
+        whole: Whether it stays one network, without looking for halves in it.
     """
 
     model: Layer
     source: str
     format: str
     replaced: tuple[str, ...] = ()
+    whole: bool = False
 
 
 def as_networks(loaded: Mapping[str, LoadedModel]) -> Networks:
     """The networks of models by role: one ``model``, or ``encoder`` and ``decoder``."""
     if "model" in loaded:
         whole = loaded["model"]
+        if whole.whole:
+            network = network_of(whole.model, whole.source, whole.replaced)
+            return Networks(whole.format, whole=network)
         return networks_of(whole.model, whole.source, whole.format, whole.replaced)
-    halves = {role: network_of(m.model, m.source, m.replaced) for role, m in loaded.items()}
+    halves = {role: half_of(m.model, role, m.source, m.replaced) for role, m in loaded.items()}
     formats = dict.fromkeys(half.format for half in loaded.values())
     return Networks("+".join(formats), halves.get("encoder"), halves.get("decoder"))
 
@@ -56,13 +61,19 @@ def networks_of(
     halves = find_halves(model)
     if not halves:
         note = f"{source} has no layer or attribute named encoder or decoder"
-        return Networks(format_name, whole=network_of(model, source, replaced), notes=(note,))
+        whole = network_of(with_heads(model), source, replaced)
+        return Networks(format_name, whole=whole, notes=(note,))
     networks = {
-        role: network_of(half.model, f"{source} ({role})", replaced)
+        role: half_of(half.model, role, f"{source} ({role})", replaced)
         for role, half in halves.items()
     }
     notes = tuple(f"{role}: {half.place} of {source}" for role, half in halves.items())
     return Networks(format_name, networks.get("encoder"), networks.get("decoder"), notes=notes)
+
+
+def half_of(model: Layer, role: str, source: str, replaced: tuple[str, ...] = ()) -> Network:
+    """A half of a VAE as a network; of an encoder that returns z alone, with mean and spread."""
+    return network_of(with_heads(model) if role == "encoder" else model, source, replaced)
 
 
 def network_of(model: Layer, source: str, replaced: tuple[str, ...] = ()) -> Network:
@@ -77,12 +88,15 @@ def network_of(model: Layer, source: str, replaced: tuple[str, ...] = ()) -> Net
         replaced=replaced,
         weights=functools.partial(_weights, model),
     )
+    network = replace(network, inner=functools.partial(_with_inner, network, model, call, graph))
     if graph is None:
         return network
     network = replace(
         network,
         activation=graph_facts.final_activation(graph),
         input_hint=graph_facts.input_range(graph),
+        input_statistics=graph_facts.input_statistics(graph),
+        gives_features=graph_facts.gives_features(graph),
         largest=graph_facts.largest_activation(graph),
         replaced=tuple(name for name in replaced if name in graph.layer_names),
     )
@@ -94,6 +108,15 @@ def network_of(model: Layer, source: str, replaced: tuple[str, ...] = ()) -> Net
         return replace(network, activation="linear", run=_compiled(model, call, sigmoid))
 
     return replace(network, before_sigmoid=before)
+
+
+def _with_inner(
+    network: Network, model: Layer, call: _Call, graph: Graph | None, name: str | None
+) -> Network:
+    """See ``Network.inner``."""
+    tap = graph_facts.find_tap(graph, model, name, network.source)
+    outputs = (Port(tap.name, tap.shape), *network.outputs)
+    return replace(network, outputs=outputs, run=_compiled(model, call, tap=tap), inner=None)
 
 
 @dataclass(frozen=True)
@@ -222,17 +245,18 @@ def _probed_ports(model: Layer, call: _Call, source: str) -> tuple[Port, ...]:
 
 
 def _compiled(
-    model: Layer, call: _Call, sigmoid: Layer | None = None
+    model: Layer, call: _Call, sigmoid: Layer | None = None, tap: graph_facts.Tap | None = None
 ) -> Callable[..., tuple[Array, ...]]:
-    """The model as a function of arrays; without the given final sigmoid, if any."""
+    """The model as a function of arrays; without a final sigmoid, or with a tensor inside it."""
     import tensorflow as tf
 
     dtypes = [value.dtype for value in call.values]
 
     @functools.partial(tf.function, autograph=False)
     def outputs(*tensors: Tensor) -> list[Tensor]:
-        with _TRACING, graph_facts.without_sigmoid(sigmoid):
-            return [tensor for _, tensor in leaves(call.apply(model, tensors))]
+        with _TRACING, graph_facts.without_sigmoid(sigmoid), graph_facts.tapped(tap) as inner:
+            made = [tensor for _, tensor in leaves(call.apply(model, tensors))]
+        return [*inner, *made]
 
     def run(*arrays: Array) -> tuple[Array, ...]:
         tensors = [tf.constant(a, d) for a, d in zip(arrays, dtypes, strict=True)]

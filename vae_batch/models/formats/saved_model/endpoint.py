@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,10 @@ _ACTIVATIONS = {
     "Softplus": "softplus",
     "Softmax": "softmax",
 } | dict.fromkeys(_LINEAR, "linear")
+
+_NONLINEAR = ("tanh", "relu", "softplus")
+# Operations between a dense layer's product and the scores of classes.
+_HEADS = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "BiasAdd", "Add", "AddV2"}) | _SHAPE_ONLY
 
 _STORED = frozenset(("Const", "Placeholder", "NoOp"))
 _ROWS = 32  # of the smallest batch that runs
@@ -91,6 +96,16 @@ class Endpoint:
             weights=self._weights,
             largest=frozen.largest() if frozen else None,
         )
+        if frozen is not None:
+
+            def inner(name: str | None) -> Network:
+                tensor = frozen.inner(name, source)
+                port = Port(tensor.op.name, tuple(tensor.shape[1:]), tensor.dtype.name)
+                run = frozen.runner([tensor.name])
+                return replace(network, outputs=(port, *outputs), run=run, inner=None)
+
+            features = network.activation in _NONLINEAR
+            network = replace(network, inner=inner, gives_features=features)
         if frozen is None or network.activation != "sigmoid":
             return network
 
@@ -240,14 +255,54 @@ class _FrozenGraph:
 
     def without_sigmoid(self) -> Run:
         """Arrays to arrays through the same graph, in which the last node returns its input."""
+        return self.runner([], identity=self.last)
+
+    def inner(self, name: str | None, source: str) -> Any:  # noqa: ANN401  a tensor of the graph
+        """What a scope of that name returns last, or for None what the last product takes.
+
+        Raises:
+            CheckpointError: There is none.
+        """
+        operations = self.function.graph.get_operations()
+        if name is not None:
+            scopes = {part for op in operations for part in op.name.split("/")}
+            # Exports number the scopes of layers anew.
+            near = [part for part in scopes if re.fullmatch(rf"{re.escape(name)}(_\d+)?", part)]
+            scope = name if name in near else near[0] if len(near) == 1 else None
+            named = [op for op in operations if scope in op.name.split("/") and op.outputs]
+            if named:
+                return named[-1].outputs[0]
+            problem = f"{source} has no layer {name!r}, which embedding names"
+        else:
+            operation = self.function.graph.get_operation_by_name(self.last)
+            while operation.type in _HEADS:
+                operation = operation.inputs[0].op
+            if operation.type == "MatMul":
+                return operation.inputs[0]
+            problem = f"{source} does not end in a dense layer, so its embedding is not known"
+        inside = [op.name.split("/")[-2] for op in operations if "/" in op.name]
+        layers = dict.fromkeys(scope for scope in inside if scope.islower())
+        listed = tuple(reversed(layers))[:6]
+        raise CheckpointError(
+            f'{problem}; declare --embedding "layer name", such as {", ".join(listed)}',
+            {"embedding": listed},
+        )
+
+    def runner(self, first: list[str], identity: str | None = None) -> Run:
+        """Arrays to arrays through the same graph.
+
+        Args:
+            first: Names of tensors that are returned before the outputs.
+            identity: A node that returns its input instead.
+        """
         import tensorflow as tf
 
         definition = self.function.graph.as_graph_def()
         for node in definition.node:
-            if node.name == self.last:
+            if node.name == identity:
                 node.op = "Identity"  # has the sigmoid's one input and its type attribute
         inputs = [tensor.name for tensor in self.function.inputs]
-        outputs = [tensor.name for tensor in self.function.outputs]
+        outputs = first + [tensor.name for tensor in self.function.outputs]
         imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(definition, name=""), [])
         graph = imported.graph
         logits = imported.prune(

@@ -45,7 +45,7 @@ class SavedModelFolder:
         for role, path in files.items():
             folder = str(_folder(path))
             choice = _Choice(folder, endpoints_of(_load(folder, options)), options.reading)
-            for part, endpoint in choice.parts(role).items():
+            for part, endpoint in choice.parts(role, whole=options.whole).items():
                 parts[part] = endpoint.network(folder)
                 notes.append(f"{part}: endpoint {endpoint.name!r} of {Path(folder).name}")
         return Networks(
@@ -65,8 +65,10 @@ class _Choice:
     found: Mapping[str, Endpoint]
     reading: Reading
 
-    def parts(self, role: str) -> dict[str, Endpoint]:
+    def parts(self, role: str, *, whole: bool) -> dict[str, Endpoint]:
         """Part of the VAE to endpoint, for a folder in the role of ``model`` or of a half."""
+        if whole:
+            return {"whole": self._only()}
         if role != "model":
             return {role: self._named(role) or self._only()}
         chosen = {part: self._named(part) for part in _NAMES}

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vae_batch.models.formats.format import LoadOptions, Networks
 from vae_batch.models.formats.keras.graph import Layer, library_of
 from vae_batch.models.formats.keras.hdf5_file import is_hdf5, logical_bytes, open_hdf5
-from vae_batch.models.formats.keras.network import network_of, networks_of
+from vae_batch.models.formats.keras.network import half_of, networks_of
 from vae_batch.models.formats.limits import cap_for, in_words, over_cap
-from vae_batch.models.formats.user_modules import user_function, working_directory_on_path
+from vae_batch.models.formats.user_modules import (
+    is_given,
+    user_function,
+    working_directory_on_path,
+)
 from vae_batch.models.formats.weights_only import weight_files
+from vae_batch.models.inputs.file_kind import kind_of
 from vae_batch.plan.errors import CheckpointError
 
 _HALVES = ("encoder", "decoder")
+
+
+def holds_built_weights(path: str, head: bytes) -> bool:
+    """Whether a file is Keras' own: a whole model, or weights, for what a builder builds."""
+    return bool(head) and kind_of(path, head) in ("keras", "hdf5")
 
 
 class BuiltWeights:
@@ -35,14 +46,25 @@ class BuiltWeights:
 
     def load(self, files: Mapping[str, str], options: LoadOptions) -> Networks:
         """See the protocol."""
-        for path in files.values():
-            _require_builder(path, options)
-        built = _built(str(options.reading.builder))
-        for role, path in files.items():
-            if role == "model":
-                built.assign(path)
-            else:
-                weight_files.assign(path, built.half(role), built.reference)
+        with contextlib.ExitStack() as stack:
+            weights = {
+                role: stack.enter_context(weight_files.weights_of_model(path, options.memory_cap))
+                for role, path in files.items()
+            }
+            try:
+                for path in weights.values():
+                    _require_builder(path, options)
+                built = _built(str(options.reading.builder))
+                for role, path in weights.items():
+                    if role == "model":
+                        built.assign(path)
+                    else:
+                        weight_files.assign(path, built.half(role), built.reference)
+            except CheckpointError as error:
+                message = str(error)
+                for role, path in weights.items():
+                    message = message.replace(path, files[role])
+                raise CheckpointError(message, error.declare) from error
         return built.networks(files)
 
 
@@ -83,7 +105,7 @@ class _Built:
             found = networks_of(self.model, files["model"], BuiltWeights.name)
             return replace(found, notes=(*found.notes, note))
         parts = {
-            role: network_of(half, files.get(role) or files["model"])
+            role: half_of(half, role, files.get(role) or files["model"])
             for role, half in self.halves.items()
             if role in files or "model" in files
         }
@@ -109,7 +131,7 @@ def _require_builder(path: str, options: LoadOptions) -> None:
             "--trust-checkpoints, because its code will run",
             {"builder": "package.module:function", "trust": True},
         )
-    if not options.trust:
+    if not options.trust and not is_given(options.reading.builder.partition(":")[0]):
         raise CheckpointError(
             f"{path} holds weights for the model that builder {options.reading.builder!r} returns; "
             "running it needs your trust: add --trust-checkpoints (trust = true)",

@@ -11,13 +11,17 @@ import contextlib
 import re
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vae_batch.models.formats import limits
 from vae_batch.models.formats.keras.graph import Layer
 from vae_batch.models.formats.keras.hdf5_file import (
     H5,
+    copy_with_slashes,
     datasets,
+    has_backslashes,
     name_attribute,
     open_hdf5,
     text_attribute,
@@ -28,6 +32,8 @@ from vae_batch.models.formats.weights_only.weight_check import StoredWeight
 from vae_batch.plan.errors import CheckpointError
 
 _SUFFIX = ".weights.h5"
+_IN_ZIP = "model.weights.h5"
+_OF_MODEL = "model_weights"  # group of a whole model's HDF5 file
 _KERAS_SHAPES = re.compile(
     r"variable\.shape=(?P<model>\([^)]*\)), Received: value\.shape=(?P<file>\([^)]*\))\. "
     r"Target variable: <Variable path=(?P<name>[^,]+),"
@@ -36,6 +42,34 @@ _TF_KERAS_SHAPES = re.compile(
     r"variable '\s*(?P<name>[^']+)': Shape mismatch\.\s*The variable shape (?P<model>\([^)]*\)), "
     r"and the assigned value shape (?P<file>\([^)]*\))"
 )
+
+
+@contextlib.contextmanager
+def weights_of_model(path: str, cap: int) -> Iterator[str]:
+    """The weights of a whole model's file as a weight file; a weight file itself.
+
+    Args:
+        path: The file.
+        cap: Bytes that a zip archive may unpack to.
+    """
+    with tempfile.TemporaryDirectory(prefix="vae-batch-") as folder:
+        part = str(Path(folder) / f"weights{_SUFFIX}")
+        if zipfile.is_zipfile(path):
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    limits.check_zip(path, cap, path)
+                    part = archive.extract(_IN_ZIP, folder)
+            except (KeyError, OSError, zipfile.BadZipFile) as error:
+                raise CheckpointError(
+                    f"{path} holds no readable {_IN_ZIP} ({error}); save the model again"
+                ) from error
+            yield part
+            return
+        with open_hdf5(path) as file:
+            is_model = _OF_MODEL in file
+        if is_model:
+            copy_with_slashes(path, part, _OF_MODEL)
+        yield part if is_model else path
 
 
 def holds_weights(file: H5) -> bool:
@@ -60,12 +94,27 @@ def assign(path: str, target: Layer | Mapping[str, Layer], builder: str) -> None
         if _is_legacy(file):
             weight_check.assign_by_order(_stored_legacy(file), _parts(target), path, builder)
             return
-        sections = _sections(file, path) if isinstance(target, Mapping) else {}
+        slashes = not has_backslashes(file)
+    if not slashes:  # written on Windows
+        with tempfile.TemporaryDirectory() as folder:
+            part = str(Path(folder) / f"slashed{_SUFFIX}")
+            copy_with_slashes(path, part)
+            _assign_numbered(part, path, target, builder)
+    else:
+        _assign_numbered(path, path, target, builder)
+
+
+def _assign_numbered(
+    file: str, path: str, target: Layer | Mapping[str, Layer], builder: str
+) -> None:
+    """Load a file of the numbered layout, which messages call ``path``."""
+    with open_hdf5(file) as opened:
+        sections = _sections(opened, path) if isinstance(target, Mapping) else {}
     if not isinstance(target, Mapping):
-        _load(path, path, target, builder, list(_stored_of(path)))
+        _load(file, path, target, builder, list(_stored_of(file)))
         return
     for role, model in target.items():
-        with _section(path, sections[role]) as part:
+        with _section(file, sections[role]) as part:
             _load(part, path, model, builder, list(_stored_of(part)))
 
 
@@ -137,18 +186,27 @@ def _stored_legacy(file: H5) -> Iterator[StoredWeight]:
             yield StoredWeight(part, layer, name, item.shape, item[()])
 
 
-def _sections(file: H5, path: str) -> dict[str, str]:
-    """Group of each half in a file of the numbered layout."""
+def group_of_half(file: H5, role: str) -> str | None:
+    """Group of a half in a file of the numbered layout; None where there is none."""
     halves = ("encoder", "decoder")
-    if all(half in file for half in halves):
-        return {half: half for half in halves}
+    if role in file:
+        return role
     layers = file.get("layers") or {}
     nested = [name for name in layers if "layers" in layers[name]]
     named = {text_attribute(layers[name]["vars"], "name"): f"layers/{name}" for name in nested}
     if all(half in named for half in halves):
-        return {half: named[half] for half in halves}
+        return named[role]
     if len(nested) == 2:  # tf.keras writes no names; the encoder comes first
-        return {half: f"layers/{name}" for half, name in zip(halves, sorted(nested), strict=True)}
+        return f"layers/{sorted(nested)[halves.index(role)]}"
+    return None
+
+
+def _sections(file: H5, path: str) -> dict[str, str]:
+    """Group of each half."""
+    found = {half: group_of_half(file, half) for half in ("encoder", "decoder")}
+    sections = {half: group for half, group in found.items() if group is not None}
+    if len(sections) == len(found):
+        return sections
     raise CheckpointError(
         f"{path} holds no parts named encoder and decoder (it has {', '.join(sorted(file))}); "
         "return the model whose save_weights wrote the file, in place of (encoder, decoder)"
@@ -158,11 +216,7 @@ def _sections(file: H5, path: str) -> dict[str, str]:
 @contextlib.contextmanager
 def _section(path: str, group: str) -> Iterator[str]:
     """A group as a weight file of its own."""
-    import h5py
-
     with tempfile.TemporaryDirectory() as folder:
         part = str(Path(folder) / f"part{_SUFFIX}")
-        with open_hdf5(path) as file, h5py.File(part, "w") as copy:
-            for name in file[group]:
-                file.copy(f"{group}/{name}", copy, name)
+        copy_with_slashes(path, part, group)
         yield part
