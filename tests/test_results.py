@@ -182,3 +182,81 @@ def test_the_index_names_them_without_loading_them() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_objects_of_a_notebook_are_accepted(tmp_path: Path, toy_folder: Path) -> None:
+    """A model in memory, its classes, a function that builds it, and paths, without trust."""
+    import keras
+    from support.models.toy_models import make_decoder, make_encoder
+
+    class Doubled(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs * 1.0
+
+    image = keras.Input((8, 8, 1))
+    encoder = keras.Model(image, make_encoder(1)(Doubled()(image)), name="encoder")
+    outer, decoder = keras.Input((8, 8, 1)), make_decoder(1)
+    vae = keras.Model(outer, decoder(encoder(outer)[0]), name="my vae")
+
+    def build() -> Any:
+        return make_encoder(1), make_decoder(1)
+
+    whole = keras.Model(outer, make_decoder(1)(make_encoder(1)(outer)[0]))
+    whole.save_weights(tmp_path / "w.weights.h5")
+    common = {
+        "reference": "digits",
+        "reference_samples": 50,
+        "extractors": [toy_folder / "classifier.keras"],
+        "metrics": "losses",
+        "workers": 0,
+        "progress": ignore,
+    }
+    expected = vae_batch.score(
+        checkpoints=toy_folder / "runs/step-0001", out=tmp_path / "files", **common
+    ).table["elbo"][0]
+    for objects in ([Doubled], {"Doubled": Doubled}):
+        found = vae_batch.score(
+            checkpoints=vae, custom_objects=objects, out=tmp_path / "memory", **common
+        )
+        assert found.table["status"][0] == "scored", found.table["reason"][0]
+        assert found.table["elbo"][0] == pytest.approx(expected, rel=1e-6)
+    built = vae_batch.score(
+        checkpoints=[tmp_path / "w.weights.h5"], builder=build, out=tmp_path / "built", **common
+    )
+    assert built.table["elbo"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_objects_are_shipped_by_value_and_known_by_their_source() -> None:
+    from ray import cloudpickle
+
+    from vae_batch.models.formats import user_modules
+    from vae_batch.python_objects import plain_settings
+
+    def one() -> int:
+        return 1
+
+    def two() -> int:
+        return 2
+
+    names = [plain_settings({"builder": each}, "out")["builder"] for each in (one, two, one)]
+    assert names[0] == names[2] != names[1]
+    module = names[0].partition(":")[0]
+    sent = cloudpickle.dumps(user_modules.given_objects([module]))
+    user_modules._given.pop(module)
+    sys.modules.pop(module)
+    with pytest.raises(InputError, match="given classes or functions in Python"):
+        user_modules.source_sha256(module)
+    user_modules.restore_given(cloudpickle.loads(sent))
+    assert user_modules.user_function(names[0], "builder")() == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"custom_objects": [3]}, "custom_objects holds a int; expected classes, functions"),
+        ({"checkpoints": 3}, r"checkpoints = \[3\]: expected .*paths"),
+    ],
+)
+def test_errors_speak_of_python(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        vae_batch.score(**{"checkpoints": "a", "reference": "digits", **settings})

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
+from vae_batch.python_objects import plain_settings
 from vae_batch.report.bundle import FIGURES, PAGE
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
@@ -44,7 +45,9 @@ def score(
 
     ``score("nightly.toml", samples=2000)`` and ``score(checkpoints="runs/", reference="mnist")``
     take the keys of the TOML file; settings win over the spec. Running it again computes only
-    what is missing.
+    what is missing. Beside what a TOML file can hold, paths may be ``pathlib.Path``, checkpoints
+    may be Keras models in memory, ``custom_objects`` classes and functions (or Keras' dictionary
+    of them), and ``builder`` a function.
 
     Args:
         spec: An ``EvaluationSpec``, its keys in a mapping, or the path of a TOML spec.
@@ -65,19 +68,28 @@ def score(
 
 
 def _spec(spec: Spec | None, settings: Mapping[str, Any]) -> EvaluationSpec:
-    if spec is None:
-        return make_spec(settings, source="score()")
-    if isinstance(spec, EvaluationSpec):
-        return make_spec({**spec.model_dump(), **settings}, source="score()")
-    if isinstance(spec, Mapping):
-        return make_spec({**spec, **settings}, source="score()")
-    path = os.fspath(spec)
+    if spec is None or isinstance(spec, EvaluationSpec | Mapping):
+        given = spec.model_dump() if isinstance(spec, EvaluationSpec) else spec or {}
+        return _make_spec({**given, **settings}, "score()")
+    try:
+        path = os.fspath(spec)
+    except TypeError:
+        raise InputError(
+            f"score() was given a {type(spec).__name__}; expected the path of a .toml spec, an "
+            "EvaluationSpec or a mapping; checkpoints are given as score(checkpoints=..., "
+            "reference=...)"
+        ) from None
     if not path.endswith(".toml"):
         raise InputError(
             f"score({path!r}): expected the path of a .toml spec, an EvaluationSpec or a mapping; "
             f"checkpoints are given as score(checkpoints={path!r}, reference=...)"
         )
-    return make_spec({**read_toml(path), **settings}, source=path)
+    return _make_spec({**read_toml(path), **settings}, path)
+
+
+def _make_spec(settings: Mapping[str, Any], source: str) -> EvaluationSpec:
+    out = os.fspath(settings.get("out") or EvaluationSpec.model_fields["out"].default)
+    return make_spec(plain_settings(settings, out), source=source)
 
 
 @dataclass(frozen=True)

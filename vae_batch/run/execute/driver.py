@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from vae_batch.models.extractors.registry import extractor_folder
+from vae_batch.models.formats.user_modules import given_objects
 from vae_batch.plan import InputError, Unit
 from vae_batch.plan.shards import Kind
 from vae_batch.run.execute.background_tasks import BackgroundTasks
@@ -100,6 +101,7 @@ class Driver:
             run.plan.training,
             {row.job.identifier: row.job for row in run.plan.rows},
             {extractor_folder(row.extractor): row.extractor for row in run.plan.rows},
+            given_objects(m for row in run.plan.rows for m in row.job.modules),
         )
         self._failures: list[tuple[Unit, Failure]] = []
         self.computed = 0

@@ -13,6 +13,7 @@ from typing import Literal
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.extractors.extractor import Extractor
 from vae_batch.models.extractors.registry import load_extractor
+from vae_batch.models.formats.user_modules import restore_given
 from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.failures import Failure, failure_of
@@ -127,6 +128,7 @@ class ShardWorker:
             config: Of the run.
             watchdog: Ends this process when a shard is stuck; only where somebody replaces it.
         """
+        restore_given(config.given)
         self._config, self._watchdog = config, watchdog
         self._device, self._writing = threading.Lock(), threading.Lock()
         self._batches = BatchSizes(config.spec.settled_batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint
@@ -37,9 +37,14 @@ class CheckpointJob:
             InputError: A module that the spec names has no source here.
         """
         reading = spec.reading_of(checkpoint.label)
-        builder = [reading.builder.split(":")[0]] if reading.builder else []
-        modules = [*builder, *reading.custom_objects]
-        return cls(checkpoint, reading, tuple(source_sha256(module) for module in modules))
+        job = cls(checkpoint, reading, ())
+        return replace(job, code=tuple(source_sha256(module) for module in job.modules))
+
+    @property
+    def modules(self) -> list[str]:
+        """The user's modules that the reading names."""
+        builder = [self.reading.builder.split(":")[0]] if self.reading.builder else []
+        return [*builder, *self.reading.custom_objects]
 
     @property
     def identifier(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.plan import EvaluationSpec, Unit
@@ -14,7 +14,17 @@ from vae_batch.run.reference.facts import ReferenceFacts
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """All a worker needs to compute any shard of a run; small and picklable."""
+    """All a worker needs to compute any shard of a run; small and picklable.
+
+    Attributes:
+        spec: Settings of the run.
+        stores: Where its files are.
+        reference: The reference images.
+        training: The training images, or None.
+        jobs: Checkpoints by identifier.
+        extractors: By the folder of their activations.
+        given: Objects that the caller gave in Python, by module; pickled by value.
+    """
 
     spec: EvaluationSpec
     stores: RunStores
@@ -22,6 +32,7 @@ class WorkerConfig:
     training: ReferenceFacts | None
     jobs: dict[str, CheckpointJob]
     extractors: dict[str, ExtractorIdentity]
+    given: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def in_batches_of(self, size: int) -> Self:
         """The same work in batches of another size."""
