@@ -9,6 +9,7 @@ prepares what all rows share of the reference.
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
-from measuring import in_fresh_process, peak_memory, write_json
+from measuring import in_fresh_process, write_json
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics import METRICS
@@ -223,7 +224,8 @@ def _timed(part: str, work: Callable[[], None]) -> Timing:
     clock, cpu = time.perf_counter(), time.process_time()
     work()
     seconds, cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
-    return Timing(part, seconds, cpu_seconds, peak_memory() / 2**30)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return Timing(part, seconds, cpu_seconds, peak)
 
 
 def main(

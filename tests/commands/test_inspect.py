@@ -183,7 +183,7 @@ def test_a_mixed_folder_as_json(tmp_path: Path, saved_shapes: dict[str, SavedVae
     [
         (["nowhere/*.keras"], "no checkpoint matches nowhere"),
         (["a.keras", "--likelihood", "gaussian"], "needs its scale"),
-        (["a.keras", "--second-head", "variance"], "second_head = 'variance'"),
+        (["a.keras", "--second-head", "variance"], "--second-head = 'variance'"),
         (["missing.toml"], "missing.toml does not exist"),
     ],
 )

@@ -14,20 +14,23 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
-from vae_batch.commands.output import print_json, print_parts
+from vae_batch.commands.output import print_json, print_parts, say
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.plan import EvaluationSpec, role_of
 from vae_batch.plan.credentials import values_without_credentials, without_credentials
 
 if TYPE_CHECKING:
-    from vae_batch.models.inspection import Inspection, ProbeImages
+    from vae_batch.models.inspection import ExtractorInspection, Inspection
+    from vae_batch.models.references.reference import ProbeImages
 
+_MORE = ("trust", "memory_cap", "extractors", "classifier_range", "embedding", "class_output")
 _FLAGS = tuple(
     name
     for name in EvaluationSpec.model_fields
-    if role_of(name) == "reading" or name.startswith("reference") or name in ("trust", "memory_cap")
+    if role_of(name) == "reading" or name.startswith("reference") or name in _MORE
 )
-_PROBE_IMAGES = 256
+_PROBE_IMAGES, _PROBE_IMAGES_OF_EXTRACTORS = 256, 1000
+_NO_CHECKPOINTS = ("no checkpoints",)
 
 #: What has to be declared beside a value.
 _BESIDE = {"gaussian": ' with sigma = "optimal" or a number'}
@@ -36,26 +39,54 @@ _BESIDE = {"gaussian": ' with sigma = "optimal" or a number'}
 @with_spec_flags(tuple(name for name in _FLAGS if name != "reference_cache"))
 def inspect(
     targets: Annotated[
-        list[str], typer.Argument(help="Checkpoints as for `score`, or one TOML spec.")
-    ],
+        list[str] | None, typer.Argument(help="Checkpoints as for `score`, or one TOML spec.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Show what checkpoints hold, how each role was decided, and what is missing to score them."""
+    """Show what checkpoints hold, how each role was decided, and what is missing to score them.
+
+    Networks named with --extractor are shown alike.
+    """
     refused = False
-    findings = []
+    findings: list[Inspection] = []
+    extractors: list[ExtractorInspection] = []
     with exit_codes():
-        for inspection in _inspections(spec_of(targets, settings, {"reference": ""})):
+        spec = _spec(targets or [], settings)
+        for inspection in _inspections(spec):
             refused |= inspection.refusal is not None
             findings.append(inspection)
             if not as_json:
                 print_parts(_parts(inspection))
+        for found in _extractors(spec):
+            refused |= found.refusal is not None
+            extractors.append(found)
+            if not as_json:
+                print_parts(_extractor_parts(found))
     if as_json:
-        print_json(values_without_credentials([dataclasses.asdict(found) for found in findings]))
-    elif lines := toml_lines(findings):
+        every = [*map(dataclasses.asdict, findings), *map(dataclasses.asdict, extractors)]
+        print_json(values_without_credentials(every))
+    elif lines := [*extractor_lines(extractors), *toml_lines(findings)]:
         print_parts([Text("\n".join(["# as lines of a spec (TOML):", *lines]))])
     raise typer.Exit(SOME_FAILED if refused else SCORED)
+
+
+def _spec(targets: list[str], settings: dict[str, Any]) -> EvaluationSpec:
+    """The spec; one that names an extractor alone needs no checkpoints."""
+    needless: dict[str, Any] = {"reference": ""}
+    if not targets and "extractors" in settings:
+        needless["checkpoints"] = _NO_CHECKPOINTS
+    return spec_of(targets, settings, needless)
+
+
+def _extractors(spec: EvaluationSpec) -> Iterator[ExtractorInspection]:
+    from vae_batch.models.extractors.inception.extractor import INCEPTION_EXTRACTORS
+    from vae_batch.models.inspection import inspect_extractor
+
+    for name in spec.extractors:
+        if name not in INCEPTION_EXTRACTORS:
+            yield inspect_extractor(name, spec, _probe(spec, _PROBE_IMAGES_OF_EXTRACTORS))
 
 
 def _inspections(spec: EvaluationSpec) -> Iterator[Inspection]:
@@ -63,16 +94,31 @@ def _inspections(spec: EvaluationSpec) -> Iterator[Inspection]:
     from vae_batch.models.formats.format import LoadOptions
     from vae_batch.models.inspection import inspect_checkpoint
 
-    probe = _probe(spec) if spec.reference else None
+    if spec.checkpoints == _NO_CHECKPOINTS:
+        return
+    _say_what_is_imported(spec)
+    probe = _probe(spec, _PROBE_IMAGES)
     for checkpoint in find_checkpoints(spec.checkpoints, spec.encoder, spec.decoder):
         reading = spec.reading_of(checkpoint.label)
         terms = LoadOptions(reading, spec.trust, int(spec.memory_cap * 2**30))
         yield inspect_checkpoint(checkpoint, terms, probe)
 
 
-def _probe(spec: EvaluationSpec) -> ProbeImages:
-    from vae_batch.models.inspection import ProbeImages
-    from vae_batch.models.references.reference import open_reference
+def _say_what_is_imported(spec: EvaluationSpec) -> None:
+    """Say, before it happens, that importing a module runs all of it."""
+    named = [spec, *(spec.reading_of(label) for label in spec.per_checkpoint)]
+    modules = [m for reading in named for m in reading.custom_objects] + [
+        reading.builder.partition(":")[0] for reading in named if reading.builder
+    ]
+    if modules and spec.trust:
+        listed = ", ".join(dict.fromkeys(modules))
+        say(f"importing {listed}, which runs all of it: a script that trains would train now")
+
+
+def _probe(spec: EvaluationSpec, count: int) -> ProbeImages | None:
+    if not spec.reference:
+        return None
+    from vae_batch.models.references.reference import ProbeImages, open_reference
 
     images = open_reference(
         spec.reference,
@@ -80,15 +126,32 @@ def _probe(spec: EvaluationSpec) -> ProbeImages:
         spec.reference_range,
         spec.reference_samples,
         spec.reference_subset,
+        spec.reference_colours,
     )
-    count = min(_PROBE_IMAGES, len(images))
-    labels = images.labels
-    return ProbeImages(
-        images.read(0, count),
-        None if labels is None else labels[:count],
-        images.classes,
-        images.name,
-    )
+    return ProbeImages.of(images, count)
+
+
+def _extractor_parts(found: ExtractorInspection) -> Iterator[RenderableType]:
+    yield Text(found.name or without_credentials(found.extractor), style="bold")
+    table = Table.grid(padding=(0, 2))
+    for decision in found.decisions:
+        how = Text(decision.how, style="dim")
+        table.add_row(Text(f"  {decision.subject}"), Text(decision.verdict), how)
+    yield table
+    if found.refusal:
+        yield Text(f"  refused: {found.refusal}", style="red")
+    yield Text()
+
+
+def extractor_lines(found: Sequence[ExtractorInspection]) -> list[str]:
+    """Lines of a TOML spec for the networks that were named as extractors."""
+    keys: dict[str, object] = {}
+    for inspection in found:
+        keys |= inspection.declare
+    lines = [_toml(key, value) for key, value in keys.items()]
+    if found:
+        lines.insert(0, f"extractors = {json.dumps([item.extractor for item in found])}")
+    return lines
 
 
 def _parts(inspection: Inspection) -> Iterator[RenderableType]:
@@ -111,6 +174,12 @@ def _parts(inspection: Inspection) -> Iterator[RenderableType]:
 def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     for role, path in inspection.checkpoint.files:
         yield f"{role} file", without_credentials(path), ""
+    if inspection.checkpoint.beside:
+        yield (
+            "beside it",
+            ", ".join(inspection.checkpoint.beside),
+            "not scored: the pair is complete",
+        )
     description = inspection.description
     if description is None:
         return

@@ -12,15 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.models.autoencoder.assemble import assemble
-from vae_batch.models.autoencoder.description import Description
+from vae_batch.models.autoencoder.description import Decision, Description
 from vae_batch.models.autoencoder.images import ImageShape
 from vae_batch.models.autoencoder.labels import is_named_label
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.checkpoints import Checkpoint
+from vae_batch.models.extractors.classifier import identify_classifier
+from vae_batch.models.extractors.reading import (
+    Declared,
+    load_network,
+    noise_probe,
+    own_image_shape,
+)
 from vae_batch.models.formats.format import ArrayVae, LoadOptions, Networks, Port
 from vae_batch.models.formats.load import load_networks
+from vae_batch.models.references.reference import ProbeImages
 from vae_batch.models.sampling import standard_normals
-from vae_batch.plan import CheckpointError, EvaluationSpec
+from vae_batch.plan import CheckpointError, EvaluationSpec, InputError
 
 _log = logging.getLogger(__name__)
 
@@ -28,23 +36,8 @@ _BATCH = 16
 _GIB = 2**30
 _DEFAULT_CAP = EvaluationSpec.model_fields["memory_cap"].default
 _NOISE_SEED = 0
-
-
-@dataclass(frozen=True)
-class ProbeImages:
-    """Images on which a checkpoint is tried.
-
-    Attributes:
-        pixels: (n, H, W, C) uint8.
-        labels: (n,) their classes, or None.
-        classes: Number of classes, or None.
-        name: Of their reference set.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64] | None
-    classes: int | None
-    name: str
+#: Spec keys that say how a network is read as an extractor.
+_OF_EXTRACTORS = ("classifier_range", "class_output", "embedding")
 
 
 @dataclass(frozen=True)
@@ -66,6 +59,55 @@ class Inspection:
     proofs: tuple[str, ...] = ()
     refusal: str | None = None
     declare: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExtractorInspection:
+    """What was found about one network that is named as an extractor.
+
+    Attributes:
+        extractor: Its path.
+        name: As the score table names it; None where it was refused.
+        decisions: How it is read.
+        refusal: Why it cannot be used, or None.
+        declare: As in ``Inspection``.
+    """
+
+    extractor: str
+    name: str | None = None
+    decisions: tuple[Decision, ...] = ()
+    refusal: str | None = None
+    declare: Mapping[str, object] = field(default_factory=dict)
+
+
+def inspect_extractor(
+    path: str, spec: EvaluationSpec, probe: ProbeImages | None
+) -> ExtractorInspection:
+    """Decide how a network is read as an extractor, as a run would.
+
+    Args:
+        path: Of the network.
+        spec: What is declared of it.
+        probe: Reference images; None for seeded noise of the network's own size.
+    """
+    declared = Declared.of(spec)
+    given = {key: getattr(spec, key) for key in _OF_EXTRACTORS if getattr(spec, key) is not None}
+    try:
+        if probe is None:
+            port = load_network(path, declared.options).inputs[0]
+            probe = noise_probe(own_image_shape(port))
+        identity = identify_classifier(path, spec, lambda: probe)
+    except (CheckpointError, InputError) as error:
+        _log.debug("%s is refused", path, exc_info=True)
+        cause = error.__cause__ if isinstance(error.__cause__, CheckpointError) else error
+        keys = {**given, **getattr(cause, "declare", {})}
+        return ExtractorInspection(path, refusal=str(cause), declare=keys)
+    reading = identity.reading
+    assert reading is not None  # of every network of the user's
+    keys = {"classifier_range": reading.value_range, "class_output": reading.class_output}
+    if reading.embedding is not None:
+        keys["embedding"] = reading.embedding
+    return ExtractorInspection(path, identity.name, reading.decisions, declare=keys)
 
 
 def inspect_checkpoint(

@@ -16,6 +16,7 @@ Level = Literal["failed", "warning", "note"]
 
 _TITLES: dict[WarningKind, str] = {
     "checkpoint_reading": "Checkpoint may be misread",
+    "reference_reading": "How the reference was read",
     "posterior_collapse": "Posterior collapse",
     "collapsed_dimensions": "Collapsed latent dimensions",
     "saturated_information": "Mutual information at its upper bound",

@@ -36,6 +36,7 @@ ReasonCode = Literal[
 
 WarningKind = Literal[
     "checkpoint_reading",  # how the checkpoint was read may be wrong
+    "reference_reading",  # how the reference images or labels were read
     "posterior_collapse",
     "collapsed_dimensions",
     "saturated_information",

@@ -64,9 +64,10 @@ def test_the_chosen_size_is_recorded_and_kept(toy_settings: dict[str, Any]) -> N
 
 
 def test_rates_are_measured_for_every_size_that_fits(toy_settings: dict[str, Any]) -> None:
-    from vae_batch.models.extractors.registry import identify_extractor
+    from vae_batch.run.planning.run_plan import identify_extractors
 
     spec = make_spec(toy_settings)
-    rates = measure_rates(identify_extractor(spec.extractors[0], spec), (8, 8, 1))
+    (identity,) = identify_extractors(spec)
+    rates = measure_rates(identity, (8, 8, 1))
     assert sorted(rates) == [32, 64, 128, 256]
     assert all(rate > 0 for rate in rates.values())

@@ -1,4 +1,4 @@
-"""Any Keras image classifier as an extractor: penultimate layer and class probabilities.
+"""Any Keras network of images as an extractor: an embedding, and class probabilities if it has any.
 
 For digits, medical or satellite images, a network trained on such images says more than one
 trained on ImageNet.
@@ -6,162 +6,140 @@ trained on ImageNet.
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
+import sys
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.models.child_process import in_child
 from vae_batch.models.extractors.extractor import ExtractorIdentity
-from vae_batch.models.formats.format import LoadOptions
-from vae_batch.models.formats.keras.keras_file import load_keras_zip
-from vae_batch.models.image_range import from_uint8
-from vae_batch.models.inputs.files import fetch, read_file
-from vae_batch.plan import Reading
+from vae_batch.models.extractors.reading import (
+    Declared,
+    ExtractorReading,
+    Pass,
+    load_network,
+    pass_of,
+    probabilities,
+    read_extractor,
+)
+from vae_batch.models.formats.user_modules import is_given, source_sha256
+from vae_batch.models.inputs.files import content_sha256
+from vae_batch.models.references.reference import ProbeImages
 from vae_batch.plan.errors import CheckpointError, InputError
 from vae_batch.plan.location import Location
-
-if TYPE_CHECKING:
-    import keras
+from vae_batch.plan.spec import EvaluationSpec
 
 Float32 = npt.NDArray[np.float32]
 
-_ACTIVATION_ONLY = ("Softmax", "Activation")
-_ROW_SUM_TOLERANCE = 1e-3
-_MEMORY_CAP = 16 * 2**30
+# Readings of this process by content, declarations and probe images: a night plans several times.
+_readings: dict[tuple[object, ...], ExtractorReading] = {}
 
 
-def identify_classifier(path: str, value_range: str) -> ExtractorIdentity:
-    """Identify a classifier file without loading it.
+def identify_classifier(
+    path: str, spec: EvaluationSpec, probe: Callable[[], ProbeImages]
+) -> ExtractorIdentity:
+    """Identify a network by its content and by how it is read.
+
+    Reading it needs TensorFlow, which is imported in a process of its own, unless this process
+    has it or is going to compute.
 
     Args:
-        path: Local path or URI of a ``.keras`` file.
-        value_range: Pixel range that the classifier expects.
+        path: Local path or URI of a Keras model or a SavedModel folder.
+        spec: What is declared.
+        probe: Makes the reference images to probe with.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file cannot be read, or something has to be declared.
     """
+    label = Location.parse(path).label
+    digest = network_sha256(path)
     try:
-        digest = hashlib.sha256(read_file(path)).hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"extractor {path} cannot be read ({type(error).__name__}: {error}); expected the path "
-            "or URI of a Keras classifier (.keras), or one of inception-2015, inception-keras, "
-            "inception-random"
-        ) from None
+        reading = _reading(path, digest, spec, probe())
+    except (CheckpointError, OSError) as error:
+        raise InputError(f"extractor {label}: {error}") from error
+    modules = reading.options.reading.custom_objects
+    code = "".join(f"/code-{source_sha256(module)[:8]}" for module in modules)
+    name = f"{Path(Location.parse(path).path.rstrip('/')).stem}@{digest[:8]}"
     return ExtractorIdentity(
-        name=f"{Path(Location.parse(path).path).stem}@{digest[:8]}",
+        name=name,
         weights_path=path,
         weights_sha256=digest,
-        protocol=f"keras-classifier/tf2-bilinear/model-input/uint8/{value_range}",
-        feature_dim=0,
-        class_count=0,
-        inception_score_reason=None,
+        protocol=f"keras-classifier/tf2-bilinear/model-input/uint8/{reading.words}{code}",
+        feature_dim=reading.feature_dim,
+        class_count=reading.class_count,
+        inception_score_reason=reading.no_probabilities,
         resize="tf2-bilinear",
-        normalisation=value_range,
+        normalisation=reading.value_range,
+        reading=reading,
     )
 
 
-class ClassifierExtractor:
-    """A Keras classifier as an ``Extractor``.
+def network_sha256(path: str) -> str:
+    """SHA-256 of a network's file or folder.
 
-    The features are the input of the last dense layer. The probabilities are its output, behind a
-    softmax if the model ends in logits.
+    Raises:
+        InputError: It cannot be read.
     """
+    try:
+        return content_sha256(path)
+    except OSError as error:
+        raise InputError(
+            f"extractor {path} cannot be read ({type(error).__name__}: {error}); expected the path "
+            "or URI of a Keras network (.keras, HDF5, SavedModel), or one of inception-2015, "
+            "inception-keras, inception-random"
+        ) from None
+
+
+def _reading(path: str, digest: str, spec: EvaluationSpec, probe: ProbeImages) -> ExtractorReading:
+    declared = Declared.of(spec)
+    labels = b"" if probe.labels is None else probe.labels.tobytes()
+    key = (digest, repr(astuple(declared)), hash((probe.pixels.tobytes(), labels)))
+    if key not in _readings:
+        given = any(map(is_given, spec.custom_objects))  # of this process, not by value
+        here = spec.workers == 0 or "tensorflow" in sys.modules or given
+        arguments = (path, declared, probe)
+        read = read_extractor(*arguments) if here else in_child(read_extractor, *arguments)
+        _readings[key] = read
+    return _readings[key]
+
+
+class ClassifierExtractor:
+    """A network of the user's as an ``Extractor``, read as its identity says."""
 
     concurrent_batches = 1
 
     def __init__(self, identity: ExtractorIdentity) -> None:
-        """Load the classifier.
+        """Load the network.
 
         Raises:
-            InputError: The file is not a usable classifier; the message says why.
+            InputError: The file is not a usable network; the message says why.
         """
-        self._name = identity.name
-        self._value_range = identity.normalisation
+        if identity.reading is None:
+            raise ValueError(f"{identity.name} is no network of the user's")
+        self._name, self._reading = identity.name, identity.reading
+        self._pass: tuple[tuple[int, ...], Pass] | None = None
         try:
-            model = _load(str(identity.weights_path))
+            self._network = load_network(str(identity.weights_path), self._reading.options)
         except (CheckpointError, OSError) as error:
             raise InputError(f"extractor {identity.name}: {error}") from error
-        self._channels = _channels(model, identity.name)
-        self._run = _activations_function(model, identity.name)
 
     def extract(self, images: npt.NDArray[np.uint8]) -> tuple[Float32, Float32]:
         """See ``Extractor.extract``.
 
         Raises:
-            InputError: The classifier's outputs are not probabilities.
+            InputError: The network's outputs are not class probabilities.
         """
-        features, probabilities = self._run(
-            from_uint8(images[..., : self._channels], self._value_range)
-        )
-        off = np.abs(probabilities.sum(axis=1) - 1).max()
-        if not off <= _ROW_SUM_TOLERANCE or probabilities.min() < 0:
+        shape = images.shape[1:]
+        if self._pass is None or self._pass[0] != shape:
+            self._pass = shape, pass_of(self._network, self._reading, shape)
+        features, scores = self._pass[1].run(images, self._reading.value_range)
+        try:
+            return features, probabilities(scores, self._reading.class_output)
+        except ValueError as error:
             raise InputError(
-                f"extractor {self._name}: its outputs are not class probabilities (rows sum to 1 "
-                f"only within {off:.3g}); expected a classifier that ends in softmax or in logits"
-            )
-        return features, probabilities
-
-
-def _load(path: str) -> keras.Model:
-    """The model of a local path or URI, in safe mode."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = fetch(path, Path(folder))
-        return load_keras_zip(str(local), LoadOptions(Reading(), False, _MEMORY_CAP)).model
-
-
-def _channels(model: keras.Model, name: str) -> int:
-    shape = model.input_shape
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3):
-        raise InputError(
-            f"extractor {name} takes inputs of shape {shape}, expected images "
-            "(batch, height, width, 1 or 3)"
-        )
-    return int(shape[-1])
-
-
-def _activations_function(
-    model: keras.Model, name: str
-) -> Callable[[Float32], tuple[Float32, Float32]]:
-    """Compiled ``pixels -> (features, probabilities)``, resizing to the model's input."""
-    import keras
-    import tensorflow as tf
-
-    head = _last_dense(model, name)
-    activation = getattr(model.layers[-1], "activation", None)
-    is_softmax = (
-        type(model.layers[-1]).__name__ == "Softmax"
-        or getattr(activation, "__name__", "") == "softmax"
-    )
-    both = keras.Model(model.inputs, [head.input, model.outputs[0]])
-    size = model.input_shape[1:3]
-
-    def both_outputs(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if None not in size and tuple(pixels.shape[1:3]) != size:
-            pixels = tf.image.resize(pixels, size, method="bilinear", antialias=False)
-        features, scores = both(pixels, training=False)
-        return features, scores if is_softmax else tf.nn.softmax(scores)
-
-    graph = tf.function(both_outputs, autograph=False)
-
-    def run(pixels: Float32) -> tuple[Float32, Float32]:
-        features, probabilities = graph(tf.constant(pixels))
-        return features.numpy(), probabilities.numpy()
-
-    return run
-
-
-def _last_dense(model: keras.Model, name: str) -> keras.layers.Layer:
-    for layer in reversed(model.layers):
-        if type(layer).__name__ == "Dense" and len(layer.input.shape) == 2:
-            return layer
-        if type(layer).__name__ not in _ACTIVATION_ONLY:
-            break
-    raise InputError(
-        f"extractor {name} does not end in a dense layer over flat features (its last layer is a "
-        f"{type(model.layers[-1]).__name__}); expected a classifier"
-    )
+                f"extractor {self._name}: its outputs are not class probabilities ({error}); "
+                "declare --class-output logits, sigmoid or none"
+            ) from error

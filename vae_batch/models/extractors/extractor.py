@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from vae_batch.plan.spec import WITHOUT_EXTRACTOR
+
+if TYPE_CHECKING:
+    from vae_batch.models.extractors.reading import ExtractorReading
 
 
 @dataclass(frozen=True)
@@ -17,17 +20,18 @@ class ExtractorIdentity:
 
     Attributes:
         name: As rows name it: one of ``INCEPTION_EXTRACTORS``, with the beginning of the hash where
-            that is not a published one; for a classifier, the stem of its file and the beginning
-            of its hash.
+            that is not a published one; for a network of the user's, the stem of its file and the
+            beginning of its hash.
         weights_path: Path or URI of the weights file; None for ``inception-random``.
         weights_sha256: Of the weights file (for a ``.tgz``, of the GraphDef inside); for
             ``inception-random``, of a description that fixes every number.
         protocol: Name, resize, size, input type and normalisation in one string.
-        feature_dim: 2048; 0 for a classifier that is not loaded yet.
-        class_count: 1008 or 1000; 0 if the file has no classification layer, or is not loaded yet.
+        feature_dim: 2048; of a network of the user's, its embedding's.
+        class_count: 1008 or 1000; 0 without class probabilities.
         inception_score_reason: Why the Inception Score is null, or None if it is defined.
         resize: One of ``resize.RESIZES``.
         normalisation: One of ``resize.NORMALISATIONS``; for a classifier, its pixel range.
+        reading: How a network of the user's is read; None for Inception.
         verified: False if the weights have an unknown hash and were explicitly allowed.
         network: Which network reads the weights: one of ``INCEPTION_EXTRACTORS``, ``classifier``,
             or ``none``.
@@ -42,6 +46,7 @@ class ExtractorIdentity:
     inception_score_reason: str | None
     resize: str
     normalisation: str
+    reading: ExtractorReading | None = None
     verified: bool = True
     network: str = "classifier"
 

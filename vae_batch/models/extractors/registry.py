@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from vae_batch.models.extractors.classifier import ClassifierExtractor, identify_classifier
+from vae_batch.models.extractors.classifier import (
+    ClassifierExtractor,
+    identify_classifier,
+    network_sha256,
+)
 from vae_batch.models.extractors.extractor import Extractor, ExtractorIdentity
 from vae_batch.models.extractors.inception.extractor import (
     INCEPTION_EXTRACTORS,
     InceptionExtractor,
     identify_inception,
 )
+from vae_batch.models.references.reference import ProbeImages
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import is_uri
 from vae_batch.plan.spec import EvaluationSpec
 
 
-def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
-    """Identify an extractor without loading it and without importing TensorFlow.
+def identify_extractor(
+    name: str, spec: EvaluationSpec, probe: Callable[[], ProbeImages]
+) -> ExtractorIdentity:
+    """Identify an extractor; Inception without loading it and without importing TensorFlow.
+
+    Args:
+        name: Of an Inception, or the path of a network.
+        spec: What is declared of it.
+        probe: Makes the reference images with which a network is probed.
 
     Raises:
         InputError: The name is unknown, or its weights cannot be found or must not be used.
@@ -29,7 +42,7 @@ def identify_extractor(name: str, spec: EvaluationSpec) -> ExtractorIdentity:
             name, spec.weights, allow_unverified=spec.allow_unverified_weights
         )
     _require_known(name)
-    return identify_classifier(name, spec.classifier_range)
+    return identify_classifier(name, spec, probe)
 
 
 def require_extractors(spec: EvaluationSpec) -> None:
@@ -44,7 +57,7 @@ def require_extractors(spec: EvaluationSpec) -> None:
         if name not in INCEPTION_EXTRACTORS:
             _require_known(name)
             if not is_uri(name) and not Path(name).expanduser().exists():
-                identify_classifier(name, spec.classifier_range)
+                network_sha256(name)
     for path in spec.weights:
         if not is_uri(path) and not Path(path).expanduser().exists():
             raise InputError(f"weights {path!r} do not exist; expected the path or URI of a file")
@@ -57,7 +70,7 @@ def _require_known(name: str) -> None:
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
         f"unknown extractor {name!r}{hint}; expected {', '.join(INCEPTION_EXTRACTORS)} or the "
-        "path of a Keras classifier (.keras)"
+        "path of a Keras network (.keras, HDF5, SavedModel)"
     )
 
 

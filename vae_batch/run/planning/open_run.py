@@ -87,7 +87,13 @@ def prepare(spec: EvaluationSpec, emit: EventSink) -> RunPlan:
         reference, training = describe_references(spec)
         for note in reference.notes:
             say(emit, note)
-        return _continued(make_plan(spec, stores, jobs, reference, training), record)
+        plan = make_plan(spec, stores, jobs, reference, training)
+        for label, beside in sorted(
+            {(row.checkpoint.label, row.checkpoint.beside) for row in plan.rows}
+        ):
+            if beside:
+                say(emit, f"{label}: not scored, since the pair is complete: {', '.join(beside)}")
+        return _continued(plan, record)
 
 
 def _require_at_once(spec: EvaluationSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.checkpoint_job import SCORING_FIELDS, CheckpointJob
 from vae_batch.run.planning.units import reference_unit, units_of_row
 from vae_batch.run.reference.facts import ReferenceFacts
+from vae_batch.run.reference.images import open_probe
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,23 @@ def make_plan(
     Raises:
         InputError: An extractor cannot be had.
     """
-    extractors = [NO_EXTRACTOR]
-    if spec.needs_extractor:
-        extractors = [identify_extractor(name, spec) for name in spec.extractors]
+    extractors = identify_extractors(spec) if spec.needs_extractor else [NO_EXTRACTOR]
     rows = [
         _plan_row(spec, reference, training, job, extractor)
         for job in jobs
         for extractor in extractors
     ]
     return RunPlan(spec, stores, reference, training, tuple(rows))
+
+
+def identify_extractors(spec: EvaluationSpec) -> list[ExtractorIdentity]:
+    """The extractors of a spec; networks of the user's are probed with its reference.
+
+    Raises:
+        InputError: One cannot be had, or has to be declared.
+    """
+    probe = functools.cache(functools.partial(open_probe, spec))
+    return [identify_extractor(name, spec, probe) for name in spec.extractors]
 
 
 def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vae_batch.models.references.reference import (
     SPLITS,
+    ProbeImages,
     ReferenceImages,
     open_reference,
     require_source,
@@ -38,6 +39,9 @@ from vae_batch.storage.receipts import receipt_path
 #: Classes are counted one by one; more than this are no classes but numbers of something.
 _MOST_CLASSES = 100_000
 
+#: Images with which an extractor of the user's is probed.
+_PROBE_IMAGES = 1000
+
 
 def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, ReferenceFacts | None]:
     """Read and hash the reference, and the training images where they are given.
@@ -63,6 +67,15 @@ def require_references(spec: EvaluationSpec) -> None:
     require_source(spec.reference)
     if spec.training is not None and "memorisation" in spec.metrics:
         require_source(spec.reference if spec.training in SPLITS else spec.training)
+
+
+def open_probe(spec: EvaluationSpec) -> ProbeImages:
+    """The first images of a spec's reference, and their labels.
+
+    Raises:
+        InputError: The set cannot be read.
+    """
+    return ProbeImages.of(_open_reference(spec), _PROBE_IMAGES)
 
 
 def store_images(
@@ -119,6 +132,7 @@ def _open_reference(spec: EvaluationSpec) -> ReferenceImages:
         spec.reference_range,
         spec.reference_samples,
         spec.reference_subset,
+        spec.reference_colours,
     )
     return _enough(images, spec.reference)
 
@@ -130,7 +144,12 @@ def _open_training(spec: EvaluationSpec) -> ReferenceImages | None:
     source = spec.reference if split_of_reference else spec.training
     split = spec.training if split_of_reference else "train"
     images = open_reference(
-        source, split, spec.reference_range, spec.training_samples, spec.reference_subset
+        source,
+        split,
+        spec.reference_range,
+        spec.training_samples,
+        spec.reference_subset,
+        spec.reference_colours,
     )
     return _enough(images, source)
 
@@ -248,15 +267,15 @@ def _describe(images: ReferenceImages, spec: EvaluationSpec) -> ReferenceFacts:
     """What a run knows of a set; all of it is read once."""
     shard_size = spec.shard_size
     digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
+    largest = 0
     for start in range(0, len(images), shard_size):
         pixels = images.read(start, min(start + shard_size, len(images)))
         digest.update(pixels.tobytes())
-    notes = []
-    if images.range_inferred:
-        low, high = images.source_range
-        notes.append(
-            f"reference {images.name}: value range {low:g}..{high:g} inferred and checked; "
-            "declare it with --reference-range"
+        largest = max(largest, int(pixels.max()))
+    if largest == 1:
+        raise InputError(
+            f"reference {images.name}: no pixel is above 1 of 255, so the images are black, or "
+            "binarised: declare --reference-range 0..1"
         )
     return ReferenceFacts(
         images.name,
@@ -266,7 +285,7 @@ def _describe(images: ReferenceImages, spec: EvaluationSpec) -> ReferenceFacts:
         images.shape,
         *_label_facts(images),
         shard_size,
-        tuple(notes),
+        images.notes,
         subset_in_words(spec.reference_subset, len(images), images.whole_count),
         images.unlike_the_rest() if spec.reference_subset == "first" else None,
     )
@@ -277,11 +296,10 @@ def _label_facts(images: ReferenceImages) -> tuple[tuple[int, ...], str | None]:
     labels = images.labels
     if labels is None or images.classes is None:
         return (), None
-    if labels.min() < 0 or images.classes > _MOST_CLASSES:
+    if images.classes > _MOST_CLASSES:
         raise InputError(
-            f"reference {images.name}: labels run from {labels.min()} to {images.classes - 1}, "
-            f"expected classes from 0 to at most {_MOST_CLASSES}; give the images without labels, "
-            "or number the classes from 0"
+            f"reference {images.name}: labels run up to {images.classes - 1}, expected classes "
+            f"from 0 to at most {_MOST_CLASSES}; give the images without labels"
         )
     counts = np.bincount(labels, minlength=images.classes)
     return tuple(int(count) for count in counts), hashlib.sha256(labels.tobytes()).hexdigest()

@@ -257,6 +257,7 @@ def parts_of(plan: RunPlan, row: PlannedRow) -> RowParts:
         row.job.reading,
         row.extractor.inception_score_reason,
         plan.reference.sha256,
+        plan.reference.notes,
     )
 
 
@@ -276,6 +277,8 @@ def scores_of(parts: RowParts) -> Scored:
         sheet.warn("checkpoint_reading", "warning", text)
     if _latent(description) == "code":
         sheet.warn("estimator", "info", _AT_CODE)
+    for text in parts.notes:
+        sheet.warn("reference_reading", "info", text)
     for columns, add_scores in _stages(description):
         with sheet.isolated(*columns):
             add_scores(sheet, parts)

@@ -42,6 +42,7 @@ class RowParts:
         reading: What was declared about the checkpoint.
         no_class_probabilities: Why the extractor has none, or None where it has.
         reference_sha256: Of the reference images, whose worst reconstructions are shown.
+        notes: How the reference was read, where a reader of the row should know.
     """
 
     stores: RunStores
@@ -50,6 +51,7 @@ class RowParts:
     reading: Reading
     no_class_probabilities: str | None
     reference_sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     def store_of(self, kind: str) -> Store:
         """The store of a unit."""
