@@ -99,7 +99,8 @@ def as_on_windows(source: Path, target: Path) -> None:
 
             def copy(name: str, item: Any) -> None:
                 if name.endswith("vars"):
-                    place = name.removesuffix("/vars").replace("/", "\\") + "/vars"
+                    folder = name.removesuffix("vars").rstrip("/").replace("/", "\\")
+                    place = f"{folder}/vars".lstrip("/")
                     file.copy(item, windows, place)
 
             file.visititems(copy)
