@@ -319,7 +319,8 @@ def test_two_extractors_give_two_rows(toy_settings: dict[str, Any], toy_folder: 
 
     other = toy_folder / "logits.keras"
     save_classifier(other, last="linear")
-    settings = toy_settings | {"extractors": [*toy_settings["extractors"], str(other)]}
+    extractors = [*toy_settings["extractors"], str(other)]
+    settings = toy_settings | {"extractors": extractors, "class_output": "logits"}
     summary = score(settings)
     assert len(summary.rows) == 6
     by_extractor: dict[str, list[float]] = {}

@@ -5,6 +5,7 @@ Decided like a VAE's roles: by the graph, by activations, by probing, else decla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import get_args
@@ -28,6 +29,8 @@ from vae_batch.plan.spec import EvaluationSpec
 
 _GIB = 2**30
 _BATCH = 64
+#: Fewer are no image: a decoder's latents, say.
+_FEWEST_PIXELS = 16
 #: Rows of class probabilities sum to 1 within this.
 ROW_SUM_TOLERANCE = 1e-3
 #: Features that differ by less, in units of their size, are constant.
@@ -304,10 +307,11 @@ class _Reader:
 
     def _class_output(self, place: int, ranges: tuple[ValueRange, ...]) -> ClassOutput:
         declared = self._declared.class_output
-        if declared is not None:
+        kind, how = self._kind_by_graph(place)
+        settled = kind == "softmax" and declared in ("logits", "sigmoid")
+        if declared is not None and not settled:  # that of another of the run's extractors
             self._decide("class output", declared, "declared by --class-output")
             return declared
-        kind, how = self._kind_by_graph(place)
         if kind is None:
             kind, how = self._kind_by_labels(place, ranges)
         self._decide("class output", kind, how)
@@ -465,7 +469,7 @@ def _layout(port: Port, reference: ImageShape) -> ImageLayout:
     for any_size in (False, True):
         for like in likes:
             layout = find_layout(port.shape, like, any_size)
-            if layout is not None:
+            if layout is not None and math.prod(layout.image_shape[:2]) >= _FEWEST_PIXELS:
                 return layout
     raise CheckpointError(
         f"it takes inputs of shape {port.shape}, expected images (height, width, 1 or 3) or a flat "
