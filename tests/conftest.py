@@ -27,6 +27,7 @@ os.environ.pop("RAY_ADDRESS", None)
 #: Gone at the end; short, for AF_UNIX paths below it.
 _FOLDER = tempfile.TemporaryDirectory(prefix="vt", ignore_cleanup_errors=True)
 os.environ["RAY_TMPDIR"] = _FOLDER.name
+Path(_FOLDER.name, "ray").mkdir()  # where a node writes its address, and does not make it
 set_hypothesis_home_dir(f"{_FOLDER.name}/hypothesis")  # not the working tree
 
 

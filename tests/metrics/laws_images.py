@@ -103,6 +103,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "PairedScore": "what comparisons take, see test_paired_difference.py",
     "PairedDifference": "what metrics.paired_difference returns",
     "paired_difference": "of two checkpoints, see test_paired_difference.py",
+    "count_to_separate": "of a difference, see test_paired_difference.py",
     "holm_adjusted": "of p-values, see test_paired_difference.py",
     "sign_flip_test": "of differences, see test_paired_difference.py",
     "swap_test": "of two checkpoints, see test_paired_difference.py",

@@ -9,6 +9,7 @@ from scipy.stats import ttest_rel
 from vae_batch.metrics import frechet_distance
 from vae_batch.metrics.comparison.paired_difference import (
     PairedScore,
+    count_to_separate,
     holm_adjusted,
     paired_difference,
 )
@@ -176,3 +177,12 @@ def test_permutations_of_arguments_that_do_not_fit() -> None:
         sign_flip_test([1.0, np.inf])
     with pytest.raises(ValueError, match=r"got shapes \(2,\) and \(3,\)"):
         swap_test(lambda x, y: 0.0, [1, 2], [1, 2, 3])
+
+
+def test_the_count_to_separate_is_that_of_a_normal_test() -> None:
+    # (1.959964 + 0.841621)^2 = 7.848880, times 1,000 (0.5 / 1)^2.
+    assert count_to_separate(1.0, 0.5, 1000, 1, 0.8) == 2000  # 1,962.2
+    # Two tests share 5 %: (2.241403 + 0.841621)^2 = 9.505037.
+    assert count_to_separate(-1.0, 0.5, 1000, 2, 0.8) == 2400  # 2,376.3
+    assert count_to_separate(1.0, 0.1, 1000, 1, 0.8) > 1000  # more than there are
+    assert count_to_separate(0.0, 0.5, 1000, 1, 0.8) is None

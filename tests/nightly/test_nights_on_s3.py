@@ -74,10 +74,10 @@ def test_two_nights_in_a_bucket(
     assert [len(found["rows"]) for found in (first, second)] == [1, 1]
     assert again == second
     history = read_history(Store.open(spec.out))
-    assert [(row["date"], row["checkpoint"]) for row in history] == [
+    assert [(row.date, row.row.checkpoint) for row in history] == [
         (MONDAY, "s3://team/runs/step-0001"),
         (TUESDAY, "s3://team/runs/step-0003.keras"),
     ]
-    age = datetime.datetime.now(datetime.UTC) - history[1]["written_at"]
+    age = datetime.datetime.now(datetime.UTC) - history[1].written_at
     assert age < datetime.timedelta(minutes=10), "the time of the upload"
     assert "hush-hush" not in json.dumps(second)

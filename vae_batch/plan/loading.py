@@ -57,15 +57,17 @@ def make_spec(values: Mapping[str, Any], source: str = COMMAND_LINE) -> Evaluati
 
 def _sentence(key: str, problem: Any, given: object, *, flags: bool) -> str:  # noqa: ANN401
     """What is wrong with a key, and what it may be."""
+    path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest_key(key)}"
+        return f"unknown key {path!r}" + (_nearest_key(key) if path == key else "")
     field = EvaluationSpec.model_fields.get(key)
-    if problem["type"] == "missing" and len(problem["loc"]) == 1:
-        return f"{key} is required" + (f" ({field.description})" if field else "")
+    if problem["type"] == "missing":
+        return f"{path} is required" + (f" ({field.description})" if field else "")
     if not key or field is None:
         return str(problem["msg"]).removeprefix("Value error, ")
     place = ".".join(str(part) for part in problem["loc"][1:] if str(part) in _own_keys(given))
-    name = f"--{key.replace('_', '-')}" if flags else key + (f".{place}" if place else "")
+    is_flag = flags and not isinstance(given, Mapping)  # no flag takes a table
+    name = f"--{key.replace('_', '-')}" if is_flag else key + (f".{place}" if place else "")
     value = problem["input"] if place else given
     found = repr(value)
     shown = found if len(found) < 80 else found[:77] + "..."

@@ -109,7 +109,7 @@ def test_a_refused_permission_ends_with_a_sentence_at_once(
     assert "ACCESS_DENIED" in result.stderr
     assert "check the credentials" in result.stderr
     assert "Traceback" not in result.output
-    with pytest.raises(InputError, match=r"classifier.keras.*ACCESS_DENIED"):
+    with pytest.raises(InputError, match=r"step-0001 cannot be listed.*ACCESS_DENIED"):
         prepare(make_spec(chosen | {"out": str(tmp_path / "out")}), ignore)
     assert not (tmp_path / "out").exists()
 

@@ -207,6 +207,7 @@ def test_who_fails_leaves_with_its_reason_and_is_tried_again(
     more = {
         "checkpoints": [str(toy_folder / "runs"), str(broken)],
         "extractors": [*settings["extractors"], str(tmp_path / "linear.keras")],
+        "class_output": "logits",
         "race": {"metric": "fid", "first": 100, "rare": 0},
     }
     summary, outcome = raced(settings | more)
@@ -290,7 +291,7 @@ def test_a_first_look_that_is_moved_is_said(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"race": "ssim"}, ["race.metric = 'ssim'", "one of elbo"]),
+        ({"race": "ssim"}, ["--race = 'ssim'", "one of elbo"]),
         ({"race": {"first": 100}}, ["race.metric is required"]),
         ({"race": {"metric": "fid", "alpha": 1.0}}, ["race.alpha = 1.0"]),
         ({"race": {"metric": "fid", "first": 100, "max": 50}}, ["max is 50", "first, 100"]),

@@ -75,7 +75,7 @@ def bernoulli(logits: Array, x: Array) -> Array:
 
 @pytest.mark.parametrize(
     ("likelihood", "formula", "offset"),
-    [("continuous_bernoulli", continuous_bernoulli, 8), ("bernoulli", bernoulli, 0)],
+    [("continuous_bernoulli", continuous_bernoulli, math.log2(255)), ("bernoulli", bernoulli, 0)],
 )
 def test_bernoulli_families(
     settings: Settings,

@@ -82,6 +82,7 @@ def settings_in(folder: Path, classifier: Path) -> Settings:
         "batch_size": 64,
         "likelihood": "gaussian",
         "sigma": SIGMA,
+        "reference_subset": "first",
         "iwae_images": 200,
         "iwae_draws": 32,
         "metrics": "losses,latents,iwae,reconstruction",

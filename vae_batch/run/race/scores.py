@@ -18,7 +18,7 @@ from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
 from vae_batch.run.scoring.plug_ins import RowArrays, plug_in_score
 from vae_batch.run.scoring.row import parts_of
-from vae_batch.run.scoring.samples import Rows, reference_factor, reference_features
+from vae_batch.run.scoring.samples import Rows, declared_reference, reference_features
 from vae_batch.run.scoring.stored import Damaged, RowParts
 from vae_batch.storage import DamagedFileError, Store
 
@@ -69,7 +69,7 @@ def _frechet_score(parts: RowParts) -> Raced:
     if not features.shape[1]:
         return Raced(None)
     return raced_frechet(
-        features, reference_factor(parts.stores.reference, reference, parts.spec.reference_is)
+        features, declared_reference(parts.stores.reference, reference, parts.spec.reference_is)
     )
 
 

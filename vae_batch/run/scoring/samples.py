@@ -58,11 +58,12 @@ def _add_frechet(sheet: ScoreSheet, parts: RowParts, moments: Moments) -> None:
     features = parts.columns("generated", ["features"])["features"]
 
     def real() -> FrechetReference:
-        return reference_factor(parts.stores.reference, reference, parts.spec.reference_is)
+        return declared_reference(parts.stores.reference, reference, parts.spec.reference_is)
 
     count, dimension = moments.count, moments.dimension
     source = moments if count >= dimension else features
-    sheet.add(lambda: {"fid": Score(frechet_distance(source, real()))}, "fid")
+    known = functools.partial(reference_factor, parts.stores.reference, reference)
+    sheet.add(lambda: {"fid": Score(frechet_distance(source, known()))}, "fid")
     fid = sheet.value("fid")
     counts = [count, reference.samples] if parts.spec.reference_is == "sample" else [count]
     if fid is not None and bias_dominated(dimension, *counts):
@@ -129,26 +130,32 @@ def _add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
         source: Moments | Rows = moments
         if moments.count < moments.dimension:
             source = parts.columns("reconstructed", ["features"])["features"]
-        reference = parts.units["reference"]
-        real = reference_factor(parts.stores.reference, reference, parts.spec.reference_is)
+        real = reference_factor(parts.stores.reference, parts.units["reference"])
         return {"reconstruction_fid": Score(frechet_distance(source, real))}
 
     sheet.add(compute, "reconstruction_fid")
 
 
 @functools.lru_cache(maxsize=4)
-def reference_factor(store: Store, unit: Unit, reference_is: ReferenceIs) -> FrechetReference:
-    """The reference's factor, computed once per process and extractor."""
+def reference_factor(store: Store, unit: Unit) -> FrechetReference:
+    """The reference's factor, computed once per process and extractor.
+
+    It is that of the moments where these suffice, so that it outlives pruned activations.
+    """
     moments = read_reduction(store, unit).moments
     if moments is None:
         raise ValueError(f"reference unit {unit.path} has no activations")
-    is_population = reference_is == "population"
     if moments.count < moments.dimension:
-        return FrechetReference.from_activations(reference_features(store, unit), is_population)
-    found = FrechetReference.from_moments(moments)
-    if is_population:
-        return found
-    return replace(found, activations=reference_features(store, unit))
+        return FrechetReference.from_activations(reference_features(store, unit), True)
+    return FrechetReference.from_moments(moments)
+
+
+@functools.lru_cache(maxsize=4)
+def declared_reference(store: Store, unit: Unit, reference_is: ReferenceIs) -> FrechetReference:
+    """The reference's factor, with the activations where it is a sample of its distribution."""
+    if reference_is == "population":
+        return reference_factor(store, unit)
+    return replace(reference_factor(store, unit), activations=reference_features(store, unit))
 
 
 def reference_features(store: Store, unit: Unit) -> npt.NDArray[np.float32]:
