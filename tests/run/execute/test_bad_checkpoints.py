@@ -152,5 +152,4 @@ def test_hostile_files_through_ray(classifier: Path, tmp_path: Path) -> None:
     for name, words in HOSTILE.items():
         assert rows[name].status == "failed"
         assert words in rows[name].reason.text
-    assert summary.seconds < 60
     assert not marker.exists()
