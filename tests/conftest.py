@@ -75,20 +75,13 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy_settings(toy_folder: Path, tmp_path: Path) -> dict[str, Any]:
     """Settings of a small run over the toy checkpoints; several shards a unit."""
-    return {
-        "checkpoints": [str(toy_folder / "runs")],
-        "reference": "digits",
-        "reference_samples": 100,
-        "reference_subset": "first",
-        "extractors": [str(toy_folder / "classifier.keras")],
-        "samples": 150,
-        "shard_size": 64,
-        "batch_size": 16,
-        "splits": 5,
-        "iwae_draws": 8,  # of the default 64 comes most of a toy run's time
-        "workers": 0,
-        "out": str(tmp_path / "out"),
-    }
+    from support.runs.serial_runs import settings_of
+
+    runs, classifier = [str(toy_folder / "runs")], toy_folder / "classifier.keras"
+    # Of 64 IWAE draws, the default, comes most of a toy run's time.
+    settings = settings_of(runs, classifier, tmp_path / "out", iwae_draws=8)
+    del settings["metrics"]  # the default ones
+    return settings
 
 
 @pytest.fixture(scope="session")

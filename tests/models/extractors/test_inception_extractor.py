@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from support.models.published_layouts import (
     write_keras_h5,
     write_legacy_state_dict,
 )
+from support.models.toy_models import save_classifier
 
 from vae_batch.models.extractors.classifier import identify_classifier
 from vae_batch.models.extractors.inception.extractor import (
@@ -25,7 +25,9 @@ from vae_batch.models.extractors.inception.extractor import (
     InceptionExtractor,
     identify_inception,
 )
+from vae_batch.models.extractors.reading import noise_probe
 from vae_batch.models.extractors.registry import extractor_folder
+from vae_batch.plan import make_spec
 from vae_batch.plan.errors import InputError
 
 
@@ -54,9 +56,16 @@ def test_identity_of_the_2015_file(state_dict_file: Path) -> None:
     name = f"inception-2015@{identity.weights_sha256[:8]}, unverified weights"
     assert (identity.name, identity.network) == (name, "inception-2015")
     assert extractor_folder(identity) == f"inception-2015-{identity.weights_sha256[:12]}"
-    # A classifier's file of a network's name is a classifier all the same.
-    named = replace(identify_classifier(str(state_dict_file), "0..255"), name="inception-2015@0")
-    assert named.network == "classifier"
+
+
+def test_a_classifier_in_a_file_of_a_network_s_name_is_a_classifier(tmp_path: Path) -> None:
+    path = tmp_path / "inception-2015.keras"
+    save_classifier(path)
+    settings = {"checkpoints": ["runs"], "reference": "digits", "extractors": [str(path)]}
+    spec = make_spec(settings | {"workers": 0})
+    identity = identify_classifier(str(path), spec, lambda: noise_probe((8, 8, 1)))
+    assert identity.name == f"inception-2015@{identity.weights_sha256[:8]}"
+    assert identity.network == "classifier"
 
 
 def test_another_resize_is_another_protocol() -> None:

@@ -85,7 +85,12 @@ class Malicious:
         ("a.h5", b"\xef\xbb\xbf\n <!DOCTYPE html><title>404</title>", "html", "web page"),
         ("a.h5", b"<?xml version='1.0'?><Error><Code>AccessDenied", "html", "web page"),
         ("a.h5", b"", "empty", "empty file of 0 bytes"),
-        ("c.index", tensorflow_index(), "tf_checkpoint", "weights but no model; .*--builder"),
+        (
+            "c.index",
+            tensorflow_index(),
+            "tf_checkpoint",
+            "weights but no model, .*tf_keras.*model.save",
+        ),
         ("c.keras", tensorflow_index(), "tf_checkpoint", "TensorFlow checkpoint"),
         ("c.data-00000-of-00001", b"\1\2\3", "tf_checkpoint", "TensorFlow checkpoint"),
         ("checkpoint", b'model_checkpoint_path: "ckpt-7"', "tf_checkpoint", "TensorFlow"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 from support.models.toy_models import save_pair
+from support.runs.serial_runs import settings_of
 from support.stores.score_rows import changed
 from typer.testing import CliRunner, Result
 
@@ -48,20 +49,9 @@ GROUPS = "losses,reconstruction,fid,kid,inception_score"
 @pytest.fixture(scope="module")
 def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Settings of a run over the three toy checkpoints that has been scored."""
-    settings = {
-        "checkpoints": [str(toy_folder / "runs")],
-        "reference": "digits",
-        "reference_samples": 100,
-        "reference_subset": "first",
-        "extractors": [str(toy_folder / "classifier.keras")],
-        "samples": 150,
-        "shard_size": 64,
-        "batch_size": 16,
-        "splits": 5,
-        "workers": 0,
-        "metrics": GROUPS,
-        "out": str(tmp_path_factory.mktemp("finished") / "out"),
-    }
+    out = tmp_path_factory.mktemp("finished") / "out"
+    runs, classifier = [str(toy_folder / "runs")], toy_folder / "classifier.keras"
+    settings = settings_of(runs, classifier, out, metrics=GROUPS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vae_batch.evaluation.write_report", lambda _: [])
         evaluate(make_spec(settings), ignore)
@@ -247,7 +237,7 @@ def test_an_unknown_metric_is_refused_with_those_that_may_stand_there() -> None:
             make_spec(few | settings)
     with pytest.raises(InputError, match="psnr is not compared between checkpoints"):
         make_spec(few | {"select": "psnr"})
-    with pytest.raises(InputError, match="fud: no such group of metrics; expected all, or some"):
+    with pytest.raises(InputError, match="no group of metrics is named fud; expected all, or some"):
         make_spec(few | {"metrics": "losses,fud"})
 
 

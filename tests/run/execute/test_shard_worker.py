@@ -81,6 +81,7 @@ def test_a_worker_tries_to_load_a_checkpoint_once(
         stores=RunStores(store, store),
         jobs={"a": None},
         in_batches_of=lambda size: config,
+        given={},
     )
     worker = ShardWorker(config)
     outcomes = [
@@ -101,7 +102,7 @@ class Stage:
         self._changed = threading.Condition()
         stores = RunStores(Store.open(str(root)), Store.open(str(root)))
         spec = SimpleNamespace(shard_timeout=600.0, settled_batch_size=16)
-        config: Any = SimpleNamespace(spec=spec, stores=stores)
+        config: Any = SimpleNamespace(spec=spec, stores=stores, given={})
         self.worker = ShardWorker(config)
         monkeypatch.setattr(ShardWorker, "_compute", self._compute)
         monkeypatch.setattr(shard_worker, "write_shard", self._write)
