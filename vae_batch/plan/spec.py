@@ -95,8 +95,8 @@ class EvaluationSpec(Reading):
     classifier_range: ValueRange | None = _field(
         "content",
         None,
-        "Pixel range that a network named as extractor takes: told by a first Rescaling or "
-        "Normalization or by the reference's labels, else asked for.",
+        "Pixel range that a network named as extractor takes: inferred from a first Rescaling or "
+        "Normalization or from the reference's labels, else asked for.",
     )
     embedding: str | None = _field(
         "content",
@@ -108,7 +108,7 @@ class EvaluationSpec(Reading):
         "content",
         None,
         "What such a network's class output holds: softmax, logits, sigmoid, or none for features "
-        "alone; told by its last activation, else asked for.",
+        "alone; inferred from its last activation, else asked for.",
     )
     samples: int = _field("identity", 10000, "Images generated per checkpoint.", ge=2)
     seed: int = _field("identity", 0, "Seed of latents and posterior noise.", ge=0, lt=2**63)
