@@ -118,16 +118,10 @@ def _say_what_is_imported(spec: EvaluationSpec) -> None:
 def _probe(spec: EvaluationSpec, count: int) -> ProbeImages | None:
     if not spec.reference:
         return None
-    from vae_batch.models.references.reference import ProbeImages, open_reference
+    from vae_batch.models.references.reference import ProbeImages
+    from vae_batch.run.reference.images import open_set
 
-    images = open_reference(
-        spec.reference,
-        spec.reference_split,
-        spec.reference_range,
-        spec.reference_samples,
-        spec.reference_subset,
-        spec.reference_colours,
-    )
+    images = open_set(spec, spec.reference, spec.reference_split, spec.reference_samples)
     return ProbeImages.of(images, count)
 
 

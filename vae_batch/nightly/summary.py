@@ -17,6 +17,7 @@ from vae_batch.nightly.comparisons import Comparison
 from vae_batch.nightly.history import HistoryRow
 from vae_batch.nightly.regression import Judgement
 from vae_batch.nightly.stable_checkpoints import Unfinished
+from vae_batch.plan.quantities import plural
 from vae_batch.report.comparable_rows import failure_of
 from vae_batch.report.labels import printable
 from vae_batch.storage import ScoreRow, Store
@@ -86,7 +87,7 @@ class NightSummary:
             titles = dict.fromkeys(METRICS[found.metric].short for found in self.regressions)
             parts.append(f"regression by {', '.join(titles)}")
         new = _count(self.scored)
-        parts.append(f"{new} new checkpoint{'s' * (new != 1)} scored" if new else "nothing new")
+        parts.append(f"{plural(new, 'new checkpoint')} scored" if new else "nothing new")
         if self.failed:
             parts.append(f"{_count(self.failed)} failed")
         if self.left:

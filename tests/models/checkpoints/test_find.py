@@ -12,7 +12,7 @@ import pytest
 from support.models.checkpoint_files import labels, roles, touch, touch_all
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.models.inputs.files import read_file
+from vae_batch.models.inputs.files import read_head
 from vae_batch.plan import InputError
 
 
@@ -238,11 +238,11 @@ def test_tensorflow_is_not_loaded(runs: Path) -> None:
     assert done.stdout.split("\n")[0] == "5 set()", done.stderr
 
 
-def test_read_file_reads_paths_and_uris(tmp_path: Path) -> None:
+def test_the_head_is_read_of_paths_and_uris(tmp_path: Path) -> None:
     path = Path(touch(tmp_path / "a b=1.keras", "content"))
-    assert read_file(str(path)) == read_file(path.as_uri()) == b"content"
+    assert read_head(str(path)) == read_head(path.as_uri()) == b"content"
     with pytest.raises(FileNotFoundError):
-        read_file(str(tmp_path / "none"))
+        read_head(str(tmp_path / "none"))
 
 
 def test_identifiers_are_file_names() -> None:

@@ -18,6 +18,9 @@ from scipy.special import ndtri, stdtr, stdtrit  # type: ignore[import-untyped, 
 
 from vae_batch.metrics.validation import FloatArray, real_array, require_finite
 
+LARGEST_RATIO = 0.5
+"""The second bias correction as a share of the first above which their series is not trusted."""
+
 
 @dataclass(frozen=True, eq=False)
 class PairedScore:
@@ -78,6 +81,25 @@ class PairedScore:
             ValueError: A level outside (0, 1).
         """
         return Interval.around(self.value, self.standard_error, level, abs(self.last_correction))
+
+    def unsettled_bias(self, plug_in: float, unit: str = "") -> str | None:
+        """Why the series of bias corrections is not trusted, in words; None where it is.
+
+        The last correction must be small against the first, unless noise explains it: both are
+        sums of it where the bias is small.
+
+        Args:
+            plug_in: The score before two corrections, in its unit.
+            unit: What follows a number of it, such as `` nats``.
+        """
+        last = self.last_correction
+        first = self.value - last - plug_in
+        if abs(last) <= max(LARGEST_RATIO * abs(first), self.standard_error):
+            return None
+        return (
+            f"the bias cannot be estimated: its second correction, {last:.3g}{unit}, is not small "
+            f"against the first, {first:.3g}"
+        )
 
     def with_value(self, value: float) -> PairedScore:
         """The same score by another estimator, such as an Inception Score freed of its bias.

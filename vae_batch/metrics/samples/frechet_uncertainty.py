@@ -40,10 +40,6 @@ from vae_batch.metrics.validation import ActivationArray, activation_array
 BLOCKS = 10
 """Parts that are left out in turn, an even number. With 20 the value varies by 3 % less."""
 
-LARGEST_RATIO = 0.5
-"""The second bias correction as a share of the first above which their series is not trusted,
-unless noise explains it: both are sums of it where the bias is small."""
-
 FIELD_SAMPLES, FIELD_DIMENSION = 10_000, 2048
 """Intervals need this many samples per dimension: the field's 10,000 pass for Inception."""
 
@@ -120,14 +116,7 @@ class CorrectedFrechetDistance:
         """Why no interval is sound, in words; None where one is."""
         if self.bias_dominated:
             return f"fewer than {FIELD_SAMPLES / FIELD_DIMENSION:.2f} images per feature dimension"
-        second = self.score.last_correction
-        first = self.value - second - self.plug_in
-        if abs(second) <= max(LARGEST_RATIO * abs(first), self.standard_error):
-            return None
-        return (
-            f"the bias cannot be estimated: its second correction, {second:.3g}, is not small "
-            f"against the first, {first:.3g}"
-        )
+        return self.score.unsettled_bias(self.plug_in)
 
     def interval(self, level: float = 0.95) -> Interval | None:
         """Interval around the corrected value; None where bias dominates or is not known.

@@ -35,9 +35,6 @@ BLOCK = 4096
 IMAGES_PER_CLASS = 5
 """Images for each class in use below which bias dominates: classes not seen cannot be corrected."""
 
-LARGEST_RATIO = 0.5
-"""Largest second correction as a share of the first, unless the noise is larger."""
-
 
 @dataclass(frozen=True, eq=False)
 class CorrectedInceptionScore:
@@ -96,13 +93,7 @@ class CorrectedInceptionScore:
                 f"{len(self.log_score.influence)} images are fewer than {IMAGES_PER_CLASS} for "
                 f"each of {self.classes_in_use:.0f} classes in use"
             )
-        second = self.log_score.last_correction
-        if abs(second) <= max(LARGEST_RATIO * self._first, self.log_standard_error):
-            return None
-        return (
-            f"the bias cannot be estimated: its second correction, {second:.3g} nats, is not "
-            f"small against the first, {self._first:.3g}"
-        )
+        return self.log_score.unsettled_bias(self.plug_in_log, " nats")
 
     @property
     def _first(self) -> float:

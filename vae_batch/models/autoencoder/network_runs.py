@@ -9,6 +9,7 @@ import numpy as np
 
 from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import Array, Floats, Network, Shape, as_float32
+from vae_batch.models.formats.keras.custom_objects import BUILDER
 from vae_batch.models.formats.keras.load_model import advice_for_undefined, plain_message
 from vae_batch.models.formats.limits import ran_out_of_memory
 from vae_batch.plan.errors import CheckpointError
@@ -40,8 +41,9 @@ def run_once(network: Network, who: str, batch_size: int, *arrays: Array) -> Out
         raise
     except Exception as error:  # a model's graph may raise anything
         kind = BatchMemoryError if ran_out_of_memory(error) else CheckpointError
-        advice, declare = advice_for_undefined(error) or (plain_message(error)[:300], {})
-        raise kind(f"the {who} cannot be run: {advice}", declare) from error
+        advice = advice_for_undefined(error)
+        said = advice or plain_message(error)[:300]
+        raise kind(f"the {who} cannot be run: {said}", BUILDER if advice else {}) from error
     if len(outputs) != len(network.outputs):
         raise CheckpointError(
             f"the {who} of {network.source} returns {len(outputs)} outputs, but names "

@@ -268,25 +268,24 @@ class _Reader:
     def _places(self) -> tuple[str | None, int]:
         """Declared or only embedding, and the place of the class output."""
         ports, embedding = self._network.outputs, self._declared.embedding
-        names = [port.name for port in ports]
-        rest = [place for place, name in enumerate(names) if name != embedding]
+        how = "declared by --embedding"
         if len(ports) == 1:
-            how = "declared by --embedding" if embedding else ""
             if embedding is not None:
                 self._decide("embedding", embedding, how)
             return embedding, 0
+        names = [port.name for port in ports]
+        rest = [place for place, name in enumerate(names) if name != embedding]
         heads = [place for place in rest if self._is_distribution(place)]
         if embedding is None and len(heads) == 1 and len(ports) == 2:
             embedding = names[1 - heads[0]]
-            self._decide("embedding", embedding, "the output beside the class probabilities")
+            how = "the output beside the class probabilities"
         if embedding is None:
             raise CheckpointError(
                 f"it has the outputs {list_ports(ports)}, and which of them is the embedding is "
                 "not clear; declare its name with --embedding",
                 {"embedding": tuple(names)},
             )
-        if self._decisions[-1].subject != "embedding":
-            self._decide("embedding", embedding, "declared by --embedding")
+        self._decide("embedding", embedding, how)
         if len(heads) == 1 or len(rest) == 1:
             return embedding, (heads or rest)[0]
         if self._declared.class_output == "none":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import platform
 import tempfile
@@ -19,7 +18,7 @@ from vae_batch.models.formats.format import (
     Networks,
 )
 from vae_batch.models.formats.keras.load_model import require_keras
-from vae_batch.models.formats.user_modules import watching_imports
+from vae_batch.models.formats.user_modules import states_of, watching_imports
 from vae_batch.models.formats.weights_only.built_weights import BuiltWeights, holds_built_weights
 from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha256_of_roles
 from vae_batch.models.inputs.unreadable import why_unreadable
@@ -57,10 +56,10 @@ def load_networks(
             if sha256 is not None:
                 _require_content(files, local, sha256)
             names = _names(files, local)
-            before = _states(local)
+            before = states_of(local.values())
             with watching_imports(local.values()) as notes:
                 loaded = _renamed(_load_local(local, names, options), names)
-            if _states(local) != before:
+            if states_of(local.values()) != before:
                 raise CheckpointError(
                     f"{' and '.join(names.values())} was overwritten while it was loaded"
                     f"{''.join(f' ({note})' for note in notes)}; run again when nothing writes it"
@@ -71,16 +70,6 @@ def load_networks(
         except CheckpointError as error:
             message = _with_names(str(error), _names(files, local))
             raise CheckpointError(message, error.declare) from error
-
-
-def _states(local: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Size and time of change of each file; a library may not read what was hashed."""
-    found = []
-    for path in local.values():
-        with contextlib.suppress(OSError):
-            status = Path(path).stat()
-            found.append((status.st_size, status.st_mtime_ns))
-    return found
 
 
 def _names(files: Mapping[str, str], local: Mapping[str, str]) -> dict[str, str]:

@@ -157,18 +157,25 @@ def _noted(module: str) -> Iterator[None]:
 
 def _states(folders: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Size and time of change of the first files below some folders."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for folder in folders:
         paths = (
-            Path(inside, name)
+            os.path.join(inside, name)
             for inside, _, names in os.walk(folder)
             for name in names
             if not inside.endswith("__pycache__")
         )
-        for path in itertools.islice(paths, _MOST_WATCHED):
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                found[str(path)] = status.st_size, status.st_mtime_ns
+        found |= states_of(itertools.islice(paths, _MOST_WATCHED))
+    return found
+
+
+def states_of(paths: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Size and time of change of those files or folders that are there."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.stat(path)
+            found[path] = status.st_size, status.st_mtime_ns
     return found
 
 

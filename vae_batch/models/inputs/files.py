@@ -17,7 +17,7 @@ from typing import TypeVar
 from pyarrow import fs as arrow_fs
 
 from vae_batch.plan.location import Location
-from vae_batch.storage.filesystems import open_filesystem, read_pieces, read_start, read_whole
+from vae_batch.storage.filesystems import open_filesystem, read_pieces, read_start
 from vae_batch.storage.retry import looks, retrying
 
 HEAD_BYTES = 4096
@@ -58,18 +58,6 @@ def _ask_of_file(location: Location, question: _Question[_Result]) -> _Result:
             if not (isinstance(error, FileNotFoundError) or "NO_SUCH_KEY" in str(error)):
                 raise
     raise FileNotFoundError(f"{location.label} does not exist")
-
-
-def read_file(path: str) -> bytes:
-    """Read the whole content of a local file or URI.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-        OSError: It cannot be read; of object stores, also after retries.
-    """
-    location = Location.parse(path)
-    local = location.local_path
-    return _ask_of_file(location, read_whole) if local is None else local.read_bytes()
 
 
 def read_head(path: str) -> bytes:

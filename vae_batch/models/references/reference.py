@@ -164,7 +164,6 @@ def open_reference(
             ``limit``.
         limit: Use only ``limit`` images.
         subset: Which: the ``first`` ones, or a ``random`` draw that is the same in every call.
-        limit: Use only the first ``limit`` images.
         colours: ``grey`` takes one of three equal channels, as checked when images are read;
             ``rgb`` repeats a grey channel; None takes images as they are.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -126,14 +126,7 @@ def mend_images(
 
 
 def _open_reference(spec: EvaluationSpec) -> ReferenceImages:
-    images = open_reference(
-        spec.reference,
-        spec.reference_split,
-        spec.reference_range,
-        spec.reference_samples,
-        spec.reference_subset,
-        spec.reference_colours,
-    )
+    images = open_set(spec, spec.reference, spec.reference_split, spec.reference_samples)
     return _enough(images, spec.reference)
 
 
@@ -143,15 +136,25 @@ def _open_training(spec: EvaluationSpec) -> ReferenceImages | None:
     split_of_reference = spec.training in SPLITS
     source = spec.reference if split_of_reference else spec.training
     split = spec.training if split_of_reference else "train"
-    images = open_reference(
+    return _enough(open_set(spec, source, split, spec.training_samples), source)
+
+
+def open_set(
+    spec: EvaluationSpec, source: str, split: str, limit: int | None = None
+) -> ReferenceImages:
+    """A set of images, read as a spec says that its reference is read.
+
+    Raises:
+        InputError: As ``open_reference``.
+    """
+    return open_reference(
         source,
         split,
         spec.reference_range,
-        spec.training_samples,
+        limit,
         spec.reference_subset,
         spec.reference_colours,
     )
-    return _enough(images, source)
 
 
 def _enough(images: ReferenceImages, source: str) -> ReferenceImages:
@@ -190,77 +193,50 @@ def _store_images(
 
 
 def read_reference(
-    store: Store, facts: ReferenceFacts, start: int, stop: int
+    store: Store, facts: ReferenceFacts, positions: Positions
 ) -> npt.NDArray[np.uint8]:
-    """Images [start, stop) as (n, H, W, C) uint8.
+    """Images at (n,) positions as (n, H, W, C) uint8; only their files are read, each once.
 
     Raises:
       DamagedFileError: A stored file is missing or differs from its receipt.
     """
-    return _read_column(store, facts, "image", start, stop).astype(np.uint8, copy=False)
+    return _read_columns(store, facts.unit, ["image"], positions)["image"].astype(
+        np.uint8, copy=False
+    )
 
 
-def read_labels(
-    store: Store, facts: ReferenceFacts, start: int, stop: int
-) -> npt.NDArray[np.int64] | None:
-    """Labels of images [start, stop) as (n,) int64; None where the set has none.
+def read_labelled(
+    store: Store, facts: ReferenceFacts, positions: Positions
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64] | None]:
+    """As ``read_reference``, with the images' labels, (n,) int64; None where the set has none.
 
     Raises:
       DamagedFileError: A stored file is missing or differs from its receipt.
     """
     if not facts.label_counts:
-        return None
-    return _read_column(store, facts, "label", start, stop).astype(np.int64, copy=False)
+        return read_reference(store, facts, positions), None
+    found = _read_columns(store, facts.unit, ["image", "label"], positions)
+    return (
+        found["image"].astype(np.uint8, copy=False),
+        found["label"].astype(np.int64, copy=False),
+    )
 
 
-def read_reference_at(
-    store: Store, facts: ReferenceFacts, positions: Positions
-) -> npt.NDArray[np.uint8]:
-    """Images at (n,) ascending positions as (n, H, W, C) uint8; only their files are read.
-
-    Raises:
-      DamagedFileError: A stored file is missing or differs from its receipt.
-    """
-    return _read_at(store, facts, "image", positions).astype(np.uint8, copy=False)
-
-
-def read_labels_at(
-    store: Store, facts: ReferenceFacts, positions: Positions
-) -> npt.NDArray[np.int64] | None:
-    """Labels of images at (n,) ascending positions, (n,) int64; None where the set has none.
-
-    Raises:
-      DamagedFileError: A stored file is missing or differs from its receipt.
-    """
-    if not facts.label_counts:
-        return None
-    return _read_at(store, facts, "label", positions).astype(np.int64, copy=False)
-
-
-def _read_at(
-    store: Store, facts: ReferenceFacts, name: str, positions: Positions
-) -> npt.NDArray[np.generic]:
-    unit = facts.unit
-    parts = []
+def _read_columns(
+    store: Store, unit: Unit, names: list[str], positions: Positions
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Columns of a stored set at (n,) positions in any order, n >= 1."""
+    found: dict[str, npt.NDArray[np.generic]] = {}
     for shard in unit.shards():
-        own = positions[(positions >= shard.start) & (positions < shard.stop)] - shard.start
-        if len(own):
-            parts.append(decode_columns(read_verified(store, unit, shard.name), [name])[name][own])
-    return np.concatenate(parts)
-
-
-def _read_column(
-    store: Store, facts: ReferenceFacts, name: str, start: int, stop: int
-) -> npt.NDArray[np.generic]:
-    unit = facts.unit
-    parts = [
-        decode_columns(read_verified(store, unit, shard.name), [name])[name][
-            max(start - shard.start, 0) : stop - shard.start
-        ]
-        for shard in unit.shards()
-        if shard.start < stop and start < shard.stop
-    ]
-    return np.concatenate(parts)
+        inside = (positions >= shard.start) & (positions < shard.stop)
+        if not inside.any():
+            continue
+        columns = decode_columns(read_verified(store, unit, shard.name), names)
+        for name, column in columns.items():
+            if name not in found:
+                found[name] = np.empty((len(positions), *column.shape[1:]), column.dtype)
+            found[name][inside] = column[positions[inside] - shard.start]
+    return found
 
 
 def _describe(images: ReferenceImages, spec: EvaluationSpec) -> ReferenceFacts:
@@ -306,7 +282,7 @@ def _label_facts(images: ReferenceImages) -> tuple[tuple[int, ...], str | None]:
 
 
 def read_images(
-    store: Store, folder: str, count: int, shard_size: int, indices: Sequence[int]
+    store: Store, folder: str, count: int, shard_size: int, indices: Positions
 ) -> npt.NDArray[np.uint8]:
     """Images of some indices, (k, H, W, C); a file that holds several of them is read once.
 
@@ -315,20 +291,14 @@ def read_images(
         folder: Of the set's content, as `image_folder` names it.
         count: Images of the set.
         shard_size: Images per file.
-        indices: Of images, in any order.
+        indices: (k,) of images, in any order.
 
     Raises:
         OSError: The store does not hold the images, or a file differs from its receipt.
     """
     unit = _stored_unit(store, folder, count, shard_size)
-    found = np.asarray(indices)
-    images: dict[int, npt.NDArray[np.generic]] = {}
-    for shard in unit.shards():
-        inside = found[(found >= shard.start) & (found < shard.stop)]
-        if inside.size:
-            column = decode_columns(read_verified(store, unit, shard.name), ["image"])["image"]
-            images |= {int(index): column[index - shard.start].copy() for index in inside}
-    return np.stack([images[int(index)] for index in found]).astype(np.uint8, copy=False)
+    found = _read_columns(store, unit, ["image"], indices)
+    return found["image"].astype(np.uint8, copy=False)
 
 
 def _stored_unit(store: Store, folder: str, count: int, shard_size: int) -> Unit:

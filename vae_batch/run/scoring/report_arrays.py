@@ -73,7 +73,7 @@ def worst_reconstructions(parts: RowParts, errors: Values) -> Arrays:
     return {
         "worst_ids": worst.astype(np.int64),
         "worst_errors": errors[worst],
-        "worst_originals": read_images(store, folder, unit.samples, size, worst.tolist()),
+        "worst_originals": read_images(store, folder, unit.samples, size, worst),
         "worst_reconstructions": np.stack([reconstructions[int(index)] for index in worst]),
     }
 
@@ -86,9 +86,7 @@ def nearest_training(parts: RowParts, found: TrainingNeighbours) -> Arrays:
     """
     unit = parts.units["training"]
     folder, ids = unit.path.split("/")[0], found.indices[:NEAREST]
-    images = read_images(
-        parts.stores.reference, folder, unit.samples, unit.shard_size, ids.tolist()
-    )
+    images = read_images(parts.stores.reference, folder, unit.samples, unit.shard_size, ids)
     return {
         "nearest_ids": ids.astype(np.int64),
         "nearest_distances": found.distances[:NEAREST],

@@ -30,7 +30,7 @@ def activations_of_reference(
     config: WorkerConfig, facts: ReferenceFacts, extractor: Extractor, shard: Shard
 ) -> Arrays:
     """The extractor's output on reference or training images."""
-    images = read_reference(config.stores.reference, facts, shard.start, shard.stop)
+    images = read_reference(config.stores.reference, facts, np.arange(shard.start, shard.stop))
     return _activations(config, shard, extractor, extractor.extract, to_three_channels(images))
 
 
@@ -68,7 +68,7 @@ def activations_of_reconstructed(
         images = vae.to_pictures(vae.decode(mean, labels))
         return extractor.extract(to_three_channels(images))
 
-    pixels, labels = reference_rows(config, shard.start, shard.stop)
+    pixels, labels = reference_rows(config, np.arange(shard.start, shard.stop))
     inputs: list[Array] = [pixels]
     if labels is not None:
         inputs.append(labels)

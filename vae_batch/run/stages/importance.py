@@ -10,7 +10,7 @@ from vae_batch.models.references.subset import Positions, subset_positions
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import Reading, Shard, sample_ranges
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.stages.inputs import Array, Arrays, reference_rows_at
+from vae_batch.run.stages.inputs import Array, Arrays, reference_rows
 from vae_batch.run.stages.losses import observed
 
 #: Pixel values decoded at once; their losses take five float64 arrays of 32 MiB.
@@ -49,7 +49,7 @@ def _weights(
 ) -> Arrays:
     """Weights of the images at some positions of the reference, whose draws begin at ``start``."""
     draws, stop = config.spec.iwae_draws, start + len(positions)
-    pixels, labels = reference_rows_at(config, positions)
+    pixels, labels = reference_rows(config, positions)
     images = vae.to_model(pixels)
     mean, logvar = vae.encode(images, labels)
     if logvar is None:

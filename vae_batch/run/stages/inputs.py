@@ -14,12 +14,7 @@ from vae_batch.models.sampling import draw_labels, standard_normals
 from vae_batch.plan import Shard
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.reference.images import (
-    read_labels,
-    read_labels_at,
-    read_reference,
-    read_reference_at,
-)
+from vae_batch.run.reference.images import read_labelled
 
 Array = npt.NDArray[np.generic]
 Arrays = dict[str, Array]
@@ -43,7 +38,7 @@ def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
     terms = LoadOptions(job.reading, spec.trust, int(spec.memory_cap * _GIB))
     checkpoint = job.checkpoint
     networks = load_networks(dict(checkpoint.files), terms, checkpoint.sha256)
-    pixels, labels = reference_rows(config, 0, min(_PROBE_IMAGES, facts.count))
+    pixels, labels = reference_rows(config, np.arange(min(_PROBE_IMAGES, facts.count)))
     return assemble(
         networks,
         job.reading,
@@ -55,16 +50,9 @@ def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
     )
 
 
-def reference_rows(config: WorkerConfig, start: int, stop: int) -> tuple[Pixels, Labels | None]:
-    """Reference images [start, stop) and their labels, where the set has them."""
-    store, facts = config.stores.reference, config.reference
-    return read_reference(store, facts, start, stop), read_labels(store, facts, start, stop)
-
-
-def reference_rows_at(config: WorkerConfig, positions: Positions) -> tuple[Pixels, Labels | None]:
-    """Reference images at (n,) ascending positions and their labels; only their files are read."""
-    store, facts = config.stores.reference, config.reference
-    return read_reference_at(store, facts, positions), read_labels_at(store, facts, positions)
+def reference_rows(config: WorkerConfig, positions: Positions) -> tuple[Pixels, Labels | None]:
+    """Reference images at (n,) positions and their labels, where the set has them."""
+    return read_labelled(config.stores.reference, config.reference, positions)
 
 
 def can_generate(vae: Autoencoder) -> bool:

@@ -54,7 +54,7 @@ def losses_of_checkpoint(
     columns: Arrays = {"index": np.arange(start, stop)}
     if "encoder" in missing:
         return columns
-    pixels, labels = reference_rows(config, start, stop)
+    pixels, labels = reference_rows(config, np.arange(start, stop))
     images = vae.to_model(pixels)
     mean, logvar = vae.encode(images, labels)
     columns["mean"] = latents = mean

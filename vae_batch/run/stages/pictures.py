@@ -22,7 +22,7 @@ _PREFIX = "worst_"
 def gallery_of_checkpoint(config: WorkerConfig, vae: Autoencoder) -> Arrays:
     """Samples, reconstructions, interpolations and traversals, as the parts allow."""
     facts = config.reference
-    pixels, labels = reference_rows(config, 0, min(_GALLERY_IMAGES, facts.count))
+    pixels, labels = reference_rows(config, np.arange(min(_GALLERY_IMAGES, facts.count)))
     return draw_gallery(vae, pixels, labels, config.spec.seed, facts.label_counts)
 
 

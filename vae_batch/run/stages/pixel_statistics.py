@@ -41,9 +41,8 @@ _SMOOTHNESS_SAMPLES = 1000
 
 def pictures_of_reference(config: WorkerConfig, shard: Shard) -> Arrays:
     """Pixel statistics of reference images."""
-    return picture_statistics(
-        read_reference(config.stores.reference, config.reference, shard.start, shard.stop)
-    )
+    positions = np.arange(shard.start, shard.stop)
+    return picture_statistics(read_reference(config.stores.reference, config.reference, positions))
 
 
 def pictures_of_checkpoint(config: WorkerConfig, vae: Autoencoder, shard: Shard) -> Arrays:

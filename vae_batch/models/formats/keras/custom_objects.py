@@ -39,6 +39,12 @@ _RUNS_CODE = {
     "JaxLayer": "which runs a JAX function",
     "FlaxLayer": "which runs a Flax module",
 }
+#: What to do where a file's own code cannot run here; the end of a sentence, and its spec keys.
+ADD_BUILDER = (
+    "add --builder package.module:function, a function of yours that returns the same VAE, whose "
+    "weights are then read from the file, and --trust-checkpoints"
+)
+BUILDER: dict[str, object] = {"builder": "package.module:function", "trust": True}
 TRUST = "if you trust the file, add --trust-checkpoints (trust = true in the TOML file)"
 
 _SHORTEST_CODE = 60
@@ -138,10 +144,8 @@ def _require_this_python(node: Node, source: str) -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     raise CheckpointError(
         f"{source}: layer {node.layer!r} is a Python Lambda whose bytecode {written[0]} has "
-        f"written, and Python {here} would crash on it; add --builder package.module:function, a "
-        "function of yours that returns the same VAE, whose weights are then read from the file, "
-        "and --trust-checkpoints",
-        {"builder": "package.module:function", "trust": True},
+        f"written, and Python {here} would crash on it; {ADD_BUILDER}",
+        BUILDER,
     )
 
 

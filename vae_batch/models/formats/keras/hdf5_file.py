@@ -23,7 +23,6 @@ from vae_batch.models.formats.keras.config_nodes import Json, nodes
 from vae_batch.models.formats.keras.load_model import (
     LibraryError,
     ModelFile,
-    advice_for_undefined,
     is_old,
     load_model,
     load_with_tf_keras,
@@ -75,10 +74,6 @@ def _load(path: str, options: LoadOptions) -> LoadedModel:
             return load_model(file, options, Hdf5File.name)
         except LibraryError as error:
             reason = " ".join(str(error).split())[:300]
-            undefined = advice_for_undefined(error)
-            if undefined is not None:
-                advice, declare = undefined
-                raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
             if version is not None and not is_old(version):
                 raise CheckpointError(
                     f"{path} cannot be loaded by Keras: {reason}; it may be damaged, or need the "

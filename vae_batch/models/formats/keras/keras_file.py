@@ -26,7 +26,6 @@ from vae_batch.models.formats.keras.hdf5_file import (
 from vae_batch.models.formats.keras.load_model import (
     LibraryError,
     ModelFile,
-    advice_for_undefined,
     is_old,
     load_model,
     load_with_tf_keras,
@@ -185,7 +184,7 @@ def load_keras_zip(path: str, options: LoadOptions) -> LoadedModel:
         return load_model(zip_file(path, options.memory_cap), options, KerasFile.name)
     except LibraryError as error:
         code = custom_objects.runs_code(_read_config(path, options.memory_cap))
-        advice, declare = advice_for_undefined(error) or _advice(str(error), options, code)
+        advice, declare = _advice(str(error), options, code)
         raise CheckpointError(f"{path} cannot be loaded: {advice}", declare) from error
 
 

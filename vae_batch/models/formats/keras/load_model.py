@@ -19,7 +19,13 @@ from vae_batch.models.child_process import ProcessEndedError, in_child
 from vae_batch.models.formats import limits
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras.config_nodes import Json
-from vae_batch.models.formats.keras.custom_objects import objects_for, runs_bytecode, runs_code
+from vae_batch.models.formats.keras.custom_objects import (
+    ADD_BUILDER,
+    BUILDER,
+    objects_for,
+    runs_bytecode,
+    runs_code,
+)
 from vae_batch.models.formats.keras.network import LoadedModel, network_of
 from vae_batch.models.formats.keras.tf_keras_safety import require_harmless
 from vae_batch.plan.errors import CheckpointError
@@ -68,14 +74,11 @@ def plain_message(error: BaseException) -> str:
     return _ANSI.sub("", str(error)).strip() or type(error).__name__
 
 
-def advice_for_undefined(error: BaseException | None) -> tuple[str, dict[str, object]] | None:
+def advice_for_undefined(error: BaseException | None) -> str | None:
     """What to do where a Lambda needs a name of the script that saved it, or None.
 
     Args:
         error: Of a library; its causes are searched, since Keras says something else.
-
-    Returns:
-        The end of a sentence, and the spec keys that would solve it.
     """
     found = None
     while error is not None and found is None:
@@ -85,9 +88,7 @@ def advice_for_undefined(error: BaseException | None) -> tuple[str, dict[str, ob
         return None
     return (
         f"one of its Lambda layers uses {found[1]!r} of the script that saved it, which no file "
-        "holds; add --builder package.module:function, a function of yours that returns the same "
-        "VAE, whose weights are then read from the file, and --trust-checkpoints",
-        {"builder": "package.module:function", "trust": True},
+        f"holds; {ADD_BUILDER}"
     )
 
 
@@ -129,8 +130,9 @@ def load_model(
         except Exception as error:  # both libraries raise many types
             if limits.ran_out_of_memory(error):
                 raise
-            message = plain_message(error)
-            raise LibraryError(message) from error
+            if undefined := advice_for_undefined(error):
+                raise CheckpointError(f"{path} cannot be loaded: {undefined}", BUILDER) from error
+            raise LibraryError(plain_message(error)) from error
     return LoadedModel(model, path, format_name, replaced, options.whole)
 
 
@@ -151,10 +153,8 @@ def _require_survival(
     except ProcessEndedError as error:
         raise CheckpointError(
             f"{file.path}: the bytecode of its Lambda layers crashes Python here ({error}), so "
-            "another Python has written it, or it is damaged; add --builder "
-            "package.module:function, a function of yours that returns the same VAE, whose weights "
-            "are then read from the file, and --trust-checkpoints",
-            {"builder": "package.module:function", "trust": True},
+            f"another Python has written it, or it is damaged; {ADD_BUILDER}",
+            BUILDER,
         ) from error
     except Exception:  # loading it here raises it again, with better words
         _log.debug("%s cannot be loaded in a process of its own", file.path, exc_info=True)
@@ -191,10 +191,6 @@ def load_with_tf_keras(file: ModelFile, reason: str, options: LoadOptions) -> Lo
     try:
         return load_model(file, options, "tf_keras", library="tf_keras")
     except LibraryError as error:
-        undefined = advice_for_undefined(error)
-        if undefined is not None:
-            advice, declare = undefined
-            raise CheckpointError(f"{file.path} cannot be loaded: {advice}", declare) from error
         raise CheckpointError(
             f"{file.path} cannot be loaded by tf_keras {version}: "
             f"{' '.join(str(error).split())[:300]}"
