@@ -8,14 +8,10 @@ from scipy.ndimage import gaussian_filter
 
 from vae_batch.metrics.images import arrays as image_arrays
 from vae_batch.metrics.images.diagnostics import (
-    duplicate_rate,
     high_frequency_fraction,
-    high_frequency_ratio,
-    pixel_diversity,
     radial_power_spectrum,
     real_against_real,
     sharpness,
-    sharpness_ratio,
 )
 
 
@@ -59,11 +55,13 @@ def test_constant_images_have_exactly_none() -> None:
     grey = np.full((2, 9, 9, 3), 0.1)
     assert (sharpness(grey) == 0.0).all()
     assert (high_frequency_fraction(grey) == 0.0).all()
-    assert pixel_diversity(grey) == 0.0
 
 
-@pytest.mark.parametrize("ratio", [sharpness_ratio, high_frequency_ratio])
-def test_blur_is_below_one_and_noise_above(ratio) -> None:
+@pytest.mark.parametrize("diagnostic", [sharpness, high_frequency_fraction])
+def test_blur_is_below_one_and_noise_above(diagnostic) -> None:
+    def ratio(generated: np.ndarray, real: np.ndarray) -> float:
+        return np.median(diagnostic(generated)) / np.median(diagnostic(real))
+
     real = _shapes(60)
     assert ratio(real, real) == 1.0
     assert ratio(_blurred(real), real) < 0.7
@@ -72,26 +70,12 @@ def test_blur_is_below_one_and_noise_above(ratio) -> None:
     assert ratio(_blurred(real) * 255, real * 255) == pytest.approx(ratio(_blurred(real), real))
 
 
-@pytest.mark.parametrize("ratio", [sharpness_ratio, high_frequency_ratio])
-def test_an_undefined_ratio_says_why(ratio) -> None:
-    real = _shapes(4)
-    with pytest.raises(ValueError, match="undefined, as the median real image"):
-        ratio(real, np.full_like(real, 0.5))
-    with pytest.raises(ValueError, match="got uint8 and float64"):
-        ratio((255 * real).astype(np.uint8), real)
-    with pytest.raises(ValueError, match="of one size, got 24 x 20 and 22 x 20"):
-        ratio(real, real[:, :22])
-    with pytest.raises(ValueError, match="one number of channels, got 1 and 3"):
-        ratio(real, np.repeat(real, 3, axis=-1))
-    with pytest.raises(ValueError, match=r"images: .* pixels a side, got 2 x 20"):
-        ratio(real[:, :2], real[:, :2])
-
-
 def test_contrast_moves_sharpness_only() -> None:
     real = _shapes(10)
     # Half the contrast: a quarter of the Laplacian's variance, the same shares of power.
-    assert sharpness_ratio(0.5 * real + 0.2, real) == pytest.approx(0.25)
-    assert high_frequency_ratio(0.5 * real + 0.2, real) == pytest.approx(1.0)
+    np.testing.assert_allclose(sharpness(0.5 * real + 0.2), 0.25 * sharpness(real))
+    shares = high_frequency_fraction(0.5 * real + 0.2)
+    np.testing.assert_allclose(shares, high_frequency_fraction(real))
 
 
 @pytest.mark.parametrize(("cycles", "fraction"), [(1, 0), (4, 0), (5, 1), (8, 1)])
@@ -135,53 +119,29 @@ def test_spectra_agree_with_the_whole_transform(shape: tuple[int, ...]) -> None:
         assert value == pytest.approx(mean[ring].mean(), rel=1e-12)
 
 
-def test_duplicates_are_counted_once_each() -> None:
-    images = np.zeros((5, 4, 4), dtype=np.uint8)
-    images[1, 0, 0], images[3, 0, 0], images[4, 2, 2] = 1, 1, 1
-    # 0, a, 0, a, b: 3 distinct of 5.
-    assert duplicate_rate(images) == pytest.approx(0.4)
-    assert duplicate_rate(np.zeros((10, 4, 4, 3))) == pytest.approx(0.9)
-    assert duplicate_rate(np.random.default_rng(5).random((20, 4, 4))) == 0.0
-    # -0.0 and 0.0 are the same pixel.
-    assert duplicate_rate(np.array([0.0, -0.0]).reshape(2, 1, 1)) == 0.5
-
-
-def test_pixel_diversity_is_the_mean_over_pairs() -> None:
-    images = np.random.default_rng(6).random((7, 3, 4, 2)) + 100.0
-    pairs = [((images[i] - images[j]) ** 2).mean() for i in range(7) for j in range(7) if i != j]
-    assert pixel_diversity(images) == pytest.approx(math.sqrt(np.mean(pairs)), rel=1e-10)
-    # Black and white: the only pair differs by 255 everywhere.
-    black_white = np.array([0, 255], dtype=np.uint8)[:, None, None] * np.ones((2, 3, 3), np.uint8)
-    assert pixel_diversity(black_white) == pytest.approx(255)
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        pixel_diversity(images[:1])
-
-
 def test_real_against_real_compares_odd_with_even() -> None:
     seen = real_against_real(lambda odd, even: float(odd.sum() - 10 * even.sum()), range(7))
     # Odd 1 + 3 + 5, even 0 + 2 + 4; the seventh sample has no partner.
     assert seen == 9 - 60
-    assert real_against_real(sharpness_ratio, _shapes(400)) == pytest.approx(1.0, abs=0.1)
     with pytest.raises(ValueError, match="at least 4 samples"):
-        real_against_real(sharpness_ratio, _shapes(3))
+        real_against_real(lambda odd, even: 1.0, range(3))
 
 
 def test_blocks_change_no_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:
     images = _shapes(9)
     diagnostics = (sharpness, high_frequency_fraction)
     whole = [diagnostic(images) for diagnostic in diagnostics]
-    spectrum, diversity = radial_power_spectrum(images).power, pixel_diversity(images)
+    spectrum = radial_power_spectrum(images).power
     monkeypatch.setattr(image_arrays, "BLOCK_VALUES", 2 * 24 * 20)
     for diagnostic, expected in zip(diagnostics, whole, strict=True):
         np.testing.assert_array_equal(diagnostic(images), expected)
     np.testing.assert_allclose(radial_power_spectrum(images).power, spectrum, rtol=1e-13)
-    assert pixel_diversity(images) == pytest.approx(diversity, rel=1e-13)
 
 
 def test_pixels_that_do_not_fit_are_named() -> None:
     images = _shapes(3)
     images[2, 1, 1, 0] = np.inf
-    for diagnostic in (sharpness, high_frequency_fraction, radial_power_spectrum, duplicate_rate):
+    for diagnostic in (sharpness, high_frequency_fraction, radial_power_spectrum):
         with pytest.raises(ValueError, match="got inf in row 2"):
             diagnostic(images)
         with pytest.raises(ValueError, match=r"images of shape \(n, H, W, C\)"):

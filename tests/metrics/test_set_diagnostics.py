@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from vae_batch.metrics.images.diagnostics import real_against_real
-from vae_batch.metrics.images.smoothness import latent_smoothness
+from vae_batch.metrics.images.smoothness import path_changes, trimmed_mean
 from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
     TrainingNeighbours,
@@ -236,7 +236,7 @@ def test_smoothness_of_a_linear_decoder() -> None:
         a, b = ((z1 + (t + e) * (z2 - z1)) @ weights.T for e in (0.0, epsilon))
         expected = ((weights @ (z2 - z1)) ** 2).mean()
         shaped = (a.reshape(40, 2, 2, 3), b.reshape(40, 2, 2, 3))
-        assert latent_smoothness(*shaped, epsilon) == pytest.approx(expected, rel=1e-9)
+        assert trimmed_mean(path_changes(*shaped, epsilon)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_smoothness_is_trimmed() -> None:
@@ -245,17 +245,17 @@ def test_smoothness_is_trimmed() -> None:
     changes = np.arange(101.0)
     changes[100] = 1e9
     b = np.sqrt(changes)[:, None, None] * np.ones((101, 3, 3))
-    assert latent_smoothness(np.zeros_like(b), b, 0.5) == pytest.approx(200)
-    assert latent_smoothness(b, b, 0.5) == 0.0
+    assert trimmed_mean(path_changes(np.zeros_like(b), b, 0.5)) == pytest.approx(200)
+    assert trimmed_mean(path_changes(b, b, 0.5)) == 0.0
 
 
 def test_smoothness_of_arguments_that_do_not_fit() -> None:
     images = np.zeros((3, 4, 4), dtype=np.float32)
     with pytest.raises(ValueError, match="expected decoded floats, got uint8"):
-        latent_smoothness(images.astype(np.uint8), images.astype(np.uint8), 0.01)
+        path_changes(images.astype(np.uint8), images.astype(np.uint8), 0.01)
     with pytest.raises(ValueError, match="epsilon: expected a positive"):
-        latent_smoothness(images, images, 0.0)
+        path_changes(images, images, 0.0)
     with pytest.raises(ValueError, match="expected one shape"):
-        latent_smoothness(images, images[:2], 0.01)
+        path_changes(images, images[:2], 0.01)
     with pytest.raises(ValueError, match="at least one pair"):
-        latent_smoothness(images[:0], images[:0], 0.01)
+        path_changes(images[:0], images[:0], 0.01)

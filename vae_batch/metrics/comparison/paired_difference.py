@@ -188,7 +188,7 @@ def paired_difference(
     if error == 0.0 and difference != 0.0 and not (left.is_mean and right.is_mean):
         raise ValueError(
             f"a and b: the scores differ by {difference:g} but their influences do not, so "
-            "that the difference has no standard error; use swap_test"
+            "that the difference has no standard error"
         )
     allowance = abs(left.last_correction - right.last_correction)
     half = error * float(stdtrit(n - 1, 0.5 + confidence / 2.0)) + allowance

@@ -46,21 +46,3 @@ def image_blocks(array: NDArray[np.generic]) -> Iterator[slice]:
 def channel_maps(block: NDArray[np.generic]) -> FloatArray:
     """(b, H, W, C) images as contiguous (b, C, H, W) float64 maps."""
     return np.ascontiguousarray(np.moveaxis(block, -1, 1), dtype=np.float64)
-
-
-def require_same_scale(generated: NDArray[np.generic], real: NDArray[np.generic]) -> None:
-    """Check that two sets of images can be in one unit and have one number of channels.
-
-    Raises:
-        ValueError: Integers (0..255) on one side and floats on the other, or other channels.
-    """
-    if (generated.dtype.kind == "f") != (real.dtype.kind == "f"):
-        raise ValueError(
-            f"generated and real: expected pixels of one range, got {generated.dtype} and "
-            f"{real.dtype}; convert both to the same dtype and range"
-        )
-    if generated.shape[-1] != real.shape[-1]:
-        raise ValueError(
-            f"generated and real: expected one number of channels, got {generated.shape[-1]} "
-            f"and {real.shape[-1]}"
-        )

@@ -1,17 +1,11 @@
-"""Diagnostics on pixels: blur, missing high frequencies, exact duplicates, diversity.
+"""Diagnostics on pixels, one value an image: blur and missing high frequencies.
 
-    sharpness_ratio(generated, real)                   # below 1: blurred
-    real_against_real(sharpness_ratio, real)           # what 1 looks like at this n
-
-Images are (n, H, W, C) or (n, H, W), integers or floats in any one range; a comparison takes
-both sets in the same range and the same size. No diagnostic is a score: each ratio is best at
-1, and noise raises all of them.
+Images are (n, H, W, C) or (n, H, W), integers or floats in any one range. Generated images are
+read beside real ones: a ratio of medians is best at 1, and noise raises all of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +18,6 @@ from vae_batch.metrics.images.arrays import (
     channel_maps,
     image_array,
     image_blocks,
-    require_same_scale,
 )
 from vae_batch.metrics.validation import FloatArray
 
@@ -60,18 +53,6 @@ def sharpness(images: ArrayLike) -> FloatArray:
     return variances
 
 
-def sharpness_ratio(generated: ArrayLike, real: ArrayLike) -> float:
-    """Median sharpness of generated images over that of real ones; below 1 they are blurred.
-
-    Of reconstructions against their targets it tells the decoder's blur from the prior's.
-
-    Raises:
-        ValueError: As ``sharpness``; different ranges or sizes; or undefined, where the median real
-            image is constant.
-    """
-    return _ratio_of_medians(sharpness, generated, real, "sharpness", "is constant")
-
-
 def high_frequency_fraction(images: ArrayLike) -> FloatArray:
     """Share of each image's spectral power above half the Nyquist frequency.
 
@@ -98,22 +79,6 @@ def high_frequency_fraction(images: ArrayLike) -> FloatArray:
         high = (power * above).sum(axis=(1, 2))
         fractions[block] = np.divide(high, total, out=np.zeros_like(total), where=total > 0)
     return fractions
-
-
-def high_frequency_ratio(generated: ArrayLike, real: ArrayLike) -> float:
-    """Median high-frequency fraction of generated images over that of real ones.
-
-    Below 1 fine detail is missing, above 1 there is noise or a checkerboard of upsampling
-    (Durall, Keuper and Keuper 2020, arXiv:2003.01826). Unlike ``sharpness_ratio`` it does not
-    move with contrast.
-
-    Raises:
-        ValueError: As ``high_frequency_fraction``; different ranges or sizes; or undefined, where
-            the median real image has no power there.
-    """
-    return _ratio_of_medians(
-        high_frequency_fraction, generated, real, "high frequencies", "has none"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,59 +120,6 @@ def radial_power_spectrum(images: ArrayLike) -> RadialSpectrum:
     return RadialSpectrum(rings / side, power[rings] / weights[rings])
 
 
-def duplicate_rate(images: ArrayLike) -> float:
-    """Share of images that repeat an earlier one exactly: 1 - distinct / n.
-
-    Give 8-bit images, as they are saved and shown: a collapsed decoder's floats may differ in
-    their last bit. Data sets hold duplicates, too: compare with as many real images.
-
-    Args:
-        images: (n, H, W, C) or (n, H, W), of any real dtype.
-
-    Returns:
-        In [0, 1 - 1/n].
-
-    Raises:
-        ValueError: No images, or a non-finite pixel.
-    """
-    array = image_array("images", images)
-    distinct = {
-        # Adding 0 makes -0.0 equal to 0.0 in its bytes, too.
-        hashlib.blake2b((image + array.dtype.type(0)).tobytes(), digest_size=16).digest()
-        for image in array
-    }
-    return 1.0 - len(distinct) / len(array)
-
-
-def pixel_diversity(images: ArrayLike) -> float:
-    """Root mean squared difference per pixel value of two different images of the set.
-
-    Over all pairs this is sqrt(2 s^2), with s^2 the pixels' variance over images (ddof 1)
-    averaged over pixels: exact, unbiased in its square, and linear in n. Noise counts as
-    diversity, so read it beside a Fréchet distance.
-
-    Args:
-        images: (n, H, W, C) or (n, H, W), n >= 2.
-
-    Returns:
-        In units of a pixel; 0 where all images are equal.
-
-    Raises:
-        ValueError: Another shape, fewer than 2 images, or a non-finite pixel.
-    """
-    array = image_array("images", images)
-    if len(array) < 2:
-        raise ValueError(f"images: diversity needs at least 2 images, got {len(array)}")
-    origin = array[0].astype(np.float64)
-    total, squares = np.zeros(origin.shape), np.zeros(origin.shape)
-    for block in image_blocks(array):
-        shifted = np.subtract(array[block], origin, dtype=np.float64)
-        total += shifted.sum(axis=0)
-        squares += (shifted**2).sum(axis=0)
-    scatter = squares - total**2 / len(array)
-    return math.sqrt(2.0 * max(0.0, float(scatter.mean())) / (len(array) - 1))
-
-
 def real_against_real(
     metric: Callable[[NDArray[Any], NDArray[Any]], float], real: ArrayLike
 ) -> float:
@@ -226,26 +138,6 @@ def real_against_real(
             f"real: two halves need at least 4 samples, got an array of shape {samples.shape}"
         )
     return metric(samples[1 : 2 * half : 2], samples[0 : 2 * half : 2])
-
-
-def _ratio_of_medians(
-    diagnostic: Callable[[ArrayLike], FloatArray],
-    generated: ArrayLike,
-    real: ArrayLike,
-    what: str,
-    reason: str,
-) -> float:
-    left, right = image_array("generated", generated), image_array("real", real)
-    require_same_scale(left, right)
-    if left.shape[1:3] != right.shape[1:3]:
-        raise ValueError(
-            f"generated and real: expected images of one size, got {left.shape[1]} x "
-            f"{left.shape[2]} and {right.shape[1]} x {right.shape[2]}"
-        )
-    reference = float(np.median(diagnostic(right)))
-    if reference == 0.0:
-        raise ValueError(f"{what}: the ratio is undefined, as the median real image {reason}")
-    return float(np.median(diagnostic(left))) / reference
 
 
 def _half_plane(height: int, width: int) -> tuple[FloatArray, FloatArray]:

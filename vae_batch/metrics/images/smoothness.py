@@ -23,12 +23,12 @@ TRIM = (1.0, 99.0)
 """Percentiles between which path lengths are averaged, both included."""
 
 
-def latent_smoothness(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) -> float:
-    """Mean squared change of a decoded pixel along a latent path, per squared step.
+def path_changes(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) -> FloatArray:
+    """Squared change of a decoded pixel per squared step, one value a path.
 
-    E d(G(z_t), G(z_t + epsilon)) / epsilon^2 over pairs, as StyleGAN's perceptual path length
-    (Karras et al. 2019, arXiv:1812.04948, section 4.1) with d the squared error per pixel
-    value, averaged between the 1st and 99th percentile. Zero means a decoder that ignores z.
+    The mean is E d(G(z_t), G(z_t + epsilon)) / epsilon^2, as StyleGAN's perceptual path length
+    (Karras et al. 2019, arXiv:1812.04948, section 4.1) with d the squared error per pixel value.
+    Zero means a decoder that ignores z.
 
     Args:
         image_a: (n, ...) decoded floats at z_t.
@@ -36,16 +36,7 @@ def latent_smoothness(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) ->
         epsilon: Step, about 1e-2; much smaller ones drown in the rounding of float32.
 
     Returns:
-        In squared units of a pixel per squared unit of latent path.
-
-    Raises:
-        ValueError: As ``path_changes``.
-    """
-    return trimmed_mean(path_changes(image_a, image_b, epsilon))
-
-
-def path_changes(image_a: ArrayLike, image_b: ArrayLike, epsilon: float) -> FloatArray:
-    """Squared change of a decoded pixel per squared step, one value a path: (n,), >= 0.
+        (n,) in squared units of a pixel per squared unit of latent path, >= 0.
 
     Raises:
         ValueError: Integer images (their quantisation would be all that is measured), shapes that

@@ -123,9 +123,10 @@ def _diversity_ratio(drawn: Shards, real: Shards) -> float:
 
 
 def _root_mean_square_difference(shards: Shards) -> float:
-    """RMS difference of a pixel between two different images, as ``metrics.pixel_diversity``.
+    """RMS difference of a pixel between two different images, over all pairs.
 
-    The sums of 8-bit pixels are integers, and so is n times their scatter: for equal images it is
+    It is sqrt(2 s^2), with s^2 the pixels' variance over images (ddof 1) averaged over pixels. The
+    sums of 8-bit pixels are integers, and so is n times their scatter: for equal images it is
     exactly 0.
     """
     count = sum(int(shard["count"]) for shard in shards)
