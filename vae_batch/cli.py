@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Annotated
+
 import typer
 
 from vae_batch import __version__
@@ -14,29 +17,44 @@ from vae_batch.commands.metrics import metrics
 from vae_batch.commands.prune import prune
 from vae_batch.commands.report import export, report
 from vae_batch.commands.rescore import rescore
+from vae_batch.commands.schema import schema
 from vae_batch.commands.score import demo, score
 from vae_batch.commands.status import status
 from vae_batch.commands.verify import verify
 from vae_batch.commands.weights import weights
 
-
-def version() -> None:
-    """Print the version."""
-    print(__version__)
-
-
 app = typer.Typer(
-    help="Score every checkpoint of a variational autoencoder, and say which one is better.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(weights, name="weights")
-for command in (
-    score, demo, compare, rescore, status, report, export, verify, prune, inspect, metrics, doctor,
-    version,
-):  # fmt: skip
-    app.command()(with_debug_flag(command))
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start here": (demo, score, status, report),
+    "Before a run": (inspect, metrics, schema, doctor),
+    "After a run": (compare, rescore, export, verify, prune),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(with_debug_flag(_command))
+app.add_typer(weights, name="weights", rich_help_panel="Before a run")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Score every checkpoint of a variational autoencoder, and say which one is better."""
 
 
 def main() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+import vae_batch
 from vae_batch.cli import app
+from vae_batch.commands.spec_flags import FLAGS, choices_of
 from vae_batch.plan import EvaluationSpec
 
 
-def call(*words: str) -> Result:
-    return CliRunner().invoke(app, list(words))
+def call(*words: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(app, list(words), env=env)
 
 
 def flags(settings: dict[str, Any]) -> list[str]:
@@ -36,6 +38,44 @@ def test_every_spec_field_is_a_flag() -> None:
             assert "--" + name.replace("_", "-") in command[name].opts
             assert command[name].help
     assert "--extractor" in command["extractors"].opts
+
+
+def test_help_says_all_that_a_flag_takes() -> None:
+    """Also what a renderer may take for markup, such as ``[race]``."""
+    text = call("score", "-h", env={"COLUMNS": "400"}).output
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+    for name, field in EvaluationSpec.model_fields.items():
+        if name in FLAGS:
+            assert field.description in text
+            assert all(choice in text for choice in choices_of(name)), name
+    assert "table [race] of" in text
+    assert set(choices_of("labels")) == {"one-hot", "integer", "concatenated"}
+    assert {"fid_corrected", "kid", "elbo"} <= set(choices_of("select"))
+
+
+def test_choices_complete_in_a_shell() -> None:
+    parameters = {p.name: p for p in _score_parameters()}
+    for name, begun, words in [
+        ("likelihood", "ga", ["gaussian"]),
+        ("metrics", "reconstruction_", ["reconstruction_fid"]),
+        ("select", "fid", ["fid_corrected"]),
+    ]:
+        found = parameters[name].shell_complete(None, begun)
+        assert [item.value for item in found] == words
+
+
+def test_commands_are_grouped_and_a_newcomer_sees_the_first_ones_first() -> None:
+    text = call("-h").output
+    places = [
+        text.index(f" {word} ") for word in ("Start here", "demo", "score", "status", "report")
+    ]
+    assert places == sorted(places)
+    assert text.index("Start here") < text.index("Before a run") < text.index("After a run")
+
+
+def test_the_version_is_a_flag() -> None:
+    result = call("--version")
+    assert (result.exit_code, result.stdout) == (0, f"{vae_batch.__version__}\n")
 
 
 def _score_parameters() -> list[Any]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from rich.markup import escape
 
+from vae_batch.metrics.catalogue import GROUPS, metrics_for
 from vae_batch.plan import EvaluationSpec, make_spec, read_toml, role_of
 
 _ALSO_CALLED = {"extractors": "--extractor", "trust": "--trust-checkpoints"}
@@ -16,6 +18,8 @@ _ALSO_CALLED = {"extractors": "--extractor", "trust": "--trust-checkpoints"}
 _NO_FLAG = ("checkpoints", "per_checkpoint", "stable_for", "tolerance")
 #: Every field that has a flag.
 FLAGS = tuple(name for name in EvaluationSpec.model_fields if name not in _NO_FLAG)
+#: Fields whose description says what each choice means.
+_CHOICES_IN_HELP = ("keep_activations", "sigma", "input_fit", "class_output", "prior")
 _PANELS = {"reading": "How checkpoints are read", "runtime": "Where and how to run"}
 
 Command = Callable[..., None]
@@ -91,9 +95,42 @@ def _option(name: str) -> Any:  # noqa: ANN401
         "" if field.is_required() or field.default in (None, ()) else str(_shown(field.default))
     )
     help_text = f"{field.description}" + (f" (default {default})" if default else "")
+    choices = choices_of(name)
+    if choices and name not in _CHOICES_IN_HELP:
+        help_text += f" One of {', '.join(choices)}."
     panel = _PANELS.get(role_of(name), "What is scored")
-    option = typer.Option(*names, help=help_text, show_default=False, rich_help_panel=panel)
+    option = typer.Option(
+        *names,
+        help=escape(help_text),
+        show_default=False,
+        rich_help_panel=panel,
+        autocompletion=_completion(choices) if choices else None,
+    )
     return Annotated[kind | None, option]
+
+
+def choices_of(name: str) -> list[str]:
+    """The words that a field takes, where these are known; it may take numbers beside them."""
+    if name == "metrics":
+        return [*GROUPS, "all"]
+    if name == "select":
+        return metrics_for("select")
+    if name == "race":
+        return metrics_for("race")
+    return _literals(EvaluationSpec.model_fields[name].annotation)
+
+
+def _literals(annotation: Any) -> list[str]:  # noqa: ANN401
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    return [choice for part in get_args(annotation) for choice in _literals(part)]
+
+
+def _completion(choices: list[str]) -> Callable[[str], list[str]]:
+    def matching(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return matching
 
 
 def _plain_type(annotation: Any) -> Any:  # noqa: ANN401

@@ -158,8 +158,8 @@ class EvaluationSpec(Reading):
     race: RaceSettings | None = _field(
         "runtime",
         None,
-        "Score in rounds and drop checkpoints that can no longer be best by this metric: "
-        "fid_corrected, kid, elbo or iwae; the table [race] of a TOML file has more keys.",
+        "Score in rounds and drop checkpoints that can no longer be best by this metric; the table "
+        "[race] of a TOML file has more keys.",
     )
     keep_activations: Literal["all", "reference", "best", "none"] = _field(
         "runtime",

@@ -64,8 +64,12 @@ def metric_for(name: str, purpose: Purpose) -> Metric:
     if column in METRICS and _serves(METRICS[column], purpose):
         return METRICS[column]
     why = _refusal(name, purpose)
-    known = ", ".join(c for c, metric in METRICS.items() if _serves(metric, purpose))
-    raise ValueError(f"{name} {why}; expected one of {known}")
+    raise ValueError(f"{name} {why}; expected one of {', '.join(metrics_for(purpose))}")
+
+
+def metrics_for(purpose: Purpose) -> list[str]:
+    """Columns that a user may name to select, race or tolerate by."""
+    return [column for column, metric in METRICS.items() if _serves(metric, purpose)]
 
 
 def compared_column(name: str) -> str:
@@ -112,4 +116,5 @@ __all__ = [
     "compared_column",
     "corrected_from",
     "metric_for",
+    "metrics_for",
 ]
