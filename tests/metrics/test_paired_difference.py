@@ -79,7 +79,8 @@ def test_equal_scores_do_not_differ() -> None:
 
 def test_influences_without_scatter_give_no_error() -> None:
     psi = np.zeros(10)
-    with pytest.raises(ValueError, match=r"differ by 0\.5 but .* no standard error"):
+    words = r"differ by 0\.5 but their influences do not, so that the .* no standard error$"
+    with pytest.raises(ValueError, match=words):
         paired_difference(PairedScore(1.5, psi), PairedScore(1.0, psi))
 
 

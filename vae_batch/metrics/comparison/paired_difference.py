@@ -82,6 +82,10 @@ class PairedScore:
         """
         return Interval.around(self.value, self.standard_error, level, abs(self.last_correction))
 
+    def first_correction(self, plug_in: float) -> float:
+        """What the first of two bias corrections added to a score, in its unit."""
+        return self.value - self.last_correction - plug_in
+
     def unsettled_bias(self, plug_in: float, unit: str = "") -> str | None:
         """Why the series of bias corrections is not trusted, in words; None where it is.
 
@@ -92,8 +96,7 @@ class PairedScore:
             plug_in: The score before two corrections, in its unit.
             unit: What follows a number of it, such as `` nats``.
         """
-        last = self.last_correction
-        first = self.value - last - plug_in
+        first, last = self.first_correction(plug_in), self.last_correction
         if abs(last) <= max(LARGEST_RATIO * abs(first), self.standard_error):
             return None
         return (

@@ -78,7 +78,8 @@ class CorrectedInceptionScore:
     @property
     def classes_in_use(self) -> float:
         """Between 0 and the number of classes - 1, from the first correction."""
-        return 2.0 * (len(self.log_score.influence) - 1) * self._first
+        first = self.log_score.first_correction(self.plug_in_log)
+        return 2.0 * (len(self.log_score.influence) - 1) * first
 
     @property
     def bias_dominated(self) -> bool:
@@ -94,10 +95,6 @@ class CorrectedInceptionScore:
                 f"each of {self.classes_in_use:.0f} classes in use"
             )
         return self.log_score.unsettled_bias(self.plug_in_log, " nats")
-
-    @property
-    def _first(self) -> float:
-        return self.log - self.log_score.last_correction - self.plug_in_log
 
 
 def inception_divergences(probabilities: ArrayLike) -> FloatArray:
