@@ -86,7 +86,7 @@ COVERED_ELSEWHERE: dict[str, str] = {
     "trimmed_mean": "a mean without its tails, see test_set_diagnostics.py",
     "RadialSpectrum": "what metrics.radial_power_spectrum returns",
     "radial_power_spectrum": "a figure's data, see test_image_diagnostics.py",
-    "real_against_real": "applies another metric, see test_image_diagnostics.py",
+    "real_against_real": "applies another metric, see test_set_diagnostics.py",
     "nearest_distances": "a search, see test_nearest.py",
     "NearDuplicateThreshold": "what near_duplicate_rate reads, see test_set_diagnostics.py",
     "near_duplicate_rate": "a rate against a reference, see test_set_diagnostics.py",

@@ -10,7 +10,6 @@ from vae_batch.metrics.images import arrays as image_arrays
 from vae_batch.metrics.images.diagnostics import (
     high_frequency_fraction,
     radial_power_spectrum,
-    real_against_real,
     sharpness,
 )
 
@@ -117,14 +116,6 @@ def test_spectra_agree_with_the_whole_transform(shape: tuple[int, ...]) -> None:
     for frequency, value in zip(spectrum.frequencies, spectrum.power, strict=True):
         ring = np.rint(radius * min(height, width)) == round(frequency * min(height, width))
         assert value == pytest.approx(mean[ring].mean(), rel=1e-12)
-
-
-def test_real_against_real_compares_odd_with_even() -> None:
-    seen = real_against_real(lambda odd, even: float(odd.sum() - 10 * even.sum()), range(7))
-    # Odd 1 + 3 + 5, even 0 + 2 + 4; the seventh sample has no partner.
-    assert seen == 9 - 60
-    with pytest.raises(ValueError, match="at least 4 samples"):
-        real_against_real(lambda odd, even: 1.0, range(3))
 
 
 def test_blocks_change_no_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from vae_batch.metrics.images.diagnostics import real_against_real
 from vae_batch.metrics.images.smoothness import path_changes, trimmed_mean
 from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
@@ -14,6 +13,7 @@ from vae_batch.metrics.samples.set_diagnostics import (
     authentic_fraction,
     data_copying_z,
     near_duplicate_rate,
+    real_against_real,
     training_distance_ratio,
     vendi_score,
 )
@@ -54,6 +54,14 @@ def test_real_sets_score_about_the_quantile() -> None:
     assert near_duplicate_rate(real, real) == pytest.approx(0.01, abs=1 / 2000)
     # 2000 against 2000: .01 scatters by .003 at most, as both of a pair count.
     assert real_against_real(near_duplicate_rate, real) == pytest.approx(0.01, abs=0.009)
+
+
+def test_real_against_real_compares_odd_with_even() -> None:
+    seen = real_against_real(lambda odd, even: float(odd.sum() - 10 * even.sum()), range(7))
+    # Odd 1 + 3 + 5, even 0 + 2 + 4; the seventh sample has no partner.
+    assert seen == 9 - 60
+    with pytest.raises(ValueError, match="at least 4 samples"):
+        real_against_real(lambda odd, even: 1.0, range(3))
 
 
 def test_sets_are_cut_to_one_number_of_samples() -> None:

@@ -6,19 +6,13 @@ read beside real ones: a ratio of medians is best at 1, and noise raises all of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import rfft2  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.images.arrays import (
-    channel_maps,
-    image_array,
-    image_blocks,
-)
+from vae_batch.metrics.images.arrays import channel_maps, image_array, image_blocks
 from vae_batch.metrics.validation import FloatArray
 
 HALF_NYQUIST = 0.25
@@ -118,26 +112,6 @@ def radial_power_spectrum(images: ArrayLike) -> RadialSpectrum:
     power = np.bincount(ring, (total * copies).ravel()) / (len(array) * height * width)
     rings = np.arange(1, side // 2 + 1)
     return RadialSpectrum(rings / side, power[rings] / weights[rings])
-
-
-def real_against_real(
-    metric: Callable[[NDArray[Any], NDArray[Any]], float], real: ArrayLike
-) -> float:
-    """A generated-against-real metric with real samples in both places: its baseline.
-
-    The samples of odd index stand in for generated ones, those of even index are the
-    reference, n // 2 each; compare with the metric at that many samples.
-
-    Raises:
-        ValueError: Fewer than 4 samples, or what the metric raises.
-    """
-    samples = np.asarray(real)
-    half = len(samples) // 2 if samples.ndim else 0
-    if half < 2:
-        raise ValueError(
-            f"real: two halves need at least 4 samples, got an array of shape {samples.shape}"
-        )
-    return metric(samples[1 : 2 * half : 2], samples[0 : 2 * half : 2])
 
 
 def _half_plane(height: int, width: int) -> tuple[FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""Diagnostics on activations: near-duplicates, diversity, memorisation; and latent smoothness.
+"""Diagnostics on activations: near-duplicates, diversity and memorisation.
 
     training = activations of the images the VAE was trained on
     held_out = TrainingNeighbours.from_activations(test, training)      # once for all checkpoints
@@ -12,10 +12,12 @@ All depend on the extractor and on the number of samples: compare at one n only.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy  # type: ignore[import-untyped, unused-ignore]
 
 from vae_batch.metrics.samples.nearest import (
@@ -100,6 +102,26 @@ def near_duplicate_rate(
         )
     left = samples[: reference.samples] if samples.ndim else samples
     return float((nearest_distances(left, left, exclude_self=True)[0] <= reference.distance).mean())
+
+
+def real_against_real(
+    metric: Callable[[NDArray[Any], NDArray[Any]], float], real: ArrayLike
+) -> float:
+    """A generated-against-real metric with real samples in both places: its baseline.
+
+    The samples of odd index stand in for generated ones, those of even index are the
+    reference, n // 2 each; compare with the metric at that many samples.
+
+    Raises:
+        ValueError: Fewer than 4 samples, or what the metric raises.
+    """
+    samples = np.asarray(real)
+    half = len(samples) // 2 if samples.ndim else 0
+    if half < 2:
+        raise ValueError(
+            f"real: two halves need at least 4 samples, got an array of shape {samples.shape}"
+        )
+    return metric(samples[1 : 2 * half : 2], samples[0 : 2 * half : 2])
 
 
 def vendi_score(activations: ArrayLike) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from vae_batch.metrics.images.diagnostics import real_against_real
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE, KernelSubsets
 from vae_batch.metrics.samples.neighbours import Neighbourhoods
@@ -13,6 +12,7 @@ from vae_batch.metrics.samples.precision_recall import manifold_scores
 from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
     near_duplicate_rate,
+    real_against_real,
     vendi_score,
 )
 from vae_batch.models.references.subset import subset_positions
