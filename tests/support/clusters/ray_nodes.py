@@ -26,8 +26,8 @@ _MARK = "VAE_BATCH_TEST_NODES"
 class Nodes:
     """Nodes that can be added and lost; see ``cluster_host``."""
 
-    def __init__(self, host: subprocess.Popen[str], mark: str) -> None:
-        self._host, self._mark = host, mark
+    def __init__(self, host: subprocess.Popen[str], mark: str, log: Path) -> None:
+        self._host, self._mark, self._log = host, mark, log
         self.address = ""
 
     def processes(self, title: str) -> list[int]:
@@ -51,7 +51,8 @@ class Nodes:
             if answer.count(":") == 1 and answer.strip().rpartition(":")[2].isdigit():
                 self.address = answer.strip()
                 return
-        raise AssertionError(f"the cluster's process ended while it was told {command}")
+        said = self._log.read_text()[-2000:]
+        raise AssertionError(f"the cluster's process ended while it was told {command}: {said}")
 
 
 @contextmanager
@@ -63,18 +64,19 @@ def ray_nodes(variables: Mapping[str, str] | None = None) -> Iterator[Nodes]:
     """
     with marked_environment() as environment, short_folder() as folder:
         environment |= variables or {}
+        log = folder / "host.log"
         host = subprocess.Popen(
             [sys.executable, str(ROOT / "tests/support/clusters/cluster_host.py"), str(folder)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log.open("w"),
             text=True,
             start_new_session=True,
         )
         with host:
             try:
-                yield Nodes(host, mark_of(environment))
+                yield Nodes(host, mark_of(environment), log)
             finally:
                 os.killpg(host.pid, signal.SIGKILL)
 
