@@ -65,15 +65,16 @@ def ray_nodes(variables: Mapping[str, str] | None = None) -> Iterator[Nodes]:
     with marked_environment() as environment, short_folder() as folder:
         environment |= variables or {}
         log = folder / "host.log"
-        host = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/support/clusters/cluster_host.py"), str(folder)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("w"),
-            text=True,
-            start_new_session=True,
-        )
+        with log.open("w") as written:
+            host = subprocess.Popen(
+                [sys.executable, str(ROOT / "tests/support/clusters/cluster_host.py"), str(folder)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=written,
+                text=True,
+                start_new_session=True,
+            )
         with host:
             try:
                 yield Nodes(host, mark_of(environment), log)
