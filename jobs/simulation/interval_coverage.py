@@ -13,22 +13,28 @@ A and B that share their latents draw from pools of their own.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
+from scipy.special import softmax  # type: ignore[import-untyped, unused-ignore]
 from threadpoolctl import threadpool_limits
 
 from vae_batch.metrics.comparison.paired_difference import Interval, PairedScore, paired_difference
 from vae_batch.metrics.samples.frechet import frechet_distance
 from vae_batch.metrics.samples.frechet_uncertainty import CorrectedFrechetDistance
-from vae_batch.metrics.samples.inception_uncertainty import corrected_inception_score
+from vae_batch.metrics.samples.inception_uncertainty import (
+    corrected_inception_score,
+    inception_divergences,
+)
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.metrics.samples.moments import Moments
 
@@ -36,6 +42,9 @@ Array = npt.NDArray[np.float64]
 
 POOL = 5_000
 """Images of a synthetic pool."""
+
+HIGHEST = 0.99
+"""Coverage above which an interval is wider than it need be."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,16 @@ class Pools:
 
 @dataclass
 class Share:
-    """How many of some intervals were published, and how many of those held the truth."""
+    """How many of some intervals were published, and how many of those held the truth.
+
+    Attributes:
+        repeats: Intervals that were asked for.
+        misses: Of each published one: the distance of its middle from the truth, as a share of half
+            its width. It held the truth where that is at most 1.
+    """
 
     repeats: int = 0
-    published: int = 0
-    held: int = 0
+    misses: list[float] = field(default_factory=list)
 
     def count(self, interval: tuple[float, float] | Interval | None, truth: float) -> None:
         """Count one more."""
@@ -61,15 +75,32 @@ class Share:
         if interval is None:
             return
         low, high = (interval.low, interval.high) if isinstance(interval, Interval) else interval
-        self.published += 1
-        self.held += low <= truth <= high
+        miss, half = abs((low + high) / 2 - truth), (high - low) / 2
+        self.misses.append(miss / half if half > 0 else math.inf if miss > 0 else 0.0)
+
+    @property
+    def published(self) -> int:
+        """Intervals that were published."""
+        return len(self.misses)
+
+    @property
+    def held(self) -> int:
+        """Published intervals that held the truth."""
+        return sum(miss <= 1.0 for miss in self.misses)
+
+    @property
+    def excess(self) -> float:
+        """Width of the intervals as a multiple of what would hold the truth in 95 %."""
+        needed = float(np.quantile(self.misses, 0.95))
+        return 1.0 / needed if needed > 0 else math.inf
 
     def __str__(self) -> str:
-        """Coverage, with the share of published intervals where it is not 1."""
+        """Coverage, the share of published intervals, and the excess where it is too wide."""
         if not self.published:
             return "none"
+        held = self.held / self.published
         of = "" if self.published == self.repeats else f" of {self.published / self.repeats:.0%}"
-        return f"{self.held / self.published:.3f}{of}"
+        return f"{held:.3f}{of}" + (f" x{self.excess:.1f}" if held > HIGHEST else "")
 
 
 def gaussian(rng: np.random.Generator, d: int) -> Callable[[Array], Array]:
@@ -215,6 +246,10 @@ HEADING = """\
 |---|---|---|---|---|---|---|---|---|---|
 | features | d | generated | reference | perfect | A | A - B | perfect | A | A - B |"""
 
+INCEPTION_HEADING = """\
+| classes | frequencies | score | images | A | A - B |
+|---|---|---|---|---|---|"""
+
 
 def simulate(kind: str, pools: Pools, generated: int, reference: int, repeats: int) -> Cell:
     """Draw and score ``repeats`` times."""
@@ -260,71 +295,73 @@ def difference(a: PairedScore, b: PairedScore) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """Class probabilities: logits of noise, and of a chosen class ``sureness`` more."""
+class ClassifierPools:
+    """Class probabilities of two checkpoints, row by row of the same latents.
 
-    classes: int
-    sureness: float
+    Attributes:
+        a: (N, classes) of checkpoint A.
+        b: The same of B, which is a little less sure.
+    """
 
-    def draw(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
-        """(n, classes) probabilities of two checkpoints with the same latents."""
-        logits = rng.normal(size=(n, self.classes))
-        logits[np.arange(n), rng.integers(self.classes, size=n)] += self.sureness
-        other = 0.95 * logits + 0.2 * rng.normal(size=logits.shape)
-        return _softmax(logits), _softmax(other)
+    a: Array
+    b: Array
 
-    def truth(self) -> tuple[float, float]:
-        """Both scores: classes are alike, so that all have probability 1/classes on average."""
-        rng, values = np.random.default_rng(9), []
-        for _ in range(20):
-            both = self.draw(rng, 5000)
-            values.append([np.log(self.classes) + _negentropy(p).mean() for p in both])
-        first, second = np.exp(np.mean(values, axis=0))
-        return float(first), float(second)
+    @classmethod
+    def of(cls, classes: int, score: float, uneven: bool) -> ClassifierPools | None:
+        """Pools whose A has an Inception Score; None where these classes cannot have it.
+
+        Logits are normal noise, and more by a constant for a class that is drawn with equal
+        frequencies or, uneven, with frequencies as 1, 1/2, 1/3, ...
+        """
+        rng = np.random.default_rng([classes, uneven])
+        weights = 1.0 / np.arange(1, classes + 1) if uneven else np.ones(classes)
+        chosen = rng.choice(classes, size=POOL, p=weights / weights.sum())
+        noise, other = rng.normal(size=(2, POOL, classes))
+
+        def pool(sureness: float) -> Array:
+            logits = noise.copy()
+            logits[np.arange(POOL), chosen] += sureness
+            return logits
+
+        low, high = 0.0, 30.0
+        if not pool_score(softmax(pool(low), axis=1)) < score < pool_score(np.eye(classes)[chosen]):
+            return None
+        for _ in range(16):
+            middle = (low + high) / 2
+            below = pool_score(softmax(pool(middle), axis=1)) < score
+            low, high = (middle, high) if below else (low, middle)
+        logits = pool(high)
+        return cls(softmax(logits, axis=1), softmax(0.95 * logits + 0.2 * other, axis=1))
 
 
-def _softmax(logits: Array) -> Array:
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _negentropy(p: Array) -> Array:
-    return (p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+def pool_score(probabilities: Array) -> float:
+    """The Inception Score of all rows."""
+    return math.exp(float(inception_divergences(probabilities).mean()))
 
 
 def inception_scores(
     repeats: int,
     classes: Sequence[int] = (10, 100, 1008),
     images: Sequence[int] = (300, 1000, 5000),
-) -> Iterator[str]:
-    """Lines of the table of Inception Scores."""
-    yield "| classes | score | images | IS corrected | A - B | plug-in | plug-in A - B |"
-    yield "|---|---|---|---|---|---|---|"
-    for number in classes:
-        for sureness in (3.0, 5.0, 8.0, 12.0):
-            model = Classifier(number, sureness)
-            truth = model.truth()
-            for n in images:
-                shares = [Share() for _ in range(4)]
-                for repeat in range(repeats):
-                    pair = model.draw(np.random.default_rng([repeat, n]), n)
-                    found = [corrected_inception_score(p) for p in pair]
-                    a, b = (each.paired for each in found)
-                    one, two = (each.doubt is None for each in found)
-                    shares[0].count(a.interval() if one else None, truth[0])
-                    both = difference(a, b) if one and two else None
-                    shares[1].count(both, truth[0] - truth[1])
-                    plain = [plug_in(p) for p in pair]
-                    shares[2].count(plain[0].interval(), truth[0])
-                    shares[3].count(difference(*plain), truth[0] - truth[1])
-                yield f"| {number} | {truth[0]:.4g} | {n:,} | {' | '.join(map(str, shares))} |"
-
-
-def plug_in(p: Array) -> PairedScore:
-    """The score without any correction."""
-    divergences = _negentropy(p) - p @ np.log(np.maximum(p.mean(axis=0), 1e-300))
-    score = float(np.exp(divergences.mean()))
-    return PairedScore(score, score * (divergences - divergences.mean()))
+    scores: Sequence[float] = (2, 5, 9, 20, 50, 90, 150, 300),
+) -> Iterator[tuple[str, Share, Share]]:
+    """Rows of the table of Inception Scores: their first columns, and shares of A and A - B."""
+    for number, uneven, score in itertools.product(classes, (False, True), scores):
+        pools = ClassifierPools.of(number, score, uneven)
+        if pools is None:
+            continue
+        truths = [pool_score(pool) for pool in (pools.a, pools.b)]
+        for n in images:
+            single, both = Share(), Share()
+            for repeat in range(repeats):
+                rng = np.random.default_rng([repeat, n, number, uneven, round(score)])
+                drawn = rng.integers(POOL, size=n)
+                a, b = (corrected_inception_score(pool[drawn]) for pool in (pools.a, pools.b))
+                single.count(None if a.doubt else a.paired.interval(), truths[0])
+                sound = a.doubt is None and b.doubt is None
+                both.count(difference(a.paired, b.paired) if sound else None, truths[0] - truths[1])
+            name = "uneven" if uneven else "even"
+            yield f"| {number:,} | {name} | {truths[0]:.4g} | {n:,} |", single, both
 
 
 def main(
@@ -347,8 +384,9 @@ def main(
     """Print a table of coverages: asked are 92 to 99 %, and 90 % or more of perfect models."""
     with threadpool_limits(1):
         if inception_score:
-            for line in inception_scores(repeats):
-                print(line, flush=True)
+            print(INCEPTION_HEADING)
+            for size, *shares in inception_scores(repeats):
+                print(f"{size} {' | '.join(map(str, shares))} |", flush=True)
             return
         print(HEADING)
         cells, began = [], time.monotonic()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from interval_coverage import (
     KINDS,
-    Classifier,
+    ClassifierPools,
     Share,
     Truth,
     inception_scores,
     mean_kernel,
+    pool_score,
     simulate,
     synthetic_pools,
 )
 
-from vae_batch.metrics import frechet_distance, kernel_distance
+from vae_batch.metrics import LabelDistribution, frechet_distance, kernel_distance
 
 
 def test_a_share_counts_what_is_published_and_what_holds() -> None:
@@ -25,6 +28,14 @@ def test_a_share_counts_what_is_published_and_what_holds() -> None:
     assert (share.repeats, share.published, share.held) == (4, 3, 2)
     assert str(share) == "0.667 of 75%"
     assert str(Share(repeats=3)) == "none"
+
+
+def test_an_interval_that_always_holds_says_by_how_much_it_is_too_wide() -> None:
+    share = Share()
+    for _ in range(20):
+        share.count((0.0, 4.0), 1.0)  # half its width, 2, where a miss of 1 had to be held
+    assert share.excess == pytest.approx(2.0)
+    assert str(share) == "1.000 x2.0"
 
 
 def test_truths_are_those_of_very_many_draws() -> None:
@@ -44,10 +55,17 @@ def test_the_mean_kernel_by_hand() -> None:
     assert mean_kernel(np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])) == 37 / 4
 
 
-def test_a_classifier_that_is_sure_has_as_many_classes_as_it_has() -> None:
-    first, second = Classifier(10, 60.0).truth()
-    assert first == pytest.approx(10.0, rel=1e-9)
-    assert second == pytest.approx(10.0, rel=1e-9)
+@pytest.mark.parametrize("uneven", [False, True])
+def test_pools_of_a_classifier_have_the_score_asked_for(uneven: bool) -> None:
+    pools = ClassifierPools.of(10, 4.0, uneven)
+    assert pools is not None
+    exact = LabelDistribution.from_probabilities(pools.a).log_score
+    assert math.exp(exact) == pytest.approx(4.0, rel=1e-3)
+    assert pool_score(pools.a) == pytest.approx(math.exp(exact), rel=1e-12)
+    assert 1.0 < pool_score(pools.b) < pool_score(pools.a)
+    # Ten classes can have no score above ten, nor can noise alone be below its own.
+    assert ClassifierPools.of(10, 10.5, uneven) is None
+    assert ClassifierPools.of(10, 1.1, uneven) is None
 
 
 @pytest.mark.slow
@@ -66,8 +84,7 @@ def test_intervals_hold_the_truth(kind: str, generated: int, reference: int) -> 
 
 @pytest.mark.slow
 def test_inception_scores_hold_the_truth_where_they_are_published() -> None:
-    """100 repeats see a share of 95 % with an error of 2.2 %; below 88 % is three of them."""
-    for line in list(inception_scores(100, classes=(10, 200), images=(300,)))[2:]:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        for cell in cells[3:5]:
-            assert cell == "none" or float(cell.split(" ")[0]) >= 0.88, line
+    """150 repeats see a share of 95 % with an error of 1.8 %."""
+    for size, *shares in inception_scores(150, classes=(10, 200), images=(300,)):
+        for share in shares:
+            assert share.held >= 0.9 * share.published, size

@@ -78,6 +78,7 @@ COVERED_ELSEWHERE = {
     "bias_dominated": "a rule on counts, see test_frechet_uncertainty.py",
     "frechet_distance_infinity": "depends on its seed, see test_frechet_uncertainty.py",
     "Interval": "what an interval() returns",
+    "normalised_probabilities": "how metrics of class probabilities read their argument",
     "CorrectedInceptionScore": "what metrics.corrected_inception_score returns",
 }
 

@@ -80,7 +80,7 @@ class LabelDistribution:
             ValueError: Not 2-D, empty, non-finite, negative, or a row that sums to more than 1e-3
                 away from 1 (the error names the row).
         """
-        return cls._of_normalised(_normalised(probabilities))
+        return cls._of_normalised(normalised_probabilities(probabilities))
 
     @classmethod
     def _of_normalised(cls, rows: FloatArray) -> LabelDistribution:
@@ -166,7 +166,7 @@ def inception_score(
     Raises:
         ValueError: Rows that are no probabilities (names the row), or n < splits.
     """
-    rows = _normalised(probabilities)
+    rows = normalised_probabilities(probabilities)
     bounds = split_bounds(len(rows), splits)
     if permutation_seed is not None:
         rows = rows[np.random.default_rng(permutation_seed).permutation(len(rows))]
@@ -175,7 +175,12 @@ def inception_score(
     )
 
 
-def _normalised(probabilities: ArrayLike) -> FloatArray:
+def normalised_probabilities(probabilities: ArrayLike) -> FloatArray:
+    """(n, c) float64 rows that sum to 1.
+
+    Raises:
+        ValueError: Not 2-D, or rows that are no probabilities (names the row).
+    """
     array = real_array("probabilities", probabilities)
     require_matrix("probabilities", array)
     require_finite("probabilities", array)

@@ -18,14 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy  # type: ignore[import-untyped, unused-ignore]
 
 from vae_batch.metrics.comparison.paired_difference import PairedScore
-from vae_batch.metrics.samples.inception import LabelDistribution
+from vae_batch.metrics.samples.inception import normalised_probabilities
 from vae_batch.metrics.validation import FloatArray, real_array, require_matrix
 
 BLOCK = 4096
@@ -112,7 +111,9 @@ def inception_divergences(probabilities: ArrayLike) -> FloatArray:
     Raises:
         ValueError: Not 2-D, or rows that are no probabilities (names the row).
     """
-    return _divergences(_matrix(probabilities))[0]
+    rows = _matrix(probabilities)
+    negentropies, groups = _sums(rows, np.ones((1, len(rows))))
+    return _divergences(rows, negentropies, groups[0].marginal)
 
 
 def corrected_inception_score(probabilities: ArrayLike) -> CorrectedInceptionScore:
@@ -128,29 +129,56 @@ def corrected_inception_score(probabilities: ArrayLike) -> CorrectedInceptionSco
             f"probabilities: a standard error needs at least 2 images, got {n}; "
             "raise the number of samples"
         )
-    divergences, first = _divergences_and_shortfall(rows)
-    mean, second = float(divergences.mean()), 0.0
+    # Neighbours may share a class, so that halves are drawn at random.
+    halves = np.zeros((2, n))
+    for half, members in zip(
+        halves, np.array_split(np.random.default_rng(0).permutation(n), 2), strict=True
+    ):
+        half[members] = 1.0
+    negentropies, groups = _sums(rows, halves)
+    whole = groups[0].merge(groups[1])
+    divergences = _divergences(rows, negentropies, whole.marginal)
+    mean, first, second = float(divergences.mean()), whole.shortfall, 0.0
     if n >= 4:
-        # Neighbours may share a class, so that halves are drawn at random.
-        order = np.random.default_rng(0).permutation(n)
-        halves = [
-            _divergences_and_shortfall(rows[np.sort(half)]) for half in np.array_split(order, 2)
-        ]
-        of_halves = float(np.mean([half.mean() + shortfall for half, shortfall in halves]))
-        second = (mean + first - of_halves) / 3.0
+        second = (mean + first - float(np.mean([half.corrected for half in groups]))) / 3.0
     score = PairedScore(mean + first + second, divergences - mean, last_correction=second)
     return CorrectedInceptionScore(mean, score)
 
 
-def _divergences_and_shortfall(rows: NDArray[np.generic]) -> tuple[FloatArray, float]:
-    """(n,) divergences, and by how much their mean is too low to first order."""
-    n = len(rows)
-    divergences, marginal = _divergences(rows)
-    squares = np.zeros_like(marginal)
-    for _, p in _blocks(rows):
-        squares += ((p - marginal) ** 2).sum(axis=0)
-    possible = marginal > 0
-    return divergences, float((squares[possible] / marginal[possible]).sum()) / (2 * n * (n - 1))
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Sums over some images: their number, negentropies (nats), (c,) p and (c,) p^2."""
+
+    count: int
+    negentropy: float
+    p: FloatArray
+    squares: FloatArray
+
+    def merge(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.count + other.count,
+            self.negentropy + other.negentropy,
+            self.p + other.p,
+            self.squares + other.squares,
+        )
+
+    @property
+    def marginal(self) -> FloatArray:
+        return self.p / self.count
+
+    @property
+    def shortfall(self) -> float:
+        """By how much the mean divergence is too low to first order, nats, >= 0; of 2 images on."""
+        n, mean = self.count, self.marginal
+        possible = mean > 0
+        scatter = np.maximum(self.squares[possible] - self.p[possible] * mean[possible], 0.0)
+        return float((scatter / mean[possible]).sum()) / (2 * n * (n - 1))
+
+    @property
+    def corrected(self) -> float:
+        """Mean divergence freed of its bias to first order, nats."""
+        mean = self.marginal
+        return self.negentropy / self.count - float(xlogy(mean, mean).sum()) + self.shortfall
 
 
 def _matrix(probabilities: ArrayLike) -> NDArray[np.generic]:
@@ -159,32 +187,35 @@ def _matrix(probabilities: ArrayLike) -> NDArray[np.generic]:
     return array
 
 
-def _parts(rows: NDArray[np.generic]) -> Iterator[slice]:
-    for start in range(0, len(rows), BLOCK):
-        yield slice(start, min(start + BLOCK, len(rows)))
-
-
 def _blocks(rows: NDArray[np.generic]) -> Iterator[tuple[slice, FloatArray]]:
-    for part in _parts(rows):
-        p = rows[part].astype(np.float64)
-        p /= p.sum(axis=1, keepdims=True)
-        yield part, p
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, min(start + BLOCK, len(rows)))
+        try:
+            yield part, normalised_probabilities(rows[part])
+        except ValueError as error:
+            raise ValueError(f"{error} (counting rows from {start})") from error
 
 
-def _divergences(rows: NDArray[np.generic]) -> tuple[FloatArray, FloatArray]:
-    """(n,) divergences and the (c,) average they are from."""
-    total = reduce(LabelDistribution.merge, (_distribution(rows, part) for part in _parts(rows)))
-    marginal = total.sum_p / total.count
+def _sums(rows: NDArray[np.generic], members: FloatArray) -> tuple[FloatArray, list[_Sums]]:
+    """(n,) negentropies, nats, and sums over groups whose (g, n) members are 1 and others 0."""
+    negentropies = np.empty(len(rows))
+    p_sums, squares = np.zeros((2, len(members), rows.shape[1]))
+    for part, p in _blocks(rows):
+        negentropies[part] = xlogy(p, p).sum(axis=1)
+        p_sums += members[:, part] @ p
+        squares += members[:, part] @ (p * p)
+    counts, totals = members.sum(axis=1), members @ negentropies
+    groups = zip(counts, totals, p_sums, squares, strict=True)
+    return negentropies, [_Sums(int(n), float(total), p, sq) for n, total, p, sq in groups]
+
+
+def _divergences(
+    rows: NDArray[np.generic], negentropies: FloatArray, marginal: FloatArray
+) -> FloatArray:
+    """(n,) divergences of images from an average, nats."""
     # A class that no image has weighs nothing: its logarithm may be any finite number.
     log_marginal = np.log(np.where(marginal > 0, marginal, 1.0))
-    divergences = np.empty(len(rows))
+    divergences = negentropies.copy()
     for part, p in _blocks(rows):
-        divergences[part] = xlogy(p, p).sum(axis=1) - p @ log_marginal
-    return divergences, marginal
-
-
-def _distribution(rows: NDArray[np.generic], part: slice) -> LabelDistribution:
-    try:
-        return LabelDistribution.from_probabilities(rows[part])
-    except ValueError as error:
-        raise ValueError(f"{error} (counting rows from {part.start})") from error
+        divergences[part] -= p @ log_marginal
+    return divergences
