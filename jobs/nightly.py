@@ -11,14 +11,13 @@ at the same time, ends with the exit code of the first.
 from __future__ import annotations
 
 import datetime
-import json
 from typing import Annotated
 
 import typer
 
 from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import exit_codes, run_process
-from vae_batch.commands.output import say
+from vae_batch.commands.output import print_json, print_text, say
 from vae_batch.nightly.night import run_night
 from vae_batch.plan import make_spec, read_toml
 from vae_batch.terminal.progress import TerminalProgress
@@ -38,7 +37,10 @@ def main(
         night = run_night(make_spec(read_toml(spec), source=spec), day, progress)
     if night.already_done:
         say(f"night of {day}: already done")
-    print(json.dumps(night.summary, indent=1) if as_json else night.page.rstrip())
+    if as_json:
+        print_json(night.summary)
+    else:
+        print_text(night.page.rstrip())
     raise typer.Exit(night.exit_code)
 
 

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import datetime
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vae_batch.commands.debug_flag import with_debug_flag
-from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.commands.output import stderr_console
+from vae_batch.commands.exit_codes import exit_codes, run_process
+from vae_batch.commands.output import results, stderr_console
 from vae_batch.nightly.submission import JobClient, Submission, follow, require_token, submit
 from vae_batch.plan import InputError
 
@@ -87,9 +86,8 @@ def _connect(url: str) -> JobClient:
 
 
 def _show(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    print(text, end="", file=results(), flush=True)
 
 
 if __name__ == "__main__":
-    typer.run(with_debug_flag(main))
+    run_process(lambda: typer.run(with_debug_flag(main)))

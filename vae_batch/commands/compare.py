@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import print_json, stdout_console
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.report.labels import p_value, printable, significant, without_shared_folder
@@ -42,10 +41,10 @@ def compare(
     with exit_codes():
         rows = _compared(out_a, out_b)
         if as_json:
-            print(json.dumps([row.to_record() for row in rows], indent=1))
+            print_json([row.to_record() for row in rows])
             return
         names = _names(out_a, out_b, rows)
-    console = Console()
+    console = stdout_console()
     console.print(Text(printable(without_credentials(f"A is {out_a}, B is {out_b}"))))
     for ranking in read_rankings(rows):
         if {names[line.checkpoint][0] for line in ranking.lines} == {"A", "B"}:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ from typing import NoReturn
 
 import typer
 
-from vae_batch.commands.output import say
+from vae_batch.commands.output import own_streams, results_apart, say
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.execute.signals import SENTENCE, stoppable
@@ -41,10 +40,10 @@ def exit_codes() -> Iterator[None]:
     Raises:
         typer.Exit: The block raised; with the codes that the module lists.
     """
-    with stoppable() as stop, logging_set_up():
+    with stoppable() as stop, results_apart(), logging_set_up():
         try:
             yield
-        except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # typer's to handle
+        except (typer.Exit, typer.Abort, typer.BadParameter):  # typer's to handle
             raise
         except InputError as error:
             _log.debug("bad input", exc_info=True)
@@ -90,18 +89,29 @@ def run_process(command: Callable[[], object]) -> NoReturn:
     Kubernetes take for a failure. So exit functions are called, and then the process ends at once.
 
     Args:
-        command: Ends by SystemExit, as typer's do. Other exceptions are raised.
+        command: Ends by SystemExit, as typer's do. Other exceptions are raised, but for those of
+            the system, such as a full disk below stdout: bad input.
     """
+    own_streams()
     try:
         command()
         code = 0
     except SystemExit as ended:
         code = _code(ended)
+    except OSError as error:
+        code = _not_printed(error)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # its reader has gone
-            stream.flush()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = max(code, _not_printed(error))
+    sys.stderr.flush()
     os._exit(code)
+
+
+def _not_printed(error: OSError) -> int:
+    say_error(f"stdout could not be written: {error}")
+    return BAD_INPUT
 
 
 def _code(ended: SystemExit) -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.output import print_text, stdout_console
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.plan import InputError
 
@@ -21,14 +21,14 @@ def metrics(
 ) -> None:
     """List the metrics, or say what one of them means, needs and comes from."""
     if column is None:
-        print(metric_markdown(), end="")
+        print_text(metric_markdown())
         return
     with exit_codes():
         if column not in METRICS:
             near = difflib.get_close_matches(column, METRICS, n=3)
             hint = f"did you mean {', '.join(near)}?" if near else "`vae-batch metrics` lists all"
             raise InputError(f"metric {column!r} is not in the table; {hint}")
-    console = Console()
+    console = stdout_console()
     for line in metric_details(column):
         console.print(line, markup=False, highlight=False)
 
@@ -43,7 +43,7 @@ def metric_markdown() -> str:
         "| :-- | :-- | :-- | :-- | :-- | :-- |",
     ]
     lines += [f"| {' | '.join(map(_escaped, _cells(metric)))} |" for metric in METRICS.values()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def metric_details(column: str) -> Iterator[str]:

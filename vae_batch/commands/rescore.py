@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from vae_batch.commands.exit_codes import SOME_FAILED, exit_codes
-from vae_batch.commands.output import print_json, say, stderr_console
+from vae_batch.commands.output import print_json, print_parts, say, stderr_console
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def rescore(
     if as_json:
         print_json([row.to_record() for row in rows])
     else:
-        Console().print(terminal_table(read_score_rows(store), read_comparisons(store)))
+        print_parts([terminal_table(read_score_rows(store), read_comparisons(store))])
     if absent:
         say(f"not added: {_why(absent)}")
         raise typer.Exit(SOME_FAILED)

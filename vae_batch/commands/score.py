@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
 from vae_batch.commands.output import print_json, print_parts, say
@@ -98,7 +97,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         keys = {row.key for row in summary.rows}
         kept = [row for row in read_score_rows(out) if row.key in keys]
         chosen_by = selection.decided_by.metric if selection else None
-        Console().print(terminal_table(kept, read_comparisons(out), chosen_by))
+        print_parts([terminal_table(kept, read_comparisons(out), chosen_by)])
     for sentence in selection.sentences if selection else ():
         say(sentence)
     if evaluation.race:

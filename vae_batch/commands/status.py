@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 
 from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.commands.output import print_json, print_parts
+from vae_batch.commands.output import are_read, print_json, print_parts, stdout_console
 
 if TYPE_CHECKING:
     from vae_batch.run.progress.status import RunState
@@ -34,8 +34,8 @@ def status(
     from vae_batch.terminal.progress import moves
     from vae_batch.terminal.status_view import status_json, status_view
 
-    console = Console()
     with exit_codes():
+        console = stdout_console()
         states = _states(out, watch)
         if as_json:
             for state in states:
@@ -57,6 +57,6 @@ def _states(out: str, watch: float | None) -> Iterator[RunState]:
     while True:
         state = run_state(out)
         yield state
-        if watch is None or not state.is_alive:
+        if watch is None or not state.is_alive or not are_read():
             return
         time.sleep(watch)
