@@ -142,6 +142,17 @@ class Store:
         )
         return bool(found.type == arrow_fs.FileType.File)
 
+    def modified(self, path: str) -> float | None:
+        """When a file was written, in seconds since 1970 by the store's clock.
+
+        None where it does not exist, or the store does not say.
+        """
+        filesystem, root = self._filesystem()
+        found = self._retrying(
+            lambda: filesystem.get_file_info(f"{root}/{path}"), "looking for", path
+        )
+        return None if found.mtime is None else float(found.mtime.timestamp())
+
     def sizes(self, path: str = "") -> dict[str, int]:
         """Sizes in bytes of the files directly below a folder; empty where it does not exist."""
         filesystem, root = self._filesystem()

@@ -19,6 +19,7 @@ from vae_batch.plan import InputError
 from vae_batch.run.output import lease as lease_module
 from vae_batch.run.output.lease import LEASE_FILE, Lease, output_lease
 from vae_batch.storage import Store
+from vae_batch.storage.checked_json import encode_checked
 
 #: Holds a lease until it is killed.
 HOLDER = """
@@ -158,6 +159,90 @@ def test_a_fresh_lease_of_another_host_is_respected_although_its_lock_is_not_see
     with pytest.raises(InputError, match=r"run theirs of .* on elsewhere"), output_lease(store):
         pass
     lease_module._write(store, dataclasses.replace(other, heartbeat=time.time() - 61))
+    age(store, 61)
+    with output_lease(store, run="ours"):
+        assert content(store)["run"] == "ours"
+
+
+def age(store: Store, seconds: float) -> None:
+    """Let a lease be so old by the store's clock."""
+    written = time.time() - seconds
+    os.utime(Path(store.root, LEASE_FILE), (written, written))
+
+
+@pytest.mark.parametrize("kind", ["store", "unlocked"])
+@pytest.mark.parametrize("skew", [-86400.0, 86400.0])
+def test_a_clock_that_is_a_day_off_neither_blocks_nor_takes_over(
+    kind: str, skew: float, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = request.getfixturevalue(kind)
+    monkeypatch.setattr(lease_module, "SETTLE", 0.05)
+    theirs = lease_module._holder("theirs", 15.0)
+    theirs = dataclasses.replace(theirs, host="elsewhere", heartbeat=time.time() + skew)
+    lease_module._write(store, theirs)
+    age(store, 30)
+    match = r"last heard of (29|3\d) s ago"
+    with pytest.raises(InputError, match=match) as told, output_lease(store):
+        pass
+    assert "--wait" in str(told.value)
+    assert "60 s after its last sign" in str(told.value)
+    age(store, 61)
+    with output_lease(store, run="ours"):
+        assert content(store)["run"] == "ours"
+    assert not [name for name in store.sizes() if name.startswith("lease.clock")]
+
+
+def test_a_stopped_holder_is_told_with_what_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, store.root, "here"],
+        stdout=subprocess.PIPE, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        lease_module._write(store, dataclasses.replace(holder_in(store), heartbeat=0.0))
+        age(store, 300)
+        match = r"last heard of 30\d s ago"
+        with pytest.raises(InputError, match=match) as told, output_lease(store):
+            pass
+        assert "it is stopped or hangs: on here let it go on" in str(told.value)
+        assert f"(kill -CONT {holder.pid}) or end it (kill -KILL {holder.pid})" in str(told.value)
+        assert "wait for it" not in str(told.value)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with output_lease(store, run="ours"):
+        assert content(store)["run"] == "ours"
+
+
+def holder_in(store: Store) -> lease_module.Holder:
+    found = lease_module.holder_of(store)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("heartbeat", "soon"), ("heartbeat", float("nan")), ("heartbeat", None),
+        ("period", "15"), ("period", 0), ("period", float("inf")), ("period", 1e300),
+        ("pid", "one"), ("pid", 1.5), ("since", 3), ("host", []), ("token", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["store", "unlocked"])
+def test_a_lease_of_other_types_holds_nobody_up(
+    kind: str, name: str, value: Any, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    store = request.getfixturevalue(kind)
+    monkeypatch.setattr(lease_module, "SETTLE", 0.01)
+    fields = dataclasses.asdict(lease_module._holder("theirs", 15.0))
+    store.write(LEASE_FILE, encode_checked(fields | {"host": "elsewhere", name: value}))
+    assert lease_module.holder_of(store) is None
     with output_lease(store, run="ours"):
         assert content(store)["run"] == "ours"
 

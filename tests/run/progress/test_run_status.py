@@ -72,6 +72,7 @@ def hold(store: Store, age: float = 0.0, **changed: Any) -> Holder:
     }
     holder = Holder(**(values | changed))
     store.write(LEASE_FILE, encode_checked(dataclasses.asdict(holder)))
+    os.utime(Path(store.root, LEASE_FILE), (now - age, now - age))
     return holder
 
 
@@ -94,7 +95,10 @@ def test_a_finished_run_without_word_of_itself(store: Store) -> None:
 
 def test_a_running_run(store: Store) -> None:
     holder = hold(store)
-    assert holder_of(store) == holder
+    found = holder_of(store)
+    assert found is not None
+    assert dataclasses.replace(found, heartbeat=holder.heartbeat) == holder
+    assert found.heartbeat == pytest.approx(holder.heartbeat, abs=1e-3)
     assert (state_of(store).state, state_of(store).phase) == ("running", "plan")
     progress(store, "running")
     assert (state_of(store).state, state_of(store).phase) == ("running", "work")
@@ -132,6 +136,17 @@ def test_a_lease_without_heartbeat_is_of_a_dead_run(store: Store) -> None:
 def test_who_is_alive(store: Store, age: float, changed: dict[str, Any], is_alive: bool) -> None:
     hold(store, age, **changed)
     assert state_of(store).is_alive == is_alive
+
+
+@pytest.mark.parametrize(("age", "is_alive"), [(10, True), (61, False)])
+def test_a_clock_that_is_wrong_by_a_day_keeps_no_run_alive(
+    store: Store, age: float, is_alive: bool
+) -> None:
+    for wrong in (-86400, 86400):
+        hold(store, age, heartbeat=time.time() + wrong, host="elsewhere")
+        state = state_of(store)
+        assert state.is_alive == is_alive
+        assert state.heard == pytest.approx(age, abs=5)
 
 
 def test_a_run_that_was_interrupted_or_killed(store: Store) -> None:

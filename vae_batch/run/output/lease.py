@@ -7,8 +7,9 @@ writes it, reads it again after a moment, and proceeds only if its own token is 
 offers no conditional write on any object store). Two runs can then proceed at the same time only if
 one of them stalls between reading and writing for longer than that moment; the one that lost the
 lease notices with its next heartbeat (``Lease.require``). Shards are written atomically and do not
-depend on the run that writes them, so even then only time is lost. Clocks of different hosts are
-assumed to agree within a few heartbeat periods.
+depend on the run that writes them, so even then only time is lost. Clocks of hosts need not agree:
+how old a lease is follows from the store's own times of the lease and of a file that is written
+for the comparison.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextlib
 import dataclasses
 import datetime
 import getpass
+import math
 import os
 import secrets
 import socket
@@ -32,8 +34,14 @@ from vae_batch.storage.checked_json import decode_checked, encode_checked
 LEASE_FILE = "lease.json"
 LOCK_FILE = "lease.lock"
 
+#: Written and deleted, to learn the store's time.
+_CLOCK_FILE = "lease.clock"
+
 #: A lease expires when its heartbeat is older than this many of its periods.
 EXPIRY_PERIODS = 4
+
+#: Seconds between heartbeats that a stored lease may name; a larger number is damage.
+_LONGEST_PERIOD = 3600.0
 
 #: Seconds between writing a lease and reading it again, where there is no lock.
 SETTLE = 1.0
@@ -64,9 +72,14 @@ class Holder:
     period: float
 
     @property
+    def expires_after(self) -> float:
+        """Seconds without a heartbeat after which the run is considered dead."""
+        return EXPIRY_PERIODS * self.period
+
+    @property
     def is_expired(self) -> bool:
-        """Whether the heartbeat is overdue by several periods."""
-        return time.time() - self.heartbeat > EXPIRY_PERIODS * self.period
+        """Whether the heartbeat is overdue, by the clocks of the holder and of this machine."""
+        return time.time() - self.heartbeat > self.expires_after
 
     def __str__(self) -> str:
         return f"run {self.run} of {self.user} on {self.host} (process {self.pid})"
@@ -117,7 +130,7 @@ class Lease:
                     return
                 _write(self._store, dataclasses.replace(self._holder, heartbeat=time.time()))
                 renewed = time.monotonic()
-            if time.monotonic() - renewed > EXPIRY_PERIODS * self._holder.period:
+            if time.monotonic() - renewed > self._holder.expires_after:
                 self._lost.set()  # others may take it over by now
 
 
@@ -193,21 +206,48 @@ def _wait_for(
 def holder_of(store: Store) -> Holder | None:
     """The run that holds the lease of an output store, alive or not; None where none does.
 
+    Its heartbeat is by the store's clock, where that tells it.
+
     Raises:
         OSError: The store cannot be read.
     """
-    return _read(store)
+    holder = _read(store)
+    renewed = store.modified(LEASE_FILE) if holder is not None else None
+    return dataclasses.replace(holder, heartbeat=renewed) if holder and renewed else holder
 
 
 def _refusal(store: Store, other: Holder | str) -> str:
     if isinstance(other, str):
         return f"output {store.shown} is in use by {other}; try again, or use another --out"
-    age = max(0.0, time.time() - other.heartbeat)
-    return (
+    age = _seconds_since_sign(store, other)
+    said = (
         f"output {store.shown} is in use by {other} since {other.since}, last heard of {age:.0f} s "
-        f"ago; wait for it or use another --out (if that run is dead, its lease ends "
-        f"{EXPIRY_PERIODS * other.period:.0f} s after its last sign)"
+        "ago; "
     )
+    if age <= other.expires_after:
+        return (
+            f"{said}wait for it (--wait), or use another --out; if that run is dead, its lease "
+            f"ends {other.expires_after:.0f} s after its last sign"
+        )
+    return (
+        f"{said}its process holds the folder's lock, so it is stopped or hangs: on {other.host} "
+        f"let it go on (kill -CONT {other.pid}) or end it (kill -KILL {other.pid}), then run this "
+        "again; or use another --out"
+    )
+
+
+def _seconds_since_sign(store: Store, holder: Holder) -> float:
+    """Age of the lease by the store's clock; by the clocks of both hosts where it has none."""
+    age = time.time() - holder.heartbeat
+    if abs(age) <= holder.period:  # the clocks agree, and the store need not be asked
+        return max(0.0, age)
+    name = f"{_CLOCK_FILE}.{secrets.token_hex(4)}"
+    store.write(name, b"")
+    try:
+        now, renewed = store.modified(name), store.modified(LEASE_FILE)
+    finally:
+        store.delete(name)
+    return max(0.0, age if now is None or renewed is None else now - renewed)
 
 
 def _take(store: Store, holder: Holder, locked: contextlib.ExitStack) -> Holder | str | None:
@@ -223,7 +263,7 @@ def _take(store: Store, holder: Holder, locked: contextlib.ExitStack) -> Holder 
             return other or "another process of this machine"
         # If that process of this machine were alive, it would hold the lock.
         dead = lock == "taken" and other is not None and other.host == holder.host
-        if other is not None and not (dead or other.is_expired):
+        if not (other is None or dead or _seconds_since_sign(store, other) > other.expires_after):
             return other
         if other is not None or not _create(store, holder):
             _write(store, holder)
@@ -273,9 +313,25 @@ def _read(store: Store) -> Holder | None:
     """The holder of the lease; None where there is none, or the file cannot be read."""
     try:
         found = store.find(LEASE_FILE)
-        return None if found is None else Holder(**decode_checked(found))
-    except (ValueError, TypeError):
+        return None if found is None else _checked(Holder(**decode_checked(found)))
+    except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _checked(holder: Holder) -> Holder:
+    """The holder, as far as its fields are what they must be.
+
+    Raises:
+        ValueError: They are not.
+        TypeError: They are of another type.
+    """
+    numbers = holder.heartbeat, holder.period
+    texts = holder.token, holder.host, holder.user, holder.run, holder.since
+    if not all(map(math.isfinite, numbers)) or not 0 < holder.period <= _LONGEST_PERIOD:
+        raise ValueError(f"expected times in seconds, found {numbers}")
+    if type(holder.pid) is not int or not all(isinstance(text, str) for text in texts):
+        raise TypeError("expected a number of a process, and texts")
+    return holder
 
 
 def _write(store: Store, holder: Holder) -> None:

@@ -29,6 +29,9 @@ from vae_batch.storage.score_rows import ScoreRow
 #: Heartbeats that a process may miss, when it is not found on its machine, before it is dead.
 _MISSED = 1.5
 
+#: Seconds by which clocks may differ.
+_SKEW = 15.0
+
 #: What the last run of a folder does, or how it ended.
 State = Literal["running", "finished", "interrupted", "died"]
 
@@ -96,7 +99,9 @@ class RunState:
         """Seconds since the last sign of life."""
         signs = [sign.heartbeat for sign in (self.holder,) if sign]
         signs += [last.at for last in (self.last,) if last]
-        return max(0.0, self.now - max(signs)) if signs else None
+        # One that lies ahead is of a clock that is wrong.
+        past = [sign for sign in signs if sign <= self.now + _SKEW] or signs
+        return max(0.0, self.now - max(past)) if past else None
 
     @property
     def counts(self) -> dict[str, int]:
