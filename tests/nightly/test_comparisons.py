@@ -7,7 +7,14 @@ import datetime
 import pytest
 from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY, entry
 
-from vae_batch.nightly.comparisons import Comparison, Entry, compare_new, latest_of, newest_of
+from vae_batch.nightly.comparisons import (
+    Comparison,
+    Entry,
+    apart_by_version,
+    compare_new,
+    latest_of,
+    newest_of,
+)
 
 Key = tuple[str, str, str]
 
@@ -149,3 +156,17 @@ def test_newest_is_the_highest_step_or_the_last_written() -> None:
     assert newest_of([*steps, named("a/init", 0)]).checkpoint == "a/step-9"
     later = entry("a/step-1", TUESDAY)
     assert latest_of([*steps, later]).checkpoint == "a/step-1"
+
+
+def test_scores_of_another_version_are_not_compared_and_it_is_said() -> None:
+    """The same column of another scoring version is another number."""
+    before = [entry("a/step-1", MONDAY, {"elbo": [10, 20, 30, 40]}, scoring_version=1)]
+    new = [entry("a/step-2", TUESDAY, {"elbo": [9, 18, 29, 38]}, scoring_version=2)]
+    assert compared(new, before) == {}
+    said = apart_by_version(new, before)
+    assert said is not None
+    assert "of scoring version 1, tonight's of 2" in said
+    same = [entry("a/step-1", MONDAY, {"elbo": [10, 20, 30, 40]}, scoring_version=2)]
+    assert list(compared(new, same))
+    assert apart_by_version(new, [*before, *same]) is None
+    assert apart_by_version(new, []) is None

@@ -50,6 +50,7 @@ def summary_of(
         left=(),
         given_up=(),
         selection=None,
+        apart=None,
         shards_computed=24,
         shards_before=8,
         seconds=95.2,

@@ -126,3 +126,10 @@ def test_toml(tmp_path) -> None:
         read_toml(str(path))
     with pytest.raises(InputError, match="does not exist"):
         read_toml(str(tmp_path / "none.toml"))
+
+
+def test_splits_are_checked_only_where_they_are_used() -> None:
+    given = {"checkpoints": ["a.keras"], "reference": "digits", "samples": 5, "splits": 10}
+    assert make_spec(given | {"metrics": "kid"}).splits == 10
+    with pytest.raises(InputError, match="splits is 10"):
+        make_spec(given | {"metrics": "inception_score"})

@@ -130,6 +130,21 @@ def compare_new(
     return found
 
 
+def apart_by_version(new: Sequence[Entry], before: Sequence[Entry]) -> str | None:
+    """That nothing before tonight is of tonight's scoring version, in a sentence; else None."""
+    ours, theirs = (
+        {str(entry.night.row.conditions.scoring_version or "unknown") for entry in entries}
+        for entries in (new, before)
+    )
+    if not ours or not theirs or ours & theirs:
+        return None
+    return (
+        f"All earlier scores are of scoring version {', '.join(sorted(theirs))}, tonight's of "
+        f"{', '.join(sorted(ours))}: the same name is another number, so nothing is compared with "
+        "them."
+    )
+
+
 def _best_of(column: str) -> Pick:
     """The first of several equal ones."""
     sign = METRICS[column].sign

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vae_batch.nightly.comparisons import Entry, compare_new
+from vae_batch.nightly.comparisons import Entry, apart_by_version, compare_new
 from vae_batch.nightly.history import HistoryRow, has_history, read_history, upsert_history
 from vae_batch.nightly.night_plan import (
     Table,
@@ -187,6 +187,7 @@ class _Night:
             left=tonight.left,
             given_up=[table[key] for key in sorted(tonight.given_up) if key in table],
             selection=selection.sentence if selection else None,
+            apart=apart_by_version(new, before),
             shards_computed=computed,
             shards_before=done,
             seconds=round(time.time() - self._began, 1),

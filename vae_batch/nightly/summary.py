@@ -42,6 +42,7 @@ class NightSummary:
         left: Checkpoints left for the next night.
         given_up: Rows of the score table that failed on several nights and have not changed.
         selection: The sentence on the best of all checkpoints, or None.
+        apart: That earlier scores are of another scoring version, in a sentence, or None.
         shards_computed: Tonight.
         shards_before: Of tonight's rows, finished before.
         seconds: Wall time.
@@ -59,6 +60,7 @@ class NightSummary:
     left: Sequence[Unfinished]
     given_up: Sequence[ScoreRow]
     selection: str | None
+    apart: str | None
     shards_computed: int
     shards_before: int
     seconds: float
@@ -200,6 +202,8 @@ def _facts(summary: NightSummary) -> str:
     ]
     if summary.selection:
         said.append(f"Of all checkpoints: {plain(summary.selection)}.")
+    if summary.apart:
+        said.append(summary.apart)
     if not summary.tolerance:
         said.append("No tolerance is declared, so nothing counts as a regression.")
     return "\n".join(said)

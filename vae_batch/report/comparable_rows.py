@@ -41,6 +41,7 @@ class Measured(NamedTuple):
     latent: str | None = None
     iwae_draws: int | None = None
     iwae_images: str | None = None
+    scoring_version: int | None = None
     beta: float | None = None
     latent_dimensions: float | None = None
     perfect_reconstructions: float | None = None
@@ -49,9 +50,9 @@ class Measured(NamedTuple):
 
 
 #: Conditions that have names for readers, by which sets of comparable rows are told apart.
-_TELLING = ("protocol", "n_reference", "seed", "reference_sha256", "reference_subset",
-            "reference_is", "weights_sha256", "model_range", "input_fit", "condition", "latent",
-            "iwae_draws", "iwae_images", "beta", "latent_dimensions",
+_TELLING = ("scoring_version", "protocol", "n_reference", "seed", "reference_sha256",
+            "reference_subset", "reference_is", "weights_sha256", "model_range", "input_fit",
+            "condition", "latent", "iwae_draws", "iwae_images", "beta", "latent_dimensions",
             "perfect_reconstructions")  # fmt: skip
 
 

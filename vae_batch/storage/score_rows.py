@@ -136,6 +136,7 @@ class Conditions:
             or the ``code`` of an encoder without a posterior; None without an encoder.
         iwae_draws: Posterior draws per image of the importance-weighted bound.
         iwae_images: Which reference images that bound is of, in words as ``reference_subset``.
+        scoring_version: Version of all definitions and estimators; None in tables that record none.
     """
 
     extractor: str
@@ -165,6 +166,7 @@ class Conditions:
     latent: str | None = None
     iwae_draws: int | None = None
     iwae_images: str | None = None
+    scoring_version: int | None = None
 
     @property
     def sigma_setting(self) -> float | str | None:

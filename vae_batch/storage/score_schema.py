@@ -67,6 +67,7 @@ SCHEMA = pa.schema(
         ("fingerprint", _TEXT),
         ("scored_at", _TEXT),
         ("version", _TEXT),
+        ("scoring_version", _COUNT),
         # What programs read in place of the sentences: JSON of metric to code, and of warnings.
         ("reason_code", _TEXT),
         ("reason_codes", _TEXT),

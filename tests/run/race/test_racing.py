@@ -240,6 +240,27 @@ def test_who_has_no_score_does_not_race_and_is_scored_in_full(
     assert outcome.images_in_full == 900
 
 
+def test_who_has_another_likelihood_is_set_apart_and_scored_in_full(
+    settings: dict[str, Any],
+) -> None:
+    """Its values are no more of the same quantity than in comparisons, which leave it apart."""
+    odd = sorted(Path(label).stem for label in labels(settings))[-1]
+    race = {"metric": "elbo", "first": 100, "rare": 0}
+    apart = {"per_checkpoint": {f"*{odd}*": {"likelihood": "continuous_bernoulli"}}}
+    summary, outcome = raced(settings | {"race": race} | apart)
+    row = by_name(summary)[odd]
+    assert row.conditions.likelihood == "continuous_bernoulli"
+    assert (row.conditions.left_race_at, row.status) == (None, "scored")
+    assert list(outcome.outside) == [row.checkpoint]
+    assert "likelihood (continuous_bernoulli; in the race bernoulli)" in str(outcome.outside)
+    assert row.checkpoint not in (*outcome.stayed, *outcome.left_at, outcome.best)
+    assert outcome.images_in_full == 600
+
+
+def labels(settings: dict[str, Any]) -> list[str]:
+    return [row.checkpoint.label for row in prepare(make_spec(settings), ignore).rows]
+
+
 @pytest.mark.parametrize(("metric", "metrics"), [("kid", "kid"), ("iwae", "losses,iwae")])
 def test_other_metrics_race(metric: str, metrics: str, settings: dict[str, Any]) -> None:
     race = {"metric": metric, "first": 96, "rare": 0}

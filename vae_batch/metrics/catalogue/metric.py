@@ -31,7 +31,7 @@ UnitKind = Literal[
 ]
 
 #: Columns that two rows must share before they are compared, by what a metric depends on.
-_SAME_IMAGES = ("reference_sha256", "reference_subset", "n_reference", "seed")
+_SAME_IMAGES = ("scoring_version", "reference_sha256", "reference_subset", "n_reference", "seed")
 _SAME_PIXELS = (*_SAME_IMAGES, "model_range", "input_fit")
 _SAME_LIKELIHOOD = (*_SAME_PIXELS, "likelihood", "sigma", "condition")
 SAME_PROTOCOL = (

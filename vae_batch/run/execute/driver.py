@@ -224,7 +224,7 @@ class Driver:
                 raise InputError(f"the reference cannot be reduced: {failure.reason}")
             self._fail(unit, replace(failure, reason=f"it cannot be reduced: {failure.reason}"))
 
-        splits = self._plan.spec.splits if unit.kind == "generated" else 1
+        splits = min(self._plan.spec.splits, unit.samples) if unit.kind == "generated" else 1
         store = self._plan.stores.holding(unit)
         self._tasks.submit(receive, fail, reduce_unit, store, unit, splits)
 

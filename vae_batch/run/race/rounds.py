@@ -253,7 +253,31 @@ class Racing:
                 self._race.withdraw(name)
                 if raced is not None:
                     self._outside[name] = f"it has no {self._settings.metric}"
+        self._set_apart(look.found)
         return {name: look.found[name] for name in self._race.survivors}
+
+    def _set_apart(self, found: Mapping[str, Raced]) -> None:
+        """Those under other conditions than most leave the race: nothing compares them."""
+        groups: dict[tuple[object, ...], list[str]] = {}
+        for name in self._race.survivors:
+            groups.setdefault(tuple(found[name].conditions.values()), []).append(name)
+        if len(groups) < 2:
+            return
+        most = max(groups.values(), key=len)  # of equal ones the first
+        ours = found[most[0]].conditions
+        for name in self._race.survivors:
+            if name not in most:
+                own = found[name].conditions
+                differs = [
+                    f"{key} ({own[key]}; in the race {ours[key]})"
+                    for key in ours
+                    if own[key] != ours[key]
+                ]
+                self._race.withdraw(name)
+                self._outside[name] = (
+                    f"{self._settings.metric} is not compared across different "
+                    + (", ".join(differs))
+                )
 
     def _say(self, number: int, count: int, left: Sequence[Elimination]) -> None:
         said = (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from threadpoolctl import threadpool_limits
 
@@ -17,7 +17,7 @@ from vae_batch.plan import Unit
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.losses import importance_per_image, losses_per_image
 from vae_batch.run.scoring.plug_ins import RowArrays, plug_in_score
-from vae_batch.run.scoring.row import parts_of
+from vae_batch.run.scoring.row import held_conditions, parts_of
 from vae_batch.run.scoring.samples import Rows, declared_reference, reference_features
 from vae_batch.run.scoring.stored import Damaged, RowParts
 from vae_batch.storage import DamagedFileError, Store
@@ -31,10 +31,12 @@ class Raced:
         score: With the influence of each sample; None where the metric is undefined.
         is_biased: Whether bias dominates it at so few samples, or cannot be estimated, so that
             nobody may be dropped by it.
+        conditions: What two rows must share before the metric compares them, as in comparisons.
     """
 
     score: PairedScore | None
     is_biased: bool = False
+    conditions: Mapping[str, object] = field(default_factory=dict)
 
 
 def race_score(plan: RunPlan, row: PlannedRow) -> Raced | Damaged:
@@ -57,7 +59,9 @@ def race_score(plan: RunPlan, row: PlannedRow) -> Raced | Damaged:
     score = _SCORES.get(metric.column) or functools.partial(_plug_in_score, metric=metric)
     try:
         with threadpool_limits(1):
-            return score(parts_of(plan, row))
+            parts = parts_of(plan, row)
+            held = held_conditions(plan, row, parts, metric.conditions)
+            return replace(score(parts), conditions=held)
     except DamagedFileError as damage:
         return Damaged(damage.unit, damage.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from vae_batch import __version__
 from vae_batch.metrics.catalogue import PLUG_INS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.references.subset import subset_in_words
-from vae_batch.plan import Reading
+from vae_batch.plan import SCORING_VERSION, Reading
 from vae_batch.run.execute.failures import Failure, failure_of, write_traceback
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.run.scoring.latents import add_latents
@@ -82,27 +82,48 @@ class Scored:
             planned: The row without scores.
             otherwise: Reason of metrics that nothing is known of; see :meth:`ScoreSheet.close`.
         """
-        found = self.description
+        conditions = _described(planned.conditions, self.description, self.sigma, self.reading)
         return replace(
             planned,
-            conditions=replace(
-                planned.conditions,
-                feature_dim=self.sheet.feature_dim,
-                model_format=found.format,
-                likelihood=found.likelihood,
-                sigma=self.sigma,
-                sigma_source=_sigma_source(self.reading),
-                bin_width=bin_width_of(found),
-                model_range=found.value_range,
-                second_head=found.second_head,
-                condition=found.condition,
-                input_fit=found.input_fit,
-                latent=_latent(found),
-            ),
+            conditions=replace(conditions, feature_dim=self.sheet.feature_dim),
             provenance=replace(planned.provenance, device=self.device),
             scores=self.sheet.close(otherwise),
             warnings=(*planned.warnings, *self.sheet.warnings),
         )
+
+
+def _described(
+    planned: Conditions, found: Description, sigma: float | None, reading: Reading
+) -> Conditions:
+    """The conditions of a row, with how its checkpoint was read."""
+    return replace(
+        planned,
+        model_format=found.format,
+        likelihood=found.likelihood,
+        sigma=sigma,
+        sigma_source=_sigma_source(reading),
+        bin_width=bin_width_of(found),
+        model_range=found.value_range,
+        second_head=found.second_head,
+        condition=found.condition,
+        input_fit=found.input_fit,
+        latent=_latent(found),
+    )
+
+
+def held_conditions(
+    plan: RunPlan, row: PlannedRow, parts: RowParts, names: Iterable[str]
+) -> dict[str, object]:
+    """Conditions of a row that is not scored yet, by name, as rows must share them.
+
+    How the checkpoint was read is known where its description is among the parts.
+    """
+    planned = _planned(plan, row)
+    if "description" in parts.units:
+        sigma, found = planned.conditions.sigma, parts.description()
+        conditions = _described(planned.conditions, found, sigma, parts.reading)
+        planned = replace(planned, conditions=conditions)
+    return planned.held(names)
 
 
 def score_row(plan: RunPlan, row: PlannedRow) -> ScoreRow | Damaged:
@@ -209,6 +230,7 @@ def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
         reference_subset=plan.reference.subset,
         iwae_draws=spec.iwae_draws if "importance" in row.units else None,
         iwae_images=_iwae_images(plan, row),
+        scoring_version=SCORING_VERSION,
     )
     provenance = Provenance(row.fingerprint, now(), __version__)
     unlike = plan.reference.unlike_rest

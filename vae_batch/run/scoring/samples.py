@@ -97,6 +97,10 @@ def _add_inception(sheet: ScoreSheet, parts: RowParts, labels: Sequence[LabelDis
         sheet.refuse(_NO_PROBABILITIES, *_INCEPTION)
     if not sheet.wants(*_INCEPTION):
         return
+    if len(labels) < parts.spec.splits:
+        few = f"{parts.units['generated'].samples} samples cannot fill {parts.spec.splits} splits"
+        sheet.refuse(Reason("too_few_images", few), *_INCEPTION)
+        return
     probabilities = parts.columns("generated", ["probabilities"])["probabilities"]
     sheet.add(lambda: _inception(sheet, labels, probabilities), *_INCEPTION)
 
