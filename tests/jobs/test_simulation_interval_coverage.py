@@ -84,7 +84,8 @@ def test_intervals_hold_the_truth(kind: str, generated: int, reference: int) -> 
 
 @pytest.mark.slow
 def test_inception_scores_hold_the_truth_where_they_are_published() -> None:
-    """150 repeats see a share of 95 % with an error of 1.8 %."""
+    """At least 92 %, of which the published ones of 150 repeats see 2.5 standard errors less."""
     for size, *shares in inception_scores(150, classes=(10, 200), images=(300,)):
         for share in shares:
-            assert share.held >= 0.9 * share.published, size
+            error = math.sqrt(0.92 * 0.08 * share.published)
+            assert share.held >= 0.92 * share.published - 2.5 * error, size
