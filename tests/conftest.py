@@ -56,7 +56,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the page without the figure bundle, which takes most of a report's time."""
-    monkeypatch.setattr("vae_batch.report.bundle.replace_figures", lambda *_: [])
+    monkeypatch.setattr("vae_batch.report.bundle.replace_figures", lambda *_: {})
 
 
 @pytest.fixture(scope="session")

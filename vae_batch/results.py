@@ -15,11 +15,11 @@ import pyarrow as pa
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
 from vae_batch.python_objects import plain_settings
-from vae_batch.report.bundle import FIGURES, PAGE
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
 from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.output.layout import FIGURES, PAGE
 from vae_batch.run.progress.events import EventSink
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 from support.runs.nightly_rows import MONDAY, TUESDAY, WEDNESDAY
-from support.runs.serial_runs import files_of
+from support.runs.serial_runs import files_of, score
 
 from vae_batch.nightly import night as night_module
-from vae_batch.nightly.history import read_history
+from vae_batch.nightly.history import ADOPTED, read_history
 from vae_batch.nightly.night import Night, run_night
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.output.lease import output_lease
+from vae_batch.run.output.repair import mend
+from vae_batch.run.output.verify import verify_output
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows
 
@@ -232,3 +234,51 @@ def test_a_night_waits_for_another_only_as_long_as_the_spec_says(
         pytest.raises(InputError, match=r"in use by run night of 2026-08-03"),
     ):
         do(MONDAY, wait=0.1)
+
+
+def test_a_damaged_history_stops_a_night_and_its_remedy_brings_every_row_back(
+    do: Callable[..., Night], runs: Path, toy_folder: Path, toy_settings: dict[str, Any]
+) -> None:
+    """What was scored before the first night, and rows and verdicts of two nights."""
+    out, path = toy_settings["out"], out_of(toy_settings) / "history.parquet"
+    few = {"metrics": "losses,fid", "samples": 90, "reference_samples": 90}
+    score(toy_settings | few | {"checkpoints": [str(runs / "step-0001")]})
+    do(MONDAY)
+    add(toy_folder / "runs/step-0003.keras", runs / "step-0003.keras")
+    do(TUESDAY)
+    before = history(out_of(toy_settings))
+    assert [row["verdict"] == ADOPTED for row in before].count(True) == 1
+    assert verify_output(out).bad == ()
+
+    content = bytearray(path.read_bytes())
+    content[1000:1100] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"verify .* --mend` removes it, and the next night writes"):
+        do(WEDNESDAY)
+    found = verify_output(out)
+    assert [Path(bad.path).name for bad in found.bad] == ["history.parquet"]
+    mend(out, found)
+    assert verify_output(out).bad == ()
+    assert do(WEDNESDAY).exit_code == 0
+    assert history(out_of(toy_settings)) == before
+    found = verify_output(out)
+    assert (found.bad, found.unknown) == ((), ())
+
+
+def test_a_damaged_summary_is_found_and_its_night_can_be_done_again(
+    do: Callable[..., Night], toy_settings: dict[str, Any]
+) -> None:
+    out, folder = toy_settings["out"], out_of(toy_settings) / "nightly"
+    first = do(MONDAY)
+    before = history(out_of(toy_settings))
+    for name in ("2026-08-03/summary.md", "2026-08-03/summary.json", "latest.md", "latest.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:60] + bytes([content[60] ^ 1]) + content[61:])
+        found = verify_output(out)
+        assert [bad.name for bad in found.bad] == [f"nightly/{name}"]
+        mend(out, found)
+    assert verify_output(out).bad == ()
+    again = do(MONDAY)
+    assert (again.exit_code, again.page.splitlines()[0]) == (0, first.page.splitlines()[0])
+    assert history(out_of(toy_settings)) == before
+    assert {path.name for path in folder.iterdir()} >= {"latest.json", "latest.md"}

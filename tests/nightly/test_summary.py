@@ -158,5 +158,7 @@ def test_json_holds_what_the_page_does_and_more(tmp_path: Path) -> None:
     write_summary(store, TUESDAY, values, "page\n")
     assert read_summary(store, TUESDAY) == (values, "page\n")
     for name in ("latest", "2026-08-04/summary"):
-        assert json.loads((tmp_path / f"nightly/{name}.json").read_text()) == values
+        written = json.loads((tmp_path / f"nightly/{name}.json").read_text())
+        assert written.keys() - values.keys() == {"page_sha256", "check"}
+        assert {key: written[key] for key in values} == values
         assert (tmp_path / f"nightly/{name}.md").read_text() == "page\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from report.golden_drawing import GOLDEN, golden_drawing
 
-from vae_batch.report.bundle import NOTE, REPORT_VERSION, is_drawn, note_drawn, sources_digest
+from vae_batch.report.bundle import REPORT_VERSION, is_drawn, note_drawn, sources_digest
+from vae_batch.run.output.layout import DRAWN_NOTE
 from vae_batch.storage import Store
 
 SOURCES = ("run.json", "scores.parquet", "comparisons.parquet", "selection.json")
@@ -21,7 +22,7 @@ def out(tmp_path: Path) -> Store:
     store = Store.open(str(tmp_path))
     for path in (*SOURCES, *FILES):
         store.write(path, path.encode())
-    note_drawn(store, sources_digest(store), FILES)
+    note_drawn(store, sources_digest(store), {path: "" for path in FILES})
     return store
 
 
@@ -53,11 +54,11 @@ def test_another_version_draws_anew(out: Store, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_damaged_note_is_none(out: Store) -> None:
-    content = out.read(NOTE)
+    content = out.read(DRAWN_NOTE)
     for damaged in (b"", b"{}", b"[]", content[:-9], content.replace(b"report", b"repart")):
-        out.write(NOTE, damaged)
+        out.write(DRAWN_NOTE, damaged)
         assert not is_drawn(out)
-    out.delete(NOTE)
+    out.delete(DRAWN_NOTE)
     assert not is_drawn(out)
 
 

@@ -30,7 +30,7 @@ def verify(
         if mend and found.bad:
             remove(out, found)
     if as_json:
-        counts = {n: getattr(found, n) for n in ("checked", "unfinished", "pruned")}
+        counts = {n: getattr(found, n) for n in ("checked", "unfinished", "pruned", "unknown")}
         bad = [{"path": file.path, "fault": file.fault} for file in found.bad]
         print_json({**counts, "bad": bad, "mended": mend and bool(bad)})
     else:
@@ -39,9 +39,10 @@ def verify(
     said = f"{plural(found.checked, 'file')} read, {len(found.bad):,} damaged"
     said += f", {found.unfinished:,} not finished"
     said += f", {found.pruned:,} pruned" if found.pruned else ""
+    said += f", {plural(len(found.unknown), 'unknown file')} left alone" if found.unknown else ""
     if found.bad and mend:
-        said += "; removed: run the same `vae-batch score` to compute them again"
+        said += "; removed: run the same `vae-batch score`, or the next night, to write them again"
     elif found.bad:
-        said += "; --mend removes them, so that the next `score` computes them again"
+        said += "; --mend removes them, so that the next `score` or night writes them again"
     say(said)
     raise typer.Exit(SOME_FAILED if found.bad else SCORED)

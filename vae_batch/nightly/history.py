@@ -129,6 +129,20 @@ class HistoryRow:
         values["regressions"] = tuple(regressions.split(", ")) if regressions else ()
         return cls(row=ScoreRow.from_record(record), **values)
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> HistoryRow:
+        """The row of a record in a night's summary, where times are texts.
+
+        Raises:
+            ValueError, TypeError, KeyError: It is no such record.
+        """
+        times = {
+            "date": datetime.date.fromisoformat(record["date"]),
+            "written_at": record["written_at"]
+            and datetime.datetime.fromisoformat(record["written_at"]),
+        }
+        return cls.from_record({**record, **times})
+
 
 _PLAIN = ("date", "series", "is_newest", "written_at", "judged_by", "verdict")
 
@@ -160,7 +174,7 @@ def read_history(store: Store) -> list[HistoryRow]:
     Raises:
         OSError: The file is damaged.
     """
-    table = read_table(store, NAME)
+    table = read_table(store, NAME, "the next night writes it again from the summaries of nights")
     return [] if table is None else [HistoryRow.from_record(row) for row in table.to_pylist()]
 
 

@@ -29,15 +29,16 @@ from vae_batch.nightly.regression import (
     with_verdicts,
 )
 from vae_batch.nightly.summary import (
-    FOLDER,
     NightSummary,
     markdown_summary,
     read_summary,
+    recorded_rows,
     write_summary,
 )
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.run.compare.best_checkpoint import read_selection
 from vae_batch.run.execute.signals import stoppable, uninterrupted
+from vae_batch.run.output.layout import NIGHTS
 from vae_batch.run.output.lease import output_lease
 from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
 from vae_batch.run.output.run_record import read_record
@@ -102,7 +103,7 @@ def run_night(spec: EvaluationSpec, date: datetime.date, emit: EventSink) -> Nig
         )
     wait = spec.wait if "wait" in spec.model_fields_set else USUAL_WAIT
     patient = spec.model_copy(update={"wait": wait})
-    nights = Store.open(spec.out).folder(FOLDER)
+    nights = Store.open(spec.out).folder(NIGHTS)
     run = f"night of {date}"
     with stoppable(), output_lease(nights, wait_s=wait, run=run, tell=partial(say, emit)):
         return _Night(patient, date, emit, began).run()
@@ -117,6 +118,8 @@ class _Night:
         self._spec, self._date, self._emit, self._began = spec, date, emit, began
         self._out = Store.open(spec.out)
         self._history = read_history(self._out)
+        if not has_history(self._out):  # the first night, or `verify --mend` removed it
+            self._history = recorded_rows(self._out)
 
     def run(self) -> Night:
         # Taken before this night's plan is recorded: a checkpoint that was overwritten since is
@@ -125,8 +128,8 @@ class _Night:
         plan = prepare(self._spec, self._emit)
         tonight = choose_rows(plan, self._history, self._date, self._began)
         if not has_history(self._out):
-            adopted = adopted_rows(self._table(), tonight)
-            self._history = upsert_history(self._out, adopted)
+            adopted = adopted_rows(self._table(), tonight, self._history)
+            self._history = upsert_history(self._out, [*adopted, *self._history])
         evaluation = None
         if tonight.attempted:
             from vae_batch.evaluation import evaluate_plan  # half of an idle night's seconds

@@ -96,17 +96,25 @@ def _failures(
     return nights
 
 
-def adopted_rows(table: Table, tonight: Tonight) -> list[HistoryRow]:
+def adopted_rows(
+    table: Table, tonight: Tonight, history: Sequence[HistoryRow] = ()
+) -> list[HistoryRow]:
     """Rows for the history's beginning: what had been scored before there were nights.
 
     Args:
         table: The score table before this night scores anything.
         tonight: What it works on.
+        history: Rows of earlier nights, where the history is written again.
     """
+    known = {content_of(row.row) for row in history}
+    first = min((row.row.provenance.scored_at for row in history), default=None)
     return [
         HistoryRow(_day_of(row.provenance.scored_at), row, verdict=ADOPTED, is_newest=False)
         for key, row in table.items()
-        if row.status == "scored" and key in tonight.found - tonight.attempted
+        if row.status == "scored"
+        and key in tonight.found - tonight.attempted
+        and content_of(row) not in known
+        and (first is None or row.provenance.scored_at < first)
     ]
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +22,11 @@ from vae_batch.nightly.stable_checkpoints import Unfinished
 from vae_batch.plan.quantities import plural
 from vae_batch.report.comparable_rows import failure_of
 from vae_batch.report.labels import printable
+from vae_batch.run.output.layout import LATEST, NIGHTS, PAGE_DIGEST, SUMMARY, SUMMARY_PAGE
 from vae_batch.storage import ScoreRow, Store
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
-FOLDER = "nightly"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,23 +123,46 @@ def write_summary(store: Store, date: datetime.date, summary: Mapping[str, Any],
 
     A night counts as done when its JSON is there, so a crash in between does it again.
     """
-    content = (json.dumps(summary, indent=1) + "\n").encode()
-    store.write(f"{FOLDER}/latest.md", page.encode())
-    store.write(f"{FOLDER}/latest.json", content)
-    store.write(f"{FOLDER}/{date}/summary.md", page.encode())
-    store.write(f"{FOLDER}/{date}/summary.json", content)
+    digest = hashlib.sha256(page.encode()).hexdigest()
+    content = encode_checked({**summary, PAGE_DIGEST: digest})
+    for json_path, page_path in (LATEST, _paths(date)):
+        store.write(page_path, page.encode())
+        store.write(json_path, content)
 
 
 def read_summary(store: Store, date: datetime.date) -> tuple[dict[str, Any], str] | None:
     """JSON and Markdown of a night; None where it is not done."""
-    summary = store.find(f"{FOLDER}/{date}/summary.json")
-    page = store.find(f"{FOLDER}/{date}/summary.md")
-    if summary is None or page is None:
+    path, page_path = _paths(date)
+    content, page = store.find(path), store.find(page_path)
+    if content is None or page is None:
         return None
     try:
-        return json.loads(summary), page.decode()
+        summary = decode_checked(content)
     except ValueError:  # damaged; the history has what it takes to write it again
         return None
+    digest = summary.pop(PAGE_DIGEST, None)  # 0.1 wrote none
+    if digest not in (None, hashlib.sha256(page).hexdigest()):
+        return None
+    return summary, page.decode(errors="replace")
+
+
+def recorded_rows(store: Store) -> list[HistoryRow]:
+    """The history's rows of all nights whose summary can be read, by date."""
+    rows: list[HistoryRow] = []
+    for name in store.folders(NIGHTS):
+        try:
+            content = store.find(f"{NIGHTS}/{name}/{SUMMARY}")
+            found = decode_checked(content)["rows"] if content is not None else []
+            rows += [HistoryRow.from_json(row) for row in found]
+        except (ValueError, KeyError, TypeError):  # damaged
+            _log.warning("%s/%s/%s/%s is damaged, so that the rows of this night are missing in "
+                         "the history", store.shown, NIGHTS, name, SUMMARY)  # fmt: skip
+    return rows
+
+
+def _paths(date: datetime.date) -> tuple[str, str]:
+    folder = f"{NIGHTS}/{date}"
+    return f"{folder}/{SUMMARY}", f"{folder}/{SUMMARY_PAGE}"
 
 
 def _count(rows: Sequence[ScoreRow]) -> int:

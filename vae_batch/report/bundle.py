@@ -1,31 +1,26 @@
 """The report of an output folder: figures and page from the score table and stored pictures.
 
 ``figures/drawn.json`` notes what a report was drawn from, so that a run which changes nothing
-draws nothing.
+draws nothing, and the digests of its files, for ``vae-batch verify``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 
 from vae_batch.report.figures import replace_figures
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.page import render_page
 from vae_batch.report.stored_galleries import StoredGalleries
+from vae_batch.run.output.layout import DRAWN_NOTE, FIGURES, PAGE
 from vae_batch.run.race.record import read_race
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_checked, encode_checked
 
-PAGE = "report.html"
-FIGURES = "figures"
-
 #: Raised with every change of templates or code that changes a figure or the page, so that reports
 #: of earlier versions are drawn again.
 REPORT_VERSION = 4
-
-#: Written when all figures and the page are there.
-NOTE = f"{FIGURES}/drawn.json"
 
 #: All that the report shows, or that changes with what it shows: a row that is scored again, and
 #: with it the pictures that are stored then, has another time in the table.
@@ -42,11 +37,11 @@ def write_report(out: Store) -> list[str]:
         InputError: The folder holds no run, or nothing has been scored yet.
     """
     sources = sources_digest(out)
-    out.delete(NOTE)
+    out.delete(DRAWN_NOTE)
     run = FinishedRun.of(out)
     galleries = StoredGalleries(out, run.record)
     figures = out.folder(FIGURES)
-    names = replace_figures(figures, run.rows, galleries, run.comparisons, run.selection)
+    digests = replace_figures(figures, run.rows, galleries, run.comparisons, run.selection)
     provenance = {
         "output": out.shown,
         "versions": run.record.versions,
@@ -56,9 +51,10 @@ def write_report(out: Store) -> list[str]:
     race = read_race(out) if run.record.spec.race else None
     page = render_page(run.rows, galleries, provenance, run.comparisons, run.selection, race)
     out.write(PAGE, page.encode())
-    written = [*(f"{FIGURES}/{name}" for name in names), PAGE]
+    written = {f"{FIGURES}/{name}": digest for name, digest in digests.items()}
+    written[PAGE] = hashlib.sha256(page.encode()).hexdigest()
     note_drawn(out, sources, written)
-    return written
+    return list(written)
 
 
 def sources_digest(out: Store) -> str:
@@ -70,30 +66,30 @@ def sources_digest(out: Store) -> str:
     return digest.hexdigest()
 
 
-def note_drawn(out: Store, sources: str, written: Sequence[str]) -> None:
-    """Note that a report was drawn.
+def note_drawn(out: Store, sources: str, written: Mapping[str, str]) -> None:
+    """Note that a report was drawn, when all of its files are there.
 
     Args:
         out: The output folder.
         sources: Of ``sources_digest``, before the drawing began.
-        written: Paths of its files.
+        written: Path and SHA-256 of each of its files.
     """
-    sizes = _sizes(out, written)
-    out.write(NOTE, encode_checked({"sources": sources, "files": sizes}))
+    noted = {"sources": sources, "files": _sizes(out, written), "digests": dict(written)}
+    out.write(DRAWN_NOTE, encode_checked(noted))
 
 
 def is_drawn(out: Store) -> bool:
     """Whether all files of the report exist and are drawn from the present sources."""
     try:
-        noted = decode_checked(out.read(NOTE))
+        noted = decode_checked(out.read(DRAWN_NOTE))
         files: dict[str, int] = noted["files"]
-        unchanged = _sizes(out, list(files)) == files
+        unchanged = _sizes(out, files) == files
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return False
     return unchanged and noted["sources"] == sources_digest(out)
 
 
-def _sizes(out: Store, paths: Sequence[str]) -> dict[str, int | None]:
+def _sizes(out: Store, paths: Iterable[str]) -> dict[str, int | None]:
     """Size of each file, from one listing per folder."""
     folders = {path.rpartition("/")[0] for path in paths}
     listed = {

@@ -161,6 +161,13 @@ class Store:
         found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", path)
         return {entry.base_name: entry.size for entry in found if entry.is_file}
 
+    def files(self) -> dict[str, int]:
+        """Sizes in bytes of all files below the root, by their relative path."""
+        filesystem, root = self._filesystem()
+        selector = arrow_fs.FileSelector(root, allow_not_found=True, recursive=True)
+        found = self._retrying(lambda: filesystem.get_file_info(selector), "listing", "")
+        return {entry.path[len(root) + 1 :]: entry.size for entry in found if entry.is_file}
+
     def folders(self, path: str = "") -> list[str]:
         """Names of the folders directly below a folder, sorted; empty where it does not exist."""
         filesystem, root = self._filesystem()

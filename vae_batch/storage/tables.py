@@ -96,8 +96,17 @@ def table_faults(store: Store, name: str) -> dict[str, str | None]:
     return faults
 
 
-def read_table(store: Store, name: str) -> pa.Table | None:
+def read_table(
+    store: Store,
+    name: str,
+    again: str = "`vae-batch score` writes it again from stored files",
+) -> pa.Table | None:
     """The table of ``NAME.parquet``; None where there is none.
+
+    Args:
+        store: The output folder.
+        name: Of the table.
+        again: Who writes a damaged table again, and from what.
 
     Raises:
         OSError: The file is damaged.
@@ -110,8 +119,8 @@ def read_table(store: Store, name: str) -> pa.Table | None:
         return _decoded(content)
     except (pa.ArrowException, OSError) as error:
         raise OSError(
-            f"{store.shown}/{path} is damaged: {error}; `vae-batch verify --mend` removes it, "
-            "and `vae-batch score` writes it again from stored files"
+            f"{store.shown}/{path} is damaged: {error}; `vae-batch verify {store.shown} --mend` "
+            f"removes it, and {again}"
         ) from error
 
 
@@ -120,7 +129,17 @@ def _writer() -> bytes:
 
 
 def _decoded(content: bytes) -> pa.Table:
-    return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    # Parquet has no seconds, which are read as milliseconds; all times here are whole seconds.
+    in_seconds = [
+        field.with_type(pa.timestamp("s", field.type.tz)) if _is_time(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(in_seconds, table.schema.metadata))
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind))
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.runs.nightly_rows import MONDAY
 from support.runs.serial_runs import files_of, score
 from support.stores import score_rows
 
+from vae_batch.nightly.history import HistoryRow, upsert_history
+from vae_batch.nightly.summary import write_summary
 from vae_batch.plan import InputError, make_spec
+from vae_batch.report.bundle import is_drawn, note_drawn, sources_digest
 from vae_batch.run.compare.best_checkpoint import select_again, write_selection
-from vae_batch.run.output.repair import DAMAGED_RECORD, mend
+from vae_batch.run.execute.failures import write_traceback
+from vae_batch.run.output.layout import DAMAGED_RECORD
+from vae_batch.run.output.lease import output_lease
+from vae_batch.run.output.repair import mend
 from vae_batch.run.output.verify import verify_output
+from vae_batch.run.progress.progress_file import write_progress
+from vae_batch.run.progress.snapshot import Snapshot
+from vae_batch.run.race.record import RaceOutcome, write_race
 from vae_batch.storage import Receipt, Store, read_score_rows
+from vae_batch.storage.checked_json import encode_checked
 
 #: A file of each kind that holds shards, and how many shards are computed again to mend it.
 SHARDS = {
@@ -98,6 +115,11 @@ def shard_of(path: Path) -> str:
     return path.name.removeprefix("part-").split(".")[0].removesuffix("-pictures")
 
 
+def shard_path(path: Path) -> Path:
+    """The path of a shard, whether of its file or its receipt; of other files their own."""
+    return path.parent / path.name.split(".")[0] if path.name.startswith("part-") else path
+
+
 def numbers(out: str) -> list[dict[str, Any]]:
     return score_rows.numbers(read_score_rows(Store.open(out)))
 
@@ -134,6 +156,146 @@ def test_mending_redoes_that_shard_alone(
     assert {shard_of(Path(name)) for name in data} == (
         {shard_of(path)} if "part-0" in pattern else set()
     )
+
+
+@pytest.fixture
+def whole(copy: dict[str, Any]) -> dict[str, Any]:
+    """The copy with a night, a report, a race and all else that runs leave behind."""
+    out = Store.open(copy["out"])
+    rows = [HistoryRow(MONDAY, row, verdict="first") for row in read_score_rows(out)]
+    upsert_history(out, rows)
+    write_summary(out, MONDAY, {"rows": [row.to_record() | {"date": str(MONDAY)} for row in rows]},
+                  "# Night\n")  # fmt: skip
+    figures = {"figures/index.json": b"{}", "figures/a.png": b"a figure", "report.html": b"a page"}
+    for name, content in figures.items():
+        out.write(name, content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in figures.items()}
+    write_race(out, RaceOutcome("elbo", None, 0.05, 0.0, 0.05, (64,), (), None, (), (), {}, (), 1,
+                                1, ""))  # fmt: skip
+    write_progress(out, Snapshot(), "finished")
+    out.write("pruned.json", encode_checked({}))
+    write_traceback(out, "a", "Traceback")
+    log = out.local_folder
+    assert log is not None
+    (log / "log.txt").write_text("a log")
+    note_drawn(out, sources_digest(out), digests)
+    return copy
+
+
+#: Files whose content nothing depends on.
+NOTES = {"lease.lock", "log.txt"}
+
+
+def test_every_file_of_a_finished_folder_is_accounted_for(whole: dict[str, Any]) -> None:
+    """Each is found when damaged and mended, or nothing depends on it."""
+    out = Path(whole["out"])
+    found = verify_output(whole["out"])
+    assert (found.bad, found.unknown) == ((), ())
+    kinds = {
+        re.sub(r"[0-9]{8}-[0-9]{8}|=[^/]*|-[0-9a-f-]{8,}", "", str(path.relative_to(out))): path
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+    assert len(kinds) > 60
+    notes = {path for path in kinds.values() if path.name in NOTES or "tracebacks" in path.parts}
+    parts = {path for path in kinds.values() if path.name.startswith("part-")}
+    # Records are a standard for one another, so that each is damaged alone.
+    for group in [parts, notes, *({path} for path in {*kinds.values()} - parts - notes)]:
+        intact = {path: path.read_bytes() for path in group}
+        for path, content in intact.items():
+            half = len(content) // 2
+            path.write_bytes(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
+        named = {shard_path(Path(bad.path)) for bad in verify_output(whole["out"]).bad}
+        assert named == {shard_path(path) for path in group - notes}
+        for path, content in intact.items():
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures/a.png", "figures/index.json"])
+def test_a_damaged_drawing_is_removed_and_drawn_again(whole: dict[str, Any], name: str) -> None:
+    flip(Path(whole["out"], name), 8)
+    found = verify_output(whole["out"])
+    assert [(bad.name, "vae-batch report" in bad.fault) for bad in found.bad] == [(name, True)]
+    assert is_drawn(Store.open(whole["out"]))  # which looks at sizes alone
+    mend(whole["out"], found)
+    assert not is_drawn(Store.open(whole["out"]))
+
+
+def test_a_users_own_file_is_left_alone(whole: dict[str, Any]) -> None:
+    path = Path(whole["out"], "notes of mine.txt")
+    path.write_text("mine")
+    found = verify_output(whole["out"])
+    assert (found.bad, [Path(each).name for each in found.unknown]) == ((), [path.name])
+    mend(whole["out"], found)
+    assert path.read_text() == "mine"
+
+
+def test_files_that_no_run_plans_any_more_are_checked_by_their_receipts(
+    copy: dict[str, Any],
+) -> None:
+    """Those of a checkpoint that was overwritten; it may come back, and they would be used."""
+    out = Path(copy["out"])
+    (old,) = [path for path in (out / "losses").iterdir() if path.is_dir()][:1]
+    shutil.copytree(old, out / "losses/checkpoint=old-0123456789ab")
+    found = verify_output(copy["out"])
+    assert (found.bad, found.unknown) == ((), ())
+    path = one_of(copy["out"], "losses/checkpoint=old-*/part-0*.parquet")
+    flip(path, 4 * path.stat().st_size)
+    found = verify_output(copy["out"])
+    receipt = path.with_suffix(".receipt.json")
+    assert [bad.path for bad in found.bad] == [str(receipt)]
+    mend(copy["out"], found)
+    assert not receipt.exists()
+    assert verify_output(copy["out"]).bad == ()
+
+
+WRITER = """
+import os, sys
+from vae_batch.storage import Store
+os.fsync = lambda _: os.kill(os.getpid(), 9)
+Store.open(sys.argv[1]).write(sys.argv[2], b"half")
+"""
+
+
+@pytest.mark.parametrize("name", ["scores.parquet", "losses/checkpoint=a/part-0-1.parquet"])
+def test_what_a_killed_writer_left_is_found_and_removed(copy: dict[str, Any], name: str) -> None:
+    before = files_of(Path(copy["out"]))
+    done = subprocess.run([sys.executable, "-c", WRITER, copy["out"], name], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = {*files_of(Path(copy["out"]))} - {*before}
+    with output_lease(Store.open(copy["out"])):  # a run is writing: it may be its file
+        assert verify_output(copy["out"]).bad == ()
+    found = verify_output(copy["out"])
+    assert [bad.name for bad in found.bad] == [left]
+    mend(copy["out"], found)
+    assert files_of(Path(copy["out"])).keys() - {"lease.lock"} == before.keys() - {"lease.lock"}
+
+
+def test_a_shared_cache_keeps_what_another_run_may_be_writing(
+    finished: dict[str, Any], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    settings = finished | {"reference_cache": str(cache), "out": str(tmp_path / "out")}
+    score(settings | {"metrics": "losses"})
+    left = cache / ".part-0-1.parquet.123.0123abcd.tmp"
+    left.write_bytes(b"half")
+    assert verify_output(settings["out"]).bad == ()
+    os.utime(left, (time.time() - 7200,) * 2)
+    found = verify_output(settings["out"])
+    assert [bad.path for bad in found.bad] == [str(left)]
+    mend(settings["out"], found)
+    assert not left.exists()
+
+
+def test_nothing_is_mended_while_a_run_uses_the_folder(copy: dict[str, Any]) -> None:
+    flip(Path(copy["out"]) / "scores.csv", 800)
+    found = verify_output(copy["out"])
+    with (
+        output_lease(Store.open(copy["out"]), run="another"),
+        pytest.raises(InputError, match="is in use by run another"),
+    ):
+        mend(copy["out"], found)
+    assert verify_output(copy["out"]).bad == found.bad
 
 
 def test_each_of_fifty_flipped_bits_is_found(copy: dict[str, Any]) -> None:
@@ -247,8 +409,6 @@ def test_faults_are_told_apart(copy: dict[str, Any]) -> None:
 
 def test_a_file_that_was_wrong_when_its_receipt_was_written(copy: dict[str, Any]) -> None:
     """Digest and size are right, what is inside is not: rows are missing, or it is no Parquet."""
-    import hashlib
-
     from vae_batch.storage import decode_columns, encode_columns
 
     losses = one_of(copy["out"], "losses/*/part-0*.parquet")

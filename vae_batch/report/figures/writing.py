@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -159,13 +160,13 @@ def replace_figures(
     galleries: Mapping[str, Gallery],
     comparisons: Sequence[Comparison],
     selection: Selection | None,
-) -> list[str]:
+) -> dict[str, str]:
     """Write all figures into ``folder``, then remove those of an earlier report that are no more.
 
     The index is written when every file that it lists is there.
 
     Returns:
-        The names written, as ``write_figures`` gives them.
+        The names written, as ``write_figures`` gives them, and the SHA-256 of each file.
 
     Raises:
         OSError: A file cannot be written.
@@ -173,19 +174,21 @@ def replace_figures(
     content = folder.find(INDEX)
     former = () if content is None else files_of_index(content)
     writing: list[Future[None]] = []
+    digests: dict[str, str] = {}
     with ThreadPoolExecutor(_WRITERS) as pool:
 
         def write(name: str, content: bytes) -> None:
             if name == INDEX:
                 for file in writing:
                     file.result()
+            digests[name] = hashlib.sha256(content).hexdigest()
             writing.append(pool.submit(folder.write, name, content))
 
         names = write_figures(rows, galleries, write, comparisons, selection)
         writing[-1].result()
     for name in sorted({*former} - {*names}):
         folder.delete(name)
-    return names
+    return {name: digests[name] for name in names}
 
 
 def files_of_index(index: bytes) -> tuple[str, ...]:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 from vae_batch.plan import fingerprint, identity_of
 from vae_batch.run.compare.best_checkpoint import SELECTION, read_selection, select_best
 from vae_batch.run.compare.pairwise import compare_among
+from vae_batch.run.output.layout import (
+    DRAWN_NOTE,
+    LATEST,
+    LEASES,
+    NIGHTS,
+    PAGE_DIGEST,
+    SUMMARY,
+    SUMMARY_PAGE,
+)
 from vae_batch.run.output.prune import PRUNED
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.progress.progress_file import PROGRESS_FILE
@@ -16,7 +28,10 @@ from vae_batch.storage import Store, read_comparisons
 from vae_batch.storage.checked_json import decode_checked, is_as_written
 from vae_batch.storage.tables import table_faults
 
-TABLES = ("scores", "comparisons")
+TABLES = ("scores", "comparisons", "history")
+
+#: What to do about a damaged file that neither ``--mend`` nor ``score`` writes again.
+_DRAW = "`vae-batch report` draws it again"
 
 
 def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]:
@@ -29,12 +44,15 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
     faults: dict[str, str | None] = {RUN_FILE: _record_fault(out, record)}
     for name in TABLES:
         faults |= table_faults(out, name)
-    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE):
+    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE, *LEASES):
         content = out.find(name)
         if content is not None:
             faults[name] = _json_fault(content)
+    faults |= dict(_night_faults(out))
+    faults |= dict(_drawn_faults(out))
     # Files that cannot be read are no standard for others.
-    if record is not None and SELECTION in faults and not any(faults.values()):
+    standard = (RUN_FILE, "scores.parquet", "comparisons.parquet", SELECTION)
+    if record is not None and SELECTION in faults and not any(map(faults.get, standard)):
         faults[SELECTION] = _selection_fault(out, record)
     return faults
 
@@ -45,6 +63,50 @@ def _json_fault(content: bytes) -> str | None:
     except ValueError as error:
         return f"cannot be read ({error})"
     return None if is_as_written(content) else "is not as it was written"
+
+
+def _night_faults(out: Store) -> Iterator[tuple[str, str | None]]:
+    """Faults of the summaries of nights, and of the pages beside them."""
+    pairs = [
+        (f"{NIGHTS}/{date}/{SUMMARY}", f"{NIGHTS}/{date}/{SUMMARY_PAGE}")
+        for date in out.folders(NIGHTS)
+    ]
+    for path, page_path in (*pairs, LATEST):
+        content, page = out.find(path), out.find(page_path)
+        noted = None
+        if content is not None:
+            fault = None if _is_of_an_older_night(content) else _json_fault(content)
+            yield path, fault
+            noted = None if fault else decode_checked(content).get(PAGE_DIGEST)
+        if page is not None:  # without it the night has not ended, or is done again
+            differs = noted is not None and hashlib.sha256(page).hexdigest() != noted
+            yield page_path, f"is not the page of {path}" if differs else None
+
+
+def _is_of_an_older_night(content: bytes) -> bool:
+    """Whether it is a summary as version 0.1 wrote it, which has no check."""
+    try:
+        fields = decode_checked(content)
+    except ValueError:
+        return False
+    return content == (json.dumps(fields, indent=1) + "\n").encode()
+
+
+def _drawn_faults(out: Store) -> Iterator[tuple[str, str | None]]:
+    """Faults of a report that is noted as drawn, and of its note."""
+    note = out.find(DRAWN_NOTE)
+    if note is None:
+        return
+    fault = _json_fault(note)
+    yield DRAWN_NOTE, f"{fault}; {_DRAW}" if fault else None
+    digests = {} if fault else decode_checked(note).get("digests", {})  # 0.1 noted sizes alone
+    for path, digest in digests.items():
+        content = out.find(path)
+        if content is None:
+            yield path, f"is missing; {_DRAW}"
+        else:
+            differs = hashlib.sha256(content).hexdigest() != digest
+            yield path, f"has another digest than {DRAWN_NOTE} says; {_DRAW}" if differs else None
 
 
 def _record_fault(out: Store, record: RunRecord | None) -> str | None:

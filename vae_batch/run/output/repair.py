@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from vae_batch.run.compare.best_checkpoint import SELECTION
+from vae_batch.run.output.layout import DAMAGED_RECORD
+from vae_batch.run.output.lease import output_lease
 from vae_batch.run.output.record_faults import TABLES
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
 from vae_batch.run.output.verify import Verification, runs_in
@@ -13,16 +15,11 @@ from vae_batch.storage import (
     ScoreRow,
     Store,
     forget,
-    read_comparisons,
     read_score_rows,
     upsert_scores,
-    write_comparisons,
 )
-from vae_batch.storage.comparison_file import comparison_inputs
 from vae_batch.storage.receipts import shard_of_pictures
-
-#: A damaged ``run.json`` is kept under this name.
-DAMAGED_RECORD = "run.damaged.json"
+from vae_batch.storage.tables import csv_of, read_table
 
 
 def mend(location: str, verification: Verification) -> None:
@@ -30,10 +27,20 @@ def mend(location: str, verification: Verification) -> None:
 
     Receipts of damaged files are deleted, and rows computed from them lose their fingerprint, so
     that they are scored again; where a row's activations were pruned, they are computed again too.
-    Damaged tables and records are deleted; a damaged CSV is written again. A damaged ``run.json``
-    is renamed: the next run writes its own and continues from everything that is stored. Rows of
-    checkpoints that this run does not score stay in the table, but are not compared any more.
+    Damaged tables and records are deleted, and so are temporary files; a damaged CSV is written
+    again. A damaged ``run.json`` is renamed: the next run writes its own and continues from
+    everything that is stored. Rows of checkpoints that this run does not score stay in the table,
+    but are not compared any more. A damaged history is written again by the next night, from the
+    summaries of earlier nights and the score table.
+
+    Raises:
+        InputError: Another run uses the folder.
     """
+    with output_lease(Store.open(location), run="verify --mend"):
+        _mend(location, verification)
+
+
+def _mend(location: str, verification: Verification) -> None:
     units = {bad.unit.path for bad in verification.bad if bad.unit is not None}
     for out, record in runs_in(location):
         names = {b.name for b in verification.bad if b.unit is None and b.store.root == out.root}
@@ -80,7 +87,8 @@ def _without_fingerprint(row: ScoreRow) -> ScoreRow:
 
 def _write_csv(out: Store, names: Collection[str]) -> None:
     """Write tables again of which only the CSV is damaged."""
-    if "scores.csv" in names and "scores.parquet" not in names:
-        upsert_scores(out, [])
-    if "comparisons.csv" in names and "comparisons.parquet" not in names:
-        write_comparisons(out, read_comparisons(out), comparison_inputs(out))
+    for name in TABLES:
+        if f"{name}.csv" in names and f"{name}.parquet" not in names:
+            table = read_table(out, name)
+            if table is not None:
+                out.write(f"{name}.csv", csv_of(table))

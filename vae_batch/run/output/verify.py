@@ -2,8 +2,12 @@
 
 Files with receipts must have the size, digest and rows of their receipt, and pass all page
 checksums; receipts and records have a check of their own. The CSV of a table must match its
-Parquet. Files that are drawn from stored files are not read (the page, figures and summaries of
-nightly runs, which `vae-batch report` and the next nightly run write again); nor is the lease.
+Parquet; figures and page must be as they were drawn. Files of checkpoints that no run plans any
+more are checked against their receipts. Temporary files are those of a process that was killed.
+
+Not read are locks, logs, tracebacks, and files that nothing refers to any more: those of shards
+without a receipt, and figures of an interrupted report. Files that the package does not write are
+counted and left alone.
 
 Files of older versions are accepted where they lack a check: a flipped bit in ``seconds`` of such a
 receipt, or in the footer of such a table, is not found.
@@ -13,13 +17,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import Unit
 from vae_batch.run.compare.best_checkpoint import CONFIRMATION
+from vae_batch.run.output.layout import is_expected, is_temporary
+from vae_batch.run.output.lease import holder_of
 from vae_batch.run.output.prune import pruned_units
 from vae_batch.run.output.record_faults import record_faults
 from vae_batch.run.output.recorded_rows import open_record
@@ -45,6 +53,9 @@ _READERS = 8
 
 _RECEIPT = ".receipt.json"
 _MISSING_RECEIPT = "has no receipt"
+
+_TEMPORARY = "is a temporary file that a killed process left behind"
+_TEMPORARY_AGE = 3600.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -76,12 +87,14 @@ class Verification:
         checked: Number of files read.
         unfinished: Shards and reductions without a receipt, which the next run computes.
         pruned: Shards whose activations were pruned.
+        unknown: Paths of files that the package does not write.
     """
 
-    bad: tuple[BadFile, ...]
-    checked: int
-    unfinished: int
-    pruned: int
+    bad: tuple[BadFile, ...] = ()
+    checked: int = 0
+    unfinished: int = 0
+    pruned: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,34 +106,51 @@ class _Part:
     name: str
     rows: int | None
 
+    @property
+    def paths(self) -> tuple[str, str]:
+        """The file and its receipt, with the root of their store."""
+        names = file_path(self.unit, self.name), receipt_path(self.unit, self.name)
+        file, receipt = (self.store.folder(name).shown for name in names)
+        return file, receipt
+
 
 def verify_output(location: str) -> Verification:
     """Read every file that the record of a run plans, and others found beside them.
 
     They include the files of the reference store and of a confirmation's own run. Where the record
-    itself cannot be read, only files without receipts are read.
+    itself cannot be read, files with receipts are checked against these alone.
 
     Raises:
         InputError: No run has begun there.
         OSError: The store cannot be read.
     """
+    out, read = Store.open(location), dict[str, BadFile | None]()
     parts: dict[tuple[str, str, str], _Part] = {}
-    found: list[Verification] = []
+    caches: list[Store] = []
     runs = list(runs_in(location))
-    pruned = {pair for out, _ in runs for pair in _pruned(out).items()}
-    for out, record in runs:
-        found.append(_of_records(out, record))
+    for store, record in runs:
+        for name, fault in record_faults(store, record).items():
+            read |= _read(store, name, fault)
         if record is not None:
-            own = [(_key(p), p) for p in _parts(RunStores.of(record.spec), record)]
-            new = {key: part for key, part in own if key not in parts}  # a reference is shared
-            parts |= new
-            found.append(_of_parts(list(new.values()), pruned))
-    found.append(_of_gathered(list({(p.store, p.unit.path): None for p in parts.values()})))
+            stores = RunStores.of(record.spec)
+            caches += [stores.reference] if record.spec.reference_cache else []
+            own = [(_key(p), p) for p in _parts(stores, record)]
+            parts |= {key: part for key, part in own if key not in parts}  # a reference is shared
+    pruned = {pair for store, _ in runs for pair in _pruned(store).items()}
+    done, unfinished = _of_parts(list(parts.values()))
+    gone = sum(p.name != REDUCTION and (p.unit.path, p.unit.fingerprint) in pruned
+               for p in unfinished)  # fmt: skip
+    read |= _of_gathered(list({(p.store, p.unit.path): None for p in parts.values()}))
+    planned = {path for part in parts.values() for path in part.paths}
+    others, unknown = _of_others(out, planned | read.keys())
+    for each in (done, others, *map(_old_temporaries, caches)):
+        read |= each
     return Verification(
-        tuple(bad for each in found for bad in each.bad),
-        sum(each.checked for each in found),
-        sum(each.unfinished for each in found),
-        sum(each.pruned for each in found),
+        bad=tuple(bad for bad in read.values() if bad is not None),
+        checked=len(read),
+        unfinished=len(unfinished) - gone,
+        pruned=gone,
+        unknown=unknown,
     )
 
 
@@ -141,36 +171,87 @@ def runs_in(location: str) -> Iterator[tuple[Store, RunRecord | None]]:
             yield store, None
 
 
+#: Paths of files that were read, with their store, and the file where it is bad.
+_Read = dict[str, BadFile | None]
+
+
+def _read(store: Store, name: str, fault: str | None) -> _Read:
+    """The entry of a file without a unit."""
+    path = store.folder(name).shown
+    return {path: BadFile(path, fault, store, name) if fault else None}
+
+
 def _key(part: _Part) -> tuple[str, str, str]:
     local = part.store.local_folder
     root = part.store.root if local is None else os.path.realpath(local)
     return root, part.unit.path, part.name
 
 
-def _of_records(out: Store, record: RunRecord | None) -> Verification:
-    """Tables and records of the output folder."""
-    faults = record_faults(out, record)
-    bad = [BadFile(out.folder(n).shown, f, out, n) for n, f in faults.items() if f]
-    return Verification(tuple(bad), len(faults), 0, 0)
-
-
-def _of_gathered(units: list[tuple[Store, str]]) -> Verification:
+def _of_gathered(units: list[tuple[Store, str]]) -> _Read:
     """Verify the gathered receipts of units; a unit may have none."""
 
-    def fault(unit: tuple[Store, str]) -> bool | None:
+    def checked(unit: tuple[Store, str]) -> _Read:
         store, path = unit
-        if GATHERED not in store.sizes(path):
-            return None
-        return not is_as_written(store.read(f"{path}/{GATHERED}"))
+        found = GATHERED in store.sizes(path)
+        return _gathered(store, f"{path}/{GATHERED}") if found else {}
 
     with ThreadPoolExecutor(_READERS) as pool:
-        faults = list(pool.map(fault, units))
-    bad = [
-        BadFile(store.folder(name).shown, "is damaged", store, name)
-        for (store, path), is_bad in zip(units, faults, strict=True)
-        if is_bad and (name := f"{path}/{GATHERED}")
-    ]
-    return Verification(tuple(bad), sum(found is not None for found in faults), 0, 0)
+        return {path: bad for read in pool.map(checked, units) for path, bad in read.items()}
+
+
+def _gathered(store: Store, name: str) -> _Read:
+    return _read(store, name, None if is_as_written(store.read(name)) else "is damaged")
+
+
+def _of_others(out: Store, known: Collection[str]) -> tuple[_Read, tuple[str, ...]]:
+    """Files of an output folder that are neither records nor of planned units.
+
+    Returns:
+        Files of units that nothing plans any more, checked by their receipts, and temporary ones,
+        which are bad; and the paths of files that the package does not write.
+    """
+    names = [name for name in out.files() if out.folder(name).shown not in known]
+    holder = holder_of(out)
+    is_in_use = holder is not None and not holder.is_expired  # its files are being written
+    read, unknown = _Read(), []
+    for name in names:
+        if is_temporary(name):
+            read |= {} if is_in_use else _read(out, name, _TEMPORARY)
+        elif name.endswith(_RECEIPT):
+            read |= _read(out, name, _fault_by_receipt(out, name, names))
+        elif name.rpartition("/")[2] == GATHERED:
+            read |= _gathered(out, name)
+        elif not is_expected(name):
+            unknown.append(out.folder(name).shown)
+    return read, tuple(unknown)
+
+
+def _fault_by_receipt(store: Store, name: str, names: Collection[str]) -> str | None:
+    """The fault of a receipt that no plan names, or of the file that it is of."""
+    start = name.removesuffix("receipt.json")
+    try:
+        content = store.read(name)
+        receipt = Receipt.from_json(content)
+    except (ValueError, TypeError) as error:
+        return f"is unreadable ({type(error).__name__}: {str(error)[:200]})"
+    if receipt.to_json() != content:
+        return "is of another form"
+    files = [other for other in names if other.startswith(start) and other != name]
+    if len(files) != 1:
+        return "is of a file that is missing"
+    digest = hashlib.sha256(store.read(files[0])).hexdigest()
+    return None if digest == receipt.sha256 else f"has another digest than {files[0]}"
+
+
+def _old_temporaries(cache: Store) -> _Read:
+    """Temporary files in a shared cache; other runs may be writing those of the last hour."""
+    folder, read = cache.local_folder, _Read()
+    if folder is not None:
+        for name in filter(is_temporary, cache.files()):
+            with suppress(FileNotFoundError):
+                if time.time() - (folder / name).stat().st_mtime > _TEMPORARY_AGE:
+                    read |= _read(cache, name, _TEMPORARY)
+    return read
 
 
 def _pruned(out: Store) -> dict[str, str]:
@@ -180,26 +261,18 @@ def _pruned(out: Store) -> dict[str, str]:
         return {}
 
 
-def _of_parts(parts: list[_Part], gone: Collection[tuple[str, str]]) -> Verification:
-    """Files with receipts; ``gone`` are paths and fingerprints of units pruned in any of the runs.
-
-    A confirmation reads the reference of its run, which may have been pruned there.
-    """
+def _of_parts(parts: list[_Part]) -> tuple[_Read, list[_Part]]:
+    """Files with receipts, and the parts without one."""
     with ThreadPoolExecutor(_READERS) as pool:
         faults = list(pool.map(_fault, parts))
-    bad, checked, unfinished, pruned = [], 0, 0, 0
+    read, unfinished = _Read(), []
     for part, fault in zip(parts, faults, strict=True):
         if fault == _MISSING_RECEIPT:
-            mark = part.unit.path, part.unit.fingerprint
-            is_gone = part.name != REDUCTION and mark in gone
-            pruned += is_gone
-            unfinished += not is_gone
+            unfinished.append(part)
             continue
-        checked += 1
-        if fault:
-            path = part.store.folder(file_path(part.unit, part.name)).shown
-            bad.append(BadFile(path, fault, part.store, part.name, part.unit))
-    return Verification(tuple(bad), checked, unfinished, pruned)
+        path = part.paths[0]
+        read[path] = BadFile(path, fault, part.store, part.name, part.unit) if fault else None
+    return read, unfinished
 
 
 def _parts(stores: RunStores, record: RunRecord) -> Iterator[_Part]:
