@@ -1,17 +1,12 @@
-"""The main job: score the checkpoints of a TOML spec (``python jobs/score.py nightly.toml``).
+"""``vae-batch score`` for ``ray job submit --working-dir . -- python jobs/score.py spec.toml``.
 
-This is what ``ray job submit --working-dir . -- python jobs/score.py nightly.toml`` runs: it
-joins the cluster it was submitted to, or starts a local one. Arguments are those of
-``vae-batch score``; exit codes: 0 all scored, 3 some checkpoints failed, 2 bad input, 143 stopped
-by SIGTERM (``ray job stop``), after which the same job goes on from there.
+It joins the cluster it was submitted to, or starts a local one. After ``ray job stop`` (exit code
+143) the same job goes on from there.
 """
-
-from __future__ import annotations
 
 import sys
 
-from vae_batch.cli import app
-from vae_batch.commands.exit_codes import run_process
+from vae_batch.__main__ import main
 
 if __name__ == "__main__":
-    run_process(lambda: app(["score", *sys.argv[1:]]))
+    main("score", *sys.argv[1:])

@@ -9,7 +9,15 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "vae_batch"
 
-FLOORS = {"plan": 0, "metrics": 1, "storage": 2, "models": 3, "run": 4, "report": 5}
+FLOORS = {
+    "installation": 0,
+    "plan": 0,
+    "metrics": 1,
+    "storage": 2,
+    "models": 3,
+    "run": 4,
+    "report": 5,
+}
 TOP = 6  # cli and what stands beside it
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

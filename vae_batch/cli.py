@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,6 +14,7 @@ from vae_batch.commands.doctor import doctor
 from vae_batch.commands.exit_codes import run_process
 from vae_batch.commands.inspect import inspect
 from vae_batch.commands.metrics import metrics
+from vae_batch.commands.nightly import nightly, submit
 from vae_batch.commands.prune import prune
 from vae_batch.commands.report import export, report
 from vae_batch.commands.rescore import rescore
@@ -32,6 +33,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo, score, status, report),
     "Before a run": (inspect, metrics, schema, doctor),
     "After a run": (compare, rescore, export, verify, prune),
+    "Every night": (nightly, submit),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
@@ -57,10 +59,6 @@ def _options(
     """Score every checkpoint of a variational autoencoder, and say which one is better."""
 
 
-def main() -> None:
-    """Run the command of ``sys.argv`` and end the process."""
-    run_process(app)
-
-
-if __name__ == "__main__":
-    main()
+def main(*words: str) -> NoReturn:
+    """Run a command, by default that of ``sys.argv``, and end the process."""
+    run_process(lambda: app(words or None))

@@ -70,6 +70,7 @@ ERRORS = {
     "input": InputError("samples = 0: expected at least 1"),
     "disk": OSError(28, "No space left on device"),
     "bug": KeyError("s3://key:secret@bucket/run"),
+    "module": ModuleNotFoundError("No module named 'keras'", name="keras"),
     "exit": typer.Exit(3),
 }
 
@@ -105,6 +106,25 @@ def test_bad_input_and_a_refusing_system_are_one_sentence(call: Callable[..., Re
     assert "Traceback" not in full.stderr
 
 
+def test_a_dependency_that_is_missing_is_named_with_what_to_install(
+    call: Callable[..., Result],
+) -> None:
+    result = call("module")
+    assert result.exit_code == 2
+    started = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.modules['typer'] = None; "
+         "from vae_batch.__main__ import main; main('score')"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert started.returncode == 2
+    for said, what in ((result.stderr, "No module named 'keras'"), (started.stderr, "typer")):
+        assert said.splitlines()[-1].startswith("error: ")
+        assert what in said
+        assert f"in {sys.executable}: expected vae_batch to be installed" in said
+        assert "on a Ray cluster every node needs vae_batch and its dependencies" in said
+        assert "Traceback" not in said
+
+
 def test_a_bug_is_one_sentence_and_a_file(call: Callable[..., Result]) -> None:
     result = call("bug")
     assert result.exit_code == 1
@@ -137,6 +157,6 @@ def test_debug_may_be_set_in_the_environment(
 def test_every_command_has_the_flag() -> None:
     commands = [[c.callback.__name__] for c in whole_app.registered_commands if c.callback]
     words = [*commands, *(["weights", name] for name in ("list", "verify", "fetch"))]
-    assert len(words) == 16
+    assert len(words) == 18
     for command in words:
         assert "--debug" in CliRunner().invoke(whole_app, [*command, "--help"]).stdout, command

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zoneinfo
 from collections.abc import Iterator
 from copy import deepcopy
@@ -13,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from pydantic import ValidationError
 from support.clusters.kuberay_fields import RayCluster, RayCronJob
 from support.clusters.supported_ray import supported_ray
+from typer.testing import CliRunner
+
+from vae_batch.cli import app
+from vae_batch.commands.nightly import Schedule, schedule_text
 
 ROOT = Path(__file__).parents[2]
-SCHEDULES = ROOT / "jobs" / "schedules"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DOCKERFILE = (ROOT / "jobs/docker/Dockerfile").read_text(encoding="utf-8")
 MANIFESTS = ("cronjob", "raycluster", "raycronjob")
 KUBERNETES = "1.31"
 
@@ -56,7 +64,7 @@ def crontab_entries(text: str) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def entries() -> list[tuple[str, str]]:
-    return list(crontab_entries((SCHEDULES / "crontab").read_text(encoding="utf-8")))
+    return list(crontab_entries(schedule_text(Schedule.cron)))
 
 
 @pytest.mark.parametrize("text", ["60 2 * * *", "1 24 * * *", "1 2 3", "x * * * *", "5-1 * * * *"])
@@ -71,11 +79,11 @@ def test_the_crontab_has_one_entry_that_is_locked_and_dated_by_the_job(
     ((time, command),) = entries
     require_cron_time(time)
     assert "flock -n -E 0 " in command
-    assert "jobs/submit.py nightly.toml" in command
+    assert "vae-batch submit nightly.toml" in command
     assert not re.search(r"(?<!\\)%", command), "cron reads % as the end of the command"
-    text = (SCHEDULES / "crontab").read_text(encoding="utf-8")
+    text = schedule_text(Schedule.cron)
     assert text.endswith("\n"), "cron ignores a last line without an end"
-    local = [line.removeprefix("# ") for line in text.splitlines() if "jobs/nightly.py" in line]
+    local = [line.removeprefix("# ") for line in text.splitlines() if "vae-batch nightly" in line]
     ((_, without_cluster),) = crontab_entries("\n".join(local))
     assert without_cluster.count("flock") == 1
 
@@ -84,16 +92,17 @@ def test_the_crontab_has_one_entry_that_is_locked_and_dated_by_the_job(
 def home(tmp_path: Path) -> Path:
     """A home whose project notes each start in a file, and ends as ``code`` says."""
     project = tmp_path / "vae_batch"
-    (project / "jobs").mkdir(parents=True)
     (project / ".venv/bin").mkdir(parents=True)
-    (project / ".venv/bin/python").symlink_to(sys.executable)
     (project / "code").write_text("0")
-    (project / "jobs/submit.py").write_text(
+    command = project / ".venv/bin/vae-batch"
+    command.write_text(
+        f"#!{sys.executable}\n"
         "import sys\n"
-        "open('started', 'a').write(' '.join(sys.argv) + '\\n')\n"
+        "open('started', 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
         "print('summary of the night')\n"
         "sys.exit(int(open('code').read()))\n"
     )
+    command.chmod(0o755)
     return tmp_path
 
 
@@ -117,7 +126,7 @@ def test_the_crontab_s_command_runs_is_quiet_and_is_not_started_twice(
     first = run_as_cron(command, home)
     assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
     started = home / "vae_batch/started"
-    assert started.read_text() == "jobs/submit.py nightly.toml --address http://127.0.0.1:8265\n"
+    assert started.read_text() == "submit nightly.toml --address http://127.0.0.1:8265\n"
     assert (home / "vae-nightly.log").read_text() == "summary of the night\n"
 
     holder = subprocess.Popen(
@@ -138,7 +147,7 @@ def test_the_crontab_s_command_runs_is_quiet_and_is_not_started_twice(
 
 def documents(name: str) -> list[dict[str, Any]]:
     yaml = pytest.importorskip("yaml", reason="pyyaml comes with the test extra")
-    text = (SCHEDULES / f"{name}.yaml").read_text(encoding="utf-8")
+    text = schedule_text(Schedule(name))
     return [found for found in yaml.safe_load_all(text) if found]
 
 
@@ -170,8 +179,9 @@ def test_kubernetes_takes_the_cronjob(manifest: dict[str, Any]) -> None:
     verdicts = job["podFailurePolicy"]["rules"][0]["onExitCodes"]
     assert (verdicts["containerName"], verdicts["values"]) == (container["name"], [2, 3, 4])
     assert {"requests", "limits"} <= set(container["resources"])
-    _, script, settings = container["command"]
-    assert (ROOT / script).is_file()
+    program, command, settings = container["command"]
+    assert program in PROJECT["scripts"]
+    assert command in {found.name or found.callback.__name__ for found in app.registered_commands}
     assert container["volumeMounts"][0]["mountPath"].endswith(f"/{settings}")
 
 
@@ -239,7 +249,7 @@ def test_a_field_that_kuberay_does_not_know_is_refused(manifest: dict[str, Any])
 
 @pytest.mark.parametrize("manifest", ["raycronjob"], indirect=True)
 def test_the_raycronjob_is_marked_alpha_and_cleans_up(manifest: dict[str, Any]) -> None:
-    text = (SCHEDULES / "raycronjob.yaml").read_text(encoding="utf-8")
+    text = schedule_text(Schedule.raycronjob)
     assert text.startswith("# ALPHA.")
     assert "RayCronJob=true" in text
     require_cron_time(manifest["spec"]["schedule"])
@@ -248,7 +258,7 @@ def test_the_raycronjob_is_marked_alpha_and_cleans_up(manifest: dict[str, Any]) 
     job = manifest["spec"]["jobTemplate"]
     assert job["shutdownAfterJobFinishes"]
     assert job["backoffLimit"] == 0
-    assert re.search(r"python jobs/nightly\.py nightly\.toml$", job["entrypoint"])
+    assert job["entrypoint"].endswith("&& vae-batch nightly nightly.toml")
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS, indirect=True)
@@ -279,9 +289,45 @@ def test_the_cronjob_submits_to_the_cluster_of_the_other_manifest() -> None:
 
 @pytest.mark.parametrize("name", ["raycluster", "raycronjob"])
 def test_the_ray_of_the_manifests_is_a_supported_one(name: str) -> None:
-    versions = [value for key, value in walk(documents(name)[0]) if key == "rayVersion"]
+    versions = ray_versions(name)
     assert versions
     assert all(version in supported_ray() for version in versions)
+
+
+def ray_versions(name: str) -> list[str]:
+    return [value for key, value in walk(documents(name)[0]) if key == "rayVersion"]
+
+
+def test_the_image_pins_what_the_project_accepts_and_copies_what_it_needs() -> None:
+    base = re.search(r"^FROM rayproject/ray:([\d.]+)-py(\d)(\d+)-\$\{DEVICE\}$", DOCKERFILE, re.M)
+    assert base
+    assert f"{base[2]}.{base[3]}" in SpecifierSet(PROJECT["requires-python"])
+    pins = dict(re.findall(r"([\w-]+)==([\d.]+)", DOCKERFILE))
+    assert pins["ray"] == base[1]
+    (version,) = {v for name in ("raycluster", "raycronjob") for v in ray_versions(name)}
+    assert version == base[1], "the manifests name the Ray of the image"
+    extras = PROJECT["optional-dependencies"]
+    accepted = map(Requirement, [*PROJECT["dependencies"], *extras["gpu"], *extras["tf-keras"]])
+    ranges = {each.name: each.specifier for each in accepted}
+    assert {name: pin for name, pin in pins.items() if pin not in ranges[name]} == {}
+    for listed in re.findall(r"extras=([\w,-]+)", DOCKERFILE):
+        assert {*listed.split(",")} <= {*extras}
+    copied = re.findall(r"^COPY --chown=ray:users (.+) \S+$", DOCKERFILE, re.M)
+    assert [path for line in copied for path in line.split() if not (ROOT / path).exists()] == []
+    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.M) == ["ray"], "not root"
+
+
+@pytest.mark.parametrize("schedule", Schedule)
+def test_every_schedule_is_printed_whole(schedule: Schedule) -> None:
+    done = CliRunner().invoke(app, ["nightly", "--schedule", schedule])
+    assert done.exit_code == 0
+    assert done.stdout == schedule_text(schedule)
+
+
+def test_a_night_needs_a_spec_or_a_schedule() -> None:
+    done = CliRunner().invoke(app, ["nightly"])
+    assert done.exit_code == 2
+    assert "no spec: expected `vae-batch nightly SPEC`, or --schedule" in done.stderr
 
 
 def walk(value: Any) -> Iterator[tuple[str, Any]]:

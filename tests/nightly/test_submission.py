@@ -61,8 +61,6 @@ class FakeClient:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs/nightly.py").write_text("")
     write(tmp_path / "nightly.toml")
     return tmp_path
 
@@ -79,8 +77,8 @@ def night(project: Path) -> Submission:
 
 def test_the_id_is_the_date_and_the_command_names_it(night: Submission, project: Path) -> None:
     assert night.identifier == "vae-nightly-2026-08-04"
-    assert night.entrypoint == "python jobs/nightly.py nightly.toml --date 2026-08-04"
-    assert night.working_dir == project.resolve()
+    assert night.entrypoint == "python -m vae_batch nightly nightly.toml --date 2026-08-04"
+    assert night.runtime_env == {"working_dir": str(project.resolve())}
 
 
 def test_several_specs_have_names_of_their_own(project: Path) -> None:
@@ -88,7 +86,7 @@ def test_several_specs_have_names_of_their_own(project: Path) -> None:
     faces = write(project / "specs/My faces.toml")
     made = Submission.of(faces, DATE, project, python="/opt/my python")
     assert made.entrypoint == (
-        "'/opt/my python' jobs/nightly.py 'specs/My faces.toml' --date 2026-08-04"
+        "'/opt/my python' -m vae_batch nightly 'specs/My faces.toml' --date 2026-08-04"
     )
     assert name_of(Path("mnist.toml")) == "vae-nightly-mnist"
     names = {name_of(Path(f"{stem}.toml")) for stem in ("my-faces", "my_faces", "My faces", "我")}
@@ -99,12 +97,12 @@ def test_several_specs_have_names_of_their_own(project: Path) -> None:
 
 def test_a_new_night_is_submitted_with_the_working_directory(night: Submission) -> None:
     client = FakeClient()
-    assert submit(client, night) == "submitted"
+    assert submit(client, night)[0] == "submitted"
     assert client.asked == [
         {
             "entrypoint": night.entrypoint,
             "submission_id": night.identifier,
-            "runtime_env": {"working_dir": str(night.working_dir)},
+            "runtime_env": night.runtime_env,
         }
     ]
 
@@ -112,20 +110,20 @@ def test_a_new_night_is_submitted_with_the_working_directory(night: Submission) 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
 def test_a_night_under_way_is_left_alone(night: Submission, status: str) -> None:
     client = FakeClient({night.identifier: Details(status)})
-    assert submit(client, night) == "under way"
+    assert submit(client, night)[0] == "under way"
     assert client.asked == []
 
 
 def test_a_night_that_is_done_is_not_done_again(night: Submission) -> None:
     client = FakeClient({night.identifier: Details("SUCCEEDED", 0)})
-    assert submit(client, night) == "already done"
+    assert submit(client, night)[0] == "already done"
     assert client.asked == []
 
 
 @pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
 def test_a_night_that_failed_or_was_stopped_goes_again(night: Submission, status: str) -> None:
     client = FakeClient({night.identifier: Details(status, 3)})
-    assert submit(client, night) == "submitted again"
+    assert submit(client, night)[0] == "submitted again"
     assert client.asked[0] == f"delete {night.identifier}"
     assert client.asked[1]["submission_id"] == night.identifier
 
@@ -137,7 +135,7 @@ def test_of_two_submissions_at_once_the_second_finds_the_first(night: Submission
             return super().submit_job(**given)
 
     client = Overtaken()
-    assert submit(client, night) == "under way"
+    assert submit(client, night)[0] == "under way"
     assert client.asked == []
 
 
@@ -227,14 +225,57 @@ def test_an_output_inside_the_job_s_copy_is_refused(project: Path) -> None:
     Submission.of(write(project / "shared.toml", out="/mnt/vae"), DATE, project)
 
 
-def test_the_spec_lies_in_the_working_directory_and_that_is_the_project(
+def test_the_spec_lies_in_the_working_directory(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = write(tmp_path_factory.mktemp("elsewhere") / "nightly.toml")
     with pytest.raises(InputError, match="outside of the working directory"):
         Submission.of(elsewhere, DATE, project)
-    with pytest.raises(InputError, match=r"has no jobs/nightly\.py; expected the project's root"):
-        Submission.of(elsewhere, DATE, elsewhere.parent)
+    assert Submission.of(elsewhere, DATE, elsewhere.parent).entrypoint.startswith("python -m")
+
+
+def test_a_runtime_environment_is_passed_on(project: Path) -> None:
+    file = project / "environment.yaml"
+    file.write_text("pip: [/wheels/vae_batch.whl]\nenv_vars: {A: b}\n")
+    made = Submission.of(project / "nightly.toml", DATE, project, runtime_env=file)
+    assert made.runtime_env == {
+        "pip": ["/wheels/vae_batch.whl"],
+        "env_vars": {"A": "b"},
+        "working_dir": str(project.resolve()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- pip", r"expected keys of Ray's .*found \['pip'\]"),
+        ("working_dir: .", "without working_dir"),
+        ("pip: [", "cannot be read: "),
+        (None, "cannot be read: .*No such file"),
+    ],
+)
+def test_a_runtime_environment_that_is_none_is_refused(
+    project: Path, content: str | None, message: str
+) -> None:
+    file = project / "environment.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=f"(?s)--runtime-env {file}.*{message}"):
+        Submission.of(project / "nightly.toml", DATE, project, runtime_env=file)
+
+
+def test_the_log_of_an_attempt_before_is_not_shown_again(night: Submission) -> None:
+    """Ray appends to the log of a job that is submitted again under its id."""
+    client = FakeClient(
+        {night.identifier: Details("FAILED", 3)},
+        states=[Details("RUNNING"), Details("RUNNING"), Details("SUCCEEDED", 0)],
+        logs=["first\n", "first\n", "first\nsecond\n", "first\nsecond\nthird\n"],
+    )
+    found, former = submit(client, night)
+    assert (found, former) == ("submitted again", "first\n")
+    shown: list[str] = []
+    follow(client, night.identifier, shown.append, sleep=lambda _: None, former=former)
+    assert "".join(shown) == "second\nthird\n"
 
 
 def test_token_mode_needs_a_token_and_says_where_one_may_be(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def test_without_mlflow_the_error_names_the_extra(
     run: ExampleRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(InputError, match=r"pip install 'vae-batch\[mlflow\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[mlflow\]'"):
         write_mlflow(run, "sqlite:///x.db", "vaes")
 
 

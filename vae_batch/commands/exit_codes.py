@@ -20,6 +20,7 @@ from typing import NoReturn
 import typer
 
 from vae_batch.commands.output import own_streams, results_apart, say
+from vae_batch.installation import missing
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.execute.signals import SENTENCE, stoppable
@@ -48,6 +49,10 @@ def exit_codes() -> Iterator[None]:
         except InputError as error:
             _log.debug("bad input", exc_info=True)
             say_error(str(error))
+            raise typer.Exit(BAD_INPUT) from None
+        except ModuleNotFoundError as error:
+            _log.debug("not installed", exc_info=True)
+            say_error(missing(error))
             raise typer.Exit(BAD_INPUT) from None
         except OSError as error:
             _log.debug("the system refused", exc_info=True)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import yaml
+
 from vae_batch.nightly.regression import require_tolerances
 from vae_batch.plan import InputError, make_spec, read_toml
 from vae_batch.plan.location import is_uri
 
 PREFIX = "vae-nightly"
-
-#: The job, below the working directory.
-JOB = "jobs/nightly.py"
 
 #: Seconds between two looks at a job that is followed.
 POLL = 5.0
@@ -62,12 +61,12 @@ class Submission:
     Attributes:
         identifier: Of the job; the same for the same spec and date.
         entrypoint: Shell command, run in a copy of the working directory.
-        working_dir: Uploaded folder, the project's root.
+        runtime_env: Of Ray, with the folder that is uploaded.
     """
 
     identifier: str
     entrypoint: str
-    working_dir: Path
+    runtime_env: Mapping[str, Any]
 
     @classmethod
     def of(
@@ -77,26 +76,23 @@ class Submission:
         working_dir: Path,
         name: str | None = None,
         python: str = "python",
+        runtime_env: Path | None = None,
     ) -> Submission:
         """The submission of a spec's night; the spec is read, so that a bad one fails here.
 
         Args:
             spec: TOML file, in the working directory.
             date: Of the night.
-            working_dir: The project's root, with ``jobs/nightly.py``.
+            working_dir: Folder that is uploaded, in which the job runs.
             name: Tells specs apart in the id; by default the spec's file name does.
             python: Interpreter on the cluster.
+            runtime_env: YAML or JSON file with more of Ray's runtime environment.
 
         Raises:
             InputError: The spec cannot be used, lies elsewhere or writes into the job's own copy;
-                or the working directory is not the project's root.
+                or the runtime environment cannot be read.
         """
         root = working_dir.resolve()
-        if not (root / JOB).is_file():
-            raise InputError(
-                f"--working-dir {working_dir} has no {JOB}; expected the project's root, which is "
-                "uploaded for the job"
-            )
         if not spec.resolve().is_relative_to(root):
             raise InputError(
                 f"spec {spec} lies outside of the working directory {root}, which alone is "
@@ -104,8 +100,24 @@ class Submission:
             )
         _require_lasting_output(spec)
         inside = spec.resolve().relative_to(root).as_posix()
-        words = [python, JOB, inside, "--date", str(date)]
-        return cls(f"{name or name_of(spec)}-{date}", shlex.join(words), root)
+        words = [python, "-m", "vae_batch", "nightly", inside, "--date", str(date)]
+        environment = {**_read_runtime_env(runtime_env), "working_dir": str(root)}
+        return cls(f"{name or name_of(spec)}-{date}", shlex.join(words), environment)
+
+
+def _read_runtime_env(file: Path | None) -> Mapping[str, Any]:
+    if file is None:
+        return {}
+    try:
+        found = yaml.safe_load(file.read_bytes())  # JSON is YAML
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"--runtime-env {file} cannot be read: {error}") from None
+    if not isinstance(found, dict) or "working_dir" in found:
+        raise InputError(
+            f"--runtime-env {file}: expected keys of Ray's runtime environment, such as "
+            f"pip: [...], without working_dir (--working-dir); found {found!r:.200}"
+        )
+    return found
 
 
 def name_of(spec: Path) -> str:
@@ -140,30 +152,34 @@ def require_token(environment: Mapping[str, str], home: Path) -> None:
         )
 
 
-def submit(client: JobClient, submission: Submission) -> Found:
+def submit(client: JobClient, submission: Submission) -> tuple[Found, str]:
     """Submit a night, unless it is running or done; failed or stopped jobs are resubmitted.
+
+    Returns:
+        How the job stands, and the log of the attempt before this one, to which Ray appends.
 
     Raises:
         InputError: The cluster refuses the job.
     """
-    status = _status(client, submission)
+    status, former = _status(client, submission), ""
     if status in ("PENDING", "RUNNING"):
-        return "under way"
+        return "under way", former
     if status == "SUCCEEDED":
-        return "already done"
+        return "already done", former
     try:
         if status is not None:
+            former = _log_of(client, submission)
             client.delete_job(submission.identifier)
         client.submit_job(
             entrypoint=submission.entrypoint,
             submission_id=submission.identifier,
-            runtime_env={"working_dir": str(submission.working_dir)},
+            runtime_env={**submission.runtime_env},
         )
     except (RuntimeError, ValueError, OSError) as error:
         if _status(client, submission) in ("PENDING", "RUNNING"):
-            return "under way"  # another submission came first
+            return "under way", former  # another submission came first
         raise InputError(f"the cluster refuses job {submission.identifier}: {error}") from None
-    return "submitted" if status is None else "submitted again"
+    return ("submitted" if status is None else "submitted again"), former
 
 
 def follow(
@@ -171,6 +187,7 @@ def follow(
     identifier: str,
     show: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
+    former: str = "",
 ) -> int:
     """Show what a job prints until it ends.
 
@@ -179,6 +196,7 @@ def follow(
         identifier: Of the job.
         show: Takes text as it comes.
         sleep: Waits so many seconds.
+        former: Beginning of its log that is not shown: an earlier attempt's.
 
     Returns:
         The job's own exit code.
@@ -190,7 +208,7 @@ def follow(
     while True:
         try:
             details = client.get_job_info(identifier)
-            logs = client.get_job_logs(identifier)
+            logs = client.get_job_logs(identifier).removeprefix(former)
         except (RuntimeError, OSError) as error:
             unanswered += 1
             if unanswered >= _UNANSWERED:
@@ -226,6 +244,14 @@ def _status(client: JobClient, submission: Submission) -> str | None:
         raise InputError(
             f"the cluster does not say how job {submission.identifier} stands: {error}"
         ) from None
+
+
+def _log_of(client: JobClient, submission: Submission) -> str:
+    """What an ended job printed; empty where the cluster has it no more."""
+    try:
+        return client.get_job_logs(submission.identifier)
+    except (RuntimeError, OSError):
+        return ""
 
 
 def _word(details: Any) -> str:  # noqa: ANN401

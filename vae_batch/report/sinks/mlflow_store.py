@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vae_batch.installation import pip_install
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import slugs
@@ -80,7 +81,7 @@ def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
         from mlflow.exceptions import MlflowException
     except ImportError:
         raise InputError(
-            "--mlflow needs the package mlflow; install it with pip install 'vae-batch[mlflow]'"
+            f"--mlflow needs the package mlflow; in the checkout: {pip_install('mlflow')}"
         ) from None
     try:
         client = MlflowClient(tracking_uri=uri)

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from vae_batch.installation import pip_install
 from vae_batch.models.child_process import ProcessEndedError, in_child
 from vae_batch.models.formats import limits
 from vae_batch.models.formats.format import LoadOptions
@@ -185,8 +186,7 @@ def load_with_tf_keras(file: ModelFile, reason: str, options: LoadOptions) -> Lo
     except ImportError as error:
         raise CheckpointError(
             f"{file.path} was saved by tf.keras 2, and Keras 3 does not read it ({reason}); "
-            "install the optional package for such files: pip install 'vae-batch[tf-keras]' "
-            f"({error})"
+            f"install the optional package for such files: {pip_install('tf-keras')} ({error})"
         ) from error
     try:
         return load_model(file, options, "tf_keras", library="tf_keras")

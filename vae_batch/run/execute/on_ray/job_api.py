@@ -1,0 +1,28 @@
+"""The job API of a Ray cluster, with its errors as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.exceptions import RayError
+from ray.job_submission import JobSubmissionClient
+
+from vae_batch.plan import InputError
+
+
+@contextmanager
+def job_api(url: str) -> Iterator[JobSubmissionClient]:
+    """A client of the API at ``url``, such as ``http://127.0.0.1:8265``.
+
+    Raises:
+        InputError: Nothing answers there, or it does not know the token.
+    """
+    try:
+        client = JobSubmissionClient(url)
+    except (ConnectionError, RuntimeError, OSError) as error:
+        raise InputError(f"no Ray job API answers at {url}: {error}; check --address") from None
+    try:
+        yield client
+    except RayError as error:
+        raise InputError(f"{url}: {error}") from None
