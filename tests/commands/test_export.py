@@ -24,10 +24,10 @@ def call(*words: str) -> Result:
 def test_a_run_goes_to_both(
     toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("mlflow", reason="needs pip install 'vae-batch[mlflow]'")
+    pytest.importorskip("mlflow", reason="needs pip install '.[mlflow]'")
     accumulators = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
-        reason="needs pip install 'vae-batch[tensorboard]'",
+        reason="needs pip install '.[tensorboard]'",
     )
     from tensorboard.util.tensor_util import make_ndarray
 

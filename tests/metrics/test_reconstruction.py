@@ -148,7 +148,7 @@ def test_ms_ssim_counts_negative_structure_as_zero() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 28, 28, 1), (3, 32, 32, 3), (2, 11, 17, 2)])
 def test_ssim_and_psnr_agree_with_scikit_image(shape: tuple[int, ...]) -> None:
-    reason = "scikit-image is not installed (pip install vae-batch[test])"
+    reason = "scikit-image is not installed (pip install '.[test]')"
     skimage = pytest.importorskip("skimage.metrics", reason=reason)
     x, y = _pair(shape)
     options = {

@@ -92,7 +92,7 @@ def test_lines_keep_points_apart(tmp_path: Path) -> None:
 def tensorboard_events(folder: Path) -> Any:
     accumulators = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
-        reason="reading back needs the package tensorboard: pip install 'vae-batch[tensorboard]'",
+        reason="reading back needs the package tensorboard: pip install '.[tensorboard]'",
     )
     events = accumulators.EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
@@ -158,9 +158,7 @@ def test_a_log_folder_that_is_a_file_is_named(run: ExampleRun, tmp_path: Path) -
 
 
 def mlflow_installed() -> Any:
-    return pytest.importorskip(
-        "mlflow", reason="needs the package mlflow: pip install 'vae-batch[mlflow]'"
-    )
+    return pytest.importorskip("mlflow", reason="needs the package mlflow: pip install '.[mlflow]'")
 
 
 def mlflow_client(monkeypatch: pytest.MonkeyPatch, uri: str) -> Any:

@@ -24,6 +24,7 @@ from vae_batch.installation import missing
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.execute.signals import SENTENCE, stoppable
+from vae_batch.run.execute.worker_environment import set_for_this_process
 from vae_batch.run.progress.log import is_debug, logging_set_up
 
 SCORED, UNEXPECTED, BAD_INPUT, SOME_FAILED, REGRESSED = 0, 1, 2, 3, 4
@@ -98,6 +99,7 @@ def run_process(command: Callable[[], object]) -> NoReturn:
             the system, such as a full disk below stdout: bad input.
     """
     own_streams()
+    set_for_this_process()
     try:
         command()
         code = 0

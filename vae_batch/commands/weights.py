@@ -14,7 +14,6 @@ from rich.text import Text
 from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import BAD_INPUT, exit_codes, say_error
 from vae_batch.commands.output import print_json, print_parts
-from vae_batch.run.execute.worker_environment import set_for_this_process
 
 if TYPE_CHECKING:
     from vae_batch.models.extractors.weights.listing import ListedWeights, VerifiedWeights
@@ -45,7 +44,6 @@ def verify(
     """Identify weights files; exit code 2 unless all are published ones and readable."""
     from vae_batch.models.extractors.weights.listing import verify_weights
 
-    set_for_this_process()
     with exit_codes():
         _print_verified([verify_weights(path) for path in paths], as_json)
 
@@ -63,7 +61,6 @@ def fetch(
     """Download published files to the cache folder, and verify them."""
     from vae_batch.models.extractors.weights.listing import fetch_weights
 
-    set_for_this_process()
     with exit_codes():
         files = [fetch_weights(name) for name in names or EXTRACTORS_WITH_WEIGHTS]
         _print_verified(files, as_json)

@@ -81,7 +81,7 @@ def test_without_tf_keras_the_error_names_the_extra(
 ) -> None:
     saved = save(kind, tmp_path)
     monkeypatch.setitem(sys.modules, "tf_keras", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'vae-batch\[tf-keras\]'"):
+    with pytest.raises(CheckpointError, match=r"pip install '\.\[tf-keras\]'"):
         load(saved.files)
 
 

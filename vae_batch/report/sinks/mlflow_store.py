@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import logging
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,7 @@ def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
         raise InputError(
             f"--mlflow needs the package mlflow; in the checkout: {pip_install('mlflow')}"
         ) from None
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of its own tables
     try:
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)

@@ -14,9 +14,9 @@ from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.extractors.extractor import Extractor
 from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.models.formats.user_modules import restore_given
-from vae_batch.models.quiet_import import import_tensorflow
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.failures import Failure, failure_of
+from vae_batch.run.execute.native_logs import drop_log_lines_of_tensorflow
 from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.execute.timeout import Watchdog
@@ -298,7 +298,9 @@ class ShardWorker:
 
 def device_name() -> str:
     """Kind of device that TensorFlow computes on here: a GPU's name, or ``cpu``."""
-    tf = import_tensorflow()
+    drop_log_lines_of_tensorflow()
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "cpu"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from vae_batch.run.execute.native_logs import drop_log_lines_of_tensorflow
+
 #: See ``vae_batch.run.progress.log``, which is not imported here: this module comes first.
 _DEBUG = "VAE_BATCH_DEBUG"
 
@@ -39,6 +41,7 @@ def set_for_this_process() -> None:
     """Set the same variables for serial runs, unless the user has set them."""
     for name, value in thread_environment(threads=0).items():
         os.environ.setdefault(name, value)
+    drop_log_lines_of_tensorflow()
 
 
 def set_ray_authentication(address: str | None) -> None:

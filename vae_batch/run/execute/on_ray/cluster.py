@@ -13,6 +13,7 @@ import ray
 import ray.exceptions
 
 from vae_batch.plan import InputError
+from vae_batch.run.execute.native_logs import without_log_lines
 from vae_batch.run.execute.worker_environment import thread_environment
 
 #: Whether the cluster that this process is connected to was there before.
@@ -42,10 +43,11 @@ def connect(address: str | None) -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of this driver; faults come as rows
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     _joined = address is not None or bool(os.environ.get("RAY_ADDRESS"))
-    if not _joined:
-        _start_local(quiet)
-        return
-    _join(address or os.environ["RAY_ADDRESS"], address or "auto", quiet)
+    with without_log_lines():
+        if not _joined:
+            _start_local(quiet)
+            return
+        _join(address or os.environ["RAY_ADDRESS"], address or "auto", quiet)
 
 
 def is_joined() -> bool:
