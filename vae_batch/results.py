@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from vae_batch.run.output.layout import FIGURES, PAGE
 from vae_batch.run.progress.events import EventSink
 from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store
+from vae_batch.storage.checked_json import parse_as
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
 from vae_batch.storage.score_schema import SCHEMA as SCORES
 from vae_batch.terminal.progress import TerminalProgress
@@ -209,9 +209,19 @@ class Figures(Mapping[str, Picture]):
         return Picture(self._folder.read(self._names[name]))
 
     def numbers(self, name: str) -> dict[str, Any]:
-        """The numbers in a figure, with units and the columns that they come from."""
-        found: dict[str, Any] = json.loads(self.file(name, "json"))
-        return found
+        """The numbers in a figure, with units and the columns that they come from.
+
+        Raises:
+            KeyError: There is no such figure.
+            InputError: Its file is damaged.
+        """
+        try:
+            return parse_as(dict[str, Any], self.file(name, "json"))
+        except ValueError as error:
+            raise InputError(
+                f"{self._folder.shown}/{name}.json is damaged ({error}); draw it again with "
+                f"`vae-batch report {self._folder.shown.removesuffix(f'/{FIGURES}')}`"
+            ) from None
 
     def file(self, name: str, suffix: str) -> bytes:
         """A figure's file: ``pdf``, ``png``, ``json``, or ``svg`` where it is made of lines.

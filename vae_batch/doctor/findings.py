@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vae_batch import __version__
 from vae_batch.run.planning.devices import available_cores
+from vae_batch.storage.array_files import memory_bytes
 
 if TYPE_CHECKING:
     from vae_batch.models.extractors.weights.listing import VerifiedWeights
@@ -43,7 +43,7 @@ def environment_findings() -> Iterator[Finding]:
     for name, version in installed_versions().items():
         yield _version_finding(name, version)
     yield Finding("cores", str(available_cores()))
-    memory = _memory_bytes()
+    memory = memory_bytes()
     if memory is None:
         yield Finding("memory", "unknown on this system", "warning")
     else:
@@ -88,13 +88,6 @@ def _requirements() -> dict[str, Any]:
         return {}
     requirements = [Requirement(line) for line in lines]
     return {one.name: one.specifier for one in requirements if one.marker is None}
-
-
-def _memory_bytes() -> int | None:
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
-        return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def weights_findings(files: Sequence[VerifiedWeights]) -> Iterator[Finding]:

@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from vae_batch.storage import ScoreRow, Store
 from vae_batch.storage.score_schema import SCHEMA as SCORES
-from vae_batch.storage.tables import read_table, write_table
+from vae_batch.storage.tables import read_table, reading_table, write_table
 
 NAME = "history"
 
 #: Verdict of rows that were scored before the first night: they are compared with, not judged.
 ADOPTED = "adopted"
+
+_AGAIN = "the next night writes it again from the summaries of nights"
 
 _DIFFERENCE = ("", "_low", "_high", "_p")
 
@@ -141,7 +143,8 @@ class HistoryRow:
             "written_at": record["written_at"]
             and datetime.datetime.fromisoformat(record["written_at"]),
         }
-        return cls.from_record({**record, **times})
+        typed = pa.Table.from_pylist([{**record, **times}], schema=SCHEMA)
+        return cls.from_record(typed.to_pylist()[0])
 
 
 _PLAIN = ("date", "series", "is_newest", "written_at", "judged_by", "verdict")
@@ -174,8 +177,9 @@ def read_history(store: Store) -> list[HistoryRow]:
     Raises:
         OSError: The file is damaged.
     """
-    table = read_table(store, NAME, "the next night writes it again from the summaries of nights")
-    return [] if table is None else [HistoryRow.from_record(row) for row in table.to_pylist()]
+    table = read_table(store, NAME, SCHEMA, _AGAIN)
+    with reading_table(store, NAME, _AGAIN):
+        return [] if table is None else [HistoryRow.from_record(row) for row in table.to_pylist()]
 
 
 def upsert_history(store: Store, rows: Iterable[HistoryRow]) -> list[HistoryRow]:

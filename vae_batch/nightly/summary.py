@@ -12,21 +12,31 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.nightly.comparisons import Comparison
 from vae_batch.nightly.history import HistoryRow
 from vae_batch.nightly.regression import Judgement
 from vae_batch.nightly.stable_checkpoints import Unfinished
-from vae_batch.plan.quantities import plural
+from vae_batch.plan.quantities import Count, plural
 from vae_batch.report.comparable_rows import failure_of
 from vae_batch.report.labels import printable
 from vae_batch.run.output.layout import LATEST, NIGHTS, PAGE_DIGEST, SUMMARY, SUMMARY_PAGE
 from vae_batch.storage import ScoreRow, Store
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import as_kind, decode_as, decode_checked, encode_checked
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What programs read in the summary of a night that is done."""
+
+    exit_code: Literal[0, 3, 4]
+    rows: list[dict[str, Any]]
+    shards_computed: Count = 0
+    shards_before: Count = 0
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,7 @@ def read_summary(store: Store, date: datetime.date) -> tuple[dict[str, Any], str
         return None
     try:
         summary = decode_checked(content)
+        as_kind(_Recorded, summary)
     except ValueError:  # damaged; the history has what it takes to write it again
         return None
     digest = summary.pop(PAGE_DIGEST, None)  # 0.1 wrote none
@@ -152,7 +163,7 @@ def recorded_rows(store: Store) -> list[HistoryRow]:
     for name in store.folders(NIGHTS):
         try:
             content = store.find(f"{NIGHTS}/{name}/{SUMMARY}")
-            found = decode_checked(content)["rows"] if content is not None else []
+            found = decode_as(_Recorded, content).rows if content is not None else []
             rows += [HistoryRow.from_json(row) for row in found]
         except (ValueError, KeyError, TypeError):  # damaged
             _log.warning("%s/%s/%s/%s is damaged, so that the rows of this night are missing in "

@@ -22,6 +22,11 @@ def is_uri(location: str) -> bool:
     return "://" in location
 
 
+def leads_out(path: str) -> bool:
+    """Whether a path that is to be below a folder leads out of it."""
+    return path.startswith("/") or ".." in path.split("/") or "\0" in path
+
+
 def without_user(text: str) -> str:
     """A text whose URIs show no ``key:secret@``; ``?`` may be a wildcard in it."""
     return _USER.sub("", text)

@@ -1,6 +1,19 @@
-"""Counts, durations and sizes as people read them; ASCII only, for logs and mail."""
+"""Counts, durations and sizes: as stored records may hold them, and as people read them.
+
+What people read is ASCII only, for logs and mail.
+"""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+#: A number of things, as far as 64 bits hold it.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+#: Seconds, since 1970 or of a duration: finite, and before the year 5138.
+Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 

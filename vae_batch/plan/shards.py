@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import leads_out
+
 Kind = Literal[
     "images",
     "reference",
@@ -18,6 +21,9 @@ Kind = Literal[
     "generated",
     "reconstructed",
 ]
+
+#: Shards of a unit. Files, receipts and the lists of both grow with their number.
+MOST_SHARDS = 1_000_000
 
 
 @dataclass(frozen=True, order=True)
@@ -65,6 +71,31 @@ class Unit:
     shard_size: int
     checkpoint: str | None = None
     extractor: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no plan gives, such as a path that leads out of the output folder.
+
+        Raises:
+            InputError: Names what was expected and found.
+        """
+        if leads_out(self.path):
+            raise InputError(f"{self.path!r} is no path below an output folder")
+        if self.samples < 0 or self.shard_size < 1:
+            raise InputError(
+                f"{self.path}: expected samples >= 0 and shard_size >= 1, found {self.samples} and "
+                f"{self.shard_size}"
+            )
+        if self.shard_count > MOST_SHARDS:
+            raise InputError(
+                f"{self.path}: {self.samples:,} samples in shards of {self.shard_size:,} are "
+                f"{self.shard_count:,} shards, of which there may be {MOST_SHARDS:,}; use "
+                f"--shard-size {-(-self.samples // MOST_SHARDS)} or more"
+            )
+
+    @property
+    def shard_count(self) -> int:
+        """Number of shards."""
+        return -(-self.samples // self.shard_size)
 
     def shards(self) -> list[Shard]:
         """Shards in order of their samples."""

@@ -13,10 +13,10 @@ from vae_batch.report.figures import replace_figures
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.page import render_page
 from vae_batch.report.stored_galleries import StoredGalleries
-from vae_batch.run.output.layout import DRAWN_NOTE, FIGURES, PAGE
+from vae_batch.run.output.layout import DRAWN_NOTE, FIGURES, PAGE, DrawnNote
 from vae_batch.run.race.record import read_race
 from vae_batch.storage import Store
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 
 #: Raised with every change of templates or code that changes a figure or the page, so that reports
 #: of earlier versions are drawn again.
@@ -81,12 +81,10 @@ def note_drawn(out: Store, sources: str, written: Mapping[str, str]) -> None:
 def is_drawn(out: Store) -> bool:
     """Whether all files of the report exist and are drawn from the present sources."""
     try:
-        noted = decode_checked(out.read(DRAWN_NOTE))
-        files: dict[str, int] = noted["files"]
-        unchanged = _sizes(out, files) == files
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        noted = decode_as(DrawnNote, out.read(DRAWN_NOTE))
+    except (FileNotFoundError, ValueError):
         return False
-    return unchanged and noted["sources"] == sources_digest(out)
+    return _sizes(out, noted.files) == noted.files and noted.sources == sources_digest(out)
 
 
 def _sizes(out: Store, paths: Iterable[str]) -> dict[str, int | None]:

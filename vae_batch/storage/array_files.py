@@ -11,9 +11,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import threading
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +27,29 @@ import pyarrow.parquet as pq
 
 from vae_batch.metrics.samples.inception import LabelDistribution
 from vae_batch.metrics.samples.moments import Moments
+from vae_batch.plan.errors import InputError
+from vae_batch.storage.checked_json import parse_as
 
 Array = npt.NDArray[np.generic]
 
 _SHAPES = b"vae_batch.shapes"
+
+#: DEFLATE reaches 1032:1; other methods of zip archives are not written by NumPy.
+_MOST_EXPANSION = 1032
+
 _ROW_GROUP = 1024
 
 #: NumPy parses headers by ``ast``, which raises a SystemError in threads of Python 3.11 and 3.12
 #: (python/cpython#106905). Without the lock an intact file would seem damaged.
-_PARSING = threading.Lock()
+_PARSING = threading.RLock()
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Shapes without their first axis, and names of dtypes, by column."""
+
+    shapes: dict[str, list[int]]
+    dtypes: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,18 +109,18 @@ def decode_columns(content: bytes, names: list[str] | None = None) -> dict[str, 
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        layout = json.loads(file.schema_arrow.metadata[_SHAPES])
-        held = list(layout["shapes"])
+        layout = parse_as(_Layout, file.schema_arrow.metadata[_SHAPES])
+        held = list(layout.shapes)
         wanted = held if names is None else [name for name in names if name in held]
         stored = set(file.schema_arrow.names)
         table = file.read(columns=[name for name in wanted if name in stored])
-    except (pa.ArrowException, KeyError, TypeError) as error:
+        rows = file.metadata.num_rows
+        return {
+            name: _to_numpy(table, name, (rows, *layout.shapes[name]), layout.dtypes[name])
+            for name in wanted
+        }
+    except Exception as error:  # what damaged bytes raise is as varied as the format
         raise OSError(f"not an intact vae_batch Parquet file: {error}") from error
-    rows = file.metadata.num_rows
-    return {
-        name: _to_numpy(table, name, (rows, *layout["shapes"][name]), layout["dtypes"][name])
-        for name in wanted
-    }
 
 
 def encode_arrays(arrays: Mapping[str, Array]) -> bytes:
@@ -112,9 +131,109 @@ def encode_arrays(arrays: Mapping[str, Array]) -> bytes:
 
 
 def decode_arrays(content: bytes) -> dict[str, Array]:
-    """Arrays of a file made by :func:`encode_arrays`, or of any ``.npz``; thread-safe."""
-    with _PARSING, np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+    """Arrays of a file made by :func:`encode_arrays`, or of any ``.npz``; thread-safe.
+
+    Raises:
+        ValueError: As :func:`npz_arrays`.
+    """
+    with npz_arrays(io.BytesIO(content)) as arrays:
         return dict(arrays)
+
+
+@contextmanager
+def npz_arrays(file: IO[bytes]) -> Iterator[np.lib.npyio.NpzFile]:
+    """Within the context, the arrays of an ``.npz``, by name; never unpickled, thread-safe.
+
+    Headers are read first: nothing is allocated for an array whose header does not agree with the
+    archive's own entry of it, or for one that this machine's memory cannot hold.
+
+    Raises:
+        ValueError: It is no such file, or it is damaged; the message says how. An array that is
+            read within the context may be found damaged, too.
+    """
+    try:
+        head = file.read(6)
+        file.seek(0)
+        if head == b"\x93NUMPY":
+            raise ValueError("it is one array, not an archive: name it .npy")
+        with _PARSING, np.load(file, allow_pickle=False) as arrays:
+            assert arrays.zip is not None
+            _require_whole(arrays.zip)
+            yield arrays
+    except InputError:
+        raise
+    except Exception as error:  # what damaged bytes raise is as varied as the format
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def npy_array(path: str | os.PathLike[str]) -> Array:
+    """The array of an ``.npy`` file, memory-mapped and never unpickled.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        ValueError: It is no such file, or it is damaged; the message says how.
+    """
+    with open(path, "rb") as file, _PARSING:
+        try:
+            _require_size(file, "the array", os.fstat(file.fileno()).st_size)
+            found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except Exception as error:  # as above
+            raise ValueError(str(error) or type(error).__name__) from error
+    return found
+
+
+def memory_bytes() -> int | None:
+    """Memory of this machine; None where the system does not say."""
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def require_memory(size: int, what: str) -> None:
+    """Refuse what this machine's memory cannot hold.
+
+    Raises:
+        ValueError: Names both sizes.
+    """
+    memory = memory_bytes()
+    if memory is not None and size > memory:
+        raise ValueError(f"{what} takes {size:,} bytes, and this machine has {memory:,}")
+
+
+def _require_whole(archive: zipfile.ZipFile) -> None:
+    members = archive.infolist()
+    for member in members:
+        if member.file_size > _MOST_EXPANSION * (member.compress_size + 1):
+            raise ValueError(
+                f"{member.filename} is damaged: {member.compress_size:,} bytes cannot unpack to "
+                f"{member.file_size:,}"
+            )
+        if member.filename.endswith(".npy"):
+            with archive.open(member) as stream:
+                _require_size(stream, member.filename, member.file_size)
+    largest = max(members, key=lambda member: member.file_size, default=None)
+    if largest is not None:  # others may not be asked for
+        require_memory(largest.file_size, f"{largest.filename}, unpacked,")
+
+
+def _require_size(stream: IO[bytes], name: str, size: int) -> None:
+    """Compare the header of an ``.npy`` with the size of the file."""
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0
+    }.get(version)  # fmt: skip
+    if read is None:  # names of fields that are not Latin-1: records, which nothing here takes
+        raise ValueError(f"{name} is of version {version} of the format")
+    shape, _, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects")
+    declared = math.prod(shape) * dtype.itemsize
+    if any(length < 0 for length in shape) or declared != size - stream.tell():
+        raise ValueError(
+            f"{name} is damaged: its header says shape {shape} of {dtype}, {declared:,} bytes, and "
+            f"{size - stream.tell():,} follow"
+        )
 
 
 def encode_reduction(moments: Moments | None, labels: Sequence[LabelDistribution]) -> bytes:
@@ -142,6 +261,8 @@ def decode_reduction(content: bytes) -> Reduction:
     try:
         arrays = decode_arrays(content)
         mean = np.asarray(arrays["mean"], np.float64)
+        if arrays["scatter_upper"].shape != (mean.size * (mean.size + 1) // 2,):
+            raise ValueError(f"scatter of {arrays['scatter_upper'].shape}, mean of {mean.shape}")
         scatter = np.zeros((len(mean), len(mean)))
         scatter[np.triu_indices(len(mean))] = arrays["scatter_upper"]
         scatter += np.triu(scatter, 1).T
@@ -155,7 +276,7 @@ def decode_reduction(content: bytes) -> Reduction:
             Moments(int(arrays["count"]), mean, scatter) if len(mean) else None,
             tuple(LabelDistribution(int(n), p, float(plogp)) for n, p, plogp in labels),
         )
-    except (KeyError, ValueError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
         raise OSError(f"damaged moments file: {error}") from error
 
 
@@ -167,7 +288,9 @@ def _to_arrow(array: Array) -> pa.Array:
 
 
 def _to_numpy(table: pa.Table, name: str, shape: tuple[int, ...], dtype: str) -> Array:
-    if name not in table.column_names:  # a column of zero width has no values to store
+    if name not in table.column_names:
+        if math.prod(shape):  # only a column of zero width has no values to store
+            raise ValueError(f"column {name} is missing")
         return np.empty(shape, dtype)
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):

@@ -10,13 +10,15 @@ import pyarrow as pa
 
 from vae_batch.metrics.catalogue import compared_column
 from vae_batch.storage.store import Store
-from vae_batch.storage.tables import read_table, write_table
+from vae_batch.storage.tables import read_table, reading_table, write_table
 
 NAME = "comparisons"
 
 Verdict = Literal["better", "worse", "level"]
 
 _DIFFERENCE = ("", "_se", "_low", "_high", "_p")
+
+_REQUIRED = ("metric", "checkpoint", "value", "n", "is_best", "level_with_best", "best")
 
 #: ``..._p`` are adjusted by Holm over the rows of one metric and extractor; intervals are of 95 %
 #: and not adjusted. Differences are in the metric's unit, this checkpoint less the other.
@@ -116,8 +118,15 @@ class Comparison:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Comparison:
-        """The comparison of a record."""
+        """The comparison of a record.
+
+        Raises:
+            ValueError, KeyError: It lacks a value that every comparison has.
+        """
         plain = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
+        missing = [name for name in _REQUIRED if plain.get(name) is None]
+        if missing:
+            raise ValueError(f"a comparison has no {missing[0]}")
         both = {name: _difference(name, record) for name in ("from_best", "from_previous")}
         return cls(**{**plain, **both})
 
@@ -158,7 +167,7 @@ def read_comparisons(store: Store) -> list[Comparison]:
     Raises:
         OSError: The file is damaged.
     """
-    table = read_table(store, NAME)
+    table = read_table(store, NAME, SCHEMA)
     records: list[dict[str, Any]] = [] if table is None else table.to_pylist()
     if table is not None and _VERSION not in (table.schema.metadata or {}):
         records = [
@@ -166,7 +175,8 @@ def read_comparisons(store: Store) -> list[Comparison]:
             for record in records
             if record["metric"] != "inception_score"
         ]
-    return [Comparison.from_record(record) for record in records]
+    with reading_table(store, NAME):
+        return [Comparison.from_record(record) for record in records]
 
 
 def comparison_inputs(store: Store) -> str | None:
@@ -177,4 +187,4 @@ def comparison_inputs(store: Store) -> str | None:
     """
     table = read_table(store, NAME)
     metadata = (table.schema.metadata or {}) if table is not None else {}
-    return metadata[_INPUTS].decode() if _INPUTS in metadata else None
+    return metadata[_INPUTS].decode(errors="replace") if _INPUTS in metadata else None

@@ -8,7 +8,9 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+from vae_batch.plan.quantities import Count, Seconds
 from vae_batch.plan.shards import Shard, Unit
+from vae_batch.storage.checked_json import parse_as
 from vae_batch.storage.retry import looks
 from vae_batch.storage.store import OtherContentError, Store
 
@@ -71,12 +73,12 @@ class Receipt:
     """
 
     fingerprint: str
-    rows: int
-    size: int
+    rows: Count
+    size: Count
     sha256: str
-    seconds: float
+    seconds: Seconds
     device: str
-    batch_size: int = 0
+    batch_size: Count = 0
     check: str = ""
     source: Source | None = None
 
@@ -105,9 +107,8 @@ class Receipt:
 
         Raises:
             ValueError: It is no receipt, or its check does not match its fields.
-            TypeError: It has other fields.
         """
-        receipt = cls(**json.loads(content))
+        receipt = parse_as(cls, content)
         if receipt.check and receipt.check != receipt._digest():
             raise ValueError("the receipt's check does not match its fields")
         return receipt
@@ -203,7 +204,7 @@ def read_receipt(store: Store, unit: Unit, name: str) -> Receipt | None:
         except FileNotFoundError:
             if number == 1 and path.rpartition("/")[2] not in store.sizes(unit.path):
                 return None
-        except (ValueError, TypeError):
+        except ValueError:
             pass
         else:
             return receipt if receipt.fingerprint == unit.fingerprint else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 from vae_batch.metrics.catalogue import METRICS
+from vae_batch.storage.checked_json import parse_as
 from vae_batch.storage.score_schema import FLAGS_APART, SCHEMA
 
 Status = Literal["scored", "failed"]
@@ -53,6 +54,8 @@ WarningKind = Literal[
 ]
 
 Severity = Literal["info", "warning", "severe"]
+
+_Word = TypeVar("_Word")
 
 
 @dataclass(frozen=True)
@@ -279,14 +282,15 @@ class ScoreRow:
         """The row of a record; of version 0.1, too, whose reasons get the code ``unknown``.
 
         Raises:
-            ValueError: The record lacks a value that every row has.
+            ValueError: The record lacks a value that every row has, or holds a code or kind that
+                no row has.
         """
-        codes = json.loads(record.get("reason_codes") or "{}")
+        codes = parse_as(dict[str, ReasonCode], record.get("reason_codes") or "{}")
         scores = {column: _score_of(record, column, codes.get(column)) for column in METRICS}
         return cls(
             checkpoint=_required(record, "checkpoint"),
             step=record.get("step"),
-            status=_required(record, "status"),
+            status=_one_of(get_args(Status), _required(record, "status")),
             conditions=Conditions(**_fields_of(Conditions, record)),
             provenance=Provenance(**_fields_of(Provenance, record)),
             scores={column: score for column, score in scores.items() if score != Score()},
@@ -317,17 +321,30 @@ def _score_of(record: Mapping[str, Any], column: str, code: ReasonCode | None) -
 
 
 def _reason(text: str | None, code: ReasonCode | None) -> Reason | None:
-    return None if text is None else Reason(code or "unknown", text)
+    return None if text is None else Reason(_one_of(_CODES, code or "unknown"), text)
 
 
 def _warnings_of(record: Mapping[str, Any]) -> tuple[RowWarning, ...]:
     if record.get("warnings_json"):
-        return tuple(RowWarning(**warning) for warning in json.loads(record["warnings_json"]))
+        return parse_as(tuple[RowWarning, ...], record["warnings_json"])
     texts = (record.get("warnings") or "").split(FLAGS_APART)
     return tuple(RowWarning("unknown", "warning", text) for text in texts if text)
 
 
+_CODES = get_args(ReasonCode)
 _MAY_BE_NULL = frozenset({"fingerprint"})
+
+
+def require_key(record: Mapping[str, Any]) -> None:
+    """Raise a ValueError where a record lacks its checkpoint or extractor."""
+    for name in ("checkpoint", "extractor"):
+        _required(record, name)
+
+
+def _one_of(known: tuple[_Word, ...], word: _Word) -> _Word:
+    if word not in known:
+        raise ValueError(f"expected one of {', '.join(map(str, known))}, found {word!r}")
+    return word
 
 
 def _fields_of(

@@ -12,10 +12,10 @@ import pyarrow as pa
 from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.spec import WITHOUT_EXTRACTOR
-from vae_batch.storage.score_rows import ScoreRow
+from vae_batch.storage.score_rows import ScoreRow, require_key
 from vae_batch.storage.score_schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from vae_batch.storage.store import Store
-from vae_batch.storage.tables import read_table, to_pandas, write_table
+from vae_batch.storage.tables import read_table, reading_table, to_pandas, write_table
 
 NAME = "scores"
 
@@ -35,7 +35,9 @@ def read_score_rows(store: Store) -> list[ScoreRow]:
         InputError: A newer version wrote the table.
         OSError: The file is damaged.
     """
-    return [ScoreRow.from_record(record) for record in _read_records(store)]
+    records = _read_records(store)
+    with reading_table(store, NAME):
+        return [ScoreRow.from_record(record) for record in records]
 
 
 def read_scores(store: Store) -> pd.DataFrame:
@@ -76,20 +78,24 @@ def superseded(
 
 def _read_records(store: Store) -> list[Record]:
     """Records by the columns of the present schema."""
-    table = read_table(store, NAME)
+    table = read_table(store, NAME, SCHEMA)
     if table is None:
         return []
-    records: list[Record] = table.to_pylist()
-    version = int((table.schema.metadata or {}).get(VERSION_KEY, b"1"))
+    with reading_table(store, NAME):
+        records: list[Record] = table.to_pylist()
+        version = int((table.schema.metadata or {}).get(VERSION_KEY, b"1"))
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{store.shown}/{NAME}.parquet has version {version} of the score table, and this "
             f"release of vae_batch reads versions up to {SCHEMA_VERSION}; install the release "
             "that wrote it, or a newer one"
         )
-    if version < SCHEMA_VERSION:
-        return [ScoreRow.from_record(record).to_record() for record in records]
-    return [{name: record.get(name) for name in SCHEMA.names} for record in records]
+    with reading_table(store, NAME):
+        if version < SCHEMA_VERSION:
+            return [ScoreRow.from_record(record).to_record() for record in records]
+        for record in records:
+            require_key(record)
+        return [{name: record.get(name) for name in SCHEMA.names} for record in records]
 
 
 class ScoreWriter:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vae_batch.plan.errors import InputError
 from vae_batch.storage.store import Store
+
+BY_SCORE = "`vae-batch score` writes it again from stored files"
 
 _WRITER, _CHECK = b"vae_batch.writer", b"vae_batch.check"
 
@@ -82,8 +86,6 @@ def table_faults(store: Store, name: str) -> dict[str, str | None]:
     try:
         table = _decoded(parquet)
         metadata = table.schema.metadata or {}
-        if _CHECK in metadata and metadata[_CHECK] != check_of(table, metadata):
-            raise ValueError("its check does not match its rows")
         same_writer = metadata.get(_WRITER) == _writer()
         if same_writer and parquet != parquet_of(table):
             raise ValueError("it differs from the same rows written again")
@@ -97,30 +99,47 @@ def table_faults(store: Store, name: str) -> dict[str, str | None]:
 
 
 def read_table(
-    store: Store,
-    name: str,
-    again: str = "`vae-batch score` writes it again from stored files",
+    store: Store, name: str, schema: pa.Schema | None = None, again: str = BY_SCORE
 ) -> pa.Table | None:
     """The table of ``NAME.parquet``; None where there is none.
 
     Args:
         store: The output folder.
         name: Of the table.
+        schema: Columns that it has as far as it has them; None for any.
         again: Who writes a damaged table again, and from what.
 
     Raises:
         OSError: The file is damaged.
     """
-    path = f"{name}.parquet"
-    content = store.find(path)
+    content = store.find(f"{name}.parquet")
     if content is None:
         return None
+    with reading_table(store, name, again):
+        table = _decoded(content)
+        for field in schema or ():
+            if field.name in table.column_names and table.field(field.name).type != field.type:
+                found = table.field(field.name).type
+                raise ValueError(f"column {field.name}: expected {field.type}, found {found}")
+    return table
+
+
+@contextmanager
+def reading_table(store: Store, name: str, again: str = BY_SCORE) -> Iterator[None]:
+    """Within the context, what is wrong with the values of a table means that it is damaged.
+
+    Raises:
+        OSError: Names the file and what to do.
+    """
     try:
-        return _decoded(content)
-    except (pa.ArrowException, OSError) as error:
+        yield
+    except InputError:  # a table of a newer version
+        raise
+    except Exception as error:  # what damaged bytes raise is as varied as the format
+        said = " ".join(str(error).split())[:200]
         raise OSError(
-            f"{store.shown}/{path} is damaged: {error}; `vae-batch verify {store.shown} --mend` "
-            f"removes it, and {again}"
+            f"{store.shown}/{name}.parquet is damaged ({type(error).__name__}: {said}); `vae-batch "
+            f"verify {store.shown} --mend` removes it, and {again}"
         ) from error
 
 
@@ -129,13 +148,18 @@ def _writer() -> bytes:
 
 
 def _decoded(content: bytes) -> pa.Table:
+    """The table of a file; damaged bytes raise errors as varied as the format."""
     table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     # Parquet has no seconds, which are read as milliseconds; all times here are whole seconds.
     in_seconds = [
         field.with_type(pa.timestamp("s", field.type.tz)) if _is_time(field.type) else field
         for field in table.schema
     ]
-    return table.cast(pa.schema(in_seconds, table.schema.metadata))
+    table = table.cast(pa.schema(in_seconds, table.schema.metadata))
+    metadata = table.schema.metadata or {}
+    if _CHECK in metadata and metadata[_CHECK] != check_of(table, metadata):
+        raise ValueError("its check does not match its rows")
+    return table
 
 
 def _is_time(kind: pa.DataType) -> bool:

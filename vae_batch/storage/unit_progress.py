@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vae_batch.plan.shards import Shard, Unit
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 from vae_batch.storage.receipts import REDUCTION, file_path, read_receipt, receipt_path
 from vae_batch.storage.store import Store
 
@@ -50,6 +50,14 @@ class _Entry:
     rows: int
     size: int
     receipt_size: int
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """The gathered file: entries by the name of their shard."""
+
+    fingerprint: str
+    receipts: dict[str, tuple[int, int, int]]
 
 
 def is_activations(unit: Unit) -> bool:
@@ -139,12 +147,12 @@ class _Listing:
 def _read_gathered(store: Store, unit: Unit) -> dict[str, _Entry]:
     """Entries of the gathered file; none where it is of another fingerprint, or damaged."""
     try:
-        content = decode_checked(store.read(f"{unit.path}/{GATHERED}"))
-        if content["fingerprint"] != unit.fingerprint:
-            return {}
-        return {str(name): _Entry(*entry) for name, entry in content["receipts"].items()}
-    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        found = decode_as(_Gathered, store.read(f"{unit.path}/{GATHERED}"))
+    except (FileNotFoundError, ValueError):
         return {}
+    if found.fingerprint != unit.fingerprint:
+        return {}
+    return {name: _Entry(*entry) for name, entry in found.receipts.items()}
 
 
 def _last(path: str) -> str:

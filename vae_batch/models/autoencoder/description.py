@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from vae_batch.models.autoencoder.images import ImageShape, Pixels
 from vae_batch.models.autoencoder.labels import LabelInfo
 from vae_batch.models.formats.format import Array
 from vae_batch.plan.reading import InputFit, Likelihood, Reading, SecondHead, ValueRange
+from vae_batch.storage.checked_json import parse_as
 
 Need = Literal["encoder", "decoder", "posterior", "prior"]
 OutputKind = Literal["logits", "probabilities", "mean"]
@@ -73,12 +74,12 @@ class Description:
 
     @classmethod
     def from_json(cls, content: bytes | str) -> Description:
-        """The description that ``to_json`` wrote."""
-        values: dict[str, Any] = json.loads(content)
-        decisions = tuple(Decision(**decision) for decision in values.pop("decisions"))
-        for name in ("latent_shape", "image_shape", "warnings"):
-            values[name] = tuple(values[name])
-        return cls(**values, decisions=decisions)
+        """The description that ``to_json`` wrote.
+
+        Raises:
+            ValueError: It is none.
+        """
+        return parse_as(cls, content)
 
 
 @dataclass

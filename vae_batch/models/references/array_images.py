@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import numpy as np
 
 from vae_batch.models.image_range import resolve_range, to_uint8
 from vae_batch.plan.errors import InputError
+from vae_batch.storage.array_files import npy_array, npz_arrays
 
 _ONE_ARRAY = ("images", "arr_0", "x")
 _ONE_LABELS = ("labels", "y")
 _SHOWN = 12
-_UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def array_pixels(images: np.ndarray, value_range: str | None, source: str) -> Ar
 def npy_pixels(path: Path, value_range: str | None) -> ArrayPixels:
     """Images of a .npy file, memory-mapped and never unpickled."""
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _UNREADABLE as error:
+        images = npy_array(path)
+    except (OSError, ValueError) as error:
         raise InputError(_not_numpy(path, error)) from error
     return array_pixels(images, value_range, str(path))
 
@@ -65,15 +64,11 @@ def npz_pixels(
 ) -> tuple[ArrayPixels, np.ndarray | None, str]:
     """Images, labels and split of a .npz file (x_train/x_test, or one array); never unpickled."""
     try:
-        # np.load leaves the file of a damaged archive open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is one array, not an archive: name it .npy")
+        with path.open("rb") as file, npz_arrays(file) as archive:
             images, labels, actual = _npz_arrays(archive, split, path)
     except InputError:
         raise
-    except _UNREADABLE as error:
+    except (OSError, ValueError) as error:
         raise InputError(_not_numpy(path, error)) from error
     pixels = array_pixels(images, value_range, str(path))
     return pixels, labels, actual

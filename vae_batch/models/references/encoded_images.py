@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from vae_batch.models.image_range import to_uint8
 from vae_batch.models.inputs.files import walk
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.quantities import plural
+from vae_batch.storage.array_files import require_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,7 +64,7 @@ class EncodedPixels:
         with _opened(self.encoded[index], self.names[index]) as image:
             try:
                 converted = image.convert("L" if self.shape[2] == 1 else "RGB")
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, OverflowError, MemoryError) as error:
                 raise InputError(
                     f"image {self.names[index]} is truncated or damaged ({error}); replace or "
                     "remove it"
@@ -130,8 +131,12 @@ def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
             (n for n in ("label", "labels") if n in schema.names and _names_classes(schema, n)),
             None,
         )
-        table = pq.read_table(path, columns=[column] + ([label] if label else []))
-    except (pa.ArrowInvalid, OSError) as error:
+        columns = [column] + ([label] if label else [])
+        require_memory(_unpacked(pq.read_metadata(path), columns), "unpacked, it")
+        table = pq.read_table(path, columns=columns)
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path} is not a readable Parquet file ({error})") from error
     values = [_bytes_of(value) for value in table[column].to_pylist()]
     names = [f"{path} row {row}" for row in range(len(values))]
@@ -147,12 +152,26 @@ def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
     return EncodedPixels(names, values, _shared_shape(values, names, str(path))), labels
 
 
+def _unpacked(metadata: Any, columns: Sequence[str]) -> int:  # noqa: ANN401 - pyarrow's
+    """Bytes that columns of a Parquet file unpack to, as its footer says."""
+    parts = (
+        metadata.row_group(group).column(number)
+        for group in range(metadata.num_row_groups)
+        for number in range(metadata.num_columns)
+    )
+    named = (part for part in parts if part.path_in_schema.split(".")[0] in columns)
+    return sum(part.total_uncompressed_size for part in named)
+
+
 def _opened(encoded: Path | bytes, name: str) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
         return Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError, OSError, ValueError, SyntaxError, OverflowError, MemoryError,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
         raise InputError(f"image {name} cannot be read ({error}); replace or remove it") from error
 
 

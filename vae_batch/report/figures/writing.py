@@ -25,6 +25,7 @@ from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder
 from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage import Store
+from vae_batch.storage.checked_json import parse_json
 from vae_batch.storage.comparison_file import Comparison
 from vae_batch.storage.score_rows import ScoreRow
 
@@ -194,7 +195,7 @@ def replace_figures(
 def files_of_index(index: bytes) -> tuple[str, ...]:
     """Files that an earlier report wrote beside its index; none where the index is damaged."""
     try:
-        found = [name for figure in json.loads(index)["figures"] for name in figure["files"]]
+        found = [name for figure in parse_json(index)["figures"] for name in figure["files"]]
     except (ValueError, KeyError, TypeError):
         return ()
     return tuple(name for name in found if isinstance(name, str) and "/" not in name)

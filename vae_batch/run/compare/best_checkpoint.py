@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from vae_batch.metrics.catalogue import DEFAULT_CHOICE, METRICS, compared_column
 from vae_batch.metrics.comparison.paired_difference import count_to_separate
@@ -16,7 +18,7 @@ from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.plan.quantities import plural
 from vae_batch.run.compare.pairwise import compare_among, compare_run
 from vae_batch.storage import ScoreRow, Store, read_score_rows
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 from vae_batch.storage.comparison_file import Comparison
 
 SELECTION = "selection.json"
@@ -115,7 +117,7 @@ class Selection:
         confirmation: Result of a comparison on fresh seeds; None where none was asked for.
     """
 
-    steps: tuple[SelectionStep, ...]
+    steps: Annotated[tuple[SelectionStep, ...], Field(min_length=1)]
     compared: int
     second: str | None
     sentence: str
@@ -374,41 +376,31 @@ def read_selection(store: Store) -> Selection | None:
     if found is None:
         return None
     try:
-        return _selection_of(decode_checked(found))
-    except (ValueError, TypeError, KeyError) as error:
+        return decode_as(Selection, found, _renewed)
+    except ValueError as error:
         raise InputError(
-            f"{store.shown}/{SELECTION} is damaged ({error}); `vae-batch verify --mend` takes it "
-            "away, and `vae-batch score` writes it anew"
+            f"{store.shown}/{SELECTION} is damaged ({error}); `vae-batch verify {store.shown} "
+            "--mend` deletes it, and `vae-batch score` writes it anew"
         ) from None
 
 
-def _selection_of(values: Mapping[str, Any]) -> Selection:
-    if "steps" in values:
-        steps = tuple(
-            SelectionStep(**{**step, "left": tuple(step["left"])}) for step in values["steps"]
-        )
-    else:  # of version 0.1, which compared by one metric, and called the corrected one ``fid``
-        level, n = tuple(values["level"]), 0
+def _renewed(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a selection, of version 0.1, too.
+
+    That compared by one metric, called the corrected FID ``fid``, and did not record what a
+    confirmation was made for.
+    """
+    if "steps" not in values:
+        step = {name: values[name] for name in ("extractor", "value")}
         metric = compared_column(values["metric"])
-        steps = (
-            SelectionStep(metric, values["extractor"], values["best"], values["value"], n, level),
-        )
-    return Selection(
-        steps=steps,
-        compared=values["compared"],
-        second=values["second"],
-        sentence=values["sentence"],
-        undecided_by=tuple(values.get("undecided_by", ())),
-        images_needed=values.get("images_needed"),
-        confirmation=_confirmation_of(values.get("confirmation")),
-    )
-
-
-def _confirmation_of(value: Mapping[str, Any] | str | None) -> Confirmation | None:
-    if isinstance(value, str):  # of version 0.1, which did not record what it was made for
-        outcome: Outcome = "confirmed" if value.startswith("confirmed") else "none"
-        return Confirmation(outcome, value, "", is_stale=True)
-    return None if value is None else Confirmation(**value)
+        step |= {"metric": metric, "leader": values["best"], "left": values["level"], "n": 0}
+        values = {**values, "steps": [step]}
+    said = values.get("confirmation")
+    if isinstance(said, str):
+        outcome = "confirmed" if said.startswith("confirmed") else "none"
+        confirmation = {"outcome": outcome, "text": said, "made_for": "", "is_stale": True}
+        values = {**values, "confirmation": confirmation}
+    return values
 
 
 def confirmed(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from vae_batch.run.compare.best_checkpoint import CONFIRMATION
 from vae_batch.run.execute.failures import TRACEBACKS
 from vae_batch.run.output.lease import LEASE_FILE, LOCK_FILE
 from vae_batch.run.progress.log import LOG_FILE
+from vae_batch.storage.checked_json import PathBelow
 
 #: The report: its page, its figures, and a note of their digests and of what they show.
 PAGE = "report.html"
@@ -39,6 +41,21 @@ _NOTE_FOLDERS = (f"{TRACEBACKS}/", f"{FIGURES}/")
 LEASES = (LEASE_FILE, f"{NIGHTS}/{LEASE_FILE}")
 
 _OF_UNIT = re.compile(r".+/part-[^/]+\.(?:parquet|npz|json)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class DrawnNote:
+    """Content of ``figures/drawn.json``.
+
+    Attributes:
+        sources: Digest of what the report was drawn from.
+        files: Sizes of its files in bytes; None for a file that was missing.
+        digests: Their SHA-256; version 0.1 noted sizes alone.
+    """
+
+    sources: str
+    files: dict[PathBelow, int | None]
+    digests: dict[PathBelow, str] = field(default_factory=dict)
 
 
 def is_temporary(path: str) -> bool:

@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import datetime
 import getpass
-import math
 import os
 import secrets
 import socket
@@ -26,10 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from vae_batch.plan import InputError
+from vae_batch.plan.quantities import Seconds
 from vae_batch.storage import Store
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 
 LEASE_FILE = "lease.json"
 LOCK_FILE = "lease.lock"
@@ -64,12 +67,12 @@ class Holder:
 
     token: str
     host: str
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
     user: str
     run: str
     since: str
-    heartbeat: float
-    period: float
+    heartbeat: Seconds
+    period: Annotated[float, Field(gt=0, le=_LONGEST_PERIOD)]
 
     @property
     def expires_after(self) -> float:
@@ -313,25 +316,9 @@ def _read(store: Store) -> Holder | None:
     """The holder of the lease; None where there is none, or the file cannot be read."""
     try:
         found = store.find(LEASE_FILE)
-        return None if found is None else _checked(Holder(**decode_checked(found)))
-    except (ValueError, TypeError, RecursionError):
+        return None if found is None else decode_as(Holder, found)
+    except ValueError:
         return None
-
-
-def _checked(holder: Holder) -> Holder:
-    """The holder, as far as its fields are what they must be.
-
-    Raises:
-        ValueError: They are not.
-        TypeError: They are of another type.
-    """
-    numbers = holder.heartbeat, holder.period
-    texts = holder.token, holder.host, holder.user, holder.run, holder.since
-    if not all(map(math.isfinite, numbers)) or not 0 < holder.period <= _LONGEST_PERIOD:
-        raise ValueError(f"expected times in seconds, found {numbers}")
-    if type(holder.pid) is not int or not all(isinstance(text, str) for text in texts):
-        raise TypeError("expected a number of a process, and texts")
-    return holder
 
 
 def _write(store: Store, holder: Holder) -> None:

@@ -12,7 +12,7 @@ from vae_batch.run.output.recorded_rows import open_record
 from vae_batch.run.output.run_record import RecordedRow
 from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import Store, file_path, forget, read_score_rows
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 
 #: Activations to keep: all; the reference's; the reference's and those of the best checkpoint and
 #: of checkpoints not distinguishable from it; none. Moments and influences are always kept.
@@ -78,16 +78,19 @@ def pruned_units(out: Store) -> dict[str, str]:
     """Fingerprints of pruned units by their path; empty where nothing was pruned.
 
     Raises:
-        OSError: The file is damaged.
+        InputError: The file is damaged.
     """
     found = out.find(PRUNED)
     if found is None:
         return {}
     try:
-        content = decode_checked(found)
+        return decode_as(dict[str, str], found)
     except ValueError as error:
-        raise OSError(f"{out.shown}/{PRUNED} is damaged: {error}") from error
-    return {str(path): str(mark) for path, mark in content.items()}
+        raise InputError(
+            f"{out.shown}/{PRUNED} is damaged ({error}); `vae-batch verify {out.shown} --mend` "
+            "deletes it, and `vae-batch score` then computes pruned activations again where a "
+            "metric needs them"
+        ) from error
 
 
 def is_pruned(pruned: Mapping[str, str], unit: Unit) -> bool:

@@ -9,7 +9,12 @@ from dataclasses import replace
 from functools import partial
 
 from vae_batch.plan import fingerprint, identity_of
-from vae_batch.run.compare.best_checkpoint import SELECTION, read_selection, select_best
+from vae_batch.run.compare.best_checkpoint import (
+    SELECTION,
+    Selection,
+    read_selection,
+    select_best,
+)
 from vae_batch.run.compare.pairwise import compare_among
 from vae_batch.run.output.layout import (
     DRAWN_NOTE,
@@ -19,16 +24,27 @@ from vae_batch.run.output.layout import (
     PAGE_DIGEST,
     SUMMARY,
     SUMMARY_PAGE,
+    DrawnNote,
 )
+from vae_batch.run.output.lease import Holder
 from vae_batch.run.output.prune import PRUNED
 from vae_batch.run.output.run_record import RUN_FILE, RunRecord
-from vae_batch.run.progress.progress_file import PROGRESS_FILE
-from vae_batch.run.race.record import RACE
+from vae_batch.run.progress.progress_file import PROGRESS_FILE, LastProgress
+from vae_batch.run.race.record import RACE, RaceOutcome
 from vae_batch.storage import Store, read_comparisons
-from vae_batch.storage.checked_json import decode_checked, is_as_written
+from vae_batch.storage.checked_json import as_kind, decode_as, decode_checked, is_as_written
 from vae_batch.storage.tables import table_faults
 
 TABLES = ("scores", "comparisons", "history")
+
+#: Records with a check of their own, and what they hold.
+_RECORDS: dict[str, type[object]] = {
+    SELECTION: Selection,
+    RACE: RaceOutcome,
+    PRUNED: dict[str, str],
+    PROGRESS_FILE: LastProgress,
+    **dict.fromkeys(LEASES, Holder),
+}
 
 #: What to do about a damaged file that neither ``--mend`` nor ``score`` writes again.
 _DRAW = "`vae-batch report` draws it again"
@@ -44,10 +60,10 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
     faults: dict[str, str | None] = {RUN_FILE: _record_fault(out, record)}
     for name in TABLES:
         faults |= table_faults(out, name)
-    for name in (SELECTION, RACE, PRUNED, PROGRESS_FILE, *LEASES):
+    for name, kind in _RECORDS.items():
         content = out.find(name)
         if content is not None:
-            faults[name] = _json_fault(content)
+            faults[name] = _json_fault(content, kind)
     faults |= dict(_night_faults(out))
     faults |= dict(_drawn_faults(out))
     # Files that cannot be read are no standard for others.
@@ -57,12 +73,15 @@ def record_faults(out: Store, record: RunRecord | None) -> dict[str, str | None]
     return faults
 
 
-def _json_fault(content: bytes) -> str | None:
+def _json_fault(content: bytes, kind: type[object] = dict) -> str | None:
     try:
-        decode_checked(content)
+        fields = decode_checked(content)
+        if not is_as_written(content):
+            return "is not as it was written"
+        as_kind(kind, fields)
     except ValueError as error:
         return f"cannot be read ({error})"
-    return None if is_as_written(content) else "is not as it was written"
+    return None
 
 
 def _night_faults(out: Store) -> Iterator[tuple[str, str | None]]:
@@ -97,10 +116,9 @@ def _drawn_faults(out: Store) -> Iterator[tuple[str, str | None]]:
     note = out.find(DRAWN_NOTE)
     if note is None:
         return
-    fault = _json_fault(note)
+    fault = _json_fault(note, DrawnNote)
     yield DRAWN_NOTE, f"{fault}; {_DRAW}" if fault else None
-    digests = {} if fault else decode_checked(note).get("digests", {})  # 0.1 noted sizes alone
-    for path, digest in digests.items():
+    for path, digest in ({} if fault else decode_as(DrawnNote, note).digests).items():
         content = out.find(path)
         if content is None:
             yield path, f"is missing; {_DRAW}"

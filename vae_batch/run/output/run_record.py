@@ -11,14 +11,16 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
-from vae_batch.plan import EvaluationSpec, InputError, Unit, identity_of
+from pydantic import PlainValidator
+
+from vae_batch.plan import EvaluationSpec, InputError, Unit, identity_of, make_spec
 from vae_batch.plan.credentials import values_without_credentials
 from vae_batch.plan.fingerprint import differing_keys
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.storage import Store, superseded
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 
 RUN_FILE = "run.json"
 
@@ -40,6 +42,12 @@ class RecordedRow:
     units: dict[str, Unit]
 
 
+def _stored_spec(values: object) -> EvaluationSpec:
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a table, found {type(values).__name__}")
+    return make_spec(values, source="its spec")
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """The record of all runs of an output folder.
@@ -52,7 +60,7 @@ class RunRecord:
     """
 
     identity: dict[str, Any]
-    spec: EvaluationSpec
+    spec: Annotated[EvaluationSpec, PlainValidator(_stored_spec)]
     rows: tuple[RecordedRow, ...]
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -67,17 +75,11 @@ def read_record(out: Store) -> RunRecord | None:
     if found is None:
         return None
     try:
-        content = decode_checked(found)
-        rows = tuple(
-            RecordedRow(**{**row, "units": {k: Unit(**u) for k, u in row["units"].items()}})
-            for row in content["rows"]
-        )
-        versions = dict(content.get("versions", {}))
-        return RunRecord(content["identity"], EvaluationSpec(**content["spec"]), rows, versions)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return decode_as(RunRecord, found)
+    except ValueError as error:
         raise DamagedRecordError(
-            f"{out.shown}/{RUN_FILE} cannot be read ({type(error).__name__}); it is damaged or not "
-            "a run's: `vae-batch verify --mend` removes it, and the same `vae-batch score` "
+            f"{out.shown}/{RUN_FILE} cannot be read ({error}); it is damaged or not a run's: "
+            f"`vae-batch verify {out.shown} --mend` removes it, and the same `vae-batch score` "
             "then writes it anew and goes on from what is stored; or use another --out"
         ) from None
 

@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from vae_batch.models.autoencoder.description import Description
-from vae_batch.plan import Unit
+from vae_batch.plan import InputError, Unit
 from vae_batch.run.compare.best_checkpoint import CONFIRMATION
 from vae_batch.run.output.layout import is_expected, is_temporary
 from vae_batch.run.output.lease import holder_of
@@ -232,8 +232,8 @@ def _fault_by_receipt(store: Store, name: str, names: Collection[str]) -> str | 
     try:
         content = store.read(name)
         receipt = Receipt.from_json(content)
-    except (ValueError, TypeError) as error:
-        return f"is unreadable ({type(error).__name__}: {str(error)[:200]})"
+    except ValueError as error:
+        return f"is unreadable ({str(error)[:200]})"
     if receipt.to_json() != content:
         return "is of another form"
     files = [other for other in names if other.startswith(start) and other != name]
@@ -257,7 +257,7 @@ def _old_temporaries(cache: Store) -> _Read:
 def _pruned(out: Store) -> dict[str, str]:
     try:
         return pruned_units(out)
-    except OSError:  # named among the records
+    except InputError:  # named among the records
         return {}
 
 
@@ -320,8 +320,8 @@ def _receipt_of(store: Store, unit: Unit, name: str) -> Receipt | str:
         return _MISSING_RECEIPT
     try:
         receipt = Receipt.from_json(content)
-    except (ValueError, TypeError) as error:
-        return f"has an unreadable receipt ({type(error).__name__}: {str(error)[:200]})"
+    except ValueError as error:
+        return f"has an unreadable receipt ({str(error)[:200]})"
     return receipt if receipt.to_json() == content else "has a receipt of another form"
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from vae_batch.plan.credentials import values_without_credentials
+from vae_batch.plan.quantities import Seconds
 from vae_batch.run.progress.counters import Counters
 from vae_batch.run.progress.events import Event, PhaseBegan, Tick
-from vae_batch.run.progress.snapshot import Part, Snapshot, Work
+from vae_batch.run.progress.snapshot import Snapshot
 from vae_batch.storage import Store
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 
 PROGRESS_FILE = "progress.json"
 
@@ -45,7 +46,7 @@ class LastProgress:
         snapshot: How far the run was.
     """
 
-    at: float
+    at: Seconds
     state: SaidState
     reason: str
     snapshot: Snapshot
@@ -120,16 +121,9 @@ def read_progress(store: Store) -> LastProgress | None:
         OSError: The store cannot be read.
     """
     try:
-        fields = decode_checked(store.read(PROGRESS_FILE))
-        return LastProgress(**{**fields, "snapshot": _snapshot(fields["snapshot"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return decode_as(LastProgress, store.read(PROGRESS_FILE))
+    except (FileNotFoundError, ValueError):
         return None
-
-
-def _snapshot(fields: Mapping[str, Any]) -> Snapshot:
-    running = tuple(Part(**part) for part in fields["running"])
-    work = tuple(Work(**one) for one in fields["work"])
-    return Snapshot(**{**fields, "running": running, "work": work})
 
 
 def _reason(error: BaseException) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from vae_batch.plan.quantities import plural
+from pydantic import Field
+
+from vae_batch.plan.quantities import Count, Seconds, plural
+
+#: Of anything per second.
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 #: States of a row, and of a checkpoint with its rows. ``running``: some of its shards are finished.
 RowState = Literal["waiting", "running", "scored", "failed"]
@@ -42,9 +47,9 @@ class Part:
     """
 
     label: str
-    done: int
-    total: int
-    retried: int
+    done: Count
+    total: Count
+    retried: Count
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,10 @@ class Work:
     kind: str
     extractor: str | None
     device: str
-    count: int = 0
-    images: int = 0
-    size: int = 0
-    seconds: float = 0.0
+    count: Count = 0
+    images: Count = 0
+    size: Count = 0
+    seconds: Seconds = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,21 +101,21 @@ class Snapshot:
         work: Finished work, by kind.
     """
 
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     phase: str = ""
-    phases: Mapping[str, float] = field(default_factory=dict)
-    shards_done: int = 0
-    shards_total: int = 0
-    checkpoints: int = 0
-    scored: int = 0
-    failed: int = 0
-    waiting: int = 0
+    phases: Mapping[str, Seconds] = field(default_factory=dict)
+    shards_done: Count = 0
+    shards_total: Count = 0
+    checkpoints: Count = 0
+    scored: Count = 0
+    failed: Count = 0
+    waiting: Count = 0
     running: tuple[Part, ...] = ()
-    images_per_second: float | None = None
-    seconds_left: float | None = None
+    images_per_second: Rate | None = None
+    seconds_left: Seconds | None = None
     devices: str = ""
-    workers: int = 0
-    at_work: int | None = None
-    cores: int = 0
-    faults: Mapping[str, int] = field(default_factory=dict)
+    workers: Count = 0
+    at_work: Count | None = None
+    cores: Count = 0
+    faults: Mapping[str, Count] = field(default_factory=dict)
     work: tuple[Work, ...] = ()

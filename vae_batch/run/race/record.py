@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from vae_batch.plan import InputError
 from vae_batch.run.compare.best_checkpoint import level_in_words, title_of
 from vae_batch.storage import Store
-from vae_batch.storage.checked_json import decode_checked, encode_checked
+from vae_batch.storage.checked_json import decode_as, encode_checked
 
 RACE = "race.json"
 
@@ -129,20 +128,13 @@ def read_race(out: Store) -> RaceOutcome | None:
     if found is None:
         return None
     try:
-        return _outcome(decode_checked(found))
-    except (ValueError, TypeError, KeyError) as error:
+        # Races of version 0.1 had no guard.
+        return decode_as(RaceOutcome, found, lambda fields: {"rare": 0.0, **fields})
+    except ValueError as error:
         raise InputError(
-            f"{out.shown}/{RACE} is damaged ({error}); `vae-batch verify --mend` deletes it, "
-            "and `vae-batch score` runs the race again from what is stored"
+            f"{out.shown}/{RACE} is damaged ({error}); `vae-batch verify {out.shown} --mend` "
+            "deletes it, and `vae-batch score` runs the race again from what is stored"
         ) from None
-
-
-def _outcome(fields: Mapping[str, Any]) -> RaceOutcome:
-    values = {name: value for name, value in fields.items() if name != "sentence"}
-    lists = {name: tuple(values[name]) for name in ("looks", "members", "stayed", "failed")}
-    left = tuple(Leaving(**leaving) for leaving in values["left"])
-    # Races of version 0.1 had no guard.
-    return RaceOutcome(**{"rare": 0.0, **values, **lists, "left": left})
 
 
 def _counts(left: Iterable[Leaving]) -> str:

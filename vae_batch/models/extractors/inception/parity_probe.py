@@ -9,8 +9,6 @@ computed the stored features in float64 throughout.
 from __future__ import annotations
 
 import hashlib
-import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,8 @@ from vae_batch.models.extractors.inception.extractor import (
 )
 from vae_batch.models.extractors.inception.layout import FEATURE_DIM
 from vae_batch.plan.errors import InputError
+from vae_batch.storage.array_files import npz_arrays
+from vae_batch.storage.checked_json import parse_as
 
 #: Largest ``relative_deviation`` of a device in float32, and of one with TF32 convolutions.
 #: Measured on a CPU: 3.1e-6 in float32; 3.6e-3 with the operands of convolutions rounded to TF32
@@ -164,11 +164,10 @@ def read_stored_probe() -> StoredProbe:
         InputError: The file is missing, damaged, or made for another version's images or weights.
     """
     try:
-        with STORED.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            features, text = archive["features"], archive["provenance"].item()
-        provenance = json.loads(text)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with STORED.open("rb") as file, npz_arrays(file) as archive:
+            features, text = archive["features"], str(archive["provenance"])
+        provenance = parse_as(dict[str, Any], text)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"the stored probe {STORED} cannot be read ({error}); install vae_batch again"
         ) from error
