@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from vae_batch.metrics.catalogue import METRICS
-from vae_batch.plan import EvaluationSpec
+from vae_batch.plan import ClusterLostError, EvaluationSpec
 from vae_batch.plan.location import Location
 from vae_batch.plan.quantities import file_size, plural
 from vae_batch.report.bundle import is_drawn, write_report
@@ -32,7 +32,9 @@ from vae_batch.run.planning.devices import devices_of, joins_cluster
 from vae_batch.run.planning.open_run import Run, open_run, prepare
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.progress.events import (
+    CLUSTERS_LOST,
     EventSink,
+    FaultMet,
     PhaseEnded,
     WorkersStarted,
     phase,
@@ -67,6 +69,7 @@ def evaluate(spec: EvaluationSpec, emit: EventSink) -> Evaluation:
     Raises:
         InputError: Something given cannot be used, another run is at work in the same output
             folder, or a store is full or out of reach; nothing already done is lost.
+        ClusterLostError: The Ray cluster was lost; a local one a second time.
         KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
     """
     began = time.monotonic()
@@ -144,19 +147,35 @@ def make_executor(spec: EvaluationSpec) -> Executor:
 
         set_for_this_process()
         return SerialExecutor()
-    from vae_batch.run.execute.worker_environment import set_ray_authentication
+    from vae_batch.run.execute.worker_environment import set_ray_environment
 
-    set_ray_authentication(spec.address)
+    set_ray_environment(spec.address)
     from vae_batch.run.execute.on_ray.executor import RayExecutor
 
     return RayExecutor(spec)
 
 
 def _score(run: Run) -> tuple[RunSummary, RaceOutcome | None]:
-    emit, spec = run.emit, run.plan.spec
+    spec = run.plan.spec
     # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
     has_work = not is_over(run) if spec.race else bool(run.open_rows)
     executor = make_executor(spec) if has_work else SerialExecutor()
+    try:
+        return _score_on(run, executor)
+    except ClusterLostError as error:
+        if not executor.can_start_again:
+            raise
+        run.emit(FaultMet(CLUSTERS_LOST))
+        say(
+            run.emit,
+            f"{error}; it is started again, once, and the run goes on from its finished shards",
+        )
+    summary, outcome = _score_on(open_run(run.plan, run.emit, run.guard), make_executor(spec))
+    return replace(summary, faults={CLUSTERS_LOST: 1, **summary.faults}), outcome
+
+
+def _score_on(run: Run, executor: Executor) -> tuple[RunSummary, RaceOutcome | None]:
+    emit, spec = run.emit, run.plan.spec
     with ExitStack() as stack:
         with phase(emit, "start"):
             stack.enter_context(executor)

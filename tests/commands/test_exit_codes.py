@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from vae_batch.cli import app as whole_app
 from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.plan import InputError
+from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.run.progress.log import DEBUG_VARIABLE
 
 SCRIPT = """
@@ -69,6 +69,7 @@ def test_other_errors_are_seen() -> None:
 ERRORS = {
     "input": InputError("samples = 0: expected at least 1"),
     "disk": OSError(28, "No space left on device"),
+    "lost": ClusterLostError("the Ray cluster was lost: the GCS does not answer"),
     "bug": KeyError("s3://key:secret@bucket/run"),
     "module": ModuleNotFoundError("No module named 'keras'", name="keras"),
     "exit": typer.Exit(3),
@@ -93,7 +94,9 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Resul
     return lambda *words: CliRunner().invoke(app, list(words))
 
 
-def test_bad_input_and_a_refusing_system_are_one_sentence(call: Callable[..., Result]) -> None:
+def test_what_is_not_a_bug_is_one_sentence(
+    call: Callable[..., Result],
+) -> None:
     bad = call("input")
     assert bad.exit_code == 2
     assert bad.stderr.splitlines() == [
@@ -104,6 +107,10 @@ def test_bad_input_and_a_refusing_system_are_one_sentence(call: Callable[..., Re
     assert full.exit_code == 2
     assert "No space left on device; finished work is kept: fix this and run" in full.stderr
     assert "Traceback" not in full.stderr
+    lost = call("lost")
+    assert lost.exit_code == 5
+    end = "error: the Ray cluster was lost: the GCS does not answer; finished work is kept: run the"
+    assert lost.stderr.splitlines()[1] == f"{end} same command again"
 
 
 def test_a_dependency_that_is_missing_is_named_with_what_to_install(

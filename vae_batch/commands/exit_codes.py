@@ -1,8 +1,8 @@
 """How every command ends: its exit code, one sentence for an error, and the end of its process.
 
 0 success, 1 an unexpected error, 2 bad input, 3 something failed (a checkpoint, a finding of
-``doctor``, a damaged file), 4 a nightly regression beyond the tolerance, 130 stopped by Ctrl-C,
-143 stopped by SIGTERM.
+``doctor``, a damaged file), 4 a nightly regression beyond the tolerance, 5 the Ray cluster was
+lost, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import typer
 
 from vae_batch.commands.output import own_streams, results_apart, say
 from vae_batch.installation import missing
-from vae_batch.plan import InputError
+from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.execute.signals import SENTENCE, stoppable
 from vae_batch.run.execute.worker_environment import set_for_this_process
 from vae_batch.run.progress.log import is_debug, logging_set_up
 
-SCORED, UNEXPECTED, BAD_INPUT, SOME_FAILED, REGRESSED = 0, 1, 2, 3, 4
+SCORED, UNEXPECTED, BAD_INPUT, SOME_FAILED, REGRESSED, CLUSTER_LOST = 0, 1, 2, 3, 4, 5
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +55,10 @@ def exit_codes() -> Iterator[None]:
             _log.debug("not installed", exc_info=True)
             say_error(missing(error))
             raise typer.Exit(BAD_INPUT) from None
+        except ClusterLostError as error:
+            _log.debug("the cluster was lost", exc_info=True)
+            say_error(f"{error}; finished work is kept: run the same command again")
+            raise typer.Exit(CLUSTER_LOST) from None
         except OSError as error:
             _log.debug("the system refused", exc_info=True)
             say_error(f"{error}; finished work is kept: fix this and run the same command again")

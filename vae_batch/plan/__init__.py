@@ -1,6 +1,6 @@
 """Floor 0: the spec, its fingerprint and shards; no arrays, no files, no cluster."""
 
-from vae_batch.plan.errors import CheckpointError, InputError
+from vae_batch.plan.errors import CheckpointError, ClusterLostError, InputError
 from vae_batch.plan.fingerprint import SCORING_VERSION, fingerprint
 from vae_batch.plan.loading import make_spec, read_toml
 from vae_batch.plan.reading import Reading
@@ -10,6 +10,7 @@ from vae_batch.plan.spec import EvaluationSpec, identity_of, role_of
 __all__ = [
     "SCORING_VERSION",
     "CheckpointError",
+    "ClusterLostError",
     "EvaluationSpec",
     "InputError",
     "Reading",

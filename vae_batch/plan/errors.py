@@ -1,4 +1,4 @@
-"""The two errors that users meet: bad input, and one bad checkpoint."""
+"""The errors that users meet: bad input, one bad checkpoint, and a cluster that was lost."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ class InputError(ValueError):
     def __init__(self, message: object = "") -> None:
         """Say what is wrong, with what, and what to do."""
         super().__init__(without_credentials(str(message)))
+
+
+class ClusterLostError(RuntimeError):
+    """The Ray cluster of a run is gone; finished work is kept, and the same command resumes it.
+
+    The message says which part of the cluster does not answer (exit code 5).
+    """
 
 
 class CheckpointError(ValueError):

@@ -135,7 +135,7 @@ def test_a_night_without_news_draws_nothing(
     def write_report(out: Store) -> list[str]:
         sources = sources_digest(out)
         out.write("report.html", b"<html>")
-        note_drawn(out, sources, ["report.html"])
+        note_drawn(out, sources, {"report.html": ""})
         drawn.append("report.html")
         return drawn
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vae_batch.plan import InputError
+from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.run.execute.executor import Executor, Handle
 from vae_batch.run.execute.failures import Failure, failure_of
 
@@ -72,7 +72,7 @@ class BackgroundTasks:
     def _receive(self, task: _Task) -> None:
         try:
             seconds, result = task.handle.result()
-        except (OSError, InputError):
+        except (OSError, InputError, ClusterLostError):
             raise
         except Exception as error:  # isolation: such as a task that ended its process
             _log.exception("a reduction or score failed")

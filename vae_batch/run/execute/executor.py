@@ -39,6 +39,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def can_start_again(self) -> bool:
+        """Whether a second executor may take the place of this one after a `ClusterLostError`."""
+        ...
+
+    @property
     def workers(self) -> int:
         """Number of workers when all are there."""
         ...
@@ -105,6 +110,7 @@ class SerialExecutor:
 
     description = "this process"
     workers = 1
+    can_start_again = False
 
     @property
     def has_gpus(self) -> bool:

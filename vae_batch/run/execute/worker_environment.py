@@ -44,14 +44,17 @@ def set_for_this_process() -> None:
     drop_log_lines_of_tensorflow()
 
 
-def set_ray_authentication(address: str | None) -> None:
-    """Let a local cluster require a token; a cluster that is joined keeps its own setting.
+def set_ray_environment(address: str | None) -> None:
+    """Let a local cluster require a token and listen on the loopback interface alone.
 
-    Ray reads the variable when it is imported; a later change would break the driver. Ray 2.60
-    has the same default.
+    A cluster that is joined keeps its own settings. Ray reads the variables when it is imported; a
+    later change would break the driver. Ray 2.60 has the same default of authentication; a node
+    that cannot belong to a cluster of several gets the address 127.0.0.1 from it, as all nodes do
+    on macOS and Windows, for which the second variable is named.
 
     Args:
         address: Of the spec.
     """
     if address is None and not os.environ.get("RAY_ADDRESS") and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

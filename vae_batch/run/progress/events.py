@@ -193,12 +193,16 @@ class RowFailed:
     traceback: str | None = None
 
 
+#: Kind of a fault that costs a run its whole cluster.
+CLUSTERS_LOST = "clusters lost"
+
+
 @dataclass(frozen=True)
 class FaultMet:
     """A fault that the run survives.
 
     Attributes:
-        kind: ``workers lost``, ``machines lost`` or ``shards stuck``.
+        kind: ``workers lost``, ``machines lost``, ``clusters lost`` or ``shards stuck``.
         units: Paths of the units whose shards are tried again, one per shard.
     """
 

@@ -154,7 +154,8 @@ def _described(event: Event) -> tuple[int, str]:
             missing = plural(sum(event.missing.values()), "missing shard")
             return logging.INFO, f"{plural(len(event.open_rows), 'row')} to score, {missing}"
         case FaultMet():
-            return logging.WARNING, f"{event.kind}: shards of {', '.join(event.units)} are retried"
+            retried = f": shards of {', '.join(event.units)} are retried" if event.units else ""
+            return logging.WARNING, f"{event.kind}{retried}"
         case RowScored():
             return logging.INFO, event.sentence
         case RowFailed():

@@ -23,6 +23,7 @@ WITHOUT_IMAGES: frozenset[str] = frozenset({"description", "gallery", "images"})
 _FAULTS = {
     "workers lost": ("worker lost", "workers lost"),
     "machines lost": ("machine lost", "machines lost"),
+    "clusters lost": ("cluster lost", "clusters lost"),
     "shards stuck": ("shard timed out", "shards timed out"),
     "damaged files made again": ("damaged file computed again", "damaged files computed again"),
 }

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from vae_batch.plan import InputError
+from vae_batch.run.execute.on_ray.cluster import require_alive, result_of
 from vae_batch.run.execute.on_ray.machines import (
     Pool,
     light_environment,
@@ -60,6 +61,7 @@ class LightTasks:
             for reference in ended:
                 del self._started[reference]
         while self._waiting and len(self._started) < self._room():
+            require_alive()
             task = self._waiting.popleft()
             reference = self._task.remote(self.files, task.function, *task.arguments)
             task.begin(reference)
@@ -67,7 +69,8 @@ class LightTasks:
 
     def wait_for_one(self) -> None:
         """Wait until some task that was started has ended."""
-        ray.wait(list(self._started), num_returns=1)
+        while not ray.wait(list(self._started), num_returns=1, timeout=_LOOKS_EVERY)[0]:
+            require_alive()
 
     def _room(self) -> int:
         if time.monotonic() - self._looked >= _LOOKS_EVERY:
@@ -104,7 +107,7 @@ class LightTask:
             if self._reference is None:
                 self._tasks.wait_for_one()
         try:
-            return ray.get(self._reference)
+            return result_of(self._reference)
         except RayTaskError as error:
             # The text of Ray's error is the worker's traceback; the cause says what is wrong.
             raise (error.cause or error) from error

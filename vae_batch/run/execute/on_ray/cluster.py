@@ -1,4 +1,8 @@
-"""The cluster: the one this job was submitted to or that was named, else one started here."""
+"""The cluster: the one this job was submitted to or that was named, else one started here.
+
+A driver that calls Ray after its raylet or the GCS has gone may be ended by Ray's native code,
+without an exception. So the driver looks at both before such calls: :func:`require_alive`.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,62 @@ import logging
 import os
 import re
 import socket
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
 
-from vae_batch.plan import InputError
+from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.run.execute.native_logs import without_log_lines
 from vae_batch.run.execute.worker_environment import thread_environment
 
 #: Whether the cluster that this process is connected to was there before.
 _joined = True
+
+#: Seconds between two looks at the servers.
+_LOOKS_EVERY_S = 0.2
+
+#: Seconds that a server may not answer. Ray ends a process itself that has not reached the GCS for
+#: 60 s; on a cluster that keeps the state of its GCS elsewhere, that may be started again by then.
+_ABSENCE_S = 1.0
+_GCS_ABSENCE_S = 40.0
+
+#: Seconds that a call waits before the servers are looked at again.
+_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process of the cluster on which the driver depends.
+
+    Attributes:
+        word: What it is.
+        host: Name or address of its machine.
+        port: Where it listens.
+        absence: Seconds that it may not answer.
+    """
+
+    word: str
+    host: str
+    port: int
+    absence: float
+
+    @property
+    def fault(self) -> str:
+        """Why it does not answer; empty where it does."""
+        try:
+            with socket.create_connection((self.host, self.port), timeout=3):
+                return ""
+        except OSError as error:
+            why = error.strerror or str(error)
+            return f"{self.word} at {self.host}:{self.port} does not answer ({why})"
+
+
+_servers: tuple[Server, ...] = ()
+_looked = 0.0
 
 #: Releases of Ray before token authentication have no such error.
 _AUTHENTICATION_ERROR: type[Exception] = getattr(
@@ -53,6 +101,64 @@ def connect(address: str | None) -> None:
 def is_joined() -> bool:
     """Whether the cluster was not started by this process."""
     return _joined
+
+
+def watch_servers() -> None:
+    """Learn where the servers listen that :func:`require_alive` looks at."""
+    global _servers
+    context = ray.get_runtime_context()
+    host, _, port = context.gcs_address.rpartition(":")
+    absence = _GCS_ABSENCE_S if _joined else _ABSENCE_S
+    here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    place = here["NodeManagerAddress"], int(here["NodeManagerPort"])
+    _servers = (
+        Server("the GCS", host.strip("[]"), int(port), absence),
+        Server("the raylet of this machine", *place, _ABSENCE_S),
+    )
+
+
+def forget_servers() -> None:
+    """Look at no server any more."""
+    global _servers
+    _servers = ()
+
+
+def require_alive(*, now: bool = False) -> None:
+    """Wait until the servers of the cluster answer; no more than several looks a second are taken.
+
+    Args:
+        now: Look in any case, such as after an error that a lost cluster may have caused.
+
+    Raises:
+        ClusterLostError: One of them has not answered for long enough.
+    """
+    global _looked
+    if not now and time.monotonic() - _looked < _LOOKS_EVERY_S:
+        return
+    for server in _servers:
+        deadline = time.monotonic() + server.absence
+        while fault := server.fault:
+            if time.monotonic() > deadline:
+                which = "Ray cluster" if _joined else "local Ray cluster"
+                raise ClusterLostError(f"the {which} was lost: {fault}")
+            time.sleep(_LOOKS_EVERY_S)
+    _looked = time.monotonic()
+
+
+def result_of(reference: Any) -> Any:  # noqa: ANN401
+    """The value of a call; waits for it.
+
+    Raises:
+        ClusterLostError: The cluster was lost meanwhile.
+        RayError: The call raised, or its process was lost.
+    """
+    while not ray.wait([reference], timeout=_PATIENCE_S)[0]:
+        require_alive()
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError:
+        require_alive(now=True)
+        raise
 
 
 def _join(named: str, address: str, quiet: dict[str, Any]) -> None:

@@ -8,10 +8,17 @@ from typing import Any, Self
 
 import ray
 
-from vae_batch.plan import EvaluationSpec
+from vae_batch.plan import ClusterLostError, EvaluationSpec
 from vae_batch.run.execute.executor import Handle
 from vae_batch.run.execute.on_ray.background_tasks import LightTasks
-from vae_batch.run.execute.on_ray.cluster import connect, is_joined
+from vae_batch.run.execute.on_ray.cluster import (
+    connect,
+    forget_servers,
+    is_joined,
+    require_alive,
+    result_of,
+    watch_servers,
+)
 from vae_batch.run.execute.on_ray.machines import (
     Pool,
     device_claims,
@@ -57,6 +64,11 @@ class RayExecutor:
         return self._pool.gpus > 0
 
     @property
+    def can_start_again(self) -> bool:
+        """Whether a cluster that was lost was started here, and another one can be."""
+        return self._started and not is_joined()
+
+    @property
     def workers(self) -> int:
         """See ``Executor.workers``."""
         return self._pool.size
@@ -76,6 +88,7 @@ class RayExecutor:
             connect(self._spec.address)
             take_signals()  # which Ray has just taken
             self._started = True
+        watch_servers()
         present, expected = present_machines(), present_machines()
         if is_joined():
             expected = expected_machines()
@@ -90,10 +103,19 @@ class RayExecutor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Disconnect, and stop a cluster that was started here."""
-        remove_marks(self._light.files)
-        if self._started:
-            ray.shutdown()
+        """Disconnect, and stop a cluster that was started here.
+
+        Raises:
+            ClusterLostError: Another error ends the block, and the cluster was lost.
+        """
+        try:
+            if isinstance(error, Exception) and not isinstance(error, ClusterLostError):
+                require_alive(now=True)
+        finally:
+            forget_servers()
+            remove_marks(self._light.files)
+            if self._started:
+                ray.shutdown()
 
     def require_visible(self, plan: RunPlan) -> None:
         """See ``Executor.require_visible``; a cluster of this machine alone sees all there is."""
@@ -113,6 +135,7 @@ class RayExecutor:
             "num_gpus": pool.gpus,
             "runtime_env": {"env_vars": worker_environment(pool)},
         }
+        require_alive(now=True)
         configuration = ray.put(config), self._light.files
         size = min(pool.size, len(tasks))
         start_actor = REMOTE_SHARD_ACTOR.options(**options).remote
@@ -156,7 +179,9 @@ _REMOTE_DEVICE: Any = ray.remote(_DeviceActor)
 def _answer(node: str, reference: Any) -> tuple[str, Any]:  # noqa: ANN401
     """Place and value of one call; its exception where it or its process failed."""
     try:
-        device, value = ray.get(reference)
+        device, value = result_of(reference)
+    except ClusterLostError:
+        raise
     except Exception as error:
         return node, getattr(error, "cause", None) or error
     return f"{device} of {node}", value

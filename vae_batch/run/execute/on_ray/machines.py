@@ -12,6 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vae_batch.plan import InputError
+from vae_batch.run.execute.on_ray.cluster import require_alive, result_of
 from vae_batch.run.execute.worker_environment import NO_GPU, thread_environment
 
 #: ``ray up`` leaves the cluster's configuration there, on the head. Nothing else tells a job how
@@ -55,7 +56,12 @@ class Node:
 
 
 def alive_nodes() -> list[Node]:
-    """Every node that is alive."""
+    """Every node that is alive.
+
+    Raises:
+        ClusterLostError: The cluster does not answer.
+    """
+    require_alive(now=True)
     return [
         Node(
             node["NodeID"],
@@ -114,7 +120,7 @@ def _configuration() -> dict[str, Any] | None:
         text = _read_configuration()
     else:
         pinned = NodeAffinitySchedulingStrategy(head, soft=False)
-        text = ray.get(_configuration_there.options(scheduling_strategy=pinned).remote())
+        text = result_of(_configuration_there.options(scheduling_strategy=pinned).remote())
     return _parsed(text) if text else None
 
 

@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from vae_batch.models.inputs.files import folder_files
 from vae_batch.plan import InputError
 from vae_batch.plan.location import Location
+from vae_batch.run.execute.on_ray.cluster import result_of
 from vae_batch.run.execute.on_ray.machines import alive_nodes
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.storage import Store
@@ -165,7 +166,7 @@ def _ask_every_node(files: DriverFiles, checkpoints: Sequence[InputFile]) -> Non
     ]
     for node, answer in zip(others, answers, strict=True):
         try:
-            problems = ray.get(answer)
+            problems = result_of(answer)
         except RayTaskError as error:
             said = f"{node.place} cannot look at its files: {error.cause or error}"
             raise InputError(said) from error

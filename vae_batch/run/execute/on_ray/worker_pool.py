@@ -17,8 +17,9 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
-from vae_batch.plan import InputError, Shard
+from vae_batch.plan import ClusterLostError, InputError, Shard
 from vae_batch.run.execute.failures import Failure, failure_of
+from vae_batch.run.execute.on_ray.cluster import require_alive
 from vae_batch.run.execute.on_ray.machines import alive_nodes
 from vae_batch.run.execute.on_ray.shard_actor import IN_FLIGHT, Place
 from vae_batch.run.execute.on_ray.visibility import DriverFiles
@@ -116,13 +117,18 @@ class WorkerPool:
 
         Raises:
             InputError: A node does not see the run's files, or workers cannot start.
+            ClusterLostError: The cluster does not answer.
         """
         try:
             while self._queue or self._losses or any(w.has_work for w in self._workers):
+                require_alive()
                 yield from self._feed()
                 self._dismiss_pending()
                 yield from self._receive()
                 yield from self._settle_losses()
+        except ClusterLostError:
+            self._workers.clear()  # there is nothing to end them with
+            raise
         finally:
             for worker in self._workers:
                 ray.kill(worker.actor)
@@ -241,6 +247,7 @@ class WorkerPool:
     def _start_again(self, worker: _Worker, error: RayError) -> None:
         """An actor did not say where it is: it is being restarted, or could not start at all."""
         worker.start_at = time.monotonic() + _TICK_S
+        require_alive(now=True)
         if isinstance(error, ActorUnavailableError):
             return
         _log.warning("a worker could not start: %s", error)
