@@ -125,6 +125,7 @@ def test_the_page_is_the_file(results: Results) -> None:
     assert results.page == (Path(results.out) / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_same_call_again_computes_nothing(results: Results, settings: dict[str, Any]) -> None:
     again = vae_batch.score(**settings, progress=ignore)
     assert list(again.table["scored_at"][:3]) == list(results.table["scored_at"][:3])
@@ -184,6 +185,7 @@ def test_the_index_names_them_without_loading_them() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.usefixtures("no_report")
 def test_objects_of_a_notebook_are_accepted(tmp_path: Path, toy_folder: Path) -> None:
     """A model in memory, its classes, a function that builds it, and paths, without trust."""
     import keras

@@ -14,6 +14,7 @@ from support.runs.serial_runs import score, settings_of
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app
+from vae_batch.metrics.catalogue import METRICS
 
 
 def call(*words: str) -> Result:
@@ -77,3 +78,37 @@ def test_a_run_is_not_compared_with_itself(runs: dict[str, str]) -> None:
     result = call(runs["one"], runs["one"] + "/")
     assert result.exit_code == 2
     assert "are the same run" in result.stderr
+
+
+def test_the_verdict_comes_first_and_the_metric_may_be_named(runs: dict[str, str]) -> None:
+    first = call(runs["one"], runs["two"]).stdout.replace("\n", " ")
+    assert first.startswith(("Best by ELBO: step-", "No single best of 3: "))
+    assert "step-0001 of A and step-0001 of B" in first or "next is step-" in first
+    chosen = call(runs["one"], runs["two"], "--select", "reconstruction_nll").stdout
+    assert METRICS["reconstruction_nll"].short in chosen.partition("A is ")[0]
+    for name, said in (
+        ("fid_corrected", "--select fid_corrected: no checkpoint has a value of it"),
+        ("nonsense", "nonsense"),
+    ):
+        refused = call(runs["one"], runs["two"], "--select", name)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert said in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_checkpoints_stand_by_run_or_the_best_first_in_equal_decimals(
+    runs: dict[str, str],
+) -> None:
+    def rows(*words: str) -> list[tuple[str, str, str]]:
+        shown = call(runs["one"], runs["two"], *words).stdout
+        elbo = re.split(r"^(?=\S.*, n = \d+)", shown, flags=re.MULTILINE)
+        (table,) = (part for part in elbo if part.startswith("ELBO"))
+        return re.findall(r"^ ([AB]) +(step-\d+) +(\S+\d)", table, re.MULTILINE)
+
+    assert [(run, name) for run, name, _ in rows()] == [
+        *(("A", "step-0001"), ("B", "step-0001"), ("B", "step-0009"))
+    ]
+    scores = [text.replace("\N{MINUS SIGN}", "-") for *_, text in rows("--sort")]
+    values = [float(text) for text in scores]
+    assert values == sorted(values, reverse=True)
+    assert len({len(text.partition(".")[2]) for text in scores}) == 1

@@ -118,6 +118,7 @@ def test_a_stale_probe_fails_the_device_and_goes_on(
     assert "published numbers" in result.stdout.splitlines()[-1]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_every_node_runs_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,7 @@ def test_pools_of_a_classifier_have_the_score_asked_for(uneven: bool) -> None:
     assert ClassifierPools.of(10, 1.1, uneven) is None
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("generated", "reference"), [(5, 5), (20, 5)])

@@ -88,6 +88,7 @@ def test_files_of_torch_save(zipped: bool, tmp_path: Path) -> None:
     assert found["n"] == 3
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 @pytest.mark.parametrize("extractor", ["inception-2015", "inception-keras"])

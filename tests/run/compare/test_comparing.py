@@ -30,9 +30,10 @@ from vae_batch.run.compare.best_checkpoint import (
 )
 from vae_batch.run.compare.pairwise import (
     compare_among,
+    compare_rows,
     compare_run,
-    compare_runs,
     paired_scores,
+    rows_of_runs,
 )
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.execute.executor import SerialExecutor
@@ -315,6 +316,7 @@ def test_metrics_are_added_without_the_models(
     assert {"fid_corrected", "kid", "elbo"} <= metrics  # influences of both runs are there
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_rescoring_says_what_could_not_be_added(finished: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished["out"], out)
@@ -356,14 +358,14 @@ def test_two_runs_are_compared_under_the_same_conditions_only(
     save_pair(tmp_path / "runs/step-0002", seed=9)
     settings = finished | {"checkpoints": [str(tmp_path / "runs")], "metrics": "losses,kid"}
     score(settings | {"out": str(other)})
-    rows = [row for row in compare_runs(finished["out"], str(other)) if row.metric == "kid"]
+    rows = compare_rows(rows_of_runs(finished["out"], str(other)), ("kid",))
     assert len(rows) == 4
     assert len({row.best for row in rows}) == 1
-    twice = {row.checkpoint for row in compare_runs(str(other), str(other) + "/")}
+    twice = {row.checkpoint for row in compare_rows(rows_of_runs(str(other), str(other) + "/"))}
     assert len(twice) == 2  # the same run twice: told apart by folder
     score(settings | {"out": str(tmp_path / "seed"), "seed": 4})
     with pytest.raises(InputError, match=r"do not compare: seed \(0, 4\)"):
-        compare_runs(finished["out"], str(tmp_path / "seed"))
+        rows_of_runs(finished["out"], str(tmp_path / "seed"))
 
 
 def test_a_reference_that_is_the_population_is_another_condition(
@@ -390,4 +392,4 @@ def test_a_reference_that_is_the_population_is_another_condition(
     ]
     assert all(len(score.reference_influence) > 0 for score in of_samples)
     with pytest.raises(InputError, match=r"reference_is \('sample', 'population'\)"):
-        compare_runs(folder, out)
+        rows_of_runs(folder, out)

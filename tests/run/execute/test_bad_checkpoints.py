@@ -131,6 +131,7 @@ def test_hostile_files_cost_seconds_and_one_row_each(classifier: Path, tmp_path:
     assert not marker.exists()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_hostile_files_through_ray(classifier: Path, tmp_path: Path) -> None:

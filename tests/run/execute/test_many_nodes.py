@@ -120,6 +120,7 @@ def test_nodes_come_and_go_and_no_number_moves(
     assert {path: after[path] for path in finished} == finished, "a finished shard was redone"
 
 
+@pytest.mark.long
 def test_each_kind_of_task_sees_what_it_may(
     settings: dict[str, Any], bucket: str, nodes: Nodes, seen_folder: Path, tmp_path: Path
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_stuck_checkpoint_is_given_up_and_says_so(toy_settings: dict[str, Any]
     assert 3 <= summary.faults["shards stuck"] <= 4  # the other worker may be in its own
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_driver")
 def test_a_neighbour_in_flight_is_never_blamed(toy_settings: dict[str, Any]) -> None:

@@ -75,8 +75,8 @@ def _known(out: Store, inputs: str) -> list[Comparison] | None:
         return None
 
 
-def compare_runs(location_a: str, location_b: str) -> list[Comparison]:
-    """Compare the rows of two output folders with each other; nothing is written.
+def rows_of_runs(location_a: str, location_b: str) -> list[ScoredRow]:
+    """The rows of two output folders that may be compared with each other.
 
     A checkpoint that both have is told apart by its folder.
 
@@ -92,8 +92,7 @@ def compare_runs(location_a: str, location_b: str) -> list[Comparison]:
     _require_common_conditions(*runs.values())
     labels = [{row.row.checkpoint for row in rows} for rows in runs.values()]
     both = set.intersection(*labels) if len(labels) > 1 else set()
-    named = [_named(row, name, both) for name, rows in runs.items() for row in rows]
-    return compare_rows(named)
+    return [_named(row, name, both) for name, rows in runs.items() for row in rows]
 
 
 def compare_rows(
@@ -111,9 +110,15 @@ def compare_among(
     Raises:
         InputError: No run has begun there.
     """
-    wanted = {*checkpoints}
     rows = _in_full(scored_rows(location, open_record(location)))
-    found = compare_rows([row for row in rows if row.row.checkpoint in wanted], (metric,))
+    return compare_some(rows, checkpoints, metric, extractor)
+
+
+def compare_some(
+    rows: Sequence[ScoredRow], checkpoints: Collection[str], metric: str, extractor: str | None
+) -> list[Comparison]:
+    """As :func:`compare_among`, of rows that have been read."""
+    found = compare_rows([row for row in rows if row.row.checkpoint in checkpoints], (metric,))
     return [each for each in found if each.extractor == extractor]
 
 
