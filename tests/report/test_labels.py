@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from vae_batch.report.labels import (
     decimals_of,
     elide,
+    interval_decimals,
     number,
     printable,
     slugs,
@@ -57,3 +59,11 @@ def test_shared_folder_is_dropped_only_where_shared() -> None:
     assert without_shared_folder(["r/a/x", "r/b/x"]) == ["a/x", "b/x"]
     assert without_shared_folder(["r/a/x", "r/a/y"]) == ["x", "y"]
     assert without_shared_folder(["x"]) == ["x"]
+
+
+def test_decimals_of_a_column_follow_its_narrowest_interval() -> None:
+    # Half-widths of 2.12 and 5.9: two significant digits of the narrower one are 2.1.
+    assert interval_decimals([(9.72, 7.6, 11.84), (194.1, 188.2, 200.0)]) == 1
+    # 0.0008 would ask for five decimals; four digits of 7.69 and one more are four.
+    assert interval_decimals([(7.559, 7.42, 7.69), (1.013, 1.0122, 1.0138)]) == 4
+    assert interval_decimals([(0.5, 0.5, 0.5), (math.nan, 0.0, 1.0)]) == decimals_of([0.5])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 from report.compared_rows import compared_row, selected, tied_selection
-from report.examples import failed_row, score_row, score_table
+from report.examples import failed_row, gallery_of, score_row, score_table
 from report.page_elements import Elements
 
 from vae_batch.report.page import render_page
 from vae_batch.run.compare.best_checkpoint import Confirmation, Selection, SelectionStep
+from vae_batch.storage.comparison_file import Difference
 
 DULL = '[{"kind": "blurred", "severity": "warning", "text": "very"}]'
 
 
-def ranked_page(selection: Selection | None) -> Elements:
+def ranked_page(selection: Selection | None, galleries: dict | None = None) -> Elements:
     scores = score_table(
         score_row("a", 1, fid_corrected=20.0, fid_corrected_se=0.25, warnings_json=DULL),
         score_row("b", 2, fid_corrected=20.5, fid_corrected_se=0.25),
@@ -31,7 +33,7 @@ def ranked_page(selection: Selection | None) -> Elements:
         compared_row("a", -1.0, metric="elbo", best="c"),
         compared_row("c", -0.5, metric="elbo", best="c"),
     ]  # fmt: skip
-    return Elements(render_page(scores, {}, {}, compared, selection))
+    return Elements(render_page(scores, galleries or {}, {}, compared, selection))
 
 
 def test_ranking_shows_intervals_on_one_scale_and_marks_what_is_level() -> None:
@@ -54,14 +56,14 @@ def test_ranking_shows_intervals_on_one_scale_and_marks_what_is_level() -> None:
 def test_verdict_says_what_speaks_for_and_against_it() -> None:
     confirmation = Confirmation("reversed", "not confirmed: on fresh seeds b is better", "")
     page = ranked_page(selected("a", confirmation=confirmation))
-    # not confirmed; better than all others; the ELBO prefers c; flagged as dull
-    assert grounds_of(page) == ["against", "for", "against", "against"]
+    # better than all others; the ELBO prefers c; not confirmed; flagged as dull
+    assert grounds_of(page) == ["for", "against", "against", "against"]
     assert "Best of 3 by Fréchet distance, bias-corrected (inception-2015) a 20" in page.text
     assert "Significantly better than every other checkpoint at 5 %" in page.text
     assert "Blurred samples: very." in page.text
-    assert page.text.index("Blurred") < page.text.index("Best of 3")  # warnings come first
+    assert page.text.count("Blurred") == 1  # with the checkpoint that it is about, not below
     stale = ranked_page(selected("a", confirmation=replace(confirmation, is_stale=True)))
-    assert grounds_of(stale)[0] == "open"
+    assert grounds_of(stale)[2] == "open"
     assert "Stale confirmation, of an earlier selection or earlier scores: not conf" in stale.text
 
 
@@ -72,8 +74,9 @@ def test_a_tie_has_no_winner() -> None:
         "winner"
     ]
     assert "About 1,200 images would be needed to separate them by Fréchet distance" in page.text
-    # not confirmed; two are level, and what would separate them; the ELBO prefers c; a is dull
-    assert grounds_of(page) == ["open", "open", "open", "against", "against"]
+    # two are level, and what would separate them; the ELBO prefers c; not confirmed; a is dull
+    assert grounds_of(page) == ["open", "open", "against", "open", "against"]
+    assert "Blurred samples: very (a)." in page.text
 
 
 def test_the_metric_that_decides_a_tie_is_named() -> None:
@@ -83,12 +86,51 @@ def test_the_metric_that_decides_a_tie_is_named() -> None:
     assert f"{title} c \N{MINUS SIGN}0.5 nats/image" in page.text
     assert "2 checkpoints are not distinguishable by Fréchet distance" in page.text
     assert "Significantly better than the others of these by ELBO." in page.text
-    assert grounds_of(page) == [
-        "open",
-        "open",
-        "for",
-        "against",
-    ]  # the FID of c is far from the best
+    # the FID of c is far from the best; not confirmed
+    assert grounds_of(page) == ["open", "for", "against", "open"]
+
+
+def test_the_first_screen_says_which_by_how_much_and_how_sure_once() -> None:
+    difference = Difference(0.5, 0.25, 0.01, 0.99, 0.0004)
+    chosen = selected("a", second="b", difference=difference, rivals=2, sentence="said: a")
+    page = ranked_page(chosen, {"a": gallery_of(7)})
+    first = page.text[: page.text.index("Ranked") if "Ranked" in page.text else None]
+    assert "VAE checkpoints on digits (test)" in first
+    assert "4 checkpoints, 3 scored, 1 failed 10,000 generated against 10,000 real images" in first
+    assert "2026-01-02" in first
+    # The narrowest interval is 0.98 wide: half of it in two significant digits has two decimals.
+    assert "a 20.00 95 % CI [19.51, 20.49]" in first
+    margin = "Better by 0.50 than the next, b (95 % CI [0.01, 0.99]; p < 0.001, Holm, 2 comparisons"
+    assert first.count(margin) == 1
+    assert "said: a" not in page.text
+    alts = [a["alt"] for a in page.of("img")]
+    assert alts[0] == "Samples of a, above real images"
+    legacy = ranked_page(selected("a", second="b", sentence="said: a"))
+    assert "Better by 0.50 than the next, b (95 % CI" in legacy.text
+
+
+def test_warnings_about_other_checkpoints_follow_the_ranking() -> None:
+    page = ranked_page(selected("c"))
+    text = page.text
+    assert "Blurred" not in text[: text.index("not distinguishable from the best")]
+    assert text.index("p-values are Holm") < text.index("Other failures") < text.index("Blurred")
+    assert text.index("Blurred") < text.index("Scores Filter")
+
+
+def test_columns_have_one_number_of_decimals_and_none_is_empty() -> None:
+    page = ranked_page(selected("a"))
+    cells = [a for a in page.of("td") if "data-more" in a]
+    assert len(cells) > 6
+    assert {
+        len(word.partition(".")[2]) for word in re.findall(r"\[-?[\d.]+, ([\d.]+)\]", page.text)
+    } == {2}
+    scores = score_table(
+        score_row("x", None, kl=None), score_row("y", None, kl=None, kl_reason="-")
+    )
+    heads = Elements(render_page(scores, {}, {})).of("th")
+    keys = [a["data-key"] for a in heads if "data-key" in a]
+    assert "a0-elbo" in keys
+    assert not {"a0-kl", "step"} & {*keys}
 
 
 def grounds_of(page: Elements) -> list[str]:

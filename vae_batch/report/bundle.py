@@ -20,7 +20,7 @@ from vae_batch.storage.checked_json import decode_as, encode_checked
 
 #: Raised with every change of templates or code that changes a figure or the page, so that reports
 #: of earlier versions are drawn again.
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 
 #: All that the report shows, or that changes with what it shows: a row that is scored again, and
 #: with it the pictures that are stored then, has another time in the table.
@@ -49,7 +49,9 @@ def write_report(out: Store) -> list[str]:
         "spec": run.record.spec.model_dump(mode="json"),
     }
     race = read_race(out) if run.record.spec.race else None
-    page = render_page(run.rows, galleries, provenance, run.comparisons, run.selection, race)
+    page = render_page(
+        run.rows, galleries, provenance, run.comparisons, run.selection, race, digests.keys()
+    )
     out.write(PAGE, page.encode())
     written = {f"{FIGURES}/{name}": digest for name, digest in digests.items()}
     written[PAGE] = hashlib.sha256(page.encode()).hexdigest()

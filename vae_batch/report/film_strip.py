@@ -50,7 +50,7 @@ def film_strip(
     ]
     cells = [drawn.get(c) for c in names] + ([stacks[-1]] if real else [])
     absent = frozenset(i for i, cell in enumerate(cells) if cell is None)
-    return _stacked(cells, (*labels, *(["real"] if real else [])), absent)
+    return stacked(cells, (*labels, *(["real"] if real else [])), absent)
 
 
 def strip_rows(
@@ -86,9 +86,10 @@ def _why(checkpoint: str, rows: Sequence[ScoreRow]) -> str:
     return "(failed)" if failed else "(no pictures)"
 
 
-def _stacked(
+def stacked(
     cells: Sequence[np.ndarray | None], labels: tuple[str, ...], absent: frozenset[int]
 ) -> Grid:
+    """Stacks of images of one shape as rows with labels; ``absent`` ones are empty and greyed."""
     shapes = {cell.shape[1:] for cell in cells if cell is not None}
     columns = max(len(cell) for cell in cells if cell is not None)
     (shape,) = shapes

@@ -43,14 +43,14 @@ class Grid:
         """Height and width of one image, in its own pixels."""
         return self.images.shape[2], self.images.shape[3]
 
-    def first_rows(self, rows: int) -> Grid:
-        """The grid cut to its first ``rows`` rows."""
+    def rows(self, start: int, stop: int) -> Grid:
+        """The grid cut to its rows from ``start`` to ``stop``, that excluded."""
         return Grid(
-            self.images[:rows],
-            self.present[:rows],
-            self.row_labels[:rows],
+            self.images[start:stop],
+            self.present[start:stop],
+            self.row_labels[start:stop],
             self.column_labels,
-            frozenset(row for row in self.faint_rows if row < rows),
+            frozenset(row - start for row in self.faint_rows if start <= row < stop),
         )
 
 

@@ -79,6 +79,20 @@ def decimals_of(values: Iterable[float]) -> int:
     return min(6, max(1, _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest))))
 
 
+def interval_decimals(found: Iterable[tuple[float, float, float]]) -> int:
+    """Decimals for a column of values with intervals (value, low, high).
+
+    The narrowest interval's half-width has two significant digits, with at most one decimal
+    more than ``decimals_of``; those of the values where no interval has a width.
+    """
+    entries = [entry for entry in found if all(map(math.isfinite, entry))]
+    halves = [(high - low) / 2 for _, low, high in entries if high > low]
+    usual = decimals_of(part for entry in entries for part in entry)
+    if not halves:
+        return usual
+    return min(6, usual + 1, max(0, 1 - math.floor(math.log10(min(halves)))))
+
+
 def number(value: float, decimals: int) -> str:
     """``value`` in fixed decimals, with a true minus sign; scientific from 10 million on."""
     if math.isfinite(value) and abs(value) >= _SCIENTIFIC_FROM:
@@ -98,15 +112,17 @@ def significant(value: float, digits: int = 4, sign: str = "") -> str:
     return f"{value:{sign}.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
-def with_interval(value: float, low: float, high: float, sign: str = "") -> tuple[str, str]:
+def with_interval(
+    value: float, low: float, high: float, sign: str = "", places: int | None = None
+) -> tuple[str, str]:
     """A value and "[low, high]", in the same decimals; ``sign`` as in ``significant``."""
-    places = decimals_of((value, low, high))
+    places = interval_decimals([(value, low, high)]) if places is None else places
     plus = sign if value > 0 else ""
     return plus + number(value, places), f"[{number(low, places)}, {number(high, places)}]"
 
 
 def p_value(p: float | None) -> str:
-    """A p-value in two digits, "< 0.001" below that, or "" where there is none."""
+    """A p-value in three decimals, "< 0.001" below that, or "" where there is none."""
     if p is None:
         return ""
-    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"

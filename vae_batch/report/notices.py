@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.comparable_rows import failure_of, parent, why_undefined
 from vae_batch.report.labels import printable
-from vae_batch.storage.score_rows import RowWarning, ScoreRow, WarningKind
+from vae_batch.storage.score_rows import ScoreRow, WarningKind
 
 Level = Literal["failed", "warning", "note"]
 """From worst to mildest."""
@@ -88,6 +88,31 @@ def notices(
     return _grouped(dict.fromkeys(found))
 
 
+def divided(found: Iterable[Notice], chosen: Collection[str]) -> tuple[list[Notice], list[Notice]]:
+    """Failures and warnings about the ``chosen`` checkpoints, and all other notices."""
+    about: list[Notice] = []
+    others: list[Notice] = []
+    for notice in found:
+        own = _limited(notice, lambda label: label in chosen)
+        if own is None or notice.level == "note":
+            others.append(notice)
+            continue
+        about.append(own)
+        rest = _limited(notice, lambda label: label not in chosen)
+        others += [rest] if rest else []
+    return about, others
+
+
+def _limited(notice: Notice, wanted: Callable[[str], bool]) -> Notice | None:
+    """A notice as far as it is about some checkpoints; None where it is about none of them."""
+    reasons = (
+        replace(reason, checkpoints=tuple(filter(wanted, reason.checkpoints)))
+        for reason in notice.reasons
+    )
+    kept = tuple(reason for reason in reasons if reason.checkpoints)
+    return replace(notice, reasons=kept) if kept else None
+
+
 def _failures(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
     for row in rows:
         failure = failure_of(row)
@@ -99,13 +124,8 @@ def _failures(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
 def _warnings(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
     for row in rows:
         for warning in row.warnings:
-            title = warning_title(warning)
+            title = _TITLES.get(warning.kind, "Warning")
             yield _Found(_LEVELS[warning.severity], title, warning.text, row.checkpoint)
-
-
-def warning_title(warning: RowWarning) -> str:
-    """What a warning is about, in a few words."""
-    return _TITLES.get(warning.kind, "Warning")
 
 
 def _limits(rows: Iterable[ScoreRow]) -> Iterator[_Found]:

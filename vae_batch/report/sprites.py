@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,7 +44,7 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def sprite(grid: Grid, alt: str, budget: int, *, whole: bool = False, band: int = 1) -> Sprite:
+def sprite(grid: Grid, alt: str, budget: int, *, tile: int = TILE, band: int = 1) -> Sprite:
     """``grid`` as a sprite of about ``budget`` image pixels, never more than twice that.
 
     Rows are left out from the end first, since sharpness is what the pictures are judged by; then
@@ -52,27 +54,72 @@ def sprite(grid: Grid, alt: str, budget: int, *, whole: bool = False, band: int 
         grid: What to show.
         alt: What it shows, in words.
         budget: Image pixels to spend.
-        whole: Keep every row, and reduce only.
+        tile: Target side of an image, in CSS pixels.
         band: Rows that belong together and are kept or left out together.
     """
-    kept = grid if whole else grid.first_rows(_affordable_rows(grid, budget, band))
+    kept = grid.rows(0, _affordable_rows(grid, budget, band))
+    factor = _reduction(kept, budget)
+    return _drawn(reduced(kept, factor), alt, tile, _remark(grid, kept, factor))
+
+
+def whole_sprites(
+    grid: Grid,
+    alt: str,
+    budget: int,
+    *,
+    tile: int = TILE,
+    height: int | None = None,
+    starts: Collection[int] = (),
+) -> tuple[Sprite, ...]:
+    """``grid`` with every row, reduced where the budget asks for it.
+
+    Args:
+        grid: What to show.
+        alt: What it shows, in words.
+        budget: Image pixels to spend.
+        tile: Target side of an image, in CSS pixels.
+        height: Of each sprite at most, in CSS pixels; rows go on in the next one. None for one
+            sprite.
+        starts: Rows that a sprite begins with rather than with others.
+    """
+    factor = _reduction(grid, budget)
+    drawn, remark, total = reduced(grid, factor), _remark(grid, grid, factor), len(grid.images)
+    rows = total if height is None else max(1, height // _shown_side(drawn, tile))
+    cuts = [0]
+    while total - cuts[-1] > rows:
+        end = cuts[-1] + rows
+        cuts.append(max((s for s in starts if end - rows // 2 < s <= end), default=end))
+    parts = [drawn.rows(start, stop) for start, stop in pairwise([*cuts, total])]
+    return tuple(_drawn(part, alt, tile, remark) for part in parts)
+
+
+def _reduction(grid: Grid, budget: int) -> int:
     factor = 1
-    while kept.present.size * np.prod(kept.tile_shape) > 2 * budget * factor**2:
+    while grid.present.size * np.prod(grid.tile_shape) > 2 * budget * factor**2:
         factor += 1
-    drawn = padded(reduced(kept, factor))
+    return factor
+
+
+def _shown_side(grid: Grid, tile: int) -> int:
+    """Height of an image with its gap, as it is shown."""
+    return grid.tile_shape[0] * integer_upscale(grid, tile) + 1
+
+
+def _drawn(grid: Grid, alt: str, tile: int, remark: str) -> Sprite:
+    drawn = padded(grid)
     # Gaps are a pixel wide, so that images of a few pixels are enlarged before they are laid out.
     upscale = -(-_FEWEST_PIXELS // max(drawn.tile_shape))
     picture = pixels(drawn, upscale)
-    scale = max(1, integer_upscale(drawn, TILE) // upscale)
-    faint = [row in kept.faint_rows for row in range(len(kept.row_labels))]
+    scale = max(1, integer_upscale(drawn, tile) // upscale)
+    faint = [row in grid.faint_rows for row in range(len(grid.row_labels))]
     return Sprite(
         uri=data_uri(encode_png(picture)),
         width=picture.shape[1] * scale,
         height=picture.shape[0] * scale,
         alt=alt,
-        row_labels=tuple(zip(kept.row_labels, faint, strict=True)),
-        column_labels=kept.column_labels,
-        remark=_remark(grid, kept, factor),
+        row_labels=tuple(zip(grid.row_labels, faint, strict=True)),
+        column_labels=grid.column_labels,
+        remark=remark,
     )
 
 

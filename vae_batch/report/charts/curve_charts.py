@@ -30,7 +30,7 @@ from vae_batch.report.charts.chart import (
     tick_texts,
     value_axis,
 )
-from vae_batch.report.charts.curves import Z95, Curve, Places, Series
+from vae_batch.report.charts.curves import Z95, Curve, Places, Series, curve_names
 from vae_batch.report.labels import decimals_of, elide, number, printable
 
 BAND = "95 % interval"
@@ -44,18 +44,20 @@ _LONGEST_KEY = 60
 
 @dataclass(frozen=True)
 class CurveChart:
-    """The chart of a curve."""
+    """The chart of a curve, and the name of its figure's files."""
 
     curve: Curve
+    name: str
     chart: Chart
 
 
 def curve_charts(curves: Sequence[Curve]) -> list[CurveChart]:
     """Charts of all curves that have a line; a line's label looks the same in all of them."""
-    drawn = [curve for curve in curves if curve.series]
-    labels = dict.fromkeys(line.label for curve in drawn for line in curve.series)
+    named = zip(curves, curve_names(curves), strict=True)
+    drawn = [(curve, name) for curve, name in named if curve.series]
+    labels = dict.fromkeys(line.label for curve, _ in drawn for line in curve.series)
     looks = {label: look_of(index) for index, label in enumerate(labels)}
-    return [CurveChart(curve, _chart(curve, looks)) for curve in drawn]
+    return [CurveChart(curve, name, _chart(curve, looks)) for curve, name in drawn]
 
 
 def _chart(curve: Curve, looks: Mapping[str, Look]) -> Chart:

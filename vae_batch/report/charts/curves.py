@@ -23,7 +23,7 @@ from vae_batch.report.comparable_rows import (
     protocol_of,
     what_differs,
 )
-from vae_batch.report.labels import without_shared_folder
+from vae_batch.report.labels import slugs, without_shared_folder
 from vae_batch.storage.score_rows import ScoreRow
 
 Z95 = 1.96
@@ -140,6 +140,17 @@ def read_curves(rows: Sequence[ScoreRow]) -> list[Curve]:
         for metric in metrics_in(rows)
         if _has_curve(metric) and not is_always_zero(metric, rows)
         for curve in _curves(metric, rows, places)
+    ]
+
+
+def curve_names(curves: Sequence[Curve]) -> list[str]:
+    """Names of the curves' files: ``curves-<metric>``, with ``-<extractor>`` where it needs one."""
+    extractors = slugs(curve.extractor for curve in curves if curve.extractor)
+    return [
+        "-".join(
+            ["curves", each.metric.column, *filter(None, [extractors.get(each.extractor or "")])]
+        )
+        for each in curves
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.charts.chart import json_numbers
 from vae_batch.report.charts.curves import Z95
-from vae_batch.report.labels import printable
+from vae_batch.report.labels import printable, slugs
 from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage.comparison_file import Comparison, Difference
 from vae_batch.storage.score_rows import ScoreRow
@@ -113,6 +114,22 @@ def read_rankings(
     first = selection.steps[0]
     wanted = (first.metric, first.extractor, first.leader)
     return [found[key] for key in sorted(found, key=lambda key: key != wanted)]
+
+
+def ranking_names(rankings: Sequence[Ranking]) -> list[str]:
+    """Names of the rankings' files: ``ranking-<metric>``, with ``-<extractor>`` where one made it.
+
+    Rankings of the same metric under other conditions are numbered.
+    """
+    extractors = slugs(ranking.extractor for ranking in rankings if ranking.extractor)
+    names: list[str] = []
+    used: Counter[str] = Counter()
+    for ranking in rankings:
+        extractor = [extractors[ranking.extractor]] if ranking.extractor else []
+        name = "-".join(["ranking", ranking.metric.column, *extractor])
+        used[name] += 1
+        names.append(name if used[name] == 1 else f"{name}-{used[name]}")
+    return names
 
 
 def _own_intervals(rows: Iterable[ScoreRow]) -> dict[tuple[str, str | None, str], float]:

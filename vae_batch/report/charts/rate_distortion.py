@@ -37,7 +37,7 @@ from vae_batch.report.comparable_rows import (
     measured_under,
     what_differs,
 )
-from vae_batch.report.labels import elide, printable, significant, without_shared_folder
+from vae_batch.report.labels import elide, printable, significant, slugs, without_shared_folder
 from vae_batch.storage.score_rows import ScoreRow
 
 _COLUMNS = ("kl", "reconstruction_nll", "elbo")
@@ -106,6 +106,16 @@ def read_planes(rows: Sequence[ScoreRow]) -> list[Plane]:
     return [
         Plane(" · ".join([held.family or "", *what_differs(held, groups)]), tuple(points.values()))
         for held, points in groups.items()
+    ]
+
+
+def plane_names(planes: Sequence[Plane]) -> list[str]:
+    """Names of the planes' files; where there are several, their conditions end the name."""
+    names = slugs(plane.family for plane in planes)
+    several = len(planes) > 1
+    return [
+        f"rate-distortion-{names[plane.family]}" if several else "rate-distortion"
+        for plane in planes
     ]
 
 

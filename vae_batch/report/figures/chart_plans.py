@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vae_batch.report.charts.chart import Chart, floats, json_numbers
 from vae_batch.report.charts.curve_charts import curve_charts, curve_values
-from vae_batch.report.charts.curves import Curve, read_curves
+from vae_batch.report.charts.curves import curve_names, read_curves
 from vae_batch.report.charts.gallery_charts import (
     KL_UNIT,
     SPECTRUM_UNITS,
@@ -26,22 +26,26 @@ from vae_batch.report.charts.gallery_charts import (
     kl_lines_chart,
     spectrum_chart,
 )
-from vae_batch.report.charts.ranking import RankedLine, Ranking, ranking_values
-from vae_batch.report.charts.rate_distortion import plane_chart, plane_values, read_planes
+from vae_batch.report.charts.ranking import RankedLine, Ranking, ranking_names, ranking_values
+from vae_batch.report.charts.rate_distortion import (
+    plane_chart,
+    plane_names,
+    plane_values,
+    read_planes,
+)
 from vae_batch.report.colours import LIGHT
 from vae_batch.report.figures.chart_figures import chart_figure, draw_title, lay_out, sheet_figure
 from vae_batch.report.figures.printing import SINGLE_COLUMN, LeftOut, PlannedFigure, plain, vector
 from vae_batch.report.gallery import Gallery
-from vae_batch.report.labels import decimals_of, elide, number, slugs, without_shared_folder
+from vae_batch.report.labels import decimals_of, elide, number, without_shared_folder
 from vae_batch.storage.score_rows import ScoreRow
 
 Figures = Iterator[PlannedFigure | LeftOut]
 
 
 def metric_curves(rows: Sequence[ScoreRow]) -> Figures:
-    """``curves``, then ``curves-<metric>``, with ``-<extractor>`` for those that depend on one."""
+    """``curves``, then a figure for each curve; see ``curve_names``."""
     curves = read_curves(rows)
-    extractors = slugs(curve.extractor for curve in curves if curve.extractor)
     drawn = curve_charts(curves)
     if not drawn:
         yield LeftOut("curves", "no checkpoint has a finite score")
@@ -52,32 +56,25 @@ def metric_curves(rows: Sequence[ScoreRow]) -> Figures:
         {"kind": "curves", "panels": [curve_values(each.curve) for each in drawn]},
         vector(partial(sheet_figure, [each.chart for each in drawn])),
     )
-    for curve in curves:
+    for curve, name in zip(curves, curve_names(curves), strict=True):
         if not curve.series:
-            yield LeftOut(_curve_name(curve, extractors), "no checkpoint has a finite value")
+            yield LeftOut(name, "no checkpoint has a finite value")
     for each in drawn:
         yield PlannedFigure(
-            _curve_name(each.curve, extractors),
+            each.name,
             f"{each.curve.metric.title} against {each.curve.places.title}",
             {"kind": "curves", **curve_values(each.curve)},
             vector(partial(chart_figure, each.chart)),
         )
 
 
-def _curve_name(curve: Curve, extractors: Mapping[str, str]) -> str:
-    extractor = [extractors[curve.extractor]] if curve.extractor else []
-    return "-".join(["curves", curve.metric.column, *extractor])
-
-
 def rate_distortion(rows: Sequence[ScoreRow]) -> Figures:
-    """``rate-distortion``; where there are several planes, their conditions end the name."""
+    """A figure for each plane; see ``plane_names``."""
     planes = read_planes(rows)
     if not planes:
         reason = "no two comparable checkpoints have both KL and reconstruction NLL"
         yield LeftOut("rate-distortion", reason)
-    names = slugs(plane.family for plane in planes)
-    for plane in planes:
-        name = f"rate-distortion-{names[plane.family]}" if len(planes) > 1 else "rate-distortion"
+    for plane, name in zip(planes, plane_names(planes), strict=True):
         yield PlannedFigure(
             name,
             "KL to the prior against reconstruction NLL",
@@ -197,17 +194,12 @@ _BAND: dict[str, Any] = {"facecolor": LIGHT.series[0], "alpha": 0.12, "lw": 0}
 
 
 def ranking_figures(rankings: Sequence[Ranking]) -> Iterator[PlannedFigure | LeftOut]:
-    """``ranking-<metric>``, with ``-<extractor>`` where one made it."""
+    """A figure for each ranking; see ``ranking_names``."""
     if not rankings:
         yield LeftOut("ranking", "no two checkpoints were compared")
-    extractors = slugs(ranking.extractor for ranking in rankings if ranking.extractor)
-    used: dict[str, int] = {}
-    for ranking in rankings:
-        extractor = [extractors[ranking.extractor]] if ranking.extractor else []
-        name = "-".join(["ranking", ranking.metric.column, *extractor])
-        used[name] = used.get(name, 0) + 1  # of the same metric under other conditions
+    for ranking, name in zip(rankings, ranking_names(rankings), strict=True):
         yield PlannedFigure(
-            name if used[name] == 1 else f"{name}-{used[name]}",
+            name,
             f"Checkpoints by {ranking.metric.title}, differences from the best",
             ranking_values(ranking),
             vector(partial(_build, ranking)),

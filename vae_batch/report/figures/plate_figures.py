@@ -138,7 +138,7 @@ def _within_budget(rows: Sequence[Sequence[Panel]]) -> list[list[Panel]]:
 
 def _first_rows(grid: Grid, budget: int) -> Grid:
     _, columns, height, width, _ = grid.images.shape
-    return grid.first_rows(max(2, budget // (columns * height * width)))
+    return grid.rows(0, max(2, budget // (columns * height * width)))
 
 
 def _panel_values(panel: Panel, drawn: Panel) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,26 +16,28 @@ from vae_batch.report.charts.chart import legend_of
 from vae_batch.report.charts.curve_charts import CurveChart, curve_charts
 from vae_batch.report.charts.curves import read_curves
 from vae_batch.report.charts.ranking import Ranking, read_rankings
-from vae_batch.report.charts.rate_distortion import plane_chart, read_planes
+from vae_batch.report.charts.rate_distortion import plane_chart, plane_names, read_planes
 from vae_batch.report.colours import DARK, LIGHT
 from vae_batch.report.comparable_rows import details_in, headlines_in
 from vae_batch.report.gallery import Gallery, check_gallery
-from vae_batch.report.labels import printable, significant
-from vae_batch.report.notices import Notice, notices
+from vae_batch.report.labels import printable, significant, slugs
+from vae_batch.report.notices import Notice, divided, notices
 from vae_batch.report.page.chart_svg import CURVE, PLANE, Drawing, DrawnKey, draw_chart, draw_key
 from vae_batch.report.page.checkpoints import PageCheckpoint, page_checkpoints
 from vae_batch.report.page.pictures import (
     Panel,
     checkpoint_panels,
-    film_strip_sprite,
+    film_strip_sprites,
     shared_pictures,
+    verdict_sprite,
 )
-from vae_batch.report.page.provenance import provenance_of
+from vae_batch.report.page.provenance import headline_of, provenance_of
 from vae_batch.report.page.rankings import shown_rankings
 from vae_batch.report.page.score_tables import score_tables
-from vae_batch.report.page.verdict import race_view, verdict_of
+from vae_batch.report.page.verdict import chosen_labels, race_view, verdict_of
 from vae_batch.report.score_text import ARROWS
 from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.output.layout import FIGURES
 from vae_batch.run.race.record import RaceOutcome
 from vae_batch.storage.comparison_file import Comparison
 from vae_batch.storage.score_rows import ScoreRow
@@ -44,8 +47,9 @@ _DIRECTIONS = {
     "higher": "higher is better",
     "neither": "neither direction is better by itself",
 }
-_STYLES = ("theme.css", "layout.css", "tables.css", "charts.css", "pictures.css")
-_SCRIPTS = ("tooltip.js", "arrows.js", "tables.js", "compare.js")
+_STYLES = ("theme.css", "layout.css", "tables.css", "charts.css", "pictures.css", "print.css")
+_SCRIPTS = ("tooltip.js", "arrows.js", "tables.js", "compare.js", "enlarge.js", "print.js")
+_SUFFIXES = ("png", "pdf", "svg")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ShownCurve:
 class ShownPlane:
     """A rate-distortion plane, its legend and its best checkpoint with that one's ELBO."""
 
+    name: str
     drawing: Drawing
     keys: tuple[DrawnKey, ...]
     best: PageCheckpoint
@@ -68,9 +73,10 @@ class ShownPlane:
 
 @dataclass(frozen=True)
 class Section:
-    """One checkpoint's part of the page."""
+    """One checkpoint's part of the page; ``slug`` ends the names of its figures' files."""
 
     checkpoint: PageCheckpoint
+    slug: str
     panels: tuple[Panel, ...]
 
 
@@ -81,6 +87,7 @@ def render_page(
     comparisons: Sequence[Comparison] = (),
     selection: Selection | None = None,
     race: RaceOutcome | None = None,
+    figures: Collection[str] = (),
 ) -> str:
     """The report as one self-contained HTML document.
 
@@ -95,6 +102,7 @@ def render_page(
         comparisons: Paired differences between checkpoints, as ``read_comparisons`` gives them.
         selection: Which checkpoint was found best; None where none was.
         race: How the race went that the checkpoints were scored by; None where there was none.
+        figures: Names of the files in the folder ``figures`` beside the page, to which it links.
 
     Raises:
         ValueError: A gallery is not as documented.
@@ -106,7 +114,11 @@ def render_page(
     panels = checkpoint_panels(galleries)
     curves = curve_charts(read_curves(rows))
     rankings = read_rankings(comparisons, rows, selection)
+    chosen = chosen_labels(selection)
+    about, others = divided(notices(rows, headlines, galleries), chosen)
+    named = {label: checkpoints[label].short for label in chosen if label in checkpoints}
     environment = _environment()
+    environment.globals["files_of"] = partial(_files_of, frozenset(figures))
     style, script = _style(environment), _sources(environment, "scripts", _SCRIPTS)
     return environment.get_template("page.html.j2").render(
         style=style,
@@ -118,8 +130,10 @@ def render_page(
         checkpoints=checkpoints,
         output=printable(provenance.get("output", "")),
         failed=sum(bool(named.failure) for named in checkpoints.values()),
-        notices=_by_level(notices(rows, headlines, galleries)),
-        verdict=verdict_of(selection, rankings, rows, checkpoints, race),
+        headline=headline_of(rows),
+        notices=_by_level(others),
+        verdict=verdict_of(selection, rankings, about, checkpoints, race),
+        verdict_sprite=verdict_sprite(named, galleries),
         race=race_view(race, checkpoints),
         rankings=shown_rankings(rankings, checkpoints),
         provenance=provenance_of(rows, provenance),
@@ -127,8 +141,10 @@ def render_page(
         curves=[ShownCurve(each, draw_chart(each.chart, CURVE)) for each in curves],
         curve_keys=[draw_key(key) for key in legend_of(each.chart for each in curves)],
         planes=_planes(rows, checkpoints),
-        film_strip=film_strip_sprite(rows, galleries, selection.level if selection else ()),
-        sections=_sections(checkpoints, panels),
+        film_strip=film_strip_sprites(rows, galleries, selection.level if selection else ()),
+        sections=_sections(
+            checkpoints, panels, slugs([*(row.checkpoint for row in rows), *galleries])
+        ),
         shared=shared_pictures(panels),
         metrics=_defined([*headlines, *details], rankings),
     )
@@ -137,15 +153,17 @@ def render_page(
 def _planes(
     rows: Sequence[ScoreRow], checkpoints: Mapping[str, PageCheckpoint]
 ) -> list[ShownPlane]:
-    planes = [(plane, plane_chart(plane)) for plane in read_planes(rows)]
+    planes = read_planes(rows)
+    charts = [plane_chart(plane) for plane in planes]
     return [
         ShownPlane(
+            name,
             draw_chart(chart, PLANE),
             tuple(draw_key(key) for key in chart.keys),
             checkpoints[plane.best.row.checkpoint],
             significant(plane.best.elbo, 5),
         )
-        for plane, chart in planes
+        for plane, name, chart in zip(planes, plane_names(planes), charts, strict=True)
     ]
 
 
@@ -157,9 +175,19 @@ def _by_level(found: Sequence[Notice]) -> dict[str, list[Notice]]:
 
 
 def _sections(
-    checkpoints: Mapping[str, PageCheckpoint], panels: Mapping[str, tuple[Panel, ...]]
+    checkpoints: Mapping[str, PageCheckpoint],
+    panels: Mapping[str, tuple[Panel, ...]],
+    names: Mapping[str, str],
 ) -> list[Section]:
-    return [Section(named, panels.get(label, ())) for label, named in checkpoints.items()]
+    return [
+        Section(named, names[label], panels.get(label, ())) for label, named in checkpoints.items()
+    ]
+
+
+def _files_of(figures: Collection[str], name: str) -> list[tuple[str, str]]:
+    """Suffix and relative address of the files of a figure that exist."""
+    files = [(suffix, f"{name}.{suffix}") for suffix in _SUFFIXES]
+    return [(suffix.upper(), f"{FIGURES}/{file}") for suffix, file in files if file in figures]
 
 
 def _defined(shown: Sequence[Metric], rankings: Sequence[Ranking]) -> list[Metric]:
@@ -187,7 +215,8 @@ def _style(environment: Environment) -> Markup:
         "".join(f"--s{index}:{colour};" for index, colour in enumerate(theme.series))
         for theme in (LIGHT, DARK)
     )
-    colours = f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    dark_screen = "@media screen and (prefers-color-scheme:dark)"
+    colours = f":root{{{light}}}{dark_screen}{{:root{{{dark}}}}}\n"
     return Markup(colours) + _sources(environment, "styles", _STYLES)
 
 

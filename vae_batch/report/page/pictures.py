@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.report.charts.chart import Chart, legend_of
+from vae_batch.report.charts.curves import runs_of
 from vae_batch.report.charts.gallery_charts import aggregate_charts, kl_chart, spectrum_chart
-from vae_batch.report.film_strip import film_strip
-from vae_batch.report.gallery import Gallery, Images
+from vae_batch.report.film_strip import film_strip, stacked, strip_rows
+from vae_batch.report.gallery import Gallery, Images, same_frame
 from vae_batch.report.gallery_panels import PANEL_KINDS, PanelKind
-from vae_batch.report.image_grids import wrapped
+from vae_batch.report.image_grids import COLUMNS, wrapped
 from vae_batch.report.labels import printable
 from vae_batch.report.page.chart_svg import (
     SMALL,
@@ -21,7 +22,7 @@ from vae_batch.report.page.chart_svg import (
     draw_chart,
     draw_key,
 )
-from vae_batch.report.sprites import Sprite, sprite
+from vae_batch.report.sprites import TILE, Sprite, sprite, whole_sprites
 from vae_batch.storage.score_rows import ScoreRow
 
 _MOST_BYTES = 10_500_000  # of all checkpoints' sprites, as they stand in the page
@@ -30,6 +31,10 @@ _PANELS = 8
 _MOST_PIXELS = 250_000  # of one panel
 _FEWEST_PIXELS = 500
 _FILM_STRIP_PIXELS = 600_000
+_FEW_ROWS = 14  # of a film strip with images of full size
+_PART_HEIGHT = 920  # of a film strip, in CSS pixels: what a printed page holds
+_VERDICT_PIXELS = 60_000
+_MOST_TIED = 4  # checkpoints in the verdict's picture
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Picture:
 class Panel:
     """Pictures or charts under a heading, with a line that says how to read them.
 
-    ``key`` is the same for the same kind of panel of every checkpoint.
+    ``key`` is the same for the same kind of panel of every checkpoint, and begins the names of
+    its figure's files.
     """
 
     key: str
@@ -66,15 +72,49 @@ Panels = dict[str, tuple[Panel, ...]]
 """Panels of each checkpoint, by label."""
 
 
-def film_strip_sprite(
+def film_strip_sprites(
     rows: Sequence[ScoreRow], galleries: Mapping[str, Gallery], keep: Collection[str] = ()
-) -> Sprite | None:
-    """The film strip, or None where no checkpoint has samples; ``keep`` are shown in any case."""
+) -> tuple[Sprite, ...]:
+    """The film strip in parts of a page's height; none where no checkpoint has samples.
+
+    ``keep`` are shown in any case.
+    """
     grid = film_strip(rows, galleries, keep=keep)
     if grid is None:
-        return None
+        return ()
     alt = "Samples from the same latents, one row for each checkpoint, real images in the last row"
-    return sprite(grid, alt, _FILM_STRIP_PIXELS, whole=True)
+    runs = runs_of(rows)
+    own = [runs[checkpoint] for checkpoint in strip_rows(rows, keep=keep)]
+    starts = [place for place in range(1, len(own)) if own[place] != own[place - 1]]
+    tile = TILE if len(grid.images) <= _FEW_ROWS else TILE // 2
+    return whole_sprites(
+        grid, alt, _FILM_STRIP_PIXELS, tile=tile, height=_PART_HEIGHT, starts=starts
+    )
+
+
+def verdict_sprite(chosen: Mapping[str, str], galleries: Mapping[str, Gallery]) -> Sprite | None:
+    """Samples of the best checkpoint, or of those that are tied, above real images.
+
+    Args:
+        chosen: Labels with short names.
+        galleries: Pictures by label.
+    """
+    found = {name: galleries[label] for label, name in chosen.items() if label in galleries}
+    shown = {name: own for name, own in found.items() if "samples" in own}
+    if not shown:
+        return None
+    names = [*shown][:_MOST_TIED]
+    rows = [(printable(name), shown[name]["samples"][:COLUMNS]) for name in names]
+    if len(names) == 1:  # two rows of one checkpoint, whose name stands above
+        more = shown[names[0]]["samples"][COLUMNS : 2 * COLUMNS]
+        rows = [("samples", rows[0][1]), *([("", more)] if len(more) else [])]
+    real = [own["reference_samples"] for own in shown.values() if "reference_samples" in own]
+    rows += [("real", stack[:COLUMNS]) for stack in real[:1]]
+    labels, stacks = zip(*rows, strict=True)
+    grid = stacked(same_frame(stacks), labels, frozenset())
+    alt = f"Samples of {printable(', '.join(names))}{', above real images' if real else ''}"
+    (picture,) = whole_sprites(grid, alt, _VERDICT_PIXELS)
+    return picture
 
 
 def checkpoint_panels(galleries: Mapping[str, Gallery]) -> Panels:
@@ -191,9 +231,9 @@ def _spectrum(gallery: Gallery) -> list[Chart]:
 
 
 _CHARTED = (
-    _Charted("kl", "KL of each dimension", "Mean over test images, largest first.", _kl),
+    _Charted("kl-dimensions", "KL of each dimension", "Mean over test images, largest first.", _kl),
     _Charted(
-        "aggregate",
+        "aggregate-posterior",
         "Aggregate posterior",
         "Posterior draws of all test images against the prior, in the dimensions of the largest "
         "KL.",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vae_batch.report.charts.curves import runs_of
 from vae_batch.report.labels import count, printable
 from vae_batch.storage.score_rows import ScoreRow
 
 _HASH = 12
 _MOST_WORDS = 3
+_PROTOCOL_HEADS = ("Extractor", "Protocol", "Weights, SHA-256", "Generated", "Real",
+                   "Reference, SHA-256")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,13 @@ class Provenance:
 
     Attributes:
         line: (name, value) pairs, short enough for one line.
+        protocol_heads: Of the columns of ``protocols`` with a value in some row.
         protocols: For each extractor its name, protocol, weights' hash in full and counts.
         everything: Dotted names and values of all that was recorded.
     """
 
     line: tuple[tuple[str, str], ...]
+    protocol_heads: tuple[str, ...]
     protocols: tuple[tuple[str, ...], ...]
     everything: tuple[tuple[str, str], ...]
 
@@ -33,11 +38,48 @@ def provenance_of(rows: Sequence[ScoreRow], recorded: Mapping[str, object]) -> P
     firsts: dict[tuple[str, ...], ScoreRow] = {}
     for row in scored:
         firsts.setdefault(_protocol(row), row)
+    columns = zip(_PROTOCOL_HEADS, *firsts, strict=True)
+    filled = [(head, words) for head, *words in columns if {*words} - {"-"}]
     return Provenance(
         line=(*_line(scored, list(firsts.values())), *_libraries(recorded)),
-        protocols=tuple(firsts),
+        protocol_heads=tuple(head for head, _ in filled),
+        protocols=tuple(zip(*(words for _, words in filled), strict=True)),
         everything=tuple(flat(recorded)),
     )
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a run is about, for its title and the line below.
+
+    Attributes:
+        reference: Name and split of the reference, or how many there are, or "".
+        facts: Of images, extractors, days and training runs, each in a few words.
+    """
+
+    reference: str
+    facts: tuple[str, ...]
+
+
+def headline_of(rows: Sequence[ScoreRow]) -> Headline:
+    """The headline of a run."""
+    scored = [row for row in rows if row.status == "scored"] or list(rows)
+    references = _named("", (_reference(row) for row in scored))
+    words = (
+        *_named("", (_compared(row) for row in scored)),
+        *_named("", (row.conditions.extractor for row in scored)),
+        *_named("", _days(rows)),
+    )
+    runs = len({*runs_of(rows).values()})
+    return Headline(
+        reference=next((value for _, value in references), ""),
+        facts=(*([f"{runs} training runs"] if runs > 1 else []), *(value for _, value in words)),
+    )
+
+
+def _compared(row: ScoreRow) -> str:
+    held = row.conditions
+    return f"{count(held.n_generated)} generated against {count(held.n_reference)} real images"
 
 
 def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tuple[str, str]]:
@@ -79,7 +121,7 @@ def _counts(row: ScoreRow) -> str:
 
 
 def _reference(row: ScoreRow) -> str:
-    name = row.conditions.reference
+    name = row.conditions.reference or ""
     return f"{name.rstrip('/').rpartition('/')[2] or name} ({row.conditions.reference_split})"
 
 

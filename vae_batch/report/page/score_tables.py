@@ -6,7 +6,7 @@ What does not depend on an extractor stands once, however many extractors there 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vae_batch.metrics.catalogue import Metric
 from vae_batch.report.comparable_rows import (
@@ -40,6 +40,7 @@ class ColumnGroup:
         title: The extractor, and what else differs from other groups of the same extractor.
         conditions: The rest of what the numbers depend on, as (name, value).
         metrics: In order; at least one.
+        first: The metric whose conditions these are, and so the others'.
         measured: The conditions.
     """
 
@@ -47,6 +48,7 @@ class ColumnGroup:
     title: str
     conditions: tuple[tuple[str, str], ...]
     metrics: tuple[Metric, ...]
+    first: Metric
     measured: Measured
 
     def column(self, metric: Metric) -> str:
@@ -58,7 +60,7 @@ class ColumnGroup:
 
         Rows that a race dropped stand with those in full, whose first samples they are of.
         """
-        measured = _heading_of(row, self.metrics[0])
+        measured = _heading_of(row, self.first)
         if not is_dropped(row):
             return measured == self.measured
         return _but_for_samples(measured) == _but_for_samples(self.measured)
@@ -73,6 +75,7 @@ class Cell:
         text: The number, "-" where it is undefined, or why a row failed.
         error: Its standard error, or "".
         exact: The number to all its digits, by which it sorts, or "" where there is none.
+        exact_error: The standard error to all its digits, or "".
         remark: Why it is undefined, or what to know about it.
         is_best: Whether no comparable row has a better one.
         span: Columns that it covers.
@@ -83,6 +86,7 @@ class Cell:
     text: str
     error: str = ""
     exact: str = ""
+    exact_error: str = ""
     remark: str = ""
     is_best: bool = False
     span: int = 1
@@ -101,11 +105,21 @@ class Line:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Metrics of one name, such as "headlines" or "reconstruction", of all checkpoints."""
+    """Metrics of one name, such as "headlines" or "reconstruction", of all checkpoints.
+
+    Attributes:
+        name: Of the metrics.
+        groups: Columns with at least one value.
+        lines: One for each checkpoint.
+        errors: Keys of the columns with standard errors.
+        has_steps: Whether some checkpoint has a step.
+    """
 
     name: str
     groups: tuple[ColumnGroup, ...]
     lines: tuple[Line, ...]
+    errors: frozenset[str]
+    has_steps: bool
 
 
 def score_tables(
@@ -137,18 +151,33 @@ def _table(
     own: Mapping[str, Sequence[ScoreRow]],
     checkpoints: Mapping[str, PageCheckpoint],
 ) -> ScoreTable:
-    groups = column_groups(rows, metrics)
+    groups = [group for each in column_groups(rows, metrics) if (group := _filled(each, rows))]
     best, decimals = best_marks(rows, metrics), column_decimals(rows, metrics)
     lines = []
     for label, members in own.items():
         cells = [cell for group in groups for cell in _cells(members, group, decimals, best)]
         if checkpoints[label].failure and not any(cell.exact for cell in cells):
             cells = [_failure(members, "", max(1, sum(len(group.metrics) for group in groups)))]
+        elif not groups:
+            cells = [Cell("", _status(members))]
         checkpoint, note = checkpoints[label], _dropped(members)
         extractors = dict.fromkeys(row.conditions.extractor for row in members)
         words = " ".join((checkpoint.label, _status(members), note, *extractors))
         lines.append(Line(checkpoint, printable(words).casefold(), tuple(cells), note))
-    return ScoreTable(name, tuple(groups), tuple(lines))
+    errors = frozenset(cell.key for line in lines for cell in line.cells if cell.error)
+    has_steps = any(line.checkpoint.step_sort for line in lines)
+    return ScoreTable(name, tuple(groups), tuple(lines), errors, has_steps)
+
+
+def _filled(group: ColumnGroup, rows: Sequence[ScoreRow]) -> ColumnGroup | None:
+    """The group without columns in which no row has a value."""
+    members = [row for row in rows if group.holds(row)]
+    kept = tuple(
+        metric
+        for metric in group.metrics
+        if any(row.value(metric.column) is not None for row in members)
+    )
+    return replace(group, metrics=kept) if kept else None
 
 
 def column_groups(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> list[ColumnGroup]:
@@ -163,7 +192,9 @@ def column_groups(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> list[C
             counts = {each.n_generated for each in firsts if each.extractor == measured.extractor}
             parts += [f"n = {count(measured.n_generated)}"] if len(counts) > 1 else []
             title, named = printable(" · ".join(parts)), conditions(row, measured)
-            groups.append(ColumnGroup(f"{letter}{index}", title, named, members, measured))
+            groups.append(
+                ColumnGroup(f"{letter}{index}", title, named, members, members[0], measured)
+            )
     return groups
 
 
@@ -252,6 +283,7 @@ def _cell(
         error="" if error is None else f"± {number(error, places)}",
         # Of other samples than those in full: it must not be sorted among them.
         exact="" if dropped else repr(score.value),
+        exact_error="" if error is None else repr(error),
         remark=printable("; ".join(filter(None, said))),
         is_best=(row.key, metric.column) in best,
     )

@@ -19,7 +19,7 @@ from vae_batch.plan.quantities import plural
 from vae_batch.run.compare.pairwise import compare_among, compare_run
 from vae_batch.storage import ScoreRow, Store, read_score_rows
 from vae_batch.storage.checked_json import decode_as, encode_checked
-from vae_batch.storage.comparison_file import Comparison
+from vae_batch.storage.comparison_file import Comparison, Difference
 
 SELECTION = "selection.json"
 
@@ -115,6 +115,9 @@ class Selection:
         images_needed: About how many images the first metric needs to separate those left at the
             end; None where one checkpoint is best, or no number would do.
         confirmation: Result of a comparison on fresh seeds; None where none was asked for.
+        difference: Of the second from the best; None without a rival, and in files of 0.1.
+        rivals: Checkpoints that the best was compared with by the metric that decided, over which
+            the p-value is adjusted; 0 where ``difference`` is None.
     """
 
     steps: Annotated[tuple[SelectionStep, ...], Field(min_length=1)]
@@ -124,6 +127,8 @@ class Selection:
     undecided_by: tuple[str, ...] = ()
     images_needed: int | None = None
     confirmation: Confirmation | None = None
+    difference: Difference | None = None
+    rivals: int = 0
 
     @property
     def metric(self) -> str:
@@ -302,7 +307,14 @@ def _decided(
     else:
         said += [f"next is {second.checkpoint}, {_difference(second, len(rivals))}"]
     rival = None if second is None else second.checkpoint
-    return Selection(tuple(steps), len(table), rival, "; ".join(said))
+    return Selection(
+        tuple(steps),
+        len(table),
+        rival,
+        "; ".join(said),
+        difference=second.from_best if second else None,
+        rivals=len(rivals),
+    )
 
 
 def _tied(

@@ -36,5 +36,4 @@
     to.setAttribute("tabindex", "0");
     to.focus();
   });
-  for (const holder of document.querySelectorAll("[data-arrows]")) prepareArrows(holder);
 }

@@ -58,7 +58,8 @@
   };
   const heading = (text, scope, metric) => {
     const element = make("th", { scope }, text);
-    if (metric) Object.assign(element.dataset, { metric, stop: "" });
+    if (metric) element.dataset.metric = metric;
+    if (metric || scope === "col") element.dataset.stop = "";
     return element;
   };
   const table = (title, heads, lines) => {
@@ -66,11 +67,13 @@
     const head = make("tr", {}, ...heads.map((text) => heading(text, "col")));
     const result = make("table", {}, caption, make("thead", {}, head), make("tbody", {}, ...lines));
     result.dataset.arrows = "";
-    prepareArrows(result);
     const scroll = make("div", { className: "scroll", tabIndex: 0 }, result);
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", title);
-    return scroll;
+    const holder = make("div", {}, scroll);
+    prepareTable(result);
+    prepareArrows(result);
+    return holder;
   };
 
   const rankings = () => [...document.querySelectorAll(".choice")]

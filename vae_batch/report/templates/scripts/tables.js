@@ -1,4 +1,4 @@
-// Of several tables one is chosen to be shown; headings sort; words filter rows and extractors.
+// Of several tables one is chosen to be shown; headings sort; words filter; tables become CSV.
 {
   const choose = (holder) => {
     const choices = [...holder.querySelectorAll(":scope > .choice")];
@@ -21,28 +21,101 @@
   };
   for (const holder of document.querySelectorAll("[data-choose]")) choose(holder);
 
+  // The cell in each column of a row; one that spans several stands in all of them.
+  window.cellsOf = (row) => [...row.cells].flatMap((cell) => Array(cell.colSpan).fill(cell));
+  const headsOf = (table) => cellsOf(table.tHead.rows[table.tHead.rows.length - 1]);
+  const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
+
   const sort = (head) => {
     const table = head.closest("table");
+    const column = headsOf(table).indexOf(head);
     const down = head.getAttribute("aria-sort") === "ascending";
     for (const other of table.tHead.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const text = head.dataset.kind === "text";
     const keys = new Map();
     for (const row of table.tBodies[0].rows) {
-      keys.set(row, row.querySelector(`[data-key="${head.dataset.key}"]`)?.dataset.sort ?? "");
+      const cell = cellsOf(row)[column];
+      const missing = !cell || cell.matches(".failure") || (cell.colSpan > 1 && !cell.dataset.sort);
+      keys.set(row, missing ? "" : cell.dataset.sort ?? cell.textContent.trim());
     }
+    const numeric = [...keys.values()].every((key) => key === "" || isNumber(key));
     const compare = (a, b) => {
       const [x, y] = [keys.get(a), keys.get(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
-      const order = text ? x.localeCompare(y, undefined, { numeric: true }) : x - y;
+      const order = numeric ? x - y : x.localeCompare(y, undefined, { numeric: true });
       return down ? -order : order;
     };
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
   };
-  document.addEventListener("click", (event) => {
-    const head = event.target.closest?.(".scores th[data-key]");
-    if (head && event.target.closest("button")) sort(head);
-  });
+
+  // Spreadsheets run what begins with these signs as a formula, unless it is a number.
+  const defused = (text) => (/^[=+\-@\t\r]/.test(text) && !isNumber(text) ? `'${text}` : text);
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const wordsOf = (element) => {
+    const copy = element.cloneNode(true);
+    for (const sign of copy.querySelectorAll("[aria-hidden], .unseen")) sign.remove();
+    return copy.textContent.replaceAll(/\s+/g, " ").trim();
+  };
+  const csvOf = (table) => {
+    const columns = headsOf(table).map((head) => ({
+      names: head.hidden ? [] : (head.dataset.csv ?? wordsOf(head)).split("\n").filter(Boolean),
+    }));
+    const lineOf = (row) => cellsOf(row).flatMap((cell, column, cells) => {
+      const { names } = columns[column];
+      const values = cells[column - 1] === cell ? []
+        : [cell.dataset.sort ?? wordsOf(cell), ...(cell.dataset.more ?? "").split("\n")];
+      return names.map((_, index) => values[index] ?? "");
+    });
+    const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
+    const lines = [columns.flatMap((column) => column.names), ...rows.map(lineOf)];
+    return lines.map((line) => `${line.map((text) => quoted(defused(text))).join(",")}\r\n`).join("");
+  };
+  const copy = async (text) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy"); // pages served without TLS have no other way
+    area.remove();
+  };
+  window.save = (blob, name) => {
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  };
+  const nameOf = (table) => `${table.caption.textContent.split(/[.,]/)[0].replaceAll(/[^\p{L}\p{N}]+/gu, "-").toLowerCase()}.csv`;
+
+  const button = (text, act) => {
+    const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    made.addEventListener("click", () => act(made));
+    return made;
+  };
+  // Headings become buttons that sort, and below the table are buttons that export it.
+  window.prepareTable = (table) => {
+    for (const head of table.tHead.querySelectorAll("th[scope='col']")) {
+      const inside = [...head.childNodes].filter((node) => !node.matches?.(".unit"));
+      const made = button("", () => sort(head));
+      made.append(...inside);
+      for (const name of ["stop", "metric"]) {
+        if (name in head.dataset) made.dataset[name] = head.dataset[name];
+        delete head.dataset[name];
+      }
+      head.prepend(made);
+    }
+    const after = table.closest(".scroll");
+    const bar = after.nextElementSibling?.matches(".tools") ? after.nextElementSibling
+      : Object.assign(document.createElement("p"), { className: "tools" });
+    if (!bar.isConnected) after.after(bar);
+    const told = Object.assign(document.createElement("span"), { className: "told" });
+    told.setAttribute("role", "status");
+    bar.prepend(
+      button("Copy CSV", async () => { await copy(csvOf(table)); told.textContent = "Copied"; }),
+      button("Download CSV", () => save(new Blob(["\ufeff", csvOf(table)], { type: "text/csv" }), nameOf(table))),
+      told,
+    );
+  };
+  for (const table of document.querySelectorAll("table")) prepareTable(table);
+  for (const holder of document.querySelectorAll("[data-arrows]")) prepareArrows(holder);
 
   const tables = [...document.querySelectorAll("table.scores")];
   const filter = document.getElementById("filter");

@@ -33,7 +33,7 @@
 
   const hide = () => {
     clearTimeout(leaving);
-    tooltip.hidden = true;
+    tooltip.hidePopover();
     owner?.removeAttribute("aria-describedby");
     owner = null;
   };
@@ -45,7 +45,7 @@
     const lines = said(element).filter(Boolean);
     if (!lines.length) return;
     tooltip.replaceChildren(...lines.map((line) => Object.assign(document.createElement("p"), { textContent: line })));
-    tooltip.hidden = false;
+    tooltip.showPopover();
     owner = element;
     if (!element.matches(".hit")) element.setAttribute("aria-describedby", "tooltip");
     place(element);
