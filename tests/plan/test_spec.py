@@ -31,6 +31,8 @@ ROLES = {
     },
 }  # fmt: skip
 
+INF = float("inf")
+
 
 def test_every_field_is_classified() -> None:
     for name in EvaluationSpec.model_fields:
@@ -94,6 +96,24 @@ def test_spec_is_frozen() -> None:
         ({"tolerance": {"fid": "low"}}, ["tolerance.fid = 'low'"]),
         ({"builder": "no function"}, ["builder = 'no function'", "package.module:function"]),
         ({"checkpoints": []}, ["checkpoints"]),
+        ({"sigma": INF, "likelihood": "gaussian"}, ["sigma = inf: expected a finite number"]),
+        (
+            {"per_checkpoint": {"*": {"sigma": INF}}},
+            ["per_checkpoint '*': sigma: expected a finite number"],
+        ),
+        ({"memory_cap": INF}, ["memory_cap = inf: expected a finite number"]),
+        ({"memory_cap": float("nan")}, ["memory_cap = nan: expected a finite number"]),
+        ({"memory_cap": 1e300}, ["memory_cap = 1e+300: expected at most 1,048,576"]),
+        ({"wait": INF}, ["wait = inf: expected a finite number"]),
+        ({"race": {"metric": "kid", "growth": INF}}, ["race.growth = inf", "finite"]),
+        ({"tolerance": {"fid": float("nan")}}, ["tolerance.fid = nan: expected a finite number"]),
+        ({"tolerance": {"fdi": 1.0}}, ["tolerance", "fdi is no metric; expected one of"]),
+        ({"samples": 2**63 - 1}, ["samples = 9223372036854775807", "at most 1,000,000,000"]),
+        ({"samples": 10**400}, ["samples = 1000", "at most 1,000,000,000"]),
+        ({"samples": 10**9, "shard_size": 1}, ["1,000,000,000 shards", "--shard-size 10000 or"]),
+        ({"batch_size": 2**62}, ["batch_size", "at most 1,000,000"]),
+        ({"workers": 2**62}, ["workers", "at most 100,000"]),
+        ({"checkpoints": ["a\0b"]}, ["checkpoints = ['a\\x00b']", "without null characters"]),
     ],
 )
 def test_bad_values_are_named(settings: dict[str, object], words: list[str]) -> None:

@@ -189,7 +189,7 @@ def test_an_error_says_what_was_expected_and_found(name: str, tmp_path: Any) -> 
     ("unit", "words"),
     [
         ({"path": "../elsewhere"}, "no path below an output folder"),
-        ({"samples": 2**62, "shard_size": 1}, "shards, of which there may be 1,000,000"),
+        ({"samples": 2**62, "shard_size": 1}, "shards, of which there may be 100,000"),
         ({"samples": "10"}, "rows.0.units.losses.samples: Input should be a valid integer, found"),
         ({"shard_size": 0}, "shard_size >= 1"),
     ],

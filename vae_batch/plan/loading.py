@@ -74,9 +74,13 @@ def _sentence(key: str, problem: Any, given: object, *, flags: bool) -> str:  # 
     if problem["type"] == "value_error":
         message = str(problem["msg"]).removeprefix("Value error, ")
         return f"{name} = {shown}: {message}"
+    if problem["type"] == "finite_number":
+        return f"{name} = {shown}: expected a finite number"
     if problem["type"] in _BOUNDS:
         words, bound = _BOUNDS[problem["type"]]
-        return f"{name} = {shown}: expected {words} {problem['ctx'][bound]}"
+        number = problem["ctx"][bound]
+        whole = int(number) if number == int(number) else number
+        return f"{name} = {shown}: expected {words} {whole:,}"
     words, choices = _expected(field.annotation)
     near = difflib.get_close_matches(str(value), choices, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from vae_batch.metrics.catalogue import metric_for
+from vae_batch.plan.shards import MOST_SAMPLES
 
 
 class RaceSettings(BaseModel):
@@ -21,13 +22,13 @@ class RaceSettings(BaseModel):
             such images would have been seen, which takes about 6 / rare of them; 0 for none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     metric: str
     alpha: float = Field(0.05, gt=0, lt=1)
-    first: int = Field(512, ge=2)
-    growth: float = Field(2.0, gt=1)
-    max: int | None = Field(None, ge=2)
+    first: int = Field(512, ge=2, le=MOST_SAMPLES)
+    growth: float = Field(2.0, gt=1, le=MOST_SAMPLES)
+    max: int | None = Field(None, ge=2, le=MOST_SAMPLES)
     rare: float = Field(0.002, ge=0, lt=1)
 
     @model_validator(mode="before")

@@ -32,7 +32,7 @@ def spec_field(role: Role, default: Any, description: str, **bounds: Any) -> Any
 class Reading(BaseModel):
     """What is declared of a checkpoint; what is not declared is inferred, probed or asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     likelihood: Likelihood | None = spec_field(
         "reading",

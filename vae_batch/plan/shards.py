@@ -23,7 +23,10 @@ Kind = Literal[
 ]
 
 #: Shards of a unit. Files, receipts and the lists of both grow with their number.
-MOST_SHARDS = 1_000_000
+MOST_SHARDS = 100_000
+
+#: Samples of a unit: one number of the spec that is far beyond what can be computed is a slip.
+MOST_SAMPLES = 1_000_000_000
 
 
 @dataclass(frozen=True, order=True)

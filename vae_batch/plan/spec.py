@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator, model_validator
@@ -13,11 +14,15 @@ from vae_batch.metrics.catalogue import BROKEN_PLUG_INS, DEFAULT_GROUPS, GROUPS,
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.reading import ClassOutput, Colours, Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
+from vae_batch.plan.shards import MOST_SAMPLES, MOST_SHARDS
 
 ReferenceIs = Literal["sample", "population"]
 
 #: Extractor of the rows of a run in which no metric needs one.
 WITHOUT_EXTRACTOR = "none"
+
+#: Seconds, about 30 years: more than clocks of threads can wait for is refused.
+_LONGEST = 1e9
 
 _ROLES = ("identity", "content", "reading", "runtime")
 
@@ -54,7 +59,11 @@ class EvaluationSpec(Reading):
         "Take reference images of three equal channels as grey, or repeat grey in three (rgb).",
     )
     reference_samples: int | None = _field(
-        "identity", None, "Use N of the reference images only (default: all).", ge=2
+        "identity",
+        None,
+        "Use N of the reference images only (default: all).",
+        ge=2,
+        le=MOST_SAMPLES,
     )
     reference_subset: Literal["random", "first"] = _field(
         "identity",
@@ -75,7 +84,7 @@ class EvaluationSpec(Reading):
         "train, or another set.",
     )
     training_samples: int | None = _field(
-        "content", None, "Use N of the training images only (default: all).", ge=2
+        "content", None, "Use N of the training images only (default: all).", ge=2, le=MOST_SAMPLES
     )
     out: str = _field("runtime", "results/", "Output folder or URI.", min_length=1)
     extractors: tuple[str, ...] = _field(
@@ -110,7 +119,9 @@ class EvaluationSpec(Reading):
         "What such a network's class output holds: softmax, logits, sigmoid, or none for features "
         "alone; inferred from its last activation, else asked for.",
     )
-    samples: int = _field("identity", 10000, "Images generated per checkpoint.", ge=2)
+    samples: int = _field(
+        "identity", 10000, "Images generated per checkpoint.", ge=2, le=MOST_SAMPLES
+    )
     seed: int = _field("identity", 0, "Seed of latents and posterior noise.", ge=0, lt=2**63)
     per_checkpoint: dict[str, dict[str, Any]] = _field(
         "content",
@@ -124,7 +135,7 @@ class EvaluationSpec(Reading):
         "custom classes, TFSMLayers.",
     )
     memory_cap: float = _field(
-        "runtime", 8.0, "GiB that loading one checkpoint may take on a worker.", gt=0
+        "runtime", 8.0, "GiB that loading one checkpoint may take on a worker.", gt=0, le=2**20
     )
     metrics: tuple[str, ...] = _field(
         "runtime",
@@ -133,18 +144,27 @@ class EvaluationSpec(Reading):
         "added to a finished run.",
     )
     iwae_draws: int = _field(
-        "identity", 64, "Posterior draws an image of the importance-weighted bound.", ge=1
+        "identity",
+        64,
+        "Posterior draws an image of the importance-weighted bound.",
+        ge=1,
+        le=1_000_000,
     )
     iwae_images: int = _field(
-        "identity", 1000, "Reference images of the importance-weighted bound.", ge=2
+        "identity",
+        1000,
+        "Reference images of the importance-weighted bound.",
+        ge=2,
+        le=MOST_SAMPLES,
     )
     splits: int = _field("identity", 10, "Inception Score splits.", ge=1)
-    shard_size: int = _field("identity", 512, "Samples per shard.", ge=1)
+    shard_size: int = _field("identity", 512, "Samples per shard.", ge=1, le=MOST_SAMPLES)
     batch_size: int | None = _field(
         "identity",
         None,
         "Images per batch, of one fixed shape; 32 on CPUs, on GPUs chosen by a short probe.",
         ge=1,
+        le=1_000_000,
     )
     select: str | None = _field(
         "runtime",
@@ -168,19 +188,25 @@ class EvaluationSpec(Reading):
         "or none; moments and losses always stay.",
     )
     wait: float = _field(
-        "runtime", 0.0, "Seconds to wait for another run in the same output folder.", ge=0
+        "runtime",
+        0.0,
+        "Seconds to wait for another run in the same output folder.",
+        ge=0,
+        le=_LONGEST,
     )
     shard_timeout: float = _field(
         "runtime",
         3600.0,
         "Seconds after which a shard's worker is considered hung and is replaced.",
         gt=0,
+        le=_LONGEST,
     )
     stable_for: float = _field(
         "runtime",
         60.0,
         "Nightly: seconds for which a checkpoint must not have changed before it is scored.",
         ge=0,
+        le=_LONGEST,
     )
     tolerance: dict[str, float] = _field(
         "runtime",
@@ -193,6 +219,7 @@ class EvaluationSpec(Reading):
         None,
         "Extraction workers: 0 runs in this process without Ray; default one a GPU or node.",
         ge=0,
+        le=100_000,
     )
     address: str | None = _field(
         "runtime", None, "Ray cluster to join (default: RAY_ADDRESS, else a local one)."
@@ -217,6 +244,14 @@ class EvaluationSpec(Reading):
         if self.batch_size is None:
             raise ValueError("batch_size is still open; it is settled before shards are computed")
         return self.batch_size
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _no_null_characters(cls, value: object) -> object:
+        """No path, URI or name can hold one, and the system's errors on it name nothing."""
+        if any("\0" in text for text in _texts(value)):
+            raise ValueError("expected text without null characters")
+        return value
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -294,9 +329,12 @@ class EvaluationSpec(Reading):
             except ValidationError as error:
                 problem = error.errors()[0]
                 key = ".".join(str(part) for part in problem["loc"])
+                said = f"{key}{': ' if key else ''}{problem['msg']}"
+                if problem["type"] == "finite_number":
+                    said = f"{problem['loc'][0]}: expected a finite number"
                 raise ValueError(
-                    f"per_checkpoint {pattern!r}: {key}{': ' if key else ''}{problem['msg']}; its "
-                    f"keys may be {', '.join(Reading.model_fields)}"
+                    f"per_checkpoint {pattern!r}: {said}; its keys may be "
+                    f"{', '.join(Reading.model_fields)}"
                 ) from None
         return self
 
@@ -331,7 +369,25 @@ class EvaluationSpec(Reading):
                 f"splits is {self.splits} but only {self.samples} samples are generated; "
                 "use --samples of at least --splits, or fewer splits"
             )
+        shards = -(-self.samples // self.shard_size)
+        if shards > MOST_SHARDS:
+            raise ValueError(
+                f"samples is {self.samples:,} and shard_size {self.shard_size:,}: these are "
+                f"{shards:,} shards per checkpoint, of which there may be {MOST_SHARDS:,}; use "
+                f"--shard-size {-(-self.samples // MOST_SHARDS)} or more"
+            )
         return self
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Texts in a value, keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def role_of(name: str) -> Role:

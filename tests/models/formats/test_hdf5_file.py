@@ -192,6 +192,18 @@ def test_values_from_another_file_are_refused(tmp_path: Path, way: str) -> None:
         load({"model": str(path)})
 
 
+def test_a_committed_datatype_is_no_dataset(tmp_path: Path) -> None:
+    path = small_model(tmp_path / "m.h5")
+    whole = load({"model": str(path)}).whole
+    with h5py.File(path, "r+") as file:
+        file["half"] = np.dtype("float16")
+        file["model_weights/records"] = np.dtype([("a", "<f8"), ("b", "<c16")])
+    again, images = load({"model": str(path)}).whole, np.ones((2, 3), np.float32)
+    assert whole is not None
+    assert again is not None
+    np.testing.assert_array_equal(again.run(images)[0], whole.run(images)[0])
+
+
 def every_dataset(file: h5py.File) -> list[str]:
     names: list[str] = []
     file.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)

@@ -43,7 +43,7 @@ class WorkQueue:
         self._reducible: dict[str, Unit] = {}
         self._scorable: dict[Key, PlannedRow] = {}
         self._index_units()
-        self._total = sum(sum(1 for _ in unit.ranges()) for unit in self._units.values())
+        self._total = sum(unit.shard_count for unit in self._units.values())
         self._read_receipts(stores)
 
     def _index_units(self) -> None:

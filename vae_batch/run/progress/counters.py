@@ -157,7 +157,7 @@ class Counters:
         job = self._jobs.get(unit.checkpoint or "", self._reference)
         self._of_unit[unit.path] = job
         job.missing[unit.path] += missing
-        job.done += sum(1 for _ in unit.ranges()) - missing
+        job.done += unit.shard_count - missing
         self._kinds[unit.path] = unit.kind
         self._left[unit.kind] += missing
 

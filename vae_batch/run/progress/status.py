@@ -175,7 +175,7 @@ def _finished(stores: RunStores, rows: Iterable[RecordedRow]) -> dict[str, int]:
 
 
 def _status(row: RecordedRow, found: ScoreRow | None, finished: Mapping[str, int]) -> RowStatus:
-    total = sum(sum(1 for _ in unit.ranges()) for unit in row.units.values())
+    total = sum(unit.shard_count for unit in row.units.values())
     of_row = row.checkpoint, row.extractor
     if _is_scored(found):
         return RowStatus(*of_row, "scored", total, total, "")

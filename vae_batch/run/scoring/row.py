@@ -199,7 +199,7 @@ def _complete_kinds(plan: RunPlan, row: PlannedRow) -> set[str]:
     units = [(plan.stores.holding(unit), unit) for unit in row.units.values()]
     complete = set()
     for kind, (_, unit), progress in zip(kinds, units, unit_progress_of(units), strict=True):
-        is_whole = len(progress.shards) == len(unit.shards())
+        is_whole = len(progress.shards) == unit.shard_count
         if is_whole and (progress.is_reduced or not is_activations(unit)):
             complete.add(kind)
     return complete if "reference" in complete else complete - {"generated", "reconstructed"}

@@ -146,9 +146,11 @@ def open_hdf5(path: str, name: str | None = None) -> Iterator[H5]:
 
 def datasets(group: H5) -> Iterator[tuple[str, H5]]:
     """Datasets below a group, with their paths, in the order of the names."""
+    import h5py
+
     found: list[tuple[str, H5]] = []
     group.visititems(lambda name, item: found.append((name, item)))  # None continues the visit
-    return ((name, item) for name, item in found if hasattr(item, "dtype"))
+    return ((name, item) for name, item in found if isinstance(item, h5py.Dataset))
 
 
 def logical_bytes(file: H5) -> int:
@@ -235,6 +237,8 @@ def _refuse_other_files(file: H5, path: str) -> None:
             links = ((key, item.get(key, getlink=True)) for key in item)
             borrowed = [key for key, link in links if isinstance(link, h5py.ExternalLink)]
             return f"{name}/{borrowed[0]}".lstrip("/") if borrowed else None
+        if not isinstance(item, h5py.Dataset):  # a committed datatype, which holds no values
+            return None
         _require_numbers(item, name, path)
         return name if item.is_virtual or item.external else None
 
