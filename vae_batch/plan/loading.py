@@ -11,10 +11,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import require_regular
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.spec import EvaluationSpec
 
 COMMAND_LINE = "the command line"
+
+#: What a shell gives a command: a pipe that somebody writes to.
+_STREAMS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
+_LARGEST_SPEC = 16 << 20
 
 
 def read_toml(path: str) -> dict[str, Any]:
@@ -24,10 +30,17 @@ def read_toml(path: str) -> dict[str, Any]:
         InputError: The file is missing or is not TOML.
     """
     try:
+        if not path.startswith(_STREAMS):
+            require_regular(path)
         with Path(path).open("rb") as file:
-            return tomllib.load(file)
+            content = file.read(_LARGEST_SPEC + 1)
+        if len(content) > _LARGEST_SPEC:
+            raise InputError(f"spec file {path} has more than {_LARGEST_SPEC:,} bytes; it is none")
+        return tomllib.loads(content.decode())
     except FileNotFoundError:
         raise InputError(f"spec file {path} does not exist; check the path") from None
+    except (OSError, RecursionError) as error:
+        raise InputError(f"spec file {path} cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"spec file {path} is not valid TOML: {error}") from None
 

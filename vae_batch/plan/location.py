@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -25,6 +28,62 @@ def is_uri(location: str) -> bool:
 def leads_out(path: str) -> bool:
     """Whether a path that is to be below a folder leads out of it."""
     return path.startswith("/") or ".." in path.split("/") or "\0" in path
+
+
+#: What is not a file although it can be opened.
+_NO_FILES = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+#: Bytes of holes that a file may have: reading a hole takes as long as reading content.
+_MOST_HOLES = 1 << 30
+
+
+class IrregularFileError(OSError):
+    """What a path leads to may have no end."""
+
+
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse to read what is no file, and a file that is mostly holes; links are followed.
+
+    Raises:
+        IrregularFileError: It is a pipe, a socket or a device, or more than 1 GiB and nine tenths
+            of it were never written.
+        OSError: It does not exist, or may not be looked at.
+    """
+    status = os.stat(path)
+    for is_kind, what in _NO_FILES:
+        if is_kind(status.st_mode):
+            link = f", a link to {os.path.realpath(path)}," if os.path.islink(path) else ""
+            raise IrregularFileError(
+                f"{path}{link} is {what}, not a file; name a regular file, or remove it"
+            )
+    if stat.S_ISREG(status.st_mode) and status.st_size > _MOST_HOLES:
+        written = _written_bytes(path, status.st_size)
+        if status.st_size - written > max(_MOST_HOLES, 9 * written):
+            raise IrregularFileError(
+                f"{path} has {status.st_size:,} bytes, of which only {written:,} were ever written "
+                "(a sparse file): its writing or copy was interrupted; save or copy it again"
+            )
+
+
+def _written_bytes(path: str | os.PathLike[str], size: int) -> int:
+    """Bytes of a file that are not in holes; all, where the file system does not tell."""
+    if not hasattr(os, "SEEK_DATA"):
+        return size
+    with open(path, "rb") as file:
+        written = end = 0
+        while end < size:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+                end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            except OSError as error:
+                return written if error.errno == errno.ENXIO else size  # a hole up to the end
+            written += end - start
+    return written
 
 
 def without_user(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,13 @@ import pytest
 from support.models.checkpoint_files import labels, roles, touch, touch_all
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
+from vae_batch.models.extractors.classifier import network_sha256
+from vae_batch.models.extractors.weights.weight_file import inspect_weight_file
+from vae_batch.models.formats.format import LoadOptions
+from vae_batch.models.formats.load import load_networks
 from vae_batch.models.inputs.files import read_head
-from vae_batch.plan import InputError
+from vae_batch.models.references.reference import open_reference
+from vae_batch.plan import CheckpointError, InputError, Reading, read_toml
 
 
 @pytest.fixture
@@ -208,14 +214,6 @@ def test_a_name_that_no_table_can_hold_is_refused(tmp_path: Path) -> None:
         find_checkpoints([str(tmp_path)])
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "vae.keras")
-    touch(tmp_path / "b.keras")
-    assert labels(tmp_path, "") == ["b.keras"]
-    with pytest.raises(InputError, match="no checkpoint matches"):
-        find_checkpoints([str(tmp_path / "vae.keras")])
-
-
 def test_a_thousand_pairs_are_found_in_the_order_of_their_steps(tmp_path: Path) -> None:
     for step in range(1000):
         folder = tmp_path / f"step-{step}"
@@ -249,3 +247,58 @@ def test_identifiers_are_file_names() -> None:
     checkpoint = Checkpoint("runs/{enc,dec}-3.keras", 3, (("encoder", "e"),), "0123456789abcdef")
     assert checkpoint.identifier == "enc-dec-3-keras-0123456789ab"
     assert Checkpoint(".", None, (), "0123456789abcdef").identifier == "checkpoint-0123456789ab"
+
+
+@pytest.fixture(params=["pipe", "socket", "device", "sparse"])
+def endless(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What can be opened and has no end that anybody could wait for, and a link to it."""
+    here = tmp_path / request.param
+    if request.param == "pipe":
+        os.mkfifo(here)
+    elif request.param == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(here))
+    elif request.param == "sparse":
+        with here.open("wb") as file:
+            file.truncate(1 << 42)
+    else:
+        here = Path("/dev/zero")
+    for name in ("runs/vae.keras", "images/a.png", "set.npz", "set.npy", "set.parquet"):
+        link = tmp_path / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(here)
+    return tmp_path
+
+
+_NO_FILE = r"(named pipe|socket|device), not a file; name a regular file|only 0 were ever written"
+
+
+def test_an_endless_checkpoint_costs_its_own_row(endless: Path) -> None:
+    touch(endless / "runs/sound.keras")
+    found = {c.label.rpartition("/")[2]: c for c in find_checkpoints([str(endless / "runs")])}
+    assert set(found) == {"vae.keras", "sound.keras"}
+    assert found["vae.keras"].sha256 != found["sound.keras"].sha256
+    (alone,) = find_checkpoints([str(endless / "runs/vae.keras")])
+    assert alone == found["vae.keras"]
+    with pytest.raises(CheckpointError, match=_NO_FILE):
+        load_networks(dict(alone.files), LoadOptions(Reading(), False, 1 << 30), alone.sha256)
+    saved_model = endless / "saved"
+    saved_model.mkdir()
+    (saved_model / "saved_model.pb").symlink_to(os.readlink(endless / "runs/vae.keras"))
+    (alone,) = find_checkpoints([str(saved_model)])
+    with pytest.raises(CheckpointError, match=_NO_FILE):
+        load_networks(dict(alone.files), LoadOptions(Reading(), False, 1 << 30), alone.sha256)
+
+
+def test_other_endless_inputs_are_refused_by_name(endless: Path) -> None:
+    for name in ("set.npz", "set.npy", "set.parquet"):
+        with pytest.raises(InputError, match=rf"{name}.*({_NO_FILE})"):
+            open_reference(str(endless / name))
+    if not os.path.isfile(endless / "images/a.png"):
+        with pytest.raises(InputError, match=r"a\.png is a pipe, a socket or a device; remove it"):
+            open_reference(str(endless / "images"))
+    with pytest.raises(InputError, match=rf"set\.npz.*({_NO_FILE})"):
+        read_toml(str(endless / "set.npz"))
+    for read in (inspect_weight_file, lambda path: network_sha256(str(path))):
+        with pytest.raises(InputError, match=rf"set\.npz.*({_NO_FILE})"):
+            read(endless / "set.npz")

@@ -105,18 +105,22 @@ def _local_files(path: str, *, any_name: bool) -> Iterator[FoundFile]:
 
 
 def _is_file(path: str) -> bool:
-    """Whether it is a file, or a broken link: that fails in its row instead of being skipped."""
-    return Path(path).is_file() or (Path(path).is_symlink() and not Path(path).exists())
+    """Whether it is a file, or what cannot be read as one, which then fails in its row.
+
+    That are broken links, pipes, sockets and devices.
+    """
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def _walk(root: str) -> list[str]:
     """Relative paths of all files below a folder; of a SavedModel's folder, one file only.
 
-    Broken links and other names of a file are among them: a row fails, or one name is dropped.
+    Broken links, what is no file, and other names of a file are among them: a row fails, or one
+    name is dropped.
     """
     found = walk(root, SAVED_MODEL)
     repeated = [name for name in found.repeated if Path(root, name).is_file()]
-    return [*found.files, *repeated, *found.broken]
+    return [*found.files, *repeated, *found.broken, *found.irregular]
 
 
 def _scanned(names: Iterable[str]) -> list[tuple[str, bool]]:

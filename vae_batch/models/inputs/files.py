@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from pyarrow import fs as arrow_fs
 
-from vae_batch.plan.location import Location
+from vae_batch.plan.location import Location, require_regular
 from vae_batch.storage.filesystems import open_filesystem, read_pieces, read_start
 from vae_batch.storage.retry import looks, retrying
 
@@ -67,6 +68,7 @@ def read_head(path: str) -> bytes:
     location = Location.parse(path)
     if location.local_path is None:
         return _ask_of_file(location, functools.partial(read_start, size=HEAD_BYTES))
+    require_regular(location.local_path)
     with location.local_path.open("rb") as stream:
         return stream.read(HEAD_BYTES)
 
@@ -116,11 +118,13 @@ class Walk:
     Attributes:
         files: Relative paths, without hidden ones; those behind links come last.
         broken: Links that lead nowhere.
+        irregular: Pipes, sockets and devices, and links to them.
         repeated: Files and folders that a link leads to again.
     """
 
     files: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    irregular: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
 
 
@@ -158,13 +162,18 @@ def walk(root: str | Path, whole: str | None = None) -> Walk:
             elif entry.is_file():
                 found.files.append(path)
                 _is_new(entry.stat(), seen)
+            else:
+                found.irregular.append(path)
     for path in linked_files:
         try:
-            is_new = _is_new(Path(root, path).stat(), seen)
+            status = Path(root, path).stat()
         except OSError:
             found.broken.append(path)
             continue
-        (found.files if is_new else found.repeated).append(path)
+        if not stat.S_ISREG(status.st_mode):
+            found.irregular.append(path)
+        else:
+            (found.files if _is_new(status, seen) else found.repeated).append(path)
     return found
 
 
@@ -217,6 +226,7 @@ def sha256_of_roles(digests: Iterable[tuple[str | None, str]]) -> str:
 def _file_sha256(location: Location) -> str:
     if location.local_path is None:
         return _ask_of_file(location, _pieces_sha256)
+    require_regular(location.local_path)
     with location.local_path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -238,11 +248,13 @@ def fetch(path: str, folder: Path, wanted: Callable[[str], bool] = lambda name: 
 
     Raises:
         FileNotFoundError: It does not exist.
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is or holds what is no file, such as a device.
     """
     location = Location.parse(path)
-    if location.local_path is not None:
-        return location.local_path
+    if (local := location.local_path) is not None:
+        for name in folder_files(path) if local.is_dir() else ("",):
+            require_regular(local / name)
+        return local
     target = folder / (Path(location.path).name or "bucket")
     if not is_folder(path):
         _copy(location, target)

@@ -86,13 +86,18 @@ def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
     Links are followed; what they lead to a second time is skipped.
 
     Raises:
-        InputError: There are no images, or a link is broken.
+        InputError: There are no images, a link is broken, or something is no file.
     """
     found = walk(folder)
     if found.broken:
         raise InputError(
             f"{folder}: {plural(len(found.broken), 'broken link')}, such as {found.broken[0]}; "
             "restore what they name, or remove them"
+        )
+    if found.irregular:
+        raise InputError(
+            f"{folder}: {found.irregular[0]} is a pipe, a socket or a device; remove it, and what "
+            "else is no file"
         )
     names = sorted(name for name in found.files if name.lower().endswith(IMAGE_SUFFIXES))
     if not names:

@@ -34,7 +34,7 @@ from vae_batch.models.references.encoded_images import (
 )
 from vae_batch.models.references.subset import Subset, subset_positions, unlike_the_rest
 from vae_batch.plan.errors import InputError
-from vae_batch.plan.location import Location, is_uri
+from vae_batch.plan.location import Location, is_uri, require_regular
 from vae_batch.plan.reading import Colours
 
 _CHANNELS: dict[Colours, int] = {"grey": 1, "rgb": 3}
@@ -258,14 +258,18 @@ def _open(
         return ArrayPixels(images, stored, range_inferred=False), labels, split
     path = Path(source).expanduser()
     suffix = path.suffix.lower()
-    if path.is_dir() or (suffix == ".parquet" and path.is_file()):
+    if not path.exists():
+        raise InputError(_unknown(source))
+    try:
+        require_regular(path)
+    except OSError as error:
+        raise InputError(f"reference {source!r} cannot be read: {error}") from None
+    if path.is_dir() or suffix == ".parquet":
         pixels, labels = folder_pixels(path) if path.is_dir() else parquet_pixels(path)
         if value_range == "0..1":  # binarised, as checked when they are read
             pixels = replace(pixels, source_range=VALUE_RANGES[value_range])
         _require_range(value_range, pixels.source_range, source)
         return pixels, labels, "all"
-    if not path.is_file():
-        raise InputError(_unknown(source))
     if suffix == ".npz":
         return npz_pixels(path, split, value_range)
     if suffix == ".npy":

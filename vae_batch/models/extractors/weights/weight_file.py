@@ -22,6 +22,7 @@ from vae_batch.models.inputs.file_kind import FileKind, kind_of, read_zip_conten
 from vae_batch.models.inputs.files import HEAD_BYTES
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.location import require_regular
 
 _CHUNK = 1 << 20
 # Pickle protocol 2 of torch.save's magic number 0x1950a86a20f9469cfc6c.
@@ -93,6 +94,10 @@ class WeightFile:
         return _FOREIGN_WORDS.get(self.format)
 
 
+#: The published one has 91 MiB.
+_LARGEST_GRAPHDEF = 1 << 30
+
+
 def _looks_like_graphdef(head: bytes) -> bool:
     """A GraphDef begins with a node (field 1), which begins with its name (field 1)."""
     if head[:1] != b"\x0a":
@@ -126,6 +131,8 @@ def _graphdef_bytes(path: Path) -> bytes | None:
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
+                if member.size > _LARGEST_GRAPHDEF:
+                    return None
                 if Path(member.name).name == GRAPHDEF_MEMBER and member.isfile():
                     stream = archive.extractfile(member)
                     return None if stream is None else stream.read()
@@ -171,10 +178,11 @@ def inspect_weight_file(path: Path) -> WeightFile:
     Raises:
         InputError: The file does not exist or cannot be read.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"weights: expected a file at {path}, found {found}.")
     try:
+        require_regular(path)
         format = sniff_format(path)
         sha256, md5 = hash_content(path, format)
         size = path.stat().st_size
