@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from vae_batch.metrics.catalogue import Metric
+from vae_batch.metrics.catalogue import METRICS, Metric
 from vae_batch.report.comparable_rows import (
     Key,
     Measured,
@@ -121,6 +121,13 @@ class ScoreTable:
     errors: frozenset[str]
     has_steps: bool
 
+    @property
+    def title(self) -> str:
+        """The name, with abbreviations as the catalogue writes them."""
+        words = [_abbreviated(word) for word in self.name.split()]
+        first = words[0] if words[0].isupper() else words[0].capitalize()
+        return " ".join([first, *words[1:]])
+
 
 def score_tables(
     rows: Sequence[ScoreRow],
@@ -167,6 +174,11 @@ def _table(
     errors = frozenset(cell.key for line in lines for cell in line.cells if cell.error)
     has_steps = any(line.checkpoint.step_sort for line in lines)
     return ScoreTable(name, tuple(groups), tuple(lines), errors, has_steps)
+
+
+def _abbreviated(word: str) -> str:
+    metric = METRICS.get(word)
+    return metric.short if metric is not None and metric.short.isupper() else word
 
 
 def _filled(group: ColumnGroup, rows: Sequence[ScoreRow]) -> ColumnGroup | None:
