@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import vae_batch
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 from vae_batch.results import Results
 from vae_batch.run.progress.events import ignore
@@ -52,7 +53,10 @@ def test_the_table_is_that_of_the_file_in_nullable_types(results: Results) -> No
     assert list(table["step"]) == [1, 2, 3, 9]
     assert list(table["status"]) == ["scored", "scored", "scored", "failed"]
     stored = pd.read_parquet(Path(results.out) / "scores.parquet")
-    assert list(table.columns) == list(stored.columns)
+    assert {*table.columns} == {*stored.columns}
+    assert list(table.columns)[:4] == ["checkpoint", "step", "extractor", "reconstruction_nll"]
+    assert list(table.columns).index("fid") < list(table.columns).index("status") < 20
+    assert {"protocol", "seed", "fingerprint"} <= {*table.columns[-40:]}
     assert list(table["elbo"][:3]) == list(stored["elbo"][:3])
     assert table["elbo"][3] is pd.NA
     kinds = {str(kind) for kind in table.dtypes}
@@ -101,7 +105,10 @@ def test_a_notebook_shows_the_ranking_the_best_and_the_film_strip(results: Resul
     shown = results._repr_html_()
     assert results.selection is not None
     assert html.escape(results.selection.sentence[1:]) in shown
+    assert results.best == results.selection.best
     assert re.findall(r'(?:src|href)="([^"]{11})', shown) == ["data:image/"]
+    by = METRICS[results.selection.metric].short
+    assert re.search(rf"<th [^>]*>{re.escape(by)}", shown), "the verdict's metric has a column"
     assert "<script" not in shown
     assert "<b>bad" not in shown
     assert "&lt;b&gt;bad" in shown
@@ -111,6 +118,13 @@ def test_a_notebook_shows_the_ranking_the_best_and_the_film_strip(results: Resul
     bold = [float(text.replace("−", "-")) for text in re.findall(r"<b>(.*?)</b>", shown)]  # noqa: RUF001
     assert any(value == pytest.approx(best, rel=1e-3) for value in bold)
     assert shown.count("<tr>") == 5
+
+
+def test_a_page_below_the_notebook_s_folder_is_a_link(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(results.out).parent)
+    assert '<a href="out/report.html" target="_blank">' in results._repr_html_()
 
 
 def test_plain_text_says_how_many_and_which(results: Results) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
 from vae_batch.python_objects import plain_settings
+from vae_batch.report.comparable_rows import headlines_in
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
 from vae_batch.report.notebook_view import notebook_html
@@ -24,6 +25,7 @@ from vae_batch.run.race.record import RaceOutcome, read_race
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import parse_as
 from vae_batch.storage.comparison_file import SCHEMA as COMPARISONS
+from vae_batch.storage.score_rows import Conditions, Provenance
 from vae_batch.storage.score_schema import SCHEMA as SCORES
 from vae_batch.terminal.progress import TerminalProgress
 
@@ -120,8 +122,26 @@ class Results:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The score table, one row per checkpoint and extractor, in nullable types."""
-        return _frame([row.to_record() for row in self.run.rows], SCORES)
+        """The score table, one row per checkpoint and extractor, in nullable types.
+
+        Checkpoint, step and the headline scores come first, the conditions last; the columns are
+        those of ``scores.parquet``.
+        """
+        frame = _frame([row.to_record() for row in self.run.rows], SCORES)
+        headlines = [metric.column for metric in headlines_in(self.run.rows)]
+        first = ["checkpoint", "step", "extractor", *headlines, "status", "reason", "warnings"]
+        last = [field.name for kind in (Conditions, Provenance) for field in fields(kind)]
+        place = {name: 0 for name in frame} | dict.fromkeys(last, len(first))
+        place |= {name: place - len(first) for place, name in enumerate(first)}
+        return frame[sorted(frame, key=lambda name: place[name])]
+
+    @property
+    def best(self) -> str | None:
+        """Label of the best checkpoint; None where none is, or several are tied.
+
+        ``selection`` says by which metric, and by how much.
+        """
+        return self.selection.best if self.selection else None
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:

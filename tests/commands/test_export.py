@@ -38,9 +38,9 @@ def test_a_run_goes_to_both(
     first = call(*words)
     assert first.exit_code == 0, first.stderr
     assert "9 pictures" in first.stderr
-    assert "3 runs created, 0 replaced, 0 kept in experiment toys" in first.stderr
+    assert "1 run created, 0 replaced, 0 kept in experiment toys" in first.stderr
     assert first.stdout == ""
-    assert "0 runs created, 0 replaced, 3 kept" in call(*words).stderr
+    assert "0 runs created, 0 replaced, 1 kept" in call(*words).stderr
     (folder,) = (tmp_path / "logs").iterdir()
     events = accumulators.EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()

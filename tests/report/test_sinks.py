@@ -174,36 +174,40 @@ def runs_by_name(client: Any, experiment: str) -> dict[str, Any]:
     return {run.info.run_name: run for run in runs}
 
 
-def test_mlflow_reads_back_one_run_a_checkpoint(
+def history(client: Any, run: Any, metric: str) -> list[tuple[int, float]]:
+    points = client.get_metric_history(run.info.run_id, metric)
+    return sorted((point.step, point.value) for point in points)
+
+
+def test_a_training_run_is_one_run_of_mlflow_with_its_steps_as_a_series(
     run: ExampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = run.store.folder("figures")
     for name in ("samples-runs-step-1.png", "samples-runs-step-3.png", "curves.png"):
         figures.write(name, name.encode())
     client = mlflow_client(monkeypatch, str(tmp_path / "mlruns"))
-    assert write_mlflow(run, str(tmp_path / "mlruns"), "vaes") == Logged(created=3)
-    runs = runs_by_name(client, "vaes")
-    assert set(runs) == {"runs/step-1", "runs/step-2", "runs/step-3"}
-    first, failed = runs["runs/step-1"], runs["runs/step-2"]
-    ((step, value),) = [
-        (point.step, point.value)
-        for point in client.get_metric_history(first.info.run_id, "fid/digits-1a2b")
-    ]
-    assert (step, value) == (1, 3.5)
-    assert first.data.metrics["elbo"] == -110.0
-    assert first.data.params["n_generated"] == "10000"
-    assert first.data.params["protocol/digits-1a2b"] == "inception-2015/tf1"
-    assert "fid/digits-1a2b" not in runs["runs/step-3"].data.metrics
-    assert failed.data.metrics == {}
-    assert failed.data.tags["status"] == "failed"
-    assert failed.data.tags["reason"] == "the decoder gave NaN"
-    assert (failed.info.status, first.info.status) == ("FAILED", "FINISHED")
-    assert "blurred" in runs["runs/step-3"].data.tags["warnings"]
-    folder = Path(client.download_artifacts(first.info.run_id, "", str(tmp_path)))
-    assert (folder / "figures/samples-runs-step-1.png").read_bytes() == b"samples-runs-step-1.png"
-    assert len(list((folder / "figures").iterdir())) == 1
+    assert write_mlflow(run, str(tmp_path / "mlruns"), "vaes") == Logged(created=1)
+    ((name, found),) = runs_by_name(client, "vaes").items()
+    assert name == "runs"
+    assert history(client, found, "fid/inception-2015") == [(1, 30.0), (3, 20.0)]
+    assert history(client, found, "fid/digits-1a2b") == [(1, 3.5)], "an infinity is no number"
+    assert history(client, found, "elbo") == [(1, -110.0), (3, -110.0)]
+    assert found.data.params["n_generated"] == "10000"
+    assert found.data.params["protocol/digits-1a2b"] == "inception-2015/tf1"
+    tags = found.data.tags
+    assert tags["vae_batch.checkpoint.1"] == "runs/step-1"
+    assert tags["vae_batch.checkpoint.3"] == "runs/step-3"
+    assert tags["status"] == "1 of 3 failed"
+    assert tags["reasons"] == "runs/step-2: the decoder gave NaN"
+    assert "runs/step-3: blurred" in tags["warnings"]
+    assert found.info.status == "FINISHED"
+    folder = Path(client.download_artifacts(found.info.run_id, "", str(tmp_path)))
+    assert {file.name for file in (folder / "figures").iterdir()} == {
+        "samples-runs-step-1.png",
+        "samples-runs-step-3.png",
+    }
     rows = json.loads((folder / "rows.json").read_text())
-    assert [row["fid"] for row in rows] == [30.0, 3.5]
+    assert [row["fid"] for row in rows] == [30.0, 3.5, None, None, 20.0, "inf"]
 
 
 def test_mlflow_takes_the_same_run_once_and_a_changed_one_anew(
@@ -212,25 +216,30 @@ def test_mlflow_takes_the_same_run_once_and_a_changed_one_anew(
     uri = str(tmp_path / "mlruns")
     client = mlflow_client(monkeypatch, uri)
     write_mlflow(run, uri, "vaes")
-    assert write_mlflow(run, uri, "vaes") == Logged(kept=3)
+    assert write_mlflow(run, uri, "vaes") == Logged(kept=1)
     elbos = [-90.0 if row.value("elbo") == -110.0 else row.value("elbo") for row in run.rows]
     changed = dataclasses.replace(run, rows=with_values(run.rows, "elbo", *elbos))
-    assert write_mlflow(changed, uri, "vaes") == Logged(replaced=2, kept=1)
-    runs = runs_by_name(client, "vaes")
-    assert len(runs) == 3
-    history = client.get_metric_history(runs["runs/step-1"].info.run_id, "elbo")
-    assert [point.value for point in history] == [-90.0]
+    assert write_mlflow(changed, uri, "vaes") == Logged(replaced=1)
+    later = score_table(score_row("runs/step-4", 4, elbo=-80.0))
+    grown = dataclasses.replace(changed, rows=[*changed.rows, *later])
+    assert write_mlflow(grown, uri, "vaes") == Logged(replaced=1), "a night adds a checkpoint"
+    ((_, found),) = runs_by_name(client, "vaes").items()
+    assert history(client, found, "elbo") == [(1, -90.0), (3, -90.0), (4, -80.0)]
 
 
-def test_checkpoints_of_equal_content_keep_their_own_mlflow_runs(
+def test_training_runs_that_share_steps_are_runs_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twins = [score_row(f"a/step-{i}", i, fingerprint="ab" * 16) for i in (1, 3)]
+    """So are checkpoints of equal content in two folders, and one without a step."""
+    rows = [score_row(f"{run}/step-{i}", i, fingerprint="ab" * 16) for run in "ab" for i in (1, 3)]
+    rows.append(score_row("final", None))
     uri = str(tmp_path / "mlruns")
     client = mlflow_client(monkeypatch, uri)
-    for expected in (Logged(created=2), Logged(kept=2)):
-        assert write_mlflow(example_run(tmp_path / "out", *twins), uri, "vaes") == expected
-    assert set(runs_by_name(client, "vaes")) == {"a/step-1", "a/step-3"}
+    for expected in (Logged(created=3), Logged(kept=3)):
+        assert write_mlflow(example_run(tmp_path / "out", *rows), uri, "vaes") == expected
+    found = runs_by_name(client, "vaes")
+    assert set(found) == {"a", "b", "final"}
+    assert [step for step, _ in history(client, found["b"], "elbo")] == [1, 3]
 
 
 def test_a_figure_belongs_to_the_longest_name_that_fits(
@@ -260,9 +269,9 @@ def test_mlflow_in_sqlite(run: ExampleRun, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)  # where artifacts of a local database lie
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = mlflow_client(monkeypatch, uri)
-    assert write_mlflow(run, uri, "vaes") == Logged(created=3)
-    assert write_mlflow(run, uri, "vaes") == Logged(kept=3)
-    assert runs_by_name(client, "vaes")["runs/step-3"].data.metrics["fid/inception-2015"] == 20.0
+    assert write_mlflow(run, uri, "vaes") == Logged(created=1)
+    assert write_mlflow(run, uri, "vaes") == Logged(kept=1)
+    assert runs_by_name(client, "vaes")["runs"].data.metrics["fid/inception-2015"] == 20.0
 
 
 def test_without_mlflow_the_error_names_the_extra(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 from vae_batch.metrics.catalogue import Metric
-from vae_batch.report.comparable_rows import (
-    Key,
-    best_marks,
-    headlines_in,
-    is_always_zero,
-)
+from vae_batch.plan.location import is_uri
+from vae_batch.report.comparable_rows import Key, best_marks
 from vae_batch.report.labels import count, printable
 from vae_batch.report.score_text import ARROWS, Footnotes, text_rows
+from vae_batch.report.table_columns import columns_of
 from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage.score_rows import ScoreRow
 
@@ -37,12 +36,13 @@ def notebook_html(
         film_strip: A PNG, shown inline; None where there is none.
         out: Path or URI of the output folder.
     """
+    selected = selection.metric if selection else None
     parts = [
         Markup("<div>"),
         *(_paragraph(text, "font-weight:bold") for text in _said(selection)),
-        _table(rows, headlines_in(rows)),
+        _table(rows, [column.metric for column in columns_of(rows, selected)]),
         _picture(film_strip),
-        _paragraph(f"{out}/report.html", _NOTE),
+        _link(f"{out.rstrip('/')}/report.html"),
         Markup("</div>"),
     ]
     return str(Markup("").join(parts))
@@ -58,10 +58,9 @@ def _paragraph(text: str, style: str) -> Markup:
     return Markup('<p style="{}">{}</p>').format(style, printable(text))
 
 
-def _table(rows: Sequence[ScoreRow], headlines: Sequence[Metric]) -> Markup:
-    """Checkpoint, step, extractor and headline metrics; footnotes give every reason."""
+def _table(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> Markup:
+    """Checkpoint, step, extractor and metrics; footnotes give every reason."""
     footnotes = Footnotes()
-    metrics = [m for m in headlines if not m.spread_of and not is_always_zero(m, rows)]
     texts, best = text_rows(rows, metrics, footnotes), best_marks(rows, metrics)
     names = [f"{m.short} {ARROWS[m.direction]}".rstrip() for m in metrics]
     tips = [f"{m.title}. {m.definition}" for m in metrics]
@@ -101,7 +100,20 @@ def _picture(png: bytes | None) -> Markup:
         '<img alt="the same latents through training, one row per checkpoint" '
         'style="max-width:100%" src="data:image/png;base64,{}">'
     ).format(base64.b64encode(png).decode("ascii"))
-    return Markup('<div style="{}">{}</div>').format(_SCROLLED, image)
+    return Markup("<div>{}</div>").format(image)
+
+
+def _link(page: str) -> Markup:
+    """A link that a notebook's server opens where the page lies below its folder; else a path."""
+    path = Path(page)
+    below = path.is_absolute() and path.is_relative_to(Path.cwd())
+    relative = path.relative_to(Path.cwd()) if below else path
+    if relative.is_absolute() or is_uri(page):
+        return _paragraph(page, _NOTE)
+    link = Markup('<a href="{}" target="_blank">{}</a>')
+    return Markup('<p style="{}">{}</p>').format(
+        _NOTE, link.format(quote(relative.as_posix()), printable(page))
+    )
 
 
 def _joined(parts: Iterable[Markup]) -> Markup:

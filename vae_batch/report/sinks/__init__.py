@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vae_batch.plan.quantities import plural
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.sinks.mlflow_store import write_mlflow
 from vae_batch.report.sinks.tensorboard import write_tensorboard
@@ -34,6 +35,6 @@ def export_run(
     if mlflow is not None:
         logged = write_mlflow(run, mlflow, experiment)
         yield (
-            f"mlflow: {logged.created} runs created, {logged.replaced} replaced, "
+            f"mlflow: {plural(logged.created, 'run')} created, {logged.replaced} replaced, "
             f"{logged.kept} kept in experiment {experiment}"
         )

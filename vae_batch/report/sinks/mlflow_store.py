@@ -1,4 +1,4 @@
-"""A run in an MLflow tracking store: one MLflow run a checkpoint, found again by fingerprint."""
+"""A run in an MLflow tracking store: one MLflow run for each training run, its steps a series."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any
 from vae_batch.installation import pip_install
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
-from vae_batch.report.labels import slugs
-from vae_batch.report.sinks.scored_checkpoints import ScoredCheckpoint, scored_checkpoints
+from vae_batch.report.labels import slugs, without_shared_folder
+from vae_batch.report.sinks.scored_checkpoints import (
+    ScoredCheckpoint,
+    lines_of,
+    scored_checkpoints,
+)
 from vae_batch.storage import Store
 from vae_batch.storage.score_rows import ScoreRow
 
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 
 #: Conditions that all rows of a checkpoint share, and those that each extractor has its own of.
 _SHARED = (
-    "checkpoint_sha256",
     "reference",
     "reference_split",
     "reference_sha256",
@@ -45,9 +48,8 @@ _SHARED = (
 )
 _OWN = ("protocol", "weights_sha256", "feature_dim")
 
-_FINGERPRINT, _CHECKPOINT, _DIGEST = (
-    f"vae_batch.{name}" for name in ("fingerprint", "checkpoint", "digest")
-)
+_IDENTITY, _DIGEST = "vae_batch.training_run", "vae_batch.digest"
+_CHECKPOINT = "vae_batch.checkpoint."  # and the step
 _LONGEST_TAG, _LONGEST_PARAMETER = 5000, 500  # characters that every store of MLflow takes
 _MOST_METRICS = 1000  # in one request
 
@@ -62,12 +64,13 @@ class Logged:
 
 
 def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
-    """Log every checkpoint as an MLflow run; idempotent.
+    """Log every training run as an MLflow run; idempotent.
 
-    A run has its conditions as parameters, finite scores as metrics at the training step, its
-    figures and rows as artifacts, and status, reason and warnings as tags. Where a checkpoint's
-    rows or figures have changed since, its MLflow run is deleted and written again, since MLflow
-    keeps all points of a metric.
+    An MLflow run has the conditions of its checkpoints as parameters, finite scores as metrics at
+    the training step, so that they are lines, figures and rows as artifacts, and as tags the
+    checkpoint of each step, failures and warnings. A checkpoint without a step has a run of its
+    own. Where rows or figures have changed since, the MLflow run is deleted and written again,
+    since MLflow keeps all points of a metric.
 
     Args:
         run: What to log.
@@ -99,28 +102,49 @@ def write_mlflow(run: FinishedRun, uri: str, experiment: str) -> Logged:
 class _Entry:
     """What one MLflow run is made of; ``digest`` changes whenever its content does."""
 
-    checkpoint: ScoredCheckpoint
-    fingerprint: str
+    name: str
+    checkpoints: Sequence[ScoredCheckpoint]
+    identity: str
     digest: str
-    figures: Mapping[str, int]
+    figures: Sequence[str]
     folder: Store
+
+    @property
+    def rows(self) -> list[ScoreRow]:
+        """Of all checkpoints and extractors."""
+        return [row for each in self.checkpoints for row in each.rows.values()]
 
 
 def _entries(run: FinishedRun) -> Iterator[_Entry]:
     folder = run.store.folder("figures")
     figures = _figures_by_checkpoint(run, folder.sizes())
-    for checkpoint in scored_checkpoints(run):
-        rows = list(checkpoint.rows.values())
-        prints = sorted(row.provenance.fingerprint or row.checkpoint for row in rows)
-        own = figures.get(checkpoint.label, {})
-        untimed = [{k: v for k, v in row.to_record().items() if k != "scored_at"} for row in rows]
+    checkpoints = scored_checkpoints(run)
+    lines: dict[str, list[ScoredCheckpoint]] = {}
+    names = lines_of(checkpoints)
+    for checkpoint in sorted(checkpoints, key=lambda c: c.step or 0):
+        lines.setdefault(names[checkpoint.label], []).append(checkpoint)
+    for line, found in lines.items():
+        own = {name: size for c in found for name, size in figures.get(c.label, {}).items()}
+        rows = [row.to_record() for c in found for row in c.rows.values()]
+        first = next(iter(found[0].rows.values()))
+        # The first checkpoint of a training run stays where later ones are added.
+        identity = [line, first.conditions.checkpoint_sha256, *_conditions(found[:1])]
+        untimed = [{k: v for k, v in row.items() if k != "scored_at"} for row in rows]
         yield _Entry(
-            checkpoint,
-            fingerprint=prints[0] if len(prints) == 1 else _sha256(prints)[:32],
+            found[0].label if len(found) == 1 else _folder(found) or run.store.shown,
+            found,
+            identity=_sha256(identity)[:32],
             digest=_sha256([untimed, own]),
-            figures=own,
+            figures=[*own],
             folder=folder,
         )
+
+
+def _folder(checkpoints: Sequence[ScoredCheckpoint]) -> str:
+    """The folder that checkpoints share."""
+    labels = [each.label for each in checkpoints]
+    shorts = without_shared_folder(labels)
+    return labels[0][: len(labels[0]) - len(shorts[0])].rstrip("/")
 
 
 def _sha256(value: object) -> str:
@@ -140,12 +164,7 @@ def _figures_by_checkpoint(run: FinishedRun, sizes: Mapping[str, int]) -> dict[s
 
 def _log(client: MlflowClient, experiment: str, entry: _Entry) -> str:
     """Write one MLflow run, if need be; how it went in one word."""
-    filtered = f"tags.`{_FINGERPRINT}` = '{entry.fingerprint}'"
-    same = [
-        run
-        for run in client.search_runs([experiment], filtered)
-        if run.data.tags.get(_CHECKPOINT) == entry.checkpoint.label[:_LONGEST_TAG]
-    ]
+    same = client.search_runs([experiment], f"tags.`{_IDENTITY}` = '{entry.identity}'")
     if any(run.data.tags.get(_DIGEST) == entry.digest for run in same):
         return "kept"
     _create(client, experiment, entry)
@@ -157,49 +176,54 @@ def _log(client: MlflowClient, experiment: str, entry: _Entry) -> str:
 def _create(client: MlflowClient, experiment: str, entry: _Entry) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
-    checkpoint = entry.checkpoint
-    time = _milliseconds(next(iter(checkpoint.rows.values())))
-    tags = {_FINGERPRINT: entry.fingerprint, _CHECKPOINT: checkpoint.label, **_said(checkpoint)}
+    times = [_milliseconds(row) for row in entry.rows]
+    tags = {_IDENTITY: entry.identity, **_said(entry.checkpoints)}
     run = client.create_run(
         experiment,
-        start_time=time,
+        start_time=min(times),
         tags={name: text[:_LONGEST_TAG] for name, text in tags.items()},
-        run_name=checkpoint.label,
+        run_name=entry.name,
     ).info.run_id
-    params = [Param(name, text[:_LONGEST_PARAMETER]) for name, text in _conditions(checkpoint)]
+    params = [
+        Param(name, text[:_LONGEST_PARAMETER]) for name, text in _conditions(entry.checkpoints)
+    ]
     client.log_batch(run, params=params)
-    step = checkpoint.step or 0
-    metrics = [Metric(tag, value, time, step) for tag, value in checkpoint.scalars().items()]
+    metrics = [
+        Metric(tag, value, _milliseconds(next(iter(each.rows.values()))), each.step or 0)
+        for each in entry.checkpoints
+        for tag, value in each.scalars().items()
+    ]
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run, metrics=metrics[start : start + _MOST_METRICS])
     _log_artifacts(client, run, entry)
     # Written last, so that an interrupted run is written again.
     client.log_batch(run, tags=[RunTag(_DIGEST, entry.digest)])
-    client.set_terminated(run, "FAILED" if checkpoint.failures else "FINISHED", end_time=time)
+    failed = all(each.failures for each in entry.checkpoints)
+    client.set_terminated(run, "FAILED" if failed else "FINISHED", end_time=max(times))
 
 
-def _said(checkpoint: ScoredCheckpoint) -> dict[str, str]:
-    status = "failed" if checkpoint.failures else "scored"
-    said = {
-        "reason": "; ".join(checkpoint.failures),
-        "warnings": "; ".join(checkpoint.warnings),
-    }
-    return {"status": status} | {name: text for name, text in said.items() if text}
+def _said(checkpoints: Sequence[ScoredCheckpoint]) -> dict[str, str]:
+    """Tags: the checkpoint of each step, and what is to be said of them."""
+    said = {f"{_CHECKPOINT}{each.step or 0}": each.label for each in checkpoints}
+    failed = [f"{each.label}: {why}" for each in checkpoints for why in each.failures]
+    warned = [f"{each.label}: {why}" for each in checkpoints for why in each.warnings]
+    said["status"] = f"{len({f.partition(': ')[0] for f in failed})} of {len(checkpoints)} failed"
+    more = {"reasons": "; ".join(failed), "warnings": "; ".join(warned)}
+    return said | {name: text for name, text in more.items() if text}
 
 
-def _conditions(checkpoint: ScoredCheckpoint) -> Iterator[tuple[str, str]]:
-    """Conditions as parameters: those of an extractor end in its name."""
-    if checkpoint.step is not None:
-        yield "step", str(checkpoint.step)
-    first = next(iter(checkpoint.rows.values()))
-    yield "version", first.provenance.version
-    for name in _SHARED:
-        if (value := getattr(first.conditions, name)) is not None:
-            yield name, str(value)
-    for extractor, row in checkpoint.rows.items():
-        for name in _OWN:
-            if (value := getattr(row.conditions, name)) is not None:
-                yield f"{name}/{extractor}", str(value)
+def _conditions(checkpoints: Sequence[ScoredCheckpoint]) -> Iterator[tuple[str, str]]:
+    """Conditions as parameters, with all values where they differ; those of an extractor end so."""
+    found: dict[str, dict[str, None]] = {}
+    for each in checkpoints:
+        for extractor, row in each.rows.items():
+            held = {name: getattr(row.conditions, name) for name in _SHARED}
+            held |= {f"{name}/{extractor}": getattr(row.conditions, name) for name in _OWN}
+            for name, value in {**held, "version": row.provenance.version}.items():
+                if value is not None:
+                    found.setdefault(name, {})[str(value)] = None
+    for name, values in found.items():
+        yield name, ", ".join(values)
 
 
 def _milliseconds(row: ScoreRow) -> int:
@@ -208,10 +232,7 @@ def _milliseconds(row: ScoreRow) -> int:
 
 
 def _log_artifacts(client: MlflowClient, run: str, entry: _Entry) -> None:
-    rows = [
-        {name: _plain(value) for name, value in row.to_record().items()}
-        for row in entry.checkpoint.rows.values()
-    ]
+    rows = [{name: _plain(value) for name, value in row.to_record().items()} for row in entry.rows]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "rows.json").write_text(json.dumps(rows, indent=1))
