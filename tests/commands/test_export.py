@@ -35,6 +35,9 @@ def test_a_run_goes_to_both(
     results = vae_batch.score(toy_settings, metrics="losses,fid", progress=ignore)
     words = (results.out, "--tensorboard", str(tmp_path / "logs"))
     words += ("--mlflow", str(tmp_path / "mlruns"), "--experiment", "toys")
+    tables = call(results.out, "--markdown", "--latex")
+    assert tables.stdout.count("step-0003") == 2
+    assert "\\toprule" in tables.stdout
     first = call(*words)
     assert first.exit_code == 0, first.stderr
     assert "9 pictures" in first.stderr
@@ -54,7 +57,7 @@ def test_a_run_goes_to_both(
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     nowhere = call(str(tmp_path))
     assert nowhere.exit_code == 2
-    assert "--tensorboard DIR, --mlflow URI" in nowhere.stderr
+    assert "--tensorboard DIR, --mlflow URI, --markdown or --latex" in nowhere.stderr
     nothing = call(str(tmp_path), "--tensorboard", str(tmp_path / "logs"))
     assert nothing.exit_code == 2
     assert "holds no scored rows" in nothing.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.sinks.mlflow_store import Logged, write_mlflow
 from vae_batch.report.sinks.scored_checkpoints import lines_of, pictures, scored_checkpoints
 from vae_batch.report.sinks.tensorboard import write_tensorboard
+from vae_batch.report.sinks.text_tables import latex_table, markdown_table
 from vae_batch.run.output.run_record import RunRecord
 from vae_batch.storage import Store
 
@@ -286,3 +288,49 @@ def test_a_store_that_mlflow_refuses_is_named(run: ExampleRun) -> None:
     mlflow_installed()
     with pytest.raises(InputError, match="--mlflow nowhere://x cannot be used"):
         write_mlflow(run, "nowhere://x", "vaes")
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path) -> ExampleRun:
+    return example_run(
+        tmp_path / "out",
+        score_row("runs/a_1/step-1", 1, fid=194.4, elbo=-27.47),
+        score_row("runs/a_1/step-2", 2, fid=10.7, elbo=-23.9),
+        score_row("runs/b|&/step-1", 1, fid=80.25, elbo=-25.0),
+        failed_row("runs/b|&/step-2", 2, "100 % of the samples are NaN"),
+    )
+
+
+def test_a_markdown_table_has_a_cell_for_each_heading_and_the_best_in_bold(
+    two_runs: ExampleRun,
+) -> None:
+    table, *notes = markdown_table(two_runs).strip().split("\n\n")
+    heads, rule, *rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.split("\n")
+    ]
+    assert heads[:3] == ["Checkpoint", "Step", "n"]
+    assert {len(row) for row in (rule, *rows)} == {len(heads)}
+    assert [row[0] for row in rows] == [
+        *("*a\\_1*", "step-1", "step-2", "*b\\|&*", "step-1", "step-2")
+    ]
+    fid = next(i for i, head in enumerate(heads) if head.startswith("FID"))
+    assert [row[fid] for row in rows] == ["", "194.4", "**10.7**", "", "80.2", "failed"]
+    assert notes[0].startswith("Bold: best point estimate")
+    assert notes[1] == "runs/b\\|&/step-2 failed: 100 % of the samples are NaN"
+
+
+def test_a_latex_table_is_balanced_and_escaped(two_runs: ExampleRun) -> None:
+    lines = latex_table(two_runs).splitlines()
+    (begin,) = (line for line in lines if line.startswith("\\begin"))
+    columns = len(begin.partition("}{")[2].rstrip("}"))
+    rows = [line for line in lines if line.endswith("\\\\") and "multicolumn" not in line]
+    assert len(rows) == 1 + 4
+    assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {columns}
+    body = re.sub(r"\\[{}%&]", "", "\n".join(line for line in lines if not line.startswith("%")))
+    assert body.count("{") == body.count("}")
+    assert "%" not in body
+    assert "\\textit{a\\_1}" in body
+    assert "$-$27.47" in body
+    assert "\\textbf{10.7}" in body
+    assert body.isascii()
+    assert lines[-1] == "% runs/b|&/step-2 failed: 100 % of the samples are NaN"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.commands.output import say
+from vae_batch.commands.output import print_text, say
 from vae_batch.plan import InputError
 from vae_batch.plan.quantities import plural
 
@@ -34,17 +34,32 @@ def export(
         str | None,
         typer.Option(help="Tracking URI of MLflow, such as sqlite:///mlflow.db."),
     ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the score table as Markdown.")
+    ] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Print the score table for LaTeX (booktabs).")
+    ] = False,
     experiment: Annotated[
         str, typer.Option(help="MLflow's experiment; created if it does not exist.")
     ] = "vae-batch",
 ) -> None:
-    """Export a run to TensorBoard or MLflow; exporting it again creates no duplicates."""
+    """Export a run to TensorBoard or MLflow, or as a table for an issue or a paper.
+
+    Exporting a run again creates no duplicates.
+    """
     from vae_batch.report.finished_run import FinishedRun
     from vae_batch.report.sinks import export_run
+    from vae_batch.report.sinks.text_tables import latex_table, markdown_table
 
     with exit_codes():
-        if tensorboard is None and mlflow is None:
-            raise InputError("name where to export to: --tensorboard DIR, --mlflow URI, or both")
+        if tensorboard is None and mlflow is None and not markdown and not latex:
+            raise InputError(
+                "name where to export to: --tensorboard DIR, --mlflow URI, --markdown or --latex"
+            )
         run = FinishedRun.open(out)
         for sentence in export_run(run, tensorboard, mlflow, experiment):
             say(sentence)
+        for wanted, table in ((markdown, markdown_table), (latex, latex_table)):
+            if wanted:
+                print_text(table(run).rstrip())
