@@ -11,7 +11,8 @@ from rich.console import Group
 from rich.live import Live
 
 from vae_batch.commands.exit_codes import exit_codes
-from vae_batch.commands.output import are_read, print_json, print_parts, stdout_console
+from vae_batch.commands.output import are_read, print_json, print_parts, say, stdout_console
+from vae_batch.plan import InputError
 
 if TYPE_CHECKING:
     from vae_batch.run.progress.status import RunState
@@ -51,11 +52,27 @@ def status(
 
 
 def _states(out: str, watch: float | None) -> Iterator[RunState]:
-    """The state now, and then every so many seconds while a run is alive."""
+    """The state now, and then every so many seconds while a run is alive.
+
+    Raises:
+        InputError: The object store does not answer, and is not watched.
+    """
     from vae_batch.run.progress.status import run_state
+    from vae_batch.storage.retry import OutageError, asking_once
 
     while True:
-        state = run_state(out)
+        try:
+            with asking_once():
+                state = run_state(out)
+        except OutageError as error:
+            if watch is None:
+                raise InputError(
+                    f"{error}; it was asked once: check the URI and its endpoint, or let --watch "
+                    "30 ask again until it answers"
+                ) from None
+            say(f"{error}; asking again in {watch:g} s")
+            time.sleep(watch)
+            continue
         yield state
         if watch is None or not state.is_alive or not are_read():
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import re
@@ -67,6 +68,20 @@ class Retries:
 RETRIES = Retries()
 
 
+@contextlib.contextmanager
+def asking_once() -> Iterator[None]:
+    """Within the context, an operation of this process is tried once: for questions of people.
+
+    Who asks again by hand need not wait for a store that is down.
+    """
+    global RETRIES
+    before, RETRIES = RETRIES, Retries(attempts=1)
+    try:
+        yield
+    finally:
+        RETRIES = before
+
+
 #: Seconds between reads of a file that is missing or old, perhaps only in a stale replica.
 _SECOND_LOOKS = (0.2, 1.0)
 
@@ -109,7 +124,7 @@ def retrying(
     Args:
         operation: Must be safe to repeat.
         what: What it does, for messages; credentials of URIs in it are not shown.
-        retries: How often; :data:`RETRIES` when None.
+        retries: How often; None for :data:`RETRIES`, which :func:`asking_once` changes.
         sleep: Waits a number of seconds.
 
     Returns:
@@ -132,4 +147,5 @@ def retrying(
             _log.warning("attempt %d of %d failed, the next in %.1f s: %s",
                          failures, policy.attempts, seconds, said)  # fmt: skip
             sleep(seconds)
-    raise OutageError(f"the object store failed {policy.attempts} times; last, {said}") from last
+    failed = f"failed {policy.attempts} times; last" if policy.attempts > 1 else "does not answer"
+    raise OutageError(f"the object store {failed}, {said}") from last
