@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from vae_batch.report.image_grids import (
     worst_grids,
     wrapped,
 )
-from vae_batch.report.sprites import sprite
+from vae_batch.report.sprites import sprite, whole_sprites
 
 
 def decoded(png: bytes, mode: str = "RGBA") -> np.ndarray:
@@ -154,6 +155,22 @@ def test_sprite_leaves_out_rows_before_it_reduces() -> None:
 def test_sprite_keeps_bands_whole() -> None:
     grid = reconstruction_grid(gallery_of(9))  # 6 rows of 512 pixels
     assert len(sprite(grid, "x", 5 * 512, band=3).row_labels) == 3
+
+
+def test_a_tall_grid_goes_on_in_another_sprite_and_breaks_where_asked() -> None:
+    grid = wrapped(noise((51, 32, 32, 1)), 1)
+    named = replace(grid, row_labels=tuple(map(str, range(51))))
+    # 920 / 33 pixels are 27 rows; row 25 begins a run.
+    parts = whole_sprites(named, "x", 10**6, tile=32, height=920, starts=[25])
+    assert [len(part.row_labels) for part in parts] == [25, 26]
+    assert [label for part in parts for label, _ in part.row_labels] == list(named.row_labels)
+    assert all(part.height <= 920 for part in parts)
+    assert [len(p.row_labels) for p in whole_sprites(named, "x", 10**6, tile=32, height=920)] == [
+        27, 24,
+    ]  # fmt: skip
+    reduced_parts = whole_sprites(named, "x", 5000, tile=32, height=920)
+    assert sum(len(part.row_labels) for part in reduced_parts) == 51
+    assert "reduced" in reduced_parts[0].remark
 
 
 def test_sprite_width_is_a_whole_multiple() -> None:

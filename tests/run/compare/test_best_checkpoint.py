@@ -96,6 +96,9 @@ def test_the_best_by_the_next_metric_need_not_be_in_the_group() -> None:
     values = {"kid": {"a": 1.0, "b": 1.001, "c": 9.0}, "elbo": {"a": -9.0, "b": -5.0, "c": -1.0}}
     found = select(values)
     assert (found.best, found.decided_by.metric) == ("b", "elbo")
+    # a less b, which no table holds, as ELBOs are compared with c
+    assert (found.second, found.rivals) == ("a", 1)
+    assert found.difference.value == pytest.approx(-9.0 - -5.0)
     values["elbo"] |= {"a": -5.0, "b": -5.001}
     assert select(values).best is None
 

@@ -19,6 +19,7 @@ from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, plane_names, read_planes
 from vae_batch.report.colours import DARK, LIGHT
 from vae_batch.report.comparable_rows import details_in, headlines_in
+from vae_batch.report.film_strip import strip_rows
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import printable, significant, slugs
 from vae_batch.report.notices import Notice, divided, notices
@@ -114,7 +115,7 @@ def render_page(
     panels = checkpoint_panels(galleries)
     curves = curve_charts(read_curves(rows))
     rankings = read_rankings(comparisons, rows, selection)
-    chosen = chosen_labels(selection)
+    chosen, level = chosen_labels(selection), selection.level if selection else ()
     about, others = divided(notices(rows, headlines, galleries), chosen)
     named = {label: checkpoints[label].short for label in chosen if label in checkpoints}
     environment = _environment()
@@ -141,7 +142,8 @@ def render_page(
         curves=[ShownCurve(each, draw_chart(each.chart, CURVE)) for each in curves],
         curve_keys=[draw_key(key) for key in legend_of(each.chart for each in curves)],
         planes=_planes(rows, checkpoints),
-        film_strip=film_strip_sprites(rows, galleries, selection.level if selection else ()),
+        film_strip=film_strip_sprites(rows, galleries, level),
+        not_in_strip=len(checkpoints) - len(strip_rows(rows, keep=level)),
         sections=_sections(
             checkpoints, panels, slugs([*(row.checkpoint for row in rows), *galleries])
         ),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vae_batch.report.charts.curves import runs_of
+from vae_batch.report.comparable_rows import is_dropped
 from vae_batch.report.labels import count, printable
 from vae_batch.storage.score_rows import ScoreRow
 
@@ -64,9 +65,10 @@ class Headline:
 def headline_of(rows: Sequence[ScoreRow]) -> Headline:
     """The headline of a run."""
     scored = [row for row in rows if row.status == "scored"] or list(rows)
+    whole = [row for row in scored if not is_dropped(row)] or scored
     references = _named("", (_reference(row) for row in scored))
     words = (
-        *_named("", (_compared(row) for row in scored)),
+        *_named("", (_compared(row) for row in whole)),
         *_named("", (row.conditions.extractor for row in scored)),
         *_named("", _days(rows)),
     )

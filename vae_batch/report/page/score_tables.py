@@ -22,9 +22,8 @@ from vae_batch.report.comparable_rows import (
     why_apart,
     why_undefined,
 )
-from vae_batch.report.labels import count, number, printable
+from vae_batch.report.labels import count, decimals_of, number, printable
 from vae_batch.report.page.checkpoints import PageCheckpoint
-from vae_batch.report.score_text import column_decimals
 from vae_batch.storage.score_rows import ScoreRow
 
 HEADLINES = "headlines"
@@ -159,7 +158,7 @@ def _table(
     checkpoints: Mapping[str, PageCheckpoint],
 ) -> ScoreTable:
     groups = [group for each in column_groups(rows, metrics) if (group := _filled(each, rows))]
-    best, decimals = best_marks(rows, metrics), column_decimals(rows, metrics)
+    best, decimals = best_marks(rows, metrics), _decimals(rows, metrics)
     lines = []
     for label, members in own.items():
         cells = [cell for group in groups for cell in _cells(members, group, decimals, best)]
@@ -179,6 +178,17 @@ def _table(
 def _abbreviated(word: str) -> str:
     metric = METRICS.get(word)
     return metric.short if metric is not None and metric.short.isupper() else word
+
+
+def _decimals(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> dict[str, int]:
+    """Decimals of each column, which its errors share: whole numbers may have others."""
+    scores = {metric.column: [row.score(metric.column) for row in rows] for metric in metrics}
+    return {
+        column: decimals_of(
+            part for each in own for part in (each.value, each.standard_error) if part is not None
+        )
+        for column, own in scores.items()
+    }
 
 
 def _filled(group: ColumnGroup, rows: Sequence[ScoreRow]) -> ColumnGroup | None:

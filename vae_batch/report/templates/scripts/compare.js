@@ -40,8 +40,11 @@
 
   const paired = (pair, better, metric) => {
     if (!pair) return cell("not stored", { css: "faint", tip: "Paired differences are stored only against the best and against the previous checkpoint of the run." });
-    const spread = `[${shortly(pair.low)}, ${shortly(pair.high)}]`;
-    const result = cell(shortly(pair.d, true), { spread, metric, tip: `B minus A, paired, 95 % interval ${spread}, p ${pair.p < 0.001 ? "< 0.001" : pair.p.toPrecision(2)} (Holm)` });
+    const half = (pair.high - pair.low) / 2; // with two significant digits
+    const places = half > 0 ? Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(half)))) : 4;
+    const fixed = (value) => value.toFixed(places).replace("-", MINUS);
+    const spread = `[${fixed(pair.low)}, ${fixed(pair.high)}]`;
+    const result = cell((pair.d > 0 ? "+" : "") + fixed(pair.d), { spread, metric, tip: `B minus A, paired, 95 % interval ${spread}, p ${pair.p < 0.001 ? "< 0.001" : pair.p.toPrecision(2)} (Holm)` });
     const winner = reading(pair, better);
     const words = winner ? [letter(winner), " better"] : ["not distinguishable at 5 %"];
     result.append(make("span", { className: "reading" }, ...words));

@@ -4,6 +4,7 @@
   const place = dialog.querySelector("div");
   document.getElementById("large-close").addEventListener("click", () => dialog.close());
   document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#large a")) dialog.close();
     const figure = event.target.closest?.("[data-enlarge]")?.closest("figure");
     if (!figure) return;
     const copy = figure.cloneNode(true);
