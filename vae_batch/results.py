@@ -238,9 +238,9 @@ class Figures(Mapping[str, Picture]):
         try:
             return parse_as(dict[str, Any], self.file(name, "json"))
         except ValueError as error:
+            path = self._folder.shown_path(f"{name}.json")
             raise InputError(
-                f"{self._folder.shown}/{name}.json is damaged ({error}); draw it again with "
-                f"`vae-batch report {self._folder.shown.removesuffix(f'/{FIGURES}')}`"
+                f"{path} is damaged ({error}); `vae-batch report` of its folder draws it again"
             ) from None
 
     def file(self, name: str, suffix: str) -> bytes:

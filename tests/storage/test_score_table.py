@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import csv
+import io
+
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.stores.score_rows import score_row
 
@@ -9,7 +13,7 @@ from vae_batch.metrics import METRICS
 from vae_batch.plan import InputError
 from vae_batch.storage import Reason, RowWarning, Store, read_score_rows, read_scores, upsert_scores
 from vae_batch.storage.score_schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY
-from vae_batch.storage.tables import read_table, write_table
+from vae_batch.storage.tables import parquet_of, read_table, write_table
 
 FIRST = score_row("b", 20, fid=1.5)
 SECOND = score_row("a", 3, status="failed", reason="NaN", reason_code="checkpoint_error")
@@ -103,3 +107,42 @@ def test_tables_of_a_newer_version_are_refused(store: Store) -> None:
     for read in (read_score_rows, read_scores, lambda out: upsert_scores(out, [SECOND])):
         with pytest.raises(InputError, match=r"version 99 of the score table.*install the release"):
             read(store)
+
+
+def test_the_csv_holds_no_formula_and_no_control_characters(store: Store) -> None:
+    row = score_row("=cmd()|'/c'!A1", reference="a\x1b[2J\nb", fid=-1.5)
+    upsert_scores(store, [row])
+    text = store.read("scores.csv").decode()
+    cells = next(csv.DictReader(io.StringIO(text)))
+    assert cells["checkpoint"] == "'=cmd()|'/c'!A1"
+    assert cells["reference"] == "a\\u{1b}[2J\nb"
+    assert cells["fid"] == "-1.5"
+    assert "\x1b" not in text
+    assert read_score_rows(store) == [row]
+
+
+def test_what_a_table_holds_is_checked_when_it_is_read(store: Store) -> None:
+    """A digest of the rows; types of columns; values that every row has."""
+    upsert_scores(store, [FIRST])
+    sound = read_table(store, "scores")
+    texts = sound.set_column(sound.column_names.index("fid"), "fid", pa.array(["x"]))
+    nameless = sound.set_column(0, "checkpoint", pa.array([None], pa.string()))
+    status = sound.set_column(2, "status", pa.array(["perhaps"]))
+    codes = sound.column_names.index("reason_codes")
+    unknown = sound.set_column(codes, "reason_codes", pa.array(['{"fid": "because"}']))
+    damage = [
+        (texts, "column fid: expected double, found string"),
+        (nameless, "has no checkpoint"),
+        (status, "expected one of scored, failed, found 'perhaps'"),
+        (unknown, "fid: Input should be"),
+    ]
+    for table, words in damage:
+        store.write("scores.parquet", parquet_of(table))
+        with pytest.raises(OSError, match=rf"is damaged .*{words}.* --mend` removes"):
+            read_score_rows(store)
+    metadata = {**sound.schema.metadata, b"vae_batch.check": b"0" * 32}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(sound.replace_schema_metadata(metadata), buffer)
+    store.write("scores.parquet", bytes(buffer.getvalue()))
+    with pytest.raises(OSError, match="its check does not match its rows"):
+        read_score_rows(store)

@@ -22,7 +22,7 @@ import typer
 from vae_batch.commands.output import own_streams, results_apart, say
 from vae_batch.installation import missing
 from vae_batch.plan import ClusterLostError, InputError
-from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.credentials import without_secrets
 from vae_batch.run.execute.signals import SENTENCE, stoppable
 from vae_batch.run.execute.worker_environment import set_for_this_process
 from vae_batch.run.progress.log import is_debug, logging_set_up
@@ -85,7 +85,7 @@ def _unexpected(error: Exception) -> str:
         with tempfile.NamedTemporaryFile(
             "w", prefix="vae-batch-", suffix=".txt", encoding="utf-8", delete=False
         ) as file:
-            file.write(without_credentials(traceback.format_exc()))
+            file.write(without_secrets(traceback.format_exc()))
     except OSError:
         return f"{what}; run the command again with --debug to see where"
     return f"{what}; its traceback is in {file.name} (--debug shows it here)"

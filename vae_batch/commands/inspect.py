@@ -18,6 +18,7 @@ from vae_batch.commands.output import print_json, print_parts, say
 from vae_batch.commands.spec_flags import spec_of, with_spec_flags
 from vae_batch.plan import EvaluationSpec, role_of
 from vae_batch.plan.credentials import values_without_credentials, without_credentials
+from vae_batch.plan.printable import printable
 
 if TYPE_CHECKING:
     from vae_batch.models.inspection import ExtractorInspection, Inspection
@@ -167,7 +168,7 @@ def _parts(inspection: Inspection) -> Iterator[RenderableType]:
 
 def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     for role, path in inspection.checkpoint.files:
-        yield f"{role} file", without_credentials(path), ""
+        yield f"{role} file", printable(without_credentials(path)), ""
     if inspection.checkpoint.beside:
         yield (
             "beside it",

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.credentials import without_secrets
+from vae_batch.plan.printable import printable_lines
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -125,8 +126,8 @@ def stderr_console() -> Console:
 
 
 def say(sentence: str) -> None:
-    """Print a sentence to stderr, without credentials of URIs."""
-    shown = without_credentials(sentence)
+    """Print a sentence to stderr, without credentials and control characters."""
+    shown = printable_lines(without_secrets(sentence))
     stderr_console().print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -144,4 +145,6 @@ def print_parts(parts: Iterable[RenderableType]) -> None:
     """Print tables and sentences to stdout; a sentence is not broken into lines."""
     console = stdout_console()
     for part in parts:
+        if isinstance(part, Text):
+            part.plain = printable_lines(part.plain)
         console.print(part, soft_wrap=isinstance(part, Text))

@@ -77,6 +77,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
     """
     from vae_batch.evaluation import evaluate
     from vae_batch.report.table import terminal_table
+    from vae_batch.run.output.layout import PAGE
     from vae_batch.storage import Store, read_comparisons, read_score_rows
     from vae_batch.terminal.progress import TerminalProgress
     from vae_batch.terminal.words import times
@@ -102,7 +103,7 @@ def score_and_print(spec: EvaluationSpec, *, as_json: bool = False) -> int:
         say(sentence)
     if evaluation.race:
         say(evaluation.race.sentence)
-    say(f"page: {out.shown}/report.html")
+    say(f"page: {out.shown_path(PAGE)}")
     return SOME_FAILED if summary.failed else SCORED
 
 

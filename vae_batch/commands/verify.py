@@ -8,6 +8,7 @@ import typer
 
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
 from vae_batch.commands.output import print_json, print_text, say
+from vae_batch.plan.printable import printable
 from vae_batch.plan.quantities import plural
 
 
@@ -35,7 +36,7 @@ def verify(
         print_json({**counts, "bad": bad, "mended": mend and bool(bad)})
     else:
         for file in found.bad:
-            print_text(f"{file.path}: {file.fault}")
+            print_text(printable(f"{file.path}: {file.fault}"))
     said = f"{plural(found.checked, 'file')} read, {len(found.bad):,} damaged"
     said += f", {found.unfinished:,} not finished"
     said += f", {found.pruned:,} pruned" if found.pruned else ""

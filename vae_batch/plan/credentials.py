@@ -31,6 +31,23 @@ def without_credentials(text: str) -> str:
     return _SECRET.sub(r"\1***", without_user(text))
 
 
+#: ``key:secret@`` wherever it stands: behind a scheme that is misspelt, or behind none.
+_LOOSE = re.compile(r"(?<![^\s'\"(=,/\\:])[^\s'\"/\\:@()=,]{2,}:[^\s'\"@]{3,}@")
+
+_NAMED_SECRET = re.compile(
+    r"([?&;][\w.-]*(?:secret|token|passw|key|sig|credential)[\w.-]*=)[^&\s'\"]+", re.IGNORECASE
+)
+
+
+def without_secrets(text: str) -> str:
+    """A text for people in which nothing looks like credentials, in no URI or in a misspelt one.
+
+    Unlike :func:`without_credentials` it may change a local path, so that it is not for what is
+    stored and looked up again.
+    """
+    return _NAMED_SECRET.sub(r"\1***", _LOOSE.sub("***@", without_credentials(text)))
+
+
 def values_without_credentials(value: Any) -> Any:  # noqa: ANN401 - any JSON
     """A JSON value whose texts, keys among them, hold no credentials of URIs."""
     if isinstance(value, str):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.credentials import without_secrets
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used; nothing was computed (exit code 2).
 
     The message names the thing, what was expected, what was found and what to do; it never holds
-    credentials of a URI.
+    credentials.
     """
 
     def __init__(self, message: object = "") -> None:
         """Say what is wrong, with what, and what to do."""
-        super().__init__(without_credentials(str(message)))
+        super().__init__(without_secrets(str(message)))
 
 
 class ClusterLostError(RuntimeError):
@@ -35,5 +35,5 @@ class CheckpointError(ValueError):
 
     def __init__(self, message: str, declare: Mapping[str, object] | None = None) -> None:
         """Say what is wrong and what to do; and which keys, where keys can mend it."""
-        super().__init__(without_credentials(message))
+        super().__init__(without_secrets(message))
         self.declare = dict(declare or {})

@@ -87,6 +87,8 @@ def _sentence(key: str, problem: Any, given: object, *, flags: bool) -> str:  # 
     if problem["type"] == "value_error":
         message = str(problem["msg"]).removeprefix("Value error, ")
         return f"{name} = {shown}: {message}"
+    if problem["type"] == "misspelt_uri":  # the value may hold a secret
+        return f"{name}: {problem['msg']}"
     if problem["type"] == "finite_number":
         return f"{name} = {shown}: expected a finite number"
     if problem["type"] in _BOUNDS:

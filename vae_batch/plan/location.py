@@ -25,6 +25,25 @@ def is_uri(location: str) -> bool:
     return "://" in location
 
 
+#: Schemes that pyarrow opens, and one or no slash behind them; a path of Windows has one letter.
+_MISSPELT = re.compile(
+    r"(?:s3a?|gs|gcs|abfss?|az|hdfs|viewfs|file|https?)(?::(?!//)|//|;//|:\\\\)", re.IGNORECASE
+)
+
+
+def misspelt_uri(text: str) -> str | None:
+    """What is wrong with a location that was probably meant as a URI, without the location."""
+    found = _MISSPELT.match(text)
+    if found is None:
+        return None
+    scheme = re.match(r"[A-Za-z0-9]+", text)
+    name = scheme[0].lower() if scheme else "s3"
+    return (
+        f"it begins with {found[0]!r}: write {name}://, with a colon and two slashes, for a URI, "
+        f"or ./{name}... for a local path"
+    )
+
+
 def leads_out(path: str) -> bool:
     """Whether a path that is to be below a folder leads out of it."""
     return path.startswith("/") or ".." in path.split("/") or "\0" in path

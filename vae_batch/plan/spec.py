@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from vae_batch.metrics.catalogue import BROKEN_PLUG_INS, DEFAULT_GROUPS, GROUPS, METRICS, metric_for
+from vae_batch.plan.location import misspelt_uri
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.reading import ClassOutput, Colours, Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
@@ -251,6 +253,18 @@ class EvaluationSpec(Reading):
         """No path, URI or name can hold one, and the system's errors on it name nothing."""
         if any("\0" in text for text in _texts(value)):
             raise ValueError("expected text without null characters")
+        return value
+
+    @field_validator(
+        "checkpoints", "encoder", "decoder", "reference", "training", "out", "extractors",
+        "weights", "reference_cache",
+    )  # fmt: skip
+    @classmethod
+    def _uris_are_spelt_right(cls, value: object) -> object:
+        """Else it is a local path, which may hold a secret, and is shown and stored as one."""
+        wrong = next(filter(None, map(misspelt_uri, _texts(value))), None)
+        if wrong is not None:
+            raise PydanticCustomError("misspelt_uri", "{wrong}", {"wrong": wrong})
         return value
 
     @field_validator("metrics", mode="before")

@@ -8,18 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from vae_batch.plan.printable import printable as printable
+
 _SLUG_LENGTH = 80
 _SIGNIFICANT_DIGITS = 4
 _SCIENTIFIC_FROM = 1e7
-
-
-def printable(text: object) -> str:
-    """``text`` with control, escape and direction-changing characters spelled out.
-
-    A checkpoint's name comes from a file system and ends in terminals and browsers, where such
-    characters move the cursor or reorder what is read.
-    """
-    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in str(text))
 
 
 def elide(text: str, width: int) -> str:

@@ -86,8 +86,8 @@ def _read_records(store: Store) -> list[Record]:
         version = int((table.schema.metadata or {}).get(VERSION_KEY, b"1"))
     if version > SCHEMA_VERSION:
         raise InputError(
-            f"{store.shown}/{NAME}.parquet has version {version} of the score table, and this "
-            f"release of vae_batch reads versions up to {SCHEMA_VERSION}; install the release "
+            f"{store.shown_path(f'{NAME}.parquet')} has version {version} of the score table, and "
+            f"this release of vae_batch reads versions up to {SCHEMA_VERSION}; install the release "
             "that wrote it, or a newer one"
         )
     with reading_table(store, NAME):

@@ -16,7 +16,7 @@ from pyarrow import fs as arrow_fs
 
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.plan.errors import InputError
-from vae_batch.plan.location import Location, is_uri
+from vae_batch.plan.location import Location, is_uri, misspelt_uri
 from vae_batch.storage.filesystems import open_filesystem, read_whole
 from vae_batch.storage.retry import Result, StoreError, looks, retrying
 
@@ -47,6 +47,10 @@ class Store:
         """The root without credentials, for messages and records."""
         return without_credentials(self.root)
 
+    def shown_path(self, path: str) -> str:
+        """The address of a file below the root without credentials, for messages."""
+        return self.folder(path).shown
+
     @classmethod
     def open(cls, location: str) -> Store:
         """A store at a local path (made absolute) or a URI.
@@ -54,6 +58,9 @@ class Store:
         Raises:
             InputError: The URI's scheme is not known to pyarrow.
         """
+        wrong = misspelt_uri(location)
+        if wrong is not None:
+            raise InputError(f"the output folder's location is not usable: {wrong}")
         parsed = Location.parse(location)
         local = str(Path(location).expanduser().resolve())
         store = cls(parsed.address if parsed.scheme else local)
@@ -131,8 +138,8 @@ class Store:
             if content is not None and hashlib.sha256(content).hexdigest() == sha256:
                 return content
         if content is None:
-            raise FileNotFoundError(f"{self.shown}/{path} does not exist")
-        raise OtherContentError(f"{self.shown}/{path} has another digest than expected")
+            raise FileNotFoundError(f"{self.shown_path(path)} does not exist")
+        raise OtherContentError(f"{self.shown_path(path)} has another digest than expected")
 
     def exists(self, path: str) -> bool:
         """Whether a file exists."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vae_batch.plan.errors import InputError
+from vae_batch.plan.printable import for_spreadsheet
 from vae_batch.storage.store import Store
 
 BY_SCORE = "`vae-batch score` writes it again from stored files"
@@ -31,7 +32,11 @@ def write_table(store: Store, name: str, table: pa.Table) -> None:
 
 
 def csv_of(table: pa.Table) -> bytes:
-    """The table as CSV."""
+    """The table as CSV, for people: no cell moves a cursor or is a formula in a spreadsheet."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = (text and for_spreadsheet(text) for text in table[number].to_pylist())
+            table = table.set_column(number, field, pa.array(texts, field.type))
     text = io.StringIO()
     to_pandas(table).to_csv(text, index=False)
     return text.getvalue().encode()
@@ -138,8 +143,8 @@ def reading_table(store: Store, name: str, again: str = BY_SCORE) -> Iterator[No
     except Exception as error:  # what damaged bytes raise is as varied as the format
         said = " ".join(str(error).split())[:200]
         raise OSError(
-            f"{store.shown}/{name}.parquet is damaged ({type(error).__name__}: {said}); `vae-batch "
-            f"verify {store.shown} --mend` removes it, and {again}"
+            f"{store.shown_path(f'{name}.parquet')} is damaged ({type(error).__name__}: {said}); "
+            f"`vae-batch verify {store.shown} --mend` removes it, and {again}"
         ) from error
 
 

@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.credentials import without_secrets
+from vae_batch.plan.printable import printable_lines
 from vae_batch.plan.quantities import duration, plural
 from vae_batch.report.labels import elide, printable
 from vae_batch.run.progress.counters import Counters
@@ -86,7 +87,7 @@ class TerminalProgress:
                 self._show()
 
     def _print(self, text: str) -> None:
-        shown = printable_lines(without_credentials(text))
+        shown = printable_lines(without_secrets(text))
         self._console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
     def _begin(self) -> None:
@@ -125,11 +126,6 @@ def moves(console: Console) -> bool:
     lines that move.
     """
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
-
-
-def printable_lines(text: str) -> str:
-    """A text without control characters except line ends; names come from file systems."""
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def drawn(snapshot: Snapshot) -> RenderableType:

@@ -205,13 +205,25 @@ def test_other_braces_are_refused(tmp_path: Path, pattern: str) -> None:
         find_checkpoints([str(tmp_path / pattern)])
 
 
-def test_a_name_that_no_table_can_hold_is_refused(tmp_path: Path) -> None:
+def test_a_name_that_no_table_can_hold_costs_its_own_row(tmp_path: Path) -> None:
+    touch_all(tmp_path, "b.keras")
+    odd = tmp_path / os.fsdecode(b"run-\xff") / "vae.keras"
     try:
-        (tmp_path / os.fsdecode(b"vae-\xff.keras")).write_text("x")
+        odd.parent.mkdir()
     except OSError:
         pytest.skip("this file system has UTF-8 names only")
-    with pytest.raises(InputError, match=r"vae-\\udcff.keras' is not UTF-8 text"):
-        find_checkpoints([str(tmp_path)])
+    odd.write_text("x")
+    found = {c.label: c for c in find_checkpoints([str(tmp_path)])}
+    label = f"{tmp_path}/run-\\xff/vae.keras"
+    assert set(found) == {label, f"{tmp_path}/b.keras"}
+    with pytest.raises(CheckpointError, match=r"run-.*xff.* is not UTF-8 text; rename"):
+        load_networks(dict(found[label].files), LoadOptions(Reading(), False, 1 << 30))
+
+
+def test_a_label_holds_no_control_characters(tmp_path: Path) -> None:
+    (tmp_path / "a\n\x1b[2Jb.keras").write_text("x")
+    (found,) = find_checkpoints([str(tmp_path)])
+    assert found.label == f"{tmp_path}/a\\u{{a}}\\u{{1b}}[2Jb.keras"
 
 
 def test_a_thousand_pairs_are_found_in_the_order_of_their_steps(tmp_path: Path) -> None:

@@ -107,3 +107,18 @@ def test_the_log_is_bounded(store: Store, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_folder_that_cannot_be_written_ends_no_run(tmp_path: Path) -> None:
     write_some(Store.open(str(tmp_path / "missing")))
     assert not (tmp_path / "missing").exists()
+
+
+def test_a_name_forges_no_line_and_shows_no_secret(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a\nERROR vae_batch: forged\x1b[2J s3:/KEY:SECRET@bucket"
+    with logging_set_up(), RunLog(store) as log:
+        log(RowFailed(ROW, name, None))
+        logging.getLogger("vae_batch.run").warning("%s", name)
+    shown = [(tmp_path / LOG_FILE).read_text(), capsys.readouterr().err]
+    for text in shown:
+        assert "\x1b" not in text
+        assert "SECRET" not in text
+        assert r"a\u{a}ERROR vae_batch: forged\u{1b}[2J ***@bucket" in text
+    assert [len(text.splitlines()) for text in shown] == [2, 1]

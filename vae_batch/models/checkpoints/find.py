@@ -23,6 +23,7 @@ from vae_batch.models.checkpoints.pairs import (
 from vae_batch.models.inputs.files import content_sha256, sha256_of_roles
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
+from vae_batch.plan.printable import as_name
 from vae_batch.storage.retry import OutageError
 
 _HASHING_THREADS = 8  # hashing releases the interpreter, and object stores answer slowly
@@ -33,7 +34,8 @@ class Checkpoint:
     """A VAE's saved state.
 
     Attributes:
-        label: Path as the user knows it, without a URI's query; the column ``checkpoint``.
+        label: Path as the user knows it, without a URI's query; the column ``checkpoint``. Control
+            characters and bytes that are not UTF-8 are spelled out.
         step: Training step that its pattern captured or that its name says, or None.
         files: Role to path or URI, sorted by role: ``{"model": ...}`` for one file or SavedModel
             folder, or ``{"encoder": ..., "decoder": ...}`` for a pair (a half may be missing).
@@ -187,21 +189,13 @@ def _with_distinct_labels(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates; those with equal short labels get their full ones.
 
     Raises:
-        InputError: Two labels are equal nevertheless, or one is not UTF-8 text.
+        InputError: Two labels are equal nevertheless.
     """
     labelled = [
-        replace(c, label=c.full_label) if len(same) > 1 else c
+        replace(c, label=as_name(c.full_label if len(same) > 1 else c.label))
         for same in _by_label(candidates)
         for c in same
     ]
-    for candidate in labelled:
-        try:
-            candidate.label.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                f"the name {candidate.label!r} is not UTF-8 text, so no table can hold it; rename "
-                "it"
-            ) from None
     for one, other, *_ in (same for same in _by_label(labelled) if len(same) > 1):
         raise InputError(
             f"two checkpoints have the label {one.label}: {_paths(one)} and {_paths(other)}; name "
@@ -225,7 +219,8 @@ def _describe(candidate: Candidate, step_of_name: int | None) -> Checkpoint:
     digest = sha256_of_roles((role, _file_sha256(file)) for role, file in candidate.files)
     step = candidate.step if candidate.step is not None else step_of_name
     files = tuple((str(role), file.path) for role, file in candidate.files)
-    return Checkpoint(candidate.label, step, files, digest, candidate.beside)
+    beside = tuple(map(as_name, candidate.beside))
+    return Checkpoint(candidate.label, step, files, digest, beside)
 
 
 def _file_sha256(file: FoundFile) -> str:
@@ -239,4 +234,4 @@ def _file_sha256(file: FoundFile) -> str:
     except OutageError as error:
         raise InputError(f"{error}; nothing was computed, so run it again later") from None
     except OSError:
-        return f"unreadable {file.label}"
+        return f"unreadable {as_name(file.label)}"

@@ -24,6 +24,7 @@ from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha2
 from vae_batch.models.inputs.unreadable import why_unreadable
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.location import Location
+from vae_batch.plan.printable import as_name
 from vae_batch.storage.retry import OutageError
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def load_networks(
         local: dict[str, str] = {}
         try:
             for role, path in files.items():
+                _require_text(path)
                 local[role] = _fetched(path, Path(folder) / role)
             if sha256 is not None:
                 _require_content(files, local, sha256)
@@ -81,6 +83,16 @@ def _with_names(message: str, names: Mapping[str, str]) -> str:
     for path, name in names.items():
         message = message.replace(path, name)
     return message
+
+
+def _require_text(path: str) -> None:
+    """Refuse a name that is no text: libraries and tables cannot take it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            f"the name {as_name(path)!r} is not UTF-8 text; rename the file or folder"
+        ) from None
 
 
 def _fetched(path: str, folder: Path) -> str:

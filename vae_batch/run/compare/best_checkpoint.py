@@ -391,7 +391,7 @@ def read_selection(store: Store) -> Selection | None:
         return decode_as(Selection, found, _renewed)
     except ValueError as error:
         raise InputError(
-            f"{store.shown}/{SELECTION} is damaged ({error}); `vae-batch verify {store.shown} "
+            f"{store.shown_path(SELECTION)} is damaged ({error}); `vae-batch verify {store.shown} "
             "--mend` deletes it, and `vae-batch score` writes it anew"
         ) from None
 

@@ -87,7 +87,7 @@ def pruned_units(out: Store) -> dict[str, str]:
         return decode_as(dict[str, str], found)
     except ValueError as error:
         raise InputError(
-            f"{out.shown}/{PRUNED} is damaged ({error}); `vae-batch verify {out.shown} --mend` "
+            f"{out.shown_path(PRUNED)} is damaged ({error}); `vae-batch verify {out.shown} --mend` "
             "deletes it, and `vae-batch score` then computes pruned activations again where a "
             "metric needs them"
         ) from error

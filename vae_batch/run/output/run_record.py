@@ -78,7 +78,7 @@ def read_record(out: Store) -> RunRecord | None:
         return decode_as(RunRecord, found)
     except ValueError as error:
         raise DamagedRecordError(
-            f"{out.shown}/{RUN_FILE} cannot be read ({error}); it is damaged or not a run's: "
+            f"{out.shown_path(RUN_FILE)} cannot be read ({error}); it is damaged or not a run's: "
             f"`vae-batch verify {out.shown} --mend` removes it, and the same `vae-batch score` "
             "then writes it anew and goes on from what is stored; or use another --out"
         ) from None

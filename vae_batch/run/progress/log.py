@@ -16,7 +16,8 @@ from logging.handlers import RotatingFileHandler
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from vae_batch.plan.credentials import without_credentials
+from vae_batch.plan.credentials import without_secrets
+from vae_batch.plan.printable import printable, printable_lines
 from vae_batch.plan.quantities import plural
 from vae_batch.run.progress.events import (
     Event,
@@ -193,10 +194,12 @@ class _LogFile(RotatingFileHandler):
 
 
 class _Formatter(logging.Formatter):
-    """Shows no credentials of URIs."""
+    """Shows no credentials and no control characters; a message is one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_credentials(super().format(record))
+        safe = copy.copy(record)
+        safe.msg, safe.args = printable(record.getMessage()), None
+        return printable_lines(without_secrets(super().format(safe)))
 
 
 class _OneLine(_Formatter):

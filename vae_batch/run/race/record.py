@@ -132,7 +132,7 @@ def read_race(out: Store) -> RaceOutcome | None:
         return decode_as(RaceOutcome, found, lambda fields: {"rare": 0.0, **fields})
     except ValueError as error:
         raise InputError(
-            f"{out.shown}/{RACE} is damaged ({error}); `vae-batch verify {out.shown} --mend` "
+            f"{out.shown_path(RACE)} is damaged ({error}); `vae-batch verify {out.shown} --mend` "
             "deletes it, and `vae-batch score` runs the race again from what is stored"
         ) from None
 

@@ -308,4 +308,4 @@ def _stored_unit(store: Store, folder: str, count: int, shard_size: int) -> Unit
             unit = Unit(f"{folder}/{name}", "images", "", count, shard_size)
             receipt = Receipt.from_json(store.read(receipt_path(unit, unit.shards()[0].name)))
             return replace(unit, fingerprint=receipt.fingerprint)
-    raise FileNotFoundError(f"{store.shown}/{folder} holds no images in files of {shard_size}")
+    raise FileNotFoundError(f"{store.shown_path(folder)} holds no images in files of {shard_size}")
