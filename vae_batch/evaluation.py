@@ -99,6 +99,7 @@ def evaluate_plan(plan: RunPlan, emit: EventSink, planning_seconds: float = 0.0)
     ):
         shown = to_all(emit, log)
         readers = to_all(shown, progress)
+        plan = replace(plan, stores=plan.stores.anchored(lease.anchor))
         readers(PhaseEnded("plan", planning_seconds))
         return _evaluate(open_run(plan, readers, lease.require), lease, shown)
 
@@ -228,8 +229,9 @@ def _confirmation(
     plan = prepare(fresh, emit)
     wanted = {selection.best, selection.second}
     chosen = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
+    stores = plan.stores.anchored(lease.anchor)
     say(emit, f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _score(open_run(replace(plan, rows=chosen), without_phases(emit), lease.require))
+    _score(open_run(replace(plan, rows=chosen, stores=stores), without_phases(emit), lease.require))
     pair, decider = [row.checkpoint.label for row in chosen], selection.decided_by
     compared = compare_among(fresh.out, pair, decider.metric, decider.extractor)
     said = confirmed(selection, compared, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -105,16 +105,22 @@ def run_night(spec: EvaluationSpec, date: datetime.date, emit: EventSink) -> Nig
     patient = spec.model_copy(update={"wait": wait})
     nights = Store.open(spec.out).folder(NIGHTS)
     run = f"night of {date}"
-    with stoppable(), output_lease(nights, wait_s=wait, run=run, tell=partial(say, emit)):
-        return _Night(patient, date, emit, began).run()
+    with stoppable(), output_lease(nights, wait_s=wait, run=run, tell=partial(say, emit)) as lease:
+        return _Night(patient, date, emit, began, lease.require).run()
 
 
 class _Night:
     """One night under way, by the one holder of its lease."""
 
     def __init__(
-        self, spec: EvaluationSpec, date: datetime.date, emit: EventSink, began: float
+        self,
+        spec: EvaluationSpec,
+        date: datetime.date,
+        emit: EventSink,
+        began: float,
+        guard: Callable[[], None],
     ) -> None:
+        self._guard = guard
         self._spec, self._date, self._emit, self._began = spec, date, emit, began
         self._out = Store.open(spec.out)
         self._history = read_history(self._out)
@@ -198,6 +204,7 @@ class _Night:
         )
         values, page = summary.to_json(), markdown_summary(summary)
         with uninterrupted():
+            self._guard()
             self._history = upsert_history(self._out, rows)
             write_summary(self._out, self._date, values, page)
         return Night(values, page, already_done=False)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,60 @@ from vae_batch.plan.location import Location, is_uri, misspelt_uri
 from vae_batch.storage.filesystems import open_filesystem, read_whole
 from vae_batch.storage.retry import Result, StoreError, looks, retrying
 
+#: Seconds for which an object store is not asked again whether an anchor is there.
+_ANCHOR_SEEN_S = 2.0
+
 
 class OtherContentError(OSError):
     """A file is not the one that was expected."""
+
+
+class MovedError(OSError):
+    """A folder is not the one that it was when a run began."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A file without which nothing is written into a store.
+
+    Writing creates folders, so one that was moved or deleted meanwhile would come to be again,
+    with a part of its files.
+
+    Attributes:
+        root: Of the store that holds the file.
+        path: Of the file.
+        text: That the file holds; empty where it only has to be there.
+    """
+
+    root: str
+    path: str
+    text: str = ""
+
+    def require(self) -> None:
+        """See ``Store.require_anchors``."""
+        store = Store(self.root)
+        if time.monotonic() - _seen.get(self, -_ANCHOR_SEEN_S) < _ANCHOR_SEEN_S:
+            return
+        if self.text:
+            content = store.find(self.path)
+            found = "none" if content is None else "that of another run"
+            is_there = content is not None and self.text.encode() in content
+        else:
+            found = "none"
+            is_there = any(store.exists(self.path) for _ in looks(again=not store.is_local))
+        if not is_there:
+            raise MovedError(
+                f"{store.shown} is no longer the folder of this run: expected its {self.path}, "
+                f"found {found}. It was moved, deleted or replaced, so nothing more is written. "
+                "Finished work is where the folder is now: move it back, and run the same command "
+                "again"
+            )
+        if not store.is_local:
+            _seen[self] = time.monotonic()
+
+
+#: When anchors on object stores were last found.
+_seen: dict[Anchor, float] = {}
 
 
 @dataclass(frozen=True)
@@ -35,9 +87,11 @@ class Store:
 
     Attributes:
         root: May contain credentials; messages show ``shown``.
+        anchors: Files without which nothing is written.
     """
 
     root: str
+    anchors: tuple[Anchor, ...] = ()
 
     def __repr__(self) -> str:
         return f"Store({self.shown!r})"
@@ -69,7 +123,7 @@ class Store:
 
     def folder(self, path: str) -> Store:
         """The store of a sub-folder; a URI's query (``?endpoint_override=...``) is kept."""
-        return Store((Location.parse(self.root) / path).address)
+        return Store((Location.parse(self.root) / path).address, self.anchors)
 
     @property
     def is_local(self) -> bool:
@@ -86,7 +140,12 @@ class Store:
 
         Locally: temporary file, fsync, rename. On object stores: one put of the final key
         (an exception inside an open stream would commit a truncated object).
+
+        Raises:
+            MovedError: An anchor is missing; nothing is written.
+            OSError: It cannot be written, even after retries.
         """
+        self.require_anchors()
         filesystem, root = self._filesystem()
         target = f"{root}/{path}"
         if self.is_local:
@@ -98,6 +157,15 @@ class Store:
                 stream.write(content)
 
         self._retrying(put, "writing", path)
+
+    def require_anchors(self) -> None:
+        """Raise an error where the folder is no longer the one that it was.
+
+        Raises:
+            MovedError: An anchor is missing, or another run's.
+        """
+        for anchor in self.anchors:
+            anchor.require()
 
     def read(self, path: str) -> bytes:
         """Content of a whole file.

@@ -33,6 +33,7 @@ from vae_batch.plan import InputError
 from vae_batch.plan.quantities import Seconds
 from vae_batch.storage import Store
 from vae_batch.storage.checked_json import decode_as, encode_checked
+from vae_batch.storage.store import Anchor, MovedError
 
 LEASE_FILE = "lease.json"
 LOCK_FILE = "lease.lock"
@@ -99,22 +100,37 @@ class Lease:
         self._thread.start()
 
     @property
+    def anchor(self) -> Anchor:
+        """The file by which this run knows its output folder."""
+        return Anchor(self._store.root, LEASE_FILE, self._holder.token)
+
+    @property
     def is_lost(self) -> bool:
         """Whether another run has taken over the output store."""
         return self._lost.is_set()
 
     def require(self) -> None:
-        """Raise an error after another run has taken over.
+        """Raise an error after another run has taken over, or the folder was moved or deleted.
 
         Raises:
-            InputError: Names that run.
+            InputError: Names that run, or what was found.
         """
-        if self.is_lost:
-            other = _read(self._store)
-            raise InputError(
-                f"output {self._store.shown} was taken over by {other or 'another run'} while "
-                "this run could not renew its lease; nothing is lost, run it again later"
-            )
+        moved: MovedError | None = None
+        try:
+            self.anchor.require()
+        except MovedError as error:
+            moved = error
+        except OSError:  # an outage; whether it lasts too long, the heartbeats tell
+            pass
+        if not self.is_lost and moved is None:
+            return
+        other = _read(self._store)
+        if other is None and moved is not None:
+            raise InputError(str(moved))
+        raise InputError(
+            f"output {self._store.shown} was taken over by {other or 'another run'} while "
+            "this run could not renew its lease; nothing is lost, run it again later"
+        )
 
     def release(self) -> None:
         """Stop renewing the lease, and delete it if this run still holds it."""

@@ -21,6 +21,7 @@ from vae_batch.plan.fingerprint import differing_keys
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
 from vae_batch.storage import Store, superseded
 from vae_batch.storage.checked_json import decode_as, encode_checked
+from vae_batch.storage.store import Anchor
 
 RUN_FILE = "run.json"
 
@@ -84,7 +85,7 @@ def read_record(out: Store) -> RunRecord | None:
         ) from None
 
 
-def claim_output(plan: RunPlan, found: RunRecord | None) -> None:
+def claim_output(plan: RunPlan, found: RunRecord | None) -> RunPlan:
     """Write the plan into the record, or refuse a folder of another identity.
 
     Rows of earlier runs stay, so that a night's new checkpoints join the old ones.
@@ -92,6 +93,9 @@ def claim_output(plan: RunPlan, found: RunRecord | None) -> None:
     Args:
         plan: Of the run that holds the folder's lease.
         found: The record as it stands.
+
+    Returns:
+        The plan, which writes no more where its record is missing.
 
     Raises:
         InputError: Names each setting that differs.
@@ -108,7 +112,9 @@ def claim_output(plan: RunPlan, found: RunRecord | None) -> None:
         "rows": [dataclasses.asdict(row) for row in rows.values()],
         "versions": _versions(),
     }
-    plan.stores.out.write(RUN_FILE, encode_checked(content))
+    out = plan.stores.out
+    out.write(RUN_FILE, encode_checked(content))
+    return dataclasses.replace(plan, stores=plan.stores.anchored(Anchor(out.root, RUN_FILE)))
 
 
 def require_identity(plan: RunPlan, found: RunRecord) -> None:

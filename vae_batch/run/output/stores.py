@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vae_batch.plan import EvaluationSpec, InputError, Unit
 from vae_batch.storage import Store
+from vae_batch.storage.store import Anchor, MovedError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class RunStores:
         cache = spec.reference_cache
         return cls(out, Store.open(cache) if cache else out.folder("reference"))
 
+    def anchored(self, *anchors: Anchor) -> RunStores:
+        """The same stores; writing into the output folder requires these files, too."""
+        out = replace(self.out, anchors=tuple(dict.fromkeys([*self.out.anchors, *anchors])))
+        is_inside = self.reference == self.out.folder("reference")
+        return RunStores(out, out.folder("reference") if is_inside else self.reference)
+
     def holding(self, unit: Unit) -> Store:
         """The store with a unit's files."""
         return self.out if unit.checkpoint is not None else self.reference
@@ -37,6 +44,8 @@ def storage_fault(store: Store, error: OSError) -> str:
     """The message for a file that could not be written or read."""
     # An error of a task on a cluster carries its worker's traceback; its cause does not.
     said = getattr(error, "cause", None) or error
+    if isinstance(said, MovedError):
+        return str(said)
     return (
         f"cannot use {store.shown}: {said}; finished files stay, so fix the store (space, "
         "permissions) and run the same command again"

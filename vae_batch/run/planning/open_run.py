@@ -66,8 +66,8 @@ class Run:
         """The run with another plan, which is written into the folder's record."""
         with uninterrupted():
             self.guard()
-            claim_output(plan, read_record(plan.stores.out))
-        return replace(self, plan=plan)
+            claimed = claim_output(plan, read_record(plan.stores.out))
+        return replace(self, plan=claimed)
 
 
 def prepare(spec: EvaluationSpec, emit: EventSink) -> RunPlan:
@@ -132,7 +132,7 @@ def open_run(plan: RunPlan, emit: EventSink, guard: Callable[[], None] = lambda:
         if plan.spec.batch_size is not None:
             with uninterrupted():
                 guard()
-                claim_output(plan, record)
+                plan = claim_output(plan, record)
         store_images(plan.spec, plan.stores.reference, plan.reference, plan.training)
         return Run(plan, emit, guard, _scored(plan))
 
