@@ -40,7 +40,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
 ) -> None:
-    """Check versions, weights and devices; every device runs the float32 parity probe."""
+    """Check versions, weights, cluster and devices; every device runs the float32 parity probe."""
     findings = []
     with exit_codes():
         for finding in _examine(address, workers, weights or [], reference_numbers, cifar10):
@@ -61,7 +61,7 @@ def _examine(
     cifar10: str | None,
 ) -> Iterator[Finding]:
     """All findings, each as soon as it is known."""
-    from vae_batch.doctor.devices import device_findings
+    from vae_batch.doctor.devices import device_findings, listening_finding
     from vae_batch.doctor.findings import environment_findings, find_weights_files, weights_findings
     from vae_batch.evaluation import make_executor
     from vae_batch.plan import InputError, make_spec
@@ -76,6 +76,8 @@ def _examine(
     files = find_weights_files(weights)
     yield from weights_findings(files)
     with executor:
+        if executor.can_start_again:
+            yield listening_finding()
         say(f"probing the devices of: {executor.description}")
         yield from device_findings(executor)
     if reference_numbers:

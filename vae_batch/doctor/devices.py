@@ -48,6 +48,20 @@ def device_findings(executor: Executor) -> Iterator[Finding]:
             yield Finding(f"device: {place}", f"the parity probe did not run: {reason}", "failed")
 
 
+def listening_finding() -> Finding:
+    """Whether other machines can reach the local cluster that was started."""
+    from vae_batch.run.execute.on_ray.cluster import exposed_servers
+
+    address, exposed = exposed_servers()
+    if not exposed:
+        return Finding("local cluster", "listens on this machine's loopback interface alone")
+    found = (
+        f"listens on {address} ({', '.join(exposed)}), where other machines may reach it; unset "
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER, or let a firewall close these ports"
+    )
+    return Finding("local cluster", found, "warning")
+
+
 def examine_device() -> DeviceReport:
     """Run the parity probe on this process's device."""
     from vae_batch.models.extractors.inception.parity_probe import measure_parity

@@ -17,6 +17,8 @@ from vae_batch.plan import make_spec
 with make_executor(make_spec({"checkpoints": ["none"], "reference": "digits"})) as executor:
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
     print(is_token_auth_enabled(), executor.submit(divmod, 7, 2).result())
+    from vae_batch.doctor.devices import listening_finding
+    print(listening_finding().verdict)
 """
 
 JOIN = """
@@ -46,11 +48,12 @@ def says(code: str, home: Path, *arguments: str, **variables: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_local_cluster_asks_for_a_token_that_only_its_user_can_read(tmp_path: Path) -> None:
-    assert says(LOCAL, tmp_path) == "True (3, 1)\n"
+def test_a_local_cluster_asks_for_a_token_and_listens_on_loopback_alone(tmp_path: Path) -> None:
+    assert says(LOCAL, tmp_path) == "True (3, 1)\nok\n"
     token = tmp_path / ".ray/auth_token"
     assert token.stat().st_mode & 0o777 == 0o600
-    assert says(LOCAL, tmp_path, RAY_AUTH_MODE="disabled") == "False (3, 1)\n"
+    open_to_all = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+    assert says(LOCAL, tmp_path, **open_to_all) == "False (3, 1)\nwarning\n"
 
 
 @pytest.mark.slow

@@ -70,10 +70,10 @@ def on(nodes: Nodes) -> dict[str, str]:
     return os.environ | {"RAY_ADDRESS": nodes.address, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 
 
-def start(spec: Path, nodes: Nodes) -> subprocess.Popen[str]:
+def start(spec: Path, nodes: Nodes, *flags: str) -> subprocess.Popen[str]:
     """The main job as a driver on the head, in a folder of its own."""
     return subprocess.Popen(
-        [sys.executable, str(JOBS / "score.py"), str(spec)],
+        [sys.executable, str(JOBS / "score.py"), str(spec), *flags],
         env=on(nodes),
         cwd=spec.parent,
         stdout=subprocess.PIPE,
@@ -108,13 +108,15 @@ def test_nodes_come_and_go_and_no_number_moves(
     quiet, out = (bucket.replace("NAME", name) for name in ("quiet", "lossy"))
     score(settings | {"out": quiet, "workers": 0})
     spec = write_spec(tmp_path / "spec.toml", settings | {"out": out})
-    driver = start(spec, nodes)
+    driver = start(spec, nodes, "--json")
     wait_for(driver, out, 10)
     nodes.lose("second")
     finished = wait_for(driver, out, 24)
     nodes.add("third", num_cpus=1)
-    _, said = driver.communicate(timeout=PATIENCE)
+    printed, said = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, said
+    rows = json.loads(printed)  # Ray's own lines on the lost node would be no JSON
+    assert [row["status"] for row in rows] == ["scored"] * 3
     assert numbers(out) == numbers(quiet)
     after = receipts(out)
     assert {path: after[path] for path in finished} == finished, "a finished shard was redone"

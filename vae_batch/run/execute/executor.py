@@ -40,7 +40,7 @@ class Executor(Protocol):
 
     @property
     def can_start_again(self) -> bool:
-        """Whether a second executor may take the place of this one after a `ClusterLostError`."""
+        """Whether it started a cluster, and a second executor can after a `ClusterLostError`."""
         ...
 
     @property

@@ -117,6 +117,30 @@ def watch_servers() -> None:
     )
 
 
+def exposed_servers() -> tuple[str, list[str]]:
+    """Servers of this machine's node that listen where other machines could reach them.
+
+    Returns:
+        The machine's address in its network, empty where it has none; and what listens there.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it chooses an interface
+        except OSError:
+            return "", []
+        address = str(probe.getsockname()[0])
+    context = ray.get_runtime_context()
+    node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    ports = {
+        "GCS": int(context.gcs_address.rpartition(":")[2]),
+        "raylet": node["NodeManagerPort"],
+        "object manager": node["ObjectManagerPort"],
+        "metrics": node["MetricsExportPort"],
+        "runtime environments": node["RuntimeEnvAgentPort"],
+    }
+    return address, [word for word, port in ports.items() if port > 0 and _listens(address, port)]
+
+
 def forget_servers() -> None:
     """Look at no server any more."""
     global _servers
