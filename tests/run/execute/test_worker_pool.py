@@ -30,7 +30,7 @@ class Actor:
     def __init__(self, cluster: Cluster, node: str) -> None:
         self.cluster, self.node, self.life = cluster, node, 0
         self.calls: list[tuple[Any, str, Any]] = []
-        self.is_dead = False
+        self.is_frozen = False
         self.most_at_once = 0
         for name in ("start", "run", "stuck"):
             setattr(self, name, SimpleNamespace(remote=self._method(name)))
@@ -57,6 +57,8 @@ class Actor:
 
     def step(self) -> None:
         """Answer `start`, and let the first shard end."""
+        if self.is_frozen:
+            return
         for call, name, _ in list(self.calls):
             if name == "start":
                 self.calls = [other for other in self.calls if other[0] is not call]
@@ -80,6 +82,8 @@ class Actor:
                 error = RayTaskError("run", "remote traceback", ValueError("unforeseen"))
                 self.cluster.results[call] = error
                 self.calls = [other for other in self.calls if other[0] is not call]
+            case "freeze":
+                self.is_frozen = True
             case "crash":
                 self.die(ActorUnavailableError("gone", None))
             case "lose node":
@@ -106,6 +110,7 @@ class Cluster:
         self.results: dict[Any, Any] = {}
         self.tried: list[tuple[Shard, bool]] = []
         self.has_room_for = 10**6
+        self.is_full_until = 0.0
 
     def add_node(self) -> str:
         self.nodes.append(f"node-{len(self.nodes)}-{self.now}")
@@ -125,8 +130,9 @@ class Cluster:
             for actor in self.dying:
                 actor.die(ActorUnavailableError("gone", None))
             self.dying = []
-            for actor in self.actors[: self.has_room_for]:
-                actor.step()
+            if self.now >= self.is_full_until:
+                for actor in self.actors[: self.has_room_for]:
+                    actor.step()
         return [call for call in calls if call in self.results], None
 
     def get(self, call: Any) -> Any:
@@ -135,8 +141,12 @@ class Cluster:
             raise result
         return result
 
-    def kill(self, actor: Actor) -> None:
-        self.killed.append(actor)
+    def kill(self, actor: Actor, no_restart: bool = True) -> None:
+        if no_restart:
+            self.killed.append(actor)
+        else:
+            actor.is_frozen = False
+            actor.die(ActorUnavailableError("killed", None))
 
 
 @pytest.fixture
@@ -152,7 +162,13 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         ))  # fmt: skip
         alive = lambda: [Node(node, node, Machine(1, 0), False) for node in cluster.nodes]  # noqa: E731
         monkeypatch.setattr(worker_pool, "alive_nodes", alive)
-        pool = WorkerPool(tasks, workers, cluster.start_actor, (None, None))  # type: ignore[arg-type]
+        pool = WorkerPool(
+            tasks,
+            workers,
+            cluster.start_actor,
+            (None, None),
+            shard_timeout=30.0,  # type: ignore[arg-type]
+        )
         cluster.pool = pool  # type: ignore[attr-defined]
         return list(pool.run()), cluster
 
@@ -243,6 +259,33 @@ def test_a_stuck_shard_is_given_up_and_its_neighbour_is_not_blamed(play: Any) ->
     (failed,) = [o for o in found if isinstance(o, ShardOutcome) and o.status != "done"]
     assert "took longer than shard_timeout, 30 s, 3 times" in failed.reason
     assert faults(found) == {"shards stuck": 3}
+
+
+def test_a_worker_that_gives_no_sign_is_ended_and_its_shards_are_tried_again(play: Any) -> None:
+    frozen: list[Task] = []
+
+    def behave(actor: Actor, task: Task) -> str:
+        if not frozen:
+            frozen.append(task)
+            return "freeze"
+        return "done"
+
+    tasks = tasks_of("a")
+    found, cluster = play(tasks, 1, behave)
+    assert done(found) == sorted(shard for _, shard in tasks)
+    assert faults(found) == {"shards stuck": 1}
+    assert 2 * 30 + 60 < cluster.now < 200
+
+
+def test_waiting_for_room_is_said_less_and_less_often(
+    play: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = play(tasks_of("a"), 1, lambda actor, task: "done", is_full_until=400.0)
+    assert len(done(found)) == 3
+    said = [r.getMessage() for r in caplog.records if "the run waits" in r.getMessage()]
+    assert [text.split(" s,")[0] for text in said] == [
+        f"no worker has started for {seconds}" for seconds in (60, 120, 240)
+    ]
 
 
 def test_the_other_shards_of_a_failed_unit_are_skipped(play: Any) -> None:

@@ -139,7 +139,9 @@ class RayExecutor:
         configuration = ray.put(config), self._light.files
         size = min(pool.size, len(tasks))
         start_actor = REMOTE_SHARD_ACTOR.options(**options).remote
-        self._workers = WorkerPool(tasks, size, start_actor, configuration)
+        self._workers = WorkerPool(
+            tasks, size, start_actor, configuration, config.spec.shard_timeout
+        )
         try:
             yield from self._workers.run()
         finally:

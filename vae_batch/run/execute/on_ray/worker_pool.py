@@ -38,6 +38,13 @@ _TICK_S = 0.5
 _NODE_LOSS_S = 5.0
 _NODE_LOSS_WITHOUT_RESTART_S = 40.0
 
+#: Seconds beyond two time limits of a shard (it is computed, then written) after which a worker
+#: that has ended none is frozen: its own watchdog would have ended it before.
+_FROZEN_S = 60.0
+
+#: Seconds without any worker after which that is said; then twice as many, and so on.
+_WAITED_S = 60.0
+
 #: Times in succession that an actor may fail to start.
 _STARTS = 3
 
@@ -55,6 +62,7 @@ class _Worker:
         is_alone: Whether the shard in flight is a suspect, which has the worker for itself.
         waiting: A suspect that waits until nothing else is in flight.
         ended: Process that is about to end itself; it gets no more calls.
+        heard: When its last shard ended, or it was given one while it had none.
         starts: Failed starts in succession.
         start_at: When to call ``start``, where no call is pending.
     """
@@ -67,6 +75,7 @@ class _Worker:
     is_alone: bool = False
     waiting: Task | None = None
     ended: str = ""
+    heard: float = 0.0
     starts: int = 0
     start_at: float = 0.0
 
@@ -95,6 +104,7 @@ class WorkerPool:
         size: int,
         start_actor: Callable[[], Any],
         configuration: tuple[Any, DriverFiles],
+        shard_timeout: float,
     ) -> None:
         """Ask for all actors at once: those that have no node yet are what an autoscaler counts.
 
@@ -103,10 +113,13 @@ class WorkerPool:
             size: Number of workers.
             start_actor: Creates a `ShardActor`.
             configuration: Arguments of its ``start``.
+            shard_timeout: Time limit of a shard in seconds, which workers keep themselves.
         """
         self._queue, self._ledger = TaskQueue(tasks), RetryLedger()
         self._start_actor, self._configuration = start_actor, configuration
         self._workers = [_Worker(start_actor()) for _ in range(size)]
+        self._shard_timeout = shard_timeout
+        self._alone_since, self._said_s = time.monotonic(), _WAITED_S
         self._losses: list[_Loss] = []
         self._tried: set[Shard] = set()
         self._skipped: set[str | None] = set()
@@ -126,6 +139,8 @@ class WorkerPool:
                 self._dismiss_pending()
                 yield from self._receive()
                 yield from self._settle_losses()
+                yield from self._end_frozen()
+                self._say_waiting()
         except ClusterLostError:
             self._workers.clear()  # there is nothing to end them with
             raise
@@ -160,6 +175,8 @@ class WorkerPool:
             worker.waiting = task
             return
         unit, shard = task
+        if not worker.in_flight:
+            worker.heard = time.monotonic()
         call = worker.actor.run.remote(unit, shard, shard in self._tried)
         worker.in_flight[call], worker.is_alone = task, is_suspect
 
@@ -206,7 +223,7 @@ class WorkerPool:
 
     def _end(self, worker: _Worker, call: Any, outcome: ShardOutcome) -> ShardOutcome:  # noqa: ANN401
         task = worker.in_flight.pop(call)
-        worker.is_alone = False
+        worker.heard, worker.is_alone = time.monotonic(), False
         self._ledger.ended(task)
         return self._skip(task, outcome)
 
@@ -266,6 +283,30 @@ class WorkerPool:
                 self._ledger.stuck(task, seconds)
         self._leave(worker)
         return self._retry("shards stuck", tasks)
+
+    def _end_frozen(self) -> Iterator[FaultMet]:
+        """End workers that do not even say that a shard is stuck, such as a stopped process."""
+        for worker in self._workers:
+            silent = time.monotonic() - worker.heard
+            if worker.in_flight and silent > 2 * self._shard_timeout + _FROZEN_S:
+                node = worker.place.node if worker.place else "unknown"
+                _log.warning("a worker on node %s is silent for %.0f s: it is ended", node, silent)
+                ray.kill(worker.actor, no_restart=False)
+                _, shard = next(iter(worker.in_flight.values()))
+                yield self._note_stuck(worker, shard, self._shard_timeout)
+
+    def _say_waiting(self) -> None:
+        """Say that no worker is there, or is coming back."""
+        now = time.monotonic()
+        if any(worker.place for worker in self._workers):
+            self._alone_since, self._said_s = now, _WAITED_S
+        elif now - self._alone_since >= self._said_s:
+            self._said_s *= 2
+            _log.warning(
+                "no worker has started for %.0f s, and the run waits: the cluster has no room for "
+                "one (others use its CPUs or GPUs, see `ray status`), or starts processes slowly",
+                now - self._alone_since,
+            )
 
     def _lose(self, worker: _Worker) -> None:
         """A worker does not answer: its shards wait until it is known what was lost."""
