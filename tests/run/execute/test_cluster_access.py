@@ -11,6 +11,10 @@ import pytest
 from support.clusters.ray_head import free_ports
 from support.clusters.ray_nodes import ROOT, ray_nodes
 
+from vae_batch.plan import ClusterLostError
+from vae_batch.run.execute.on_ray import cluster
+from vae_batch.run.execute.on_ray.visibility import _differing
+
 LOCAL = """
 from vae_batch.evaluation import make_executor
 from vae_batch.plan import make_spec
@@ -71,6 +75,38 @@ def test_a_cluster_that_asks_for_a_token_is_told_from_none(tmp_path: Path) -> No
         assert "f" * 64 not in said
         right = {name: os.environ[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
         assert says(JOIN, tmp_path, nodes.address, **right) == ""
+
+
+def test_a_node_has_more_time_than_ray_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private import node
+
+    ours = node.time
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: 60.0)
+    with cluster.nodes_have_time(seconds=180.0):
+        assert node.time.monotonic() == 10.0
+        assert node.time.sleep is ours.sleep
+    assert node.time is ours
+
+
+def test_a_local_cluster_that_does_not_start_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(cluster, "_joined", True)
+    monkeypatch.setattr(cluster.ray, "init", fail)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)  # of the session's cluster
+    with pytest.raises(ClusterLostError, match="no local Ray cluster could be started: The curr"):
+        cluster.connect(None)
+
+
+def test_other_versions_are_named() -> None:
+    here = {"vae_batch": "0.2", "keras": "3.12.0", "numpy": "2.4.6"}
+    assert not _differing(here.items(), here | {"torch": "2.9"})
+    there = {"vae_batch": "0.1", "keras": "3.12.0"}
+    assert _differing(here.items(), there) == (
+        "vae_batch 0.1 there and 0.2 on the driver's node, numpy is missing there and 2.4.6 on the "
+        "driver's node; install the same versions on every node"
+    )
 
 
 def test_a_cluster_that_is_not_there_is_missed_at_once(tmp_path: Path) -> None:

@@ -155,6 +155,32 @@ def test_each_kind_of_task_sees_what_it_may(
     assert max(at_once) <= 3
 
 
+#: A driver whose Keras is said to be another one than that of the nodes.
+OTHER_KERAS = """
+import sys
+from vae_batch.run.execute.on_ray import visibility
+own = visibility._versions()
+visibility._versions = lambda: own | {"keras": "1.0"}
+from vae_batch.cli import app
+app(["score", sys.argv[1]])
+"""
+
+
+def test_nodes_with_other_versions_are_refused_before_anything_is_computed(
+    settings: dict[str, Any], bucket: str, nodes: Nodes, tmp_path: Path
+) -> None:
+    out = bucket.replace("NAME", "other-keras")
+    spec = write_spec(tmp_path / "spec.toml", settings | {"out": out})
+    driver = subprocess.run(
+        [sys.executable, "-c", OTHER_KERAS, str(spec)],
+        env=on(nodes), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert driver.returncode == 2, driver.stderr
+    refused = r"error: node \S+ \(\S+\): keras \S+ there and 1\.0 on the driver's node; install"
+    assert re.search(refused, driver.stderr)
+    assert receipts(out).keys() == {path for path in receipts(out) if "/images-" in path}
+
+
 def test_inputs_in_the_drivers_folder_are_refused_before_anything_is_computed(
     settings: dict[str, Any], bucket: str, nodes: Nodes, toy_folder: Path, tmp_path: Path
 ) -> None:

@@ -11,30 +11,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import ray._private.node
 from ray.cluster_utils import Cluster
+
+from vae_batch.run.execute.on_ray.cluster import nodes_have_time
 
 #: Seconds in which a node has to register, with its agents; Ray's own limits are 30 s, which a busy
 #: machine may not keep.
 PATIENCE = 600.0
 
 
-class _SlowClock:
-    """The module ``time`` as Ray's wait for a node sees it."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-    def monotonic(self) -> float:
-        return time.monotonic() * 30.0 / PATIENCE
-
-
 def main(root: Path) -> None:
-    ray._private.node.time = _SlowClock()
     cluster = Cluster(shutdown_at_exit=True)
     nodes: dict[str, Any] = {}
     for line in sys.stdin:
@@ -51,7 +40,9 @@ def add(cluster: Cluster, folder: Path, options: dict[str, Any]) -> Any:
     folder.mkdir()
     os.chdir(folder)
     os.environ["HOME"] = str(folder)
-    node = cluster.add_node(wait=False, include_dashboard=False, temp_dir=str(folder), **options)
+    with nodes_have_time(PATIENCE):
+        own = {"include_dashboard": False, "temp_dir": str(folder)}
+        node = cluster.add_node(wait=False, **own, **options)
     cluster._wait_for_node(node, timeout=PATIENCE)
     return node
 

@@ -110,7 +110,7 @@ def claim_output(plan: RunPlan, found: RunRecord | None) -> RunPlan:
         "identity": plan.identity,
         "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
         "rows": [dataclasses.asdict(row) for row in rows.values()],
-        "versions": _versions(),
+        "versions": {"python": platform.python_version(), **library_versions()},
     }
     out = plan.stores.out
     out.write(RUN_FILE, encode_checked(content))
@@ -156,9 +156,11 @@ def _recorded(row: PlannedRow) -> RecordedRow:
     return RecordedRow(row.checkpoint.label, row.extractor.name, row.fingerprint, units)
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries on which numbers depend, where they are installed."""
+    found: dict[str, str] = {}
     for name in _LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
+        for distribution in (f"{name}-cpu", name):  # TensorFlow's CPU build has a name of its own
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(distribution)
     return found

@@ -11,11 +11,14 @@ import os
 import re
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.node
 import ray.exceptions
 
 from vae_batch.plan import ClusterLostError, InputError
@@ -32,6 +35,10 @@ _LOOKS_EVERY_S = 0.2
 #: 60 s; on a cluster that keeps the state of its GCS elsewhere, that may be started again by then.
 _ABSENCE_S = 1.0
 _GCS_ABSENCE_S = 40.0
+
+#: Seconds in which a local cluster has to start, its agents too, and those that Ray gives it.
+_START_S = 180.0
+_RAYS_START_S = 30.0
 
 #: Seconds that a call waits before the servers are looked at again.
 _PATIENCE_S = 1.0
@@ -84,6 +91,7 @@ def connect(address: str | None) -> None:
 
     Raises:
         InputError: The cluster cannot be reached, or does not let this process in.
+        ClusterLostError: A local one could not be started.
     """
     global _joined
     # What Ray says of authentication is nothing a user must be told, unless it fails.
@@ -206,12 +214,52 @@ def _join(named: str, address: str, quiet: dict[str, Any]) -> None:
         raise InputError(said or _not_there(named, str(error))) from error
 
 
+@contextmanager
+def nodes_have_time(seconds: float) -> Iterator[None]:
+    """Within the block a node of Ray's may take so long to start; Ray 2.60 gives it 30 s.
+
+    A busy machine needs more. Nothing sets that limit, so the clock that Ray reads there is slowed.
+
+    Args:
+        seconds: More than 30.
+    """
+    node: Any = ray._private.node
+    before = getattr(node, "time", None)
+    if before is None:  # a release that waits in another way
+        yield
+        return
+    node.time = _SlowClock(_RAYS_START_S / seconds)
+    try:
+        yield
+    finally:
+        node.time = before
+
+
+class _SlowClock:
+    """The module ``time``, with a clock that runs at a part of its pace."""
+
+    def __init__(self, pace: float) -> None:
+        self._pace = pace
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        return time.monotonic() * self._pace
+
+
 def _start_local(quiet: dict[str, Any]) -> None:
     token = Path.home() / _TOKEN_FILE
     written_before = token.exists()
     environment = {"env_vars": thread_environment(threads=1)}
     # Ray itself asks for tokens in local clusters, unless RAY_AUTH_MODE says otherwise.
-    ray.init(address="local", include_dashboard=False, runtime_env=environment, **quiet)
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(int(_START_S * 1000)))
+    try:
+        with nodes_have_time(_START_S):
+            ray.init(address="local", include_dashboard=False, runtime_env=environment, **quiet)
+    except Exception as error:  # Ray raises plain ones
+        ray.shutdown()
+        raise ClusterLostError(f"no local Ray cluster could be started: {error}") from error
     if token.exists() and not written_before:
         token.chmod(0o600)  # Ray leaves it readable by everybody
 

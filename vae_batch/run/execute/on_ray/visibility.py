@@ -1,4 +1,6 @@
-"""Whether all machines of a cluster see the same files: a local path is often the driver's alone.
+"""Whether all machines of a cluster see the same files, and run the same code.
+
+A local path is often the driver's alone, and an image may be older than the driver's.
 
 The driver leaves a mark in each local folder that workers write to. Every present node is asked
 before anything is computed; every process that computes looks for the marks itself, since nodes
@@ -13,19 +15,22 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from vae_batch import __version__
 from vae_batch.models.inputs.files import folder_files
 from vae_batch.plan import InputError
 from vae_batch.plan.location import Location
 from vae_batch.run.execute.on_ray.cluster import result_of
-from vae_batch.run.execute.on_ray.machines import alive_nodes
+from vae_batch.run.execute.on_ray.machines import Node, alive_nodes
+from vae_batch.run.output.run_record import library_versions
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.storage import Store
 
@@ -80,14 +85,18 @@ class DriverFiles:
     Attributes:
         marks: In the folders that are written to; none where all of them are object stores.
         weights: Of extractors. A checkpoint that is missing costs its own row only.
+        versions: Name and version of this package and of the libraries that numbers depend on.
     """
 
     marks: tuple[Mark, ...] = ()
     weights: tuple[InputFile, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
 
 
 def require_visible(plan: RunPlan) -> DriverFiles:
-    """Refuse a run whose files some node does not see; nothing has been computed.
+    """Refuse a run whose files some node does not see, or that has other versions there.
+
+    Nothing has been computed.
 
     Returns:
         What processes on nodes that join later are to look for; the caller removes the marks.
@@ -101,6 +110,7 @@ def require_visible(plan: RunPlan) -> DriverFiles:
     files = DriverFiles(
         tuple(_leave_marks(stores)),
         tuple(_local_files((word, path) for word, path in weights.items() if path)),
+        tuple(_versions().items()),
     )
     try:
         _ask_every_node(files, list(_local_files(("checkpoint", p) for p in sorted(checkpoints))))
@@ -124,14 +134,31 @@ def refusal_here(files: DriverFiles, *, extracts: bool = False) -> str:
         files: Of the driver.
         extracts: Whether the process loads extractors.
     """
+    here = ray.get_runtime_context().get_node_id()
+    if differing := _differing(files.versions, _versions()):
+        return f"{_place(here)}: {differing}"
     weights = files.weights if extracts else ()
     problems = itertools.chain(map(_problem_of_mark, files.marks), map(_problem_of_file, weights))
     problem = next(filter(None, problems), "")
-    if not problem:
-        return ""
-    here = ray.get_runtime_context().get_node_id()
-    node = next((node.place for node in alive_nodes() if node.id == here), "a node")
-    return f"{node}: {problem}; {_REMEDY}"
+    return f"{_place(here)}: {problem}; {_REMEDY}" if problem else ""
+
+
+def _place(here: str) -> str:
+    return next((node.place for node in alive_nodes() if node.id == here), "a node")
+
+
+def _versions() -> dict[str, str]:
+    return {"vae_batch": __version__, **library_versions()}
+
+
+def _differing(driver: Iterable[tuple[str, str]], there: Mapping[str, str]) -> str:
+    """How versions on a node differ from the driver's; empty where they do not."""
+    found = [
+        f"{name} {there.get(name, 'is missing')} there and {version} on the driver's node"
+        for name, version in driver
+        if there.get(name) != version
+    ]
+    return f"{', '.join(found)}; install the same versions on every node" if found else ""
 
 
 def _local_files(named: Iterable[tuple[str, str]]) -> Iterator[InputFile]:
@@ -158,23 +185,39 @@ def _ask_every_node(files: DriverFiles, checkpoints: Sequence[InputFile]) -> Non
     here = ray.get_runtime_context().get_node_id()
     nodes = [node for node in alive_nodes() if node.id != here]
     others = [node for node in nodes if node.machine.cpus or node.machine.gpus]
-    answers = [
-        _problems_there.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
-        ).remote(files, checkpoints)
-        for node in others
-    ]
-    for node, answer in zip(others, answers, strict=True):
-        try:
-            problems = result_of(answer)
-        except RayTaskError as error:
-            said = f"{node.place} cannot look at its files: {error.cause or error}"
-            raise InputError(said) from error
-        except RayError:  # the node has gone meanwhile
-            continue
+    # Plain values, which any version of the package can answer.
+    for node, versions in _answers(others, _versions_there, "say its versions"):
+        if differing := _differing(files.versions, versions):
+            raise InputError(f"{node.place}: {differing}")
+    for node, problems in _answers(
+        others, _problems_there, "look at its files", files, checkpoints
+    ):
         if problems:
             more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
             raise InputError(f"{node.place}: {'; '.join(problems[:_SHOWN])}{more}; {_REMEDY}")
+
+
+def _answers(
+    nodes: Sequence[Node],
+    function: Any,  # noqa: ANN401
+    doing: str,
+    *arguments: Any,  # noqa: ANN401
+) -> Iterator[tuple[Node, Any]]:
+    """What a remote function returns on each node; those that are lost meanwhile are left out."""
+    pinned = [NodeAffinitySchedulingStrategy(node.id, soft=False) for node in nodes]
+    calls = [function.options(scheduling_strategy=where).remote(*arguments) for where in pinned]
+    for node, call in zip(nodes, calls, strict=True):
+        try:
+            yield node, result_of(call)
+        except RayTaskError as error:
+            raise InputError(f"{node.place} cannot {doing}: {error.cause or error}") from error
+        except RayError:
+            continue
+
+
+@ray.remote(num_cpus=0)
+def _versions_there() -> dict[str, str]:
+    return _versions()
 
 
 @ray.remote(num_cpus=0)
