@@ -18,6 +18,7 @@ from vae_batch.commands.nightly import nightly, submit
 from vae_batch.commands.prune import prune
 from vae_batch.commands.report import export, report
 from vae_batch.commands.rescore import rescore
+from vae_batch.commands.sample import sample
 from vae_batch.commands.schema import schema
 from vae_batch.commands.score import demo, score
 from vae_batch.commands.status import status
@@ -32,7 +33,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo, score, status, report),
     "Before a run": (inspect, metrics, schema, doctor),
-    "After a run": (compare, rescore, export, verify, prune),
+    "After a run": (compare, rescore, export, sample, verify, prune),
     "Every night": (nightly, submit),
 }
 for _panel, _commands in _PANELS.items():

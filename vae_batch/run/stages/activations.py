@@ -50,7 +50,7 @@ def activations_of_generated(
         images = vae.to_pictures(vae.decode(latents, labels))
         return extractor.extract(to_three_channels(images))
 
-    inputs = generated_inputs(config, vae, shard)
+    inputs = generated_inputs(config.spec, config.reference, vae, shard)
     return _activations(config, shard, extractor, decode_and_extract, *inputs)
 
 

@@ -7,13 +7,15 @@ import numpy.typing as npt
 
 from vae_batch.models.autoencoder.assemble import assemble
 from vae_batch.models.autoencoder.vae import Autoencoder
+from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.references.subset import Positions
 from vae_batch.models.sampling import draw_labels, standard_normals
-from vae_batch.plan import Shard
+from vae_batch.plan import EvaluationSpec, Shard
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
 from vae_batch.run.planning.worker_config import WorkerConfig
+from vae_batch.run.reference.facts import ReferenceFacts
 from vae_batch.run.reference.images import read_labelled
 
 Array = npt.NDArray[np.generic]
@@ -23,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 #: Reference images that a checkpoint is probed with when it is loaded.
-_PROBE_IMAGES = 256
+PROBE_IMAGES = 256
 
 _GIB = 2**30
 
@@ -34,13 +36,22 @@ def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
     Raises:
         CheckpointError: Names what the checkpoint lacks and what to declare.
     """
-    spec, facts = config.spec, config.reference
+    pixels, labels = reference_rows(config, np.arange(min(PROBE_IMAGES, config.reference.count)))
+    return load_probed(config.spec, config.reference, job, pixels, labels)
+
+
+def load_probed(
+    spec: EvaluationSpec,
+    facts: ReferenceFacts,
+    job: CheckpointJob,
+    pixels: Pixels,
+    labels: Labels | None,
+) -> Autoencoder:
+    """As `load_job`, with the first `PROBE_IMAGES` reference images, (n, H, W, C), and labels."""
     terms = LoadOptions(job.reading, spec.trust, int(spec.memory_cap * _GIB))
     checkpoint = job.checkpoint
-    networks = load_networks(dict(checkpoint.files), terms, checkpoint.sha256)
-    pixels, labels = reference_rows(config, np.arange(min(_PROBE_IMAGES, facts.count)))
     return assemble(
-        networks,
+        load_networks(dict(checkpoint.files), terms, checkpoint.sha256),
         job.reading,
         facts.shape,
         len(facts.label_counts) or None,
@@ -60,10 +71,22 @@ def can_generate(vae: Autoencoder) -> bool:
     return not {"decoder", "prior"} & set(vae.description.missing)
 
 
-def generated_inputs(config: WorkerConfig, vae: Autoencoder, shard: Shard) -> list[Array]:
+def generated_inputs(
+    spec: EvaluationSpec, facts: ReferenceFacts, vae: Autoencoder, shard: Shard
+) -> list[Array]:
     """Latents of generated samples, and labels where the checkpoint takes them."""
-    seed, start, stop = config.spec.seed, shard.start, shard.stop
+    seed, start, stop = spec.seed, shard.start, shard.stop
     inputs: list[Array] = [standard_normals(seed, "latents", start, stop, vae.latent_shape)]
     if vae.takes_labels:
-        inputs.append(draw_labels(seed, start, stop, config.reference.label_counts))
+        inputs.append(draw_labels(seed, start, stop, facts.label_counts))
     return inputs
+
+
+def generated_pictures(spec: EvaluationSpec, vae: Autoencoder, inputs: list[Array]) -> Pixels:
+    """(n, H, W, C) uint8 images of what `generated_inputs` gave."""
+
+    def draw(latents: Floats, labels: Labels | None = None) -> tuple[Pixels]:
+        return (vae.to_pictures(vae.decode(latents, labels)),)
+
+    (pixels,) = map_batches(draw, spec.settled_batch_size, *inputs)
+    return pixels.astype(np.uint8, copy=False)

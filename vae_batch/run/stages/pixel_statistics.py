@@ -15,7 +15,6 @@ from vae_batch.metrics.images.diagnostics import (
 )
 from vae_batch.metrics.images.smoothness import path_changes
 from vae_batch.models.autoencoder.vae import Autoencoder
-from vae_batch.models.batching import map_batches
 from vae_batch.models.gallery import prior_path
 from vae_batch.models.image_range import bounds_of
 from vae_batch.models.sampling import standard_normals, standard_uniforms
@@ -25,11 +24,9 @@ from vae_batch.run.reference.images import read_reference
 from vae_batch.run.stages.inputs import (
     Array,
     Arrays,
-    Floats,
-    Labels,
-    Pixels,
     can_generate,
     generated_inputs,
+    generated_pictures,
 )
 
 #: Step along a path through the prior; much smaller steps are lost in the rounding of float32.
@@ -49,13 +46,8 @@ def pictures_of_checkpoint(config: WorkerConfig, vae: Autoencoder, shard: Shard)
     """Pixel statistics of generated images, and how smoothly the first follow their latents."""
     if not can_generate(vae):
         return {"index": np.arange(shard.start, shard.stop)}
-
-    def draw(latents: Floats, labels: Labels | None = None) -> tuple[Pixels]:
-        return (vae.to_pictures(vae.decode(latents, labels)),)
-
-    inputs = generated_inputs(config, vae, shard)
-    (pixels,) = map_batches(draw, config.spec.settled_batch_size, *inputs)
-    statistics = picture_statistics(pixels.astype(np.uint8, copy=False))
+    inputs = generated_inputs(config.spec, config.reference, vae, shard)
+    statistics = picture_statistics(generated_pictures(config.spec, vae, inputs))
     stop = min(shard.stop, _SMOOTHNESS_SAMPLES)
     if shard.start < stop:
         first = [array[: stop - shard.start] for array in inputs]
