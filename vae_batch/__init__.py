@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vae_batch.keras_callback import ScoreCheckpoints as ScoreCheckpoints
     from vae_batch.plan import CheckpointError as CheckpointError
     from vae_batch.plan import EvaluationSpec as EvaluationSpec
     from vae_batch.plan import InputError as InputError
@@ -23,6 +24,7 @@ _HOMES = {
     "EvaluationSpec": "vae_batch.plan",
     "InputError": "vae_batch.plan",
     "Results": "vae_batch.results",
+    "ScoreCheckpoints": "vae_batch.keras_callback",
     "metrics": "vae_batch.metrics",
     "score": "vae_batch.results",
 }
@@ -32,6 +34,7 @@ __all__ = [
     "EvaluationSpec",
     "InputError",
     "Results",
+    "ScoreCheckpoints",
     "__version__",
     "metrics",
     "score",

@@ -23,6 +23,7 @@ from vae_batch.commands.schema import schema
 from vae_batch.commands.score import demo, score
 from vae_batch.commands.status import status
 from vae_batch.commands.verify import verify
+from vae_batch.commands.watch import watch
 from vae_batch.commands.weights import weights
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Start here": (demo, score, status, report),
+    "Start here": (demo, score, watch, status, report),
     "Before a run": (inspect, metrics, schema, doctor),
     "After a run": (compare, rescore, export, sample, verify, prune),
     "Every night": (nightly, submit),

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import EvaluationSpec, InputError, make_spec, read_toml
+from vae_batch.plan.quantities import plural
 from vae_batch.python_objects import plain_settings
 from vae_batch.report.comparable_rows import headlines_in
 from vae_batch.report.finished_run import FinishedRun
@@ -195,7 +196,8 @@ class Results:
         labels = self.run.checkpoints
         failed = {row.checkpoint for row in self.run.rows if row.status == "failed"}
         said = f"; {self.selection.sentence}" if self.selection else ""
-        return f"<Results of {len(labels)} checkpoints, {len(failed)} failed, in {self.out}{said}>"
+        checkpoints = plural(len(labels), "checkpoint")
+        return f"<Results of {checkpoints}, {len(failed)} failed, in {self.out}{said}>"
 
     def _repr_html_(self) -> str:
         strip = self.figures.get("film-strip")

@@ -274,11 +274,11 @@ def _fid_of_folders(folders: Sequence[Path], weights: Path) -> float:
         identify_inception,
     )
     from vae_batch.models.image_range import to_three_channels
-    from vae_batch.models.quiet_import import import_tensorflow
     from vae_batch.models.references.reference import open_reference
+    from vae_batch.run.execute.native_logs import drop_log_lines_of_tensorflow
 
     os.environ |= untouched_environment(TF_ENABLE_ONEDNN_OPTS="1")
-    import_tensorflow()
+    drop_log_lines_of_tensorflow()
     identity = identify_inception(
         *("inception-2015", [str(weights)]),
         allow_unverified=True,

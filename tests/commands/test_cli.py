@@ -67,7 +67,7 @@ def test_choices_complete_in_a_shell() -> None:
 def test_commands_are_grouped_and_a_newcomer_sees_the_first_ones_first() -> None:
     text = call("-h").output
     places = [
-        text.index(f" {word} ") for word in ("Start here", "demo", "score", "status", "report")
+        text.index(f" {word} ") for word in ("Start here", "demo", "score", "watch", "report")
     ]
     assert places == sorted(places)
     assert text.index("Start here") < text.index("Before a run") < text.index("After a run")

@@ -2,7 +2,7 @@
 
 0 success, 1 an unexpected error, 2 bad input, 3 something failed (a checkpoint, a finding of
 ``doctor``, a damaged file), 4 a nightly regression beyond the tolerance, 5 the Ray cluster was
-lost, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+lost, 6 nothing became better (``watch --patience``), 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vae_batch.run.execute.worker_environment import set_for_this_process
 from vae_batch.run.progress.log import is_debug, logging_set_up
 
 SCORED, UNEXPECTED, BAD_INPUT, SOME_FAILED, REGRESSED, CLUSTER_LOST = 0, 1, 2, 3, 4, 5
+NO_BETTER = 6
 
 _log = logging.getLogger(__name__)
 

@@ -235,7 +235,7 @@ def regression_sentence(judgement: Judgement) -> str:
 
 def _facts(summary: NightSummary) -> str:
     said = [
-        f"{summary.shards_computed} shards computed, {summary.shards_before} were there before; "
+        f"{plural(summary.shards_computed, 'shard')} computed, {summary.shards_before} before; "
         f"{summary.seconds:.0f} s; out {plain(summary.out)}"
     ]
     if summary.selection:

@@ -29,8 +29,8 @@ def export_run(
     if tensorboard is not None:
         events = write_tensorboard(run, tensorboard)
         yield (
-            f"tensorboard: {events.scalars} points, {events.images} pictures, {events.texts} "
-            f"texts in {events.folder}"
+            f"tensorboard: {plural(events.scalars, 'point')}, {plural(events.images, 'picture')}, "
+            f"{plural(events.texts, 'text')} in {events.folder}"
         )
     if mlflow is not None:
         logged = write_mlflow(run, mlflow, experiment)
