@@ -23,7 +23,7 @@ from vae_batch.models.formats.weights_only.built_weights import BuiltWeights, ho
 from vae_batch.models.inputs.files import content_sha256, fetch, read_head, sha256_of_roles
 from vae_batch.models.inputs.unreadable import why_unreadable
 from vae_batch.plan.errors import CheckpointError
-from vae_batch.plan.location import Location
+from vae_batch.plan.location import IrregularFileError, Location
 from vae_batch.plan.printable import as_name
 from vae_batch.storage.retry import OutageError
 
@@ -102,6 +102,8 @@ def _fetched(path: str, folder: Path) -> str:
         raise _missing(path) from error
     except OutageError:  # not the checkpoint's fault
         raise
+    except IrregularFileError as error:
+        raise CheckpointError(str(error)) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {str(error)[:300]}") from error
 
