@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import typer
+from support.runs.serial_runs import rows_of, score
 from typer.testing import CliRunner, Result
 
 import vae_batch
 from vae_batch.commands.report import export
+from vae_batch.report.labels import slugs
 from vae_batch.run.progress.events import ignore
 
 
@@ -54,10 +57,37 @@ def test_a_run_goes_to_both(
     assert len(figures) == 3
 
 
+def test_statistics_give_the_fid_of_the_row(toy_settings: dict[str, Any], tmp_path: Path) -> None:
+    """By the formula that pytorch-fid evaluates; nothing but the files is read."""
+    rows = rows_of(score({**toy_settings, "metrics": "fid"}))
+    exported = call(toy_settings["out"], "--statistics", str(tmp_path / "statistics"))
+    assert exported.exit_code == 0, exported.stderr
+    assert "statistics: 4 files" in exported.stderr
+    files = {path.stem: dict(np.load(path)) for path in (tmp_path / "statistics").iterdir()}
+    names = slugs(rows)
+    (extractor,) = slugs(row["extractor"] for row in rows.values()).values()
+    real = files[f"reference-{extractor}"]
+    for label, row in rows.items():
+        fake = files[f"{names[label]}-{extractor}"]
+        assert fake["mu"].dtype == fake["sigma"].dtype == np.float64
+        assert fake["sigma"].shape == 2 * fake["mu"].shape
+        assert (int(fake["n"]), int(real["n"])) == (150, 100)
+        shift = fake["mu"] - real["mu"]
+        # A feature that is constant in one of the sets adds nothing to the root's trace.
+        varies = (np.diag(fake["sigma"]) > 0) & (np.diag(real["sigma"]) > 0)
+        inside = np.ix_(varies, varies)
+        root = scipy.linalg.sqrtm(fake["sigma"][inside] @ real["sigma"][inside])
+        traces = np.trace(fake["sigma"]) + np.trace(real["sigma"]) - 2 * np.trace(root).real
+        plain = shift @ shift + traces
+        assert plain == pytest.approx(row["fid"], rel=1e-6)
+        for name in ("protocol", "weights_sha256"):
+            assert str(fake[name]) == str(real[name]) == row[name]
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     nowhere = call(str(tmp_path))
     assert nowhere.exit_code == 2
-    assert "--tensorboard DIR, --mlflow URI, --markdown or --latex" in nowhere.stderr
+    assert "--statistics FOLDER, --markdown or --latex" in nowhere.stderr
     nothing = call(str(tmp_path), "--tensorboard", str(tmp_path / "logs"))
     assert nothing.exit_code == 2
     assert "holds no scored rows" in nothing.stderr

@@ -34,6 +34,10 @@ def export(
         str | None,
         typer.Option(help="Tracking URI of MLflow, such as sqlite:///mlflow.db."),
     ] = None,
+    statistics: Annotated[
+        str | None,
+        typer.Option(help="Folder for means and covariances (.npz) as pytorch-fid reads them."),
+    ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the score table as Markdown.")
     ] = False,
@@ -44,7 +48,7 @@ def export(
         str, typer.Option(help="MLflow's experiment; created if it does not exist.")
     ] = "vae-batch",
 ) -> None:
-    """Export a run to TensorBoard or MLflow, or as a table for an issue or a paper.
+    """Export a run to TensorBoard or MLflow, as statistics for other tools, or as a table.
 
     Exporting a run again creates no duplicates.
     """
@@ -53,12 +57,13 @@ def export(
     from vae_batch.report.sinks.text_tables import latex_table, markdown_table
 
     with exit_codes():
-        if tensorboard is None and mlflow is None and not markdown and not latex:
+        if (tensorboard, mlflow, statistics) == (None, None, None) and not (markdown or latex):
             raise InputError(
-                "name where to export to: --tensorboard DIR, --mlflow URI, --markdown or --latex"
+                "name where to export to: --tensorboard DIR, --mlflow URI, --statistics FOLDER, "
+                "--markdown or --latex"
             )
         run = FinishedRun.open(out)
-        for sentence in export_run(run, tensorboard, mlflow, experiment):
+        for sentence in export_run(run, tensorboard, mlflow, experiment, statistics):
             say(sentence)
         for wanted, table in ((markdown, markdown_table), (latex, latex_table)):
             if wanted:
