@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,6 +69,25 @@ def test_a_server_may_be_away_for_a_while(
     monkeypatch.setattr(cluster.time, "sleep", sleep)
     cluster.require_alive(now=True)
     back[0].close()
+
+
+def test_a_call_that_waits_for_room_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+
+    def wait(references: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        now[0] += 50.0
+        return (references, []) if now[0] >= 300.0 else ([], references)
+
+    monkeypatch.setattr(cluster, "_servers", ())
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(cluster.ray, "wait", wait)
+    monkeypatch.setattr(cluster.ray, "get", lambda reference: f"value of {reference}")
+    assert cluster.result_of("x", cluster.Waiting("no device has answered")) == "value of x"
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == [
+        f"no device has answered for {seconds} s" for seconds in (100, 150, 250)
+    ]
 
 
 class Losing(SerialExecutor):

@@ -12,6 +12,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from vae_batch.plan import InputError, Shard, Unit
 from vae_batch.plan.shards import Kind
+from vae_batch.run.execute.on_ray import cluster as cluster_module
 from vae_batch.run.execute.on_ray import worker_pool
 from vae_batch.run.execute.on_ray.machines import Machine, Node
 from vae_batch.run.execute.on_ray.shard_actor import Place
@@ -160,6 +161,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         monkeypatch.setattr(worker_pool, "time", SimpleNamespace(
             monotonic=lambda: cluster.now, sleep=cluster.sleep
         ))  # fmt: skip
+        monkeypatch.setattr(cluster_module, "time", worker_pool.time)
         alive = lambda: [Node(node, node, Machine(1, 0), False) for node in cluster.nodes]  # noqa: E731
         monkeypatch.setattr(worker_pool, "alive_nodes", alive)
         pool = WorkerPool(

@@ -25,20 +25,26 @@ from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.run.execute.native_logs import without_log_lines
 from vae_batch.run.execute.worker_environment import thread_environment
 
+_log = logging.getLogger(__name__)
+
 #: Whether the cluster that this process is connected to was there before.
 _joined = True
 
 #: Seconds between two looks at the servers.
 _LOOKS_EVERY_S = 0.2
 
-#: Seconds that a server may not answer. Ray ends a process itself that has not reached the GCS for
-#: 60 s; on a cluster that keeps the state of its GCS elsewhere, that may be started again by then.
+#: Seconds that a server may not answer. The GCS may be started again, where its state is kept
+#: elsewhere. Ray ends a process itself that has not reached the GCS for 60 s, and to leave the
+#: cluster takes up to 10 s of these.
 _ABSENCE_S = 1.0
-_GCS_ABSENCE_S = 40.0
+_GCS_ABSENCE_S = 30.0
 
 #: Seconds in which a local cluster has to start, its agents too, and those that Ray gives it.
 _START_S = 180.0
 _RAYS_START_S = 30.0
+
+#: Seconds of waiting for the cluster after which that is said.
+_WAITED_S = 60.0
 
 #: Seconds that a call waits before the servers are looked at again.
 _PATIENCE_S = 1.0
@@ -177,8 +183,41 @@ def require_alive(*, now: bool = False) -> None:
     _looked = time.monotonic()
 
 
-def result_of(reference: Any) -> Any:  # noqa: ANN401
+class Waiting:
+    """Says that a run waits for the cluster: after a minute, after twice as long, and so on."""
+
+    def __init__(self, what: str) -> None:
+        """Begin to wait.
+
+        Args:
+            what: What has not happened, as the beginning of a sentence.
+        """
+        self._what = what
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew."""
+        self._began, self._said_s = time.monotonic(), _WAITED_S
+
+    def say_if_due(self) -> None:
+        """Log a warning where it is time."""
+        waited = time.monotonic() - self._began
+        if waited >= self._said_s:
+            self._said_s *= 2
+            _log.warning(
+                "%s for %.0f s, and the run waits: others use the cluster's CPUs or GPUs (see "
+                "`ray status`), or it is slow",
+                self._what,
+                waited,
+            )
+
+
+def result_of(reference: Any, waiting: Waiting | None = None) -> Any:  # noqa: ANN401
     """The value of a call; waits for it.
+
+    Args:
+        reference: Of the call.
+        waiting: Says that it takes long.
 
     Raises:
         ClusterLostError: The cluster was lost meanwhile.
@@ -186,6 +225,8 @@ def result_of(reference: Any) -> Any:  # noqa: ANN401
     """
     while not ray.wait([reference], timeout=_PATIENCE_S)[0]:
         require_alive()
+        if waiting:
+            waiting.say_if_due()
     try:
         return ray.get(reference)
     except ray.exceptions.RayError:

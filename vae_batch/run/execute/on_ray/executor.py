@@ -12,6 +12,7 @@ from vae_batch.plan import ClusterLostError, EvaluationSpec
 from vae_batch.run.execute.executor import Handle
 from vae_batch.run.execute.on_ray.background_tasks import LightTasks
 from vae_batch.run.execute.on_ray.cluster import (
+    Waiting,
     connect,
     forget_servers,
     is_joined,
@@ -181,7 +182,7 @@ _REMOTE_DEVICE: Any = ray.remote(_DeviceActor)
 def _answer(node: str, reference: Any) -> tuple[str, Any]:  # noqa: ANN401
     """Place and value of one call; its exception where it or its process failed."""
     try:
-        device, value = result_of(reference)
+        device, value = result_of(reference, Waiting(f"no device of {node} has answered"))
     except ClusterLostError:
         raise
     except Exception as error:

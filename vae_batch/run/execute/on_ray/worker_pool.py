@@ -19,7 +19,7 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 
 from vae_batch.plan import ClusterLostError, InputError, Shard
 from vae_batch.run.execute.failures import Failure, failure_of
-from vae_batch.run.execute.on_ray.cluster import require_alive
+from vae_batch.run.execute.on_ray.cluster import Waiting, require_alive
 from vae_batch.run.execute.on_ray.machines import alive_nodes
 from vae_batch.run.execute.on_ray.shard_actor import IN_FLIGHT, Place
 from vae_batch.run.execute.on_ray.visibility import DriverFiles
@@ -41,9 +41,6 @@ _NODE_LOSS_WITHOUT_RESTART_S = 40.0
 #: Seconds beyond two time limits of a shard (it is computed, then written) after which a worker
 #: that has ended none is frozen: its own watchdog would have ended it before.
 _FROZEN_S = 60.0
-
-#: Seconds without any worker after which that is said; then twice as many, and so on.
-_WAITED_S = 60.0
 
 #: Times in succession that an actor may fail to start.
 _STARTS = 3
@@ -119,7 +116,7 @@ class WorkerPool:
         self._start_actor, self._configuration = start_actor, configuration
         self._workers = [_Worker(start_actor()) for _ in range(size)]
         self._shard_timeout = shard_timeout
-        self._alone_since, self._said_s = time.monotonic(), _WAITED_S
+        self._waiting = Waiting("no worker has started")
         self._losses: list[_Loss] = []
         self._tried: set[Shard] = set()
         self._skipped: set[str | None] = set()
@@ -297,16 +294,10 @@ class WorkerPool:
 
     def _say_waiting(self) -> None:
         """Say that no worker is there, or is coming back."""
-        now = time.monotonic()
         if any(worker.place for worker in self._workers):
-            self._alone_since, self._said_s = now, _WAITED_S
-        elif now - self._alone_since >= self._said_s:
-            self._said_s *= 2
-            _log.warning(
-                "no worker has started for %.0f s, and the run waits: the cluster has no room for "
-                "one (others use its CPUs or GPUs, see `ray status`), or starts processes slowly",
-                now - self._alone_since,
-            )
+            self._waiting.begin()
+        else:
+            self._waiting.say_if_due()
 
     def _lose(self, worker: _Worker) -> None:
         """A worker does not answer: its shards wait until it is known what was lost."""
