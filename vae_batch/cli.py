@@ -12,6 +12,7 @@ from vae_batch.commands.compare import compare
 from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.doctor import doctor
 from vae_batch.commands.exit_codes import run_process
+from vae_batch.commands.help import help_command
 from vae_batch.commands.inspect import inspect
 from vae_batch.commands.metrics import metrics
 from vae_batch.commands.nightly import nightly, submit
@@ -40,6 +41,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(with_debug_flag(_command))
+app.command("help", rich_help_panel="Before a run")(with_debug_flag(help_command))
 app.add_typer(weights, name="weights", rich_help_panel="Before a run")
 
 

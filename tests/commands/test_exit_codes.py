@@ -162,8 +162,10 @@ def test_debug_may_be_set_in_the_environment(
 
 
 def test_every_command_has_the_flag() -> None:
-    commands = [[c.callback.__name__] for c in whole_app.registered_commands if c.callback]
+    commands = [
+        [c.name or c.callback.__name__] for c in whole_app.registered_commands if c.callback
+    ]
     words = [*commands, *(["weights", name] for name in ("list", "verify", "fetch"))]
-    assert len(words) == 19
+    assert len(words) == 21
     for command in words:
         assert "--debug" in CliRunner().invoke(whole_app, [*command, "--help"]).stdout, command
