@@ -112,3 +112,18 @@ def test_checkpoints_stand_by_run_or_the_best_first_in_equal_decimals(
     values = [float(text) for text in scores]
     assert values == sorted(values, reverse=True)
     assert len({len(text.partition(".")[2]) for text in scores}) == 1
+
+
+def test_short_names_do_not_break_the_words_of_the_verdict(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = {"samples": 60, "reference_samples": 40, "metrics": "losses"}
+    for seed, name in enumerate(("e", "n")):
+        save_pair(tmp_path / name, seed=seed)
+        score(settings_of([name], toy_folder / "classifier.keras", tmp_path / f"out-{name}") | base)
+    said = call("out-e", "out-n").stdout.partition("A is ")[0].replace("\n", " ")
+    assert re.match(r"Best by ELBO: [en] of [AB], |No single best of 2: ", said), said
+    assert "e of A" in said
+    assert "n of B" in said
+    assert re.search("difference from the best|not distinguishable by ELBO", said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +21,7 @@ from vae_batch.report.labels import (
     number,
     p_value,
     printable,
+    with_interval,
     without_shared_folder,
 )
 
@@ -109,17 +110,23 @@ def _verdict(
     from vae_batch.run.compare.pairwise import compare_some
     from vae_batch.run.output.recorded_rows import open_record
 
+    said = {label: f"{short} of {run}" for label, (run, short) in names.items()}
+    labels = {name: label for label, name in said.items()}
+
+    def renamed(found: Iterable[Comparison]) -> list[Comparison]:
+        return [replace(x, checkpoint=said[x.checkpoint], best=said[x.best]) for x in found]
+
+    def among(names: Sequence[str], metric: str, extractor: str | None) -> list[Comparison]:
+        wanted = {labels[name] for name in names}
+        return renamed(compare_some(scored, wanted, metric, extractor))
+
     spec = open_record(out_a).spec
     asked = {"race": None, "select": select or spec.select}
     spec = make_spec(spec.model_dump() | asked, source="--select")
-    found = select_best(rows, spec, partial(compare_some, scored))
+    found = select_best(renamed(rows), spec, among)
     if found is None:
         return "No checkpoint could be selected as best."
-    sentence = found.sentence
-    for label in sorted(names, key=len, reverse=True):  # one may be the beginning of another
-        run, short = names[label]
-        sentence = sentence.replace(label, f"{short} of {run}")
-    return printable(f"{sentence[0].upper()}{sentence[1:]}.")
+    return printable(f"{found.sentence[0].upper()}{found.sentence[1:]}.")
 
 
 def _names(out_a: str, out_b: str, rows: Sequence[Comparison]) -> dict[str, tuple[str, str]]:
@@ -179,11 +186,8 @@ def _differences(lines: Iterable[RankedLine]) -> dict[str, list[str]]:
     known = [each for each in found if each is not None]
     places = decimals_of([x for each in known for x in (each.value, each.low, each.high)])
     texts = [
-        f"{'+' * (each.value > 0)}{number(each.value, places)} "
-        f"[{number(each.low, places)}, {number(each.high, places)}]"
-        if each is not None
-        else ""
+        " ".join(with_interval(each.value, each.low, each.high, "+", places)) if each else ""
         for each in found
     ]
-    values = [p_value(each.p) if each is not None else "" for each in found]
+    values = [p_value(each.p) if each else "" for each in found]
     return {"Difference from best": texts, "p (Holm)": values}
