@@ -214,16 +214,25 @@ def _of_others(out: Store, known: Collection[str]) -> tuple[_Read, tuple[str, ..
     holder = holder_of(out)
     is_in_use = holder is not None and not holder.is_expired  # its files are being written
     read, unknown = _Read(), []
+    beginning: dict[str, list[str]] = {}
+    for name in names:
+        beginning.setdefault(_stem(name), []).append(name)
     for name in names:
         if is_temporary(name):
             read |= {} if is_in_use else _read(out, name, _TEMPORARY)
         elif name.endswith(_RECEIPT):
-            read |= _read(out, name, _fault_by_receipt(out, name, names))
+            read |= _read(out, name, _fault_by_receipt(out, name, beginning[_stem(name)]))
         elif name.rpartition("/")[2] == GATHERED:
             read |= _gathered(out, name)
         elif not is_expected(name):
             unknown.append(out.folder(name).shown)
     return read, tuple(unknown)
+
+
+def _stem(path: str) -> str:
+    """A path up to the first dot of its name, which a file and its receipt share."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.partition(".")[0]
 
 
 def _fault_by_receipt(store: Store, name: str, names: Collection[str]) -> str | None:
