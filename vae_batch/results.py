@@ -131,10 +131,10 @@ class Results:
         frame = _frame([row.to_record() for row in self.run.rows], SCORES)
         headlines = [metric.column for metric in headlines_in(self.run.rows)]
         first = ["checkpoint", "step", "extractor", *headlines, "status", "reason", "warnings"]
-        last = [field.name for kind in (Conditions, Provenance) for field in fields(kind)]
-        place = {name: 0 for name in frame} | dict.fromkeys(last, len(first))
-        place |= {name: place - len(first) for place, name in enumerate(first)}
-        return frame[sorted(frame, key=lambda name: place[name])]
+        conditions = {field.name for kind in (Conditions, Provenance) for field in fields(kind)}
+        others = [name for name in frame if name not in first]
+        others.sort(key=lambda name: name in conditions)
+        return frame[[*first, *others]]
 
     @property
     def best(self) -> str | None:

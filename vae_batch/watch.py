@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,20 +147,15 @@ class _Watch:
                 raise  # of the spec, not of a file that is just being replaced
             return
         self._refused = 0
-        new = [row for row in open_rows(plan) if (*row.key, row.fingerprint) not in self._failed]
-        checkpoints = {row.checkpoint.label: row.checkpoint for row in new}
+        rows = tuple(row for row in plan.rows if row.mark not in self._failed)
+        new = {r.checkpoint.label: r.checkpoint for r in open_rows(replace(plan, rows=rows))}
         stable_for = 0.0 if is_over else self._spec.stable_for
-        written, _ = find_unfinished([*checkpoints.values()], stable_for, began, self._sleep)
+        written, _ = find_unfinished([*new.values()], stable_for, began, self._sleep)
         self._seen = None if written else files
         waiting = {found.checkpoint for found in written}
-        kept = tuple(
-            row
-            for row in plan.rows
-            if row.checkpoint.label not in waiting
-            and (*row.key, row.fingerprint) not in self._failed
-        )
-        if any(row.checkpoint.label in checkpoints for row in kept):
-            self._score(replace(plan, rows=kept), {*checkpoints} - waiting)
+        if labels := new.keys() - waiting:
+            kept = tuple(row for row in rows if row.checkpoint.label not in waiting)
+            self._score(replace(plan, rows=kept), labels)
 
     def _files(self) -> Iterator[tuple[str, int, float]]:
         """Path, size and time of every file; in object stores files appear whole: the path."""
@@ -177,11 +172,11 @@ class _Watch:
                     continue
                 yield file.path, status.st_size if status else 0, status.st_mtime if status else 0.0
 
-    def _score(self, plan: RunPlan, labels: set[str]) -> None:
+    def _score(self, plan: RunPlan, labels: Set[str]) -> None:
         self._last = evaluate_plan(plan, self._emit)
         self._news = time.monotonic()
         failed = {row.key for row in self._last.summary.rows if row.status == "failed"}
-        self._failed |= {(*row.key, row.fingerprint) for row in plan.rows if row.key in failed}
+        self._failed |= {row.mark for row in plan.rows if row.key in failed}
         self._progress.add(self._last.selection, len(labels - {key[0] for key in failed}))
         self._scored(self._last)
 

@@ -8,7 +8,7 @@ import typer
 
 from vae_batch.commands.exit_codes import SCORED, SOME_FAILED, exit_codes
 from vae_batch.commands.output import print_json, print_parts, say
-from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.commands.spec_flags import Targets, spec_of, with_spec_flags
 from vae_batch.plan import EvaluationSpec
 from vae_batch.plan.quantities import plural
 
@@ -17,10 +17,7 @@ _AsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON on
 
 @with_spec_flags()
 def score(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(help="Checkpoints (paths, folders, quoted globs, URIs), or one TOML spec."),
-    ] = None,
+    targets: Targets = None,
     as_json: _AsJson = False,
     is_dry: Annotated[
         bool,

@@ -24,6 +24,12 @@ _PANELS = {"reading": "How checkpoints are read", "runtime": "Where and how to r
 
 Command = Callable[..., None]
 
+#: Argument of commands that score.
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(help="Checkpoints (paths, folders, quoted globs, URIs), or one TOML spec."),
+]
+
 
 def with_spec_flags(names: Sequence[str] = FLAGS) -> Callable[[Command], Command]:
     """Give a command one option for each of the named spec fields.

@@ -9,7 +9,7 @@ import typer
 
 from vae_batch.commands.exit_codes import NO_BETTER, SCORED, SOME_FAILED, exit_codes
 from vae_batch.commands.output import say
-from vae_batch.commands.spec_flags import spec_of, with_spec_flags
+from vae_batch.commands.spec_flags import Targets, spec_of, with_spec_flags
 
 if TYPE_CHECKING:
     from vae_batch.evaluation import Evaluation
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 @with_spec_flags()
 def watch(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(help="Checkpoints (paths, folders, quoted globs, URIs), or one TOML spec."),
-    ] = None,
+    targets: Targets = None,
     until: Annotated[
         Path | None,
         typer.Option(help="End when this file appears, after scoring what is there."),

@@ -14,7 +14,7 @@ from vae_batch.nightly.stable_checkpoints import (
     find_unfinished,
 )
 from vae_batch.run.planning.open_run import open_rows
-from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.storage import ScoreRow
 
 #: Nights on which an unchanged checkpoint may fail before it is left alone: a fault that passes
@@ -60,10 +60,10 @@ def choose_rows(
     failures = _failures(history)
     recorded = {row.mark for row in history}
     missing = open_rows(plan)
-    given_up = {r.key for r in missing if len(failures[_mark(r)]) >= NIGHTS_TO_FAIL}
-    tried = {r.key for r in missing if date in failures[_mark(r)]}
+    given_up = {r.key for r in missing if len(failures[r.mark]) >= NIGHTS_TO_FAIL}
+    tried = {r.key for r in missing if date in failures[r.mark]}
     waiting = [r for r in missing if r.key not in given_up | tried]
-    new = {r.checkpoint.label: r.checkpoint for r in plan.rows if _mark(r) not in recorded}
+    new = {r.checkpoint.label: r.checkpoint for r in plan.rows if r.mark not in recorded}
     new |= {r.checkpoint.label: r.checkpoint for r in waiting}
     unfinished, states = find_unfinished(list(new.values()), plan.spec.stable_for, began)
     waiting_labels = {r.checkpoint.label for r in waiting}
@@ -79,10 +79,6 @@ def choose_rows(
         frozenset(given_up),
         states,
     )
-
-
-def _mark(row: PlannedRow) -> tuple[str, str, str]:
-    return (*row.key, row.fingerprint)
 
 
 def _failures(

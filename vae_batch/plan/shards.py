@@ -29,6 +29,19 @@ MOST_SHARDS = 100_000
 MOST_SAMPLES = 1_000_000_000
 
 
+def shard_count(samples: int, shard_size: int) -> int:
+    """Number of shards of so many samples."""
+    return -(-samples // shard_size)
+
+
+def shard_limit(samples: int) -> str:
+    """How many shards a unit may have, and which size keeps to that, as the end of a sentence."""
+    return (
+        f"of which there may be {MOST_SHARDS:,}; use "
+        f"--shard-size {shard_count(samples, MOST_SHARDS)} or more"
+    )
+
+
 @dataclass(frozen=True, order=True)
 class Shard:
     """Samples ``start`` (inclusive) to ``stop`` (exclusive) of one unit of work.
@@ -91,14 +104,13 @@ class Unit:
         if self.shard_count > MOST_SHARDS:
             raise InputError(
                 f"{self.path}: {self.samples:,} samples in shards of {self.shard_size:,} are "
-                f"{self.shard_count:,} shards, of which there may be {MOST_SHARDS:,}; use "
-                f"--shard-size {-(-self.samples // MOST_SHARDS)} or more"
+                f"{self.shard_count:,} shards, {shard_limit(self.samples)}"
             )
 
     @property
     def shard_count(self) -> int:
         """Number of shards."""
-        return -(-self.samples // self.shard_size)
+        return shard_count(self.samples, self.shard_size)
 
     def shards(self) -> list[Shard]:
         """Shards in order of their samples."""

@@ -16,7 +16,7 @@ from vae_batch.plan.location import misspelt_uri
 from vae_batch.plan.race_settings import RaceSettings
 from vae_batch.plan.reading import ClassOutput, Colours, Reading, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
-from vae_batch.plan.shards import MOST_SAMPLES, MOST_SHARDS
+from vae_batch.plan.shards import MOST_SAMPLES, MOST_SHARDS, shard_count, shard_limit
 
 ReferenceIs = Literal["sample", "population"]
 
@@ -383,12 +383,11 @@ class EvaluationSpec(Reading):
                 f"splits is {self.splits} but only {self.samples} samples are generated; "
                 "use --samples of at least --splits, or fewer splits"
             )
-        shards = -(-self.samples // self.shard_size)
+        shards = shard_count(self.samples, self.shard_size)
         if shards > MOST_SHARDS:
             raise ValueError(
                 f"samples is {self.samples:,} and shard_size {self.shard_size:,}: these are "
-                f"{shards:,} shards per checkpoint, of which there may be {MOST_SHARDS:,}; use "
-                f"--shard-size {-(-self.samples // MOST_SHARDS)} or more"
+                f"{shards:,} shards per checkpoint, {shard_limit(self.samples)}"
             )
         return self
 

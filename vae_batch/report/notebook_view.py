@@ -13,9 +13,10 @@ from vae_batch.metrics.catalogue import Metric
 from vae_batch.plan.location import is_uri
 from vae_batch.report.comparable_rows import Key, best_marks
 from vae_batch.report.labels import count, printable
-from vae_batch.report.score_text import ARROWS, Footnotes, text_rows
-from vae_batch.report.table_columns import columns_of
+from vae_batch.report.score_text import Footnotes, text_rows
+from vae_batch.report.table_columns import Column, columns_of
 from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.output.layout import PAGE
 from vae_batch.storage.score_rows import ScoreRow
 
 _WORDS = ("checkpoint", "step", "extractor", "n")
@@ -40,9 +41,9 @@ def notebook_html(
     parts = [
         Markup("<div>"),
         *(_paragraph(text, "font-weight:bold") for text in _said(selection)),
-        _table(rows, [column.metric for column in columns_of(rows, selected)]),
+        _table(rows, columns_of(rows, selected)),
         _picture(film_strip),
-        _link(f"{out.rstrip('/')}/report.html"),
+        _link(f"{out.rstrip('/')}/{PAGE}"),
         Markup("</div>"),
     ]
     return str(Markup("").join(parts))
@@ -58,13 +59,13 @@ def _paragraph(text: str, style: str) -> Markup:
     return Markup('<p style="{}">{}</p>').format(style, printable(text))
 
 
-def _table(rows: Sequence[ScoreRow], metrics: Sequence[Metric]) -> Markup:
+def _table(rows: Sequence[ScoreRow], columns: Sequence[Column]) -> Markup:
     """Checkpoint, step, extractor and metrics; footnotes give every reason."""
     footnotes = Footnotes()
+    metrics = [column.metric for column in columns]
     texts, best = text_rows(rows, metrics, footnotes), best_marks(rows, metrics)
-    names = [f"{m.short} {ARROWS[m.direction]}".rstrip() for m in metrics]
     tips = [f"{m.title}. {m.definition}" for m in metrics]
-    heads = [_cell("th", n, tip) for n, tip in zip(names, tips, strict=True)]
+    heads = [_cell("th", c.heading, tip) for c, tip in zip(columns, tips, strict=True)]
     lines = [_line(row, texts[row.key], metrics, best) for row in rows]
     notes = [_paragraph(line, _NOTE) for line in footnotes.lines()]
     starred = [_paragraph("bold: best point estimate among comparable rows", _NOTE)] if best else []

@@ -186,6 +186,12 @@ def done(found: list[Any]) -> list[Shard]:
     return sorted(o.shard for o in found if isinstance(o, ShardOutcome) and o.status == "done")
 
 
+def the_failed(found: list[Any]) -> ShardOutcome:
+    """The one outcome that is not done."""
+    (failed,) = [o for o in found if isinstance(o, ShardOutcome) and o.status != "done"]
+    return failed
+
+
 def faults(found: list[Any]) -> Counter[str]:
     return Counter(event.kind for event in found if isinstance(event, FaultMet))
 
@@ -230,7 +236,7 @@ def test_a_poison_shard_is_given_up_and_its_neighbours_are_not_blamed(play: Any)
     tasks = tasks_of("a", "bad", "b")
     found, _ = play(tasks, 1, behave)
     assert done(found) == sorted(shard for unit, shard in tasks if unit.checkpoint != "bad")
-    (failed,) = [o for o in found if isinstance(o, ShardOutcome) and o.status != "done"]
+    failed = the_failed(found)
     assert failed.status == "checkpoint_failed"
     assert "took 3 workers down" in failed.reason or "took 4 workers down" in failed.reason
     assert set(alone[1:]) == {1}, "suspects are tried alone"
@@ -258,7 +264,7 @@ def test_a_stuck_shard_is_given_up_and_its_neighbour_is_not_blamed(play: Any) ->
     stuck = lambda actor, task: "stuck" if task in poison else "done"  # noqa: E731
     found, _ = play(tasks, 1, stuck)
     assert done(found) == sorted(shard for unit, shard in tasks if unit.checkpoint == "good")
-    (failed,) = [o for o in found if isinstance(o, ShardOutcome) and o.status != "done"]
+    failed = the_failed(found)
     assert "took longer than shard_timeout, 30 s, 3 times" in failed.reason
     assert faults(found) == {"shards stuck": 3}
 

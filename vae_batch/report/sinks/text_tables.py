@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.comparable_rows import best_marks, failure_of
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import count, number, printable, without_shared_folder
-from vae_batch.report.score_text import ARROWS, column_decimals, sample_counts
+from vae_batch.report.score_text import column_decimals, sample_counts
 from vae_batch.report.table_columns import columns_of, spreads_of
 
 _NOTE = (
@@ -99,7 +98,7 @@ def _table(run: FinishedRun) -> _Table:
             cells.append(_Cell(text, (row.key, metric.column) in best))
         runs.setdefault(folder, []).append(cells)
     words = ["Checkpoint", "Step", *(["Extractor"] if several else []), "n"]
-    headings = [f"{METRICS[m.column].short} {ARROWS[m.direction]}".rstrip() for m in metrics]
+    headings = [column.heading for column in columns]
     failed = {row.checkpoint: failure_of(row) for row in rows if row.status == "failed"}
     notes = [f"{printable(label)} failed: {printable(why)}" for label, why in failed.items()]
     return _Table([*words, *headings], runs, [_NOTE, *notes])

@@ -48,6 +48,11 @@ class PlannedRow:
         """(checkpoint, extractor), the key of the score table."""
         return self.checkpoint.label, self.extractor.name
 
+    @property
+    def mark(self) -> tuple[str, str, str]:
+        """Key and fingerprint: another one is another row to score."""
+        return (*self.key, self.fingerprint)
+
 
 @dataclass(frozen=True)
 class RunPlan:

@@ -69,12 +69,8 @@ class Server:
     @property
     def fault(self) -> str:
         """Why it does not answer; empty where it does."""
-        try:
-            with socket.create_connection((self.host, self.port), timeout=3):
-                return ""
-        except OSError as error:
-            why = error.strerror or str(error)
-            return f"{self.word} at {self.host}:{self.port} does not answer ({why})"
+        why = _refusal(self.host, self.port)
+        return f"{self.word} at {self.host}:{self.port} does not answer ({why})" if why else ""
 
 
 _servers: tuple[Server, ...] = ()
@@ -123,7 +119,7 @@ def watch_servers() -> None:
     context = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
     absence = _GCS_ABSENCE_S if _joined else _ABSENCE_S
-    here = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    here = _own_node()
     place = here["NodeManagerAddress"], int(here["NodeManagerPort"])
     _servers = (
         Server("the GCS", host.strip("[]"), int(port), absence),
@@ -143,16 +139,21 @@ def exposed_servers() -> tuple[str, list[str]]:
         except OSError:
             return "", []
         address = str(probe.getsockname()[0])
-    context = ray.get_runtime_context()
-    node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    node = _own_node()
     ports = {
-        "GCS": int(context.gcs_address.rpartition(":")[2]),
+        "GCS": int(ray.get_runtime_context().gcs_address.rpartition(":")[2]),
         "raylet": node["NodeManagerPort"],
         "object manager": node["ObjectManagerPort"],
         "metrics": node["MetricsExportPort"],
         "runtime environments": node["RuntimeEnvAgentPort"],
     }
     return address, [word for word, port in ports.items() if port > 0 and _listens(address, port)]
+
+
+def _own_node() -> dict[str, Any]:
+    """What Ray knows of this machine's node."""
+    here = ray.get_runtime_context().get_node_id()
+    return next(node for node in ray.nodes() if node["NodeID"] == here)
 
 
 def forget_servers() -> None:
@@ -326,8 +327,13 @@ def _no_token(address: str) -> str:
 
 
 def _listens(host: str, port: int) -> bool:
+    return not _refusal(host, port)
+
+
+def _refusal(host: str, port: int) -> str:
+    """Why nothing answers there; empty where something does."""
     try:
         with socket.create_connection((host, port), timeout=3):
-            return True
-    except OSError:
-        return False
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
