@@ -169,8 +169,7 @@ def autoscaler_configuration(
 def marked_environment() -> Iterator[dict[str, str]]:
     """Environment of processes that all end with the block, whatever they have started.
 
-    GPUs that Ray is told of must not be hidden, and none is there for TensorFlow to find. A local
-    run of this process has set Ray to listen on loopback alone, where such nodes do not meet.
+    GPUs that Ray is told of must not be hidden, and none is there for TensorFlow to find.
     """
     environment = {
         **os.environ,
@@ -178,7 +177,7 @@ def marked_environment() -> Iterator[dict[str, str]]:
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
-    for hidden in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+    for hidden in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
         environment.pop(hidden, None)
     try:
         yield environment
