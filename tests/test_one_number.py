@@ -14,6 +14,7 @@ import pytest
 import vae_batch
 from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
+from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.comparable_rows import details_in, headlines_in
 from vae_batch.report.labels import number
 from vae_batch.report.page.checkpoints import page_checkpoints
@@ -82,6 +83,21 @@ def test_one_metric_is_one_number_everywhere(results: Results, column: str) -> N
     if metric in headlines_in(rows) and not metric.spread_of and any(values.values()):
         shown = html.unescape(re.sub("<[^>]*>", " ", results._repr_html_()))
         assert all(number(v, decimals) in shown for v in values.values() if v is not None)
+
+
+@pytest.mark.parametrize("metric", [m for m in COMPARED if m.interval], ids=lambda m: m.column)
+def test_a_published_interval_is_that_of_the_ranking_and_of_the_page(
+    results: Results, metric: Any
+) -> None:
+    run = results.run
+    published = {
+        row.checkpoint: tuple(row.value(end) for end in metric.interval) for row in run.rows
+    }
+    assert None not in {end for ends in published.values() for end in ends}
+    (ranking,) = (r for r in read_rankings(run.comparisons, run.rows) if r.metric == metric)
+    assert {line.checkpoint: line.interval for line in ranking.lines} == published
+    texts = [f"[{', '.join(number(end, 1) for end in ends)}]" for ends in published.values()]
+    assert all(text in html.unescape(results.page) for text in texts), texts
 
 
 def page_cells(results: Results, column: str) -> dict[str, str]:

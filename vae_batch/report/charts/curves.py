@@ -302,19 +302,26 @@ def _series(
     )
 
 
+def own_interval(row: ScoreRow, metric: Metric) -> tuple[float, float]:
+    """The ends of a score's own 95 % interval; NaN where there is none.
+
+    They are the published ones where the metric has such columns, else 1.96 standard errors.
+    """
+    ends = [_number(row.value(end)) for end in metric.interval or ()]
+    if ends and not math.isnan(sum(ends)):
+        return ends[0], ends[1]
+    score = row.score(metric.column)
+    value, half = _number(score.value), Z95 * _number(score.standard_error)
+    return value - half, value + half
+
+
 def _numbers(row: ScoreRow, metric: Metric) -> tuple[float, ...]:
     """Value, bias-corrected value, and the ends of the 95 % interval."""
-    score = row.score(metric.column)
-    value, error = _number(score.value), _number(score.standard_error)
-    better = METRICS.get(metric.compared_as)
+    value, better = _number(row.value(metric.column)), METRICS.get(metric.compared_as)
     corrected = _number(row.value(better.column)) if better else math.nan
     if better is None or math.isnan(value) or math.isnan(corrected):
-        return value, math.nan, value - Z95 * error, value + Z95 * error
-    ends = [_number(row.value(end)) for end in better.interval or ()]
-    if not ends or math.isnan(sum(ends)):
-        half = Z95 * _number(row.score(better.column).standard_error)
-        ends = [corrected - half, corrected + half]
-    return value, corrected, ends[0], ends[1]
+        return value, math.nan, *own_interval(row, metric)
+    return value, corrected, *own_interval(row, better)
 
 
 def _number(value: float | None) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.charts.chart import json_numbers
-from vae_batch.report.charts.curves import Z95
+from vae_batch.report.charts.curves import own_interval
 from vae_batch.report.labels import printable, slugs
 from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.storage.comparison_file import Comparison, Difference
@@ -132,20 +132,23 @@ def ranking_names(rankings: Sequence[Ranking]) -> list[str]:
     return names
 
 
-def _own_intervals(rows: Iterable[ScoreRow]) -> dict[tuple[str, str | None, str], float]:
-    """Half the width of every score's own 95 % interval, by checkpoint, extractor and metric."""
-    errors: dict[tuple[str, str | None, str], float] = {}
+#: Intervals of scores by checkpoint, extractor and metric.
+_Intervals = Mapping[tuple[str, str | None, str], tuple[float, float]]
+
+
+def _own_intervals(rows: Iterable[ScoreRow]) -> _Intervals:
+    """Every score's own 95 % interval, where it has one."""
+    found: dict[tuple[str, str | None, str], tuple[float, float]] = {}
     for row in rows:
-        for column, score in row.scores.items():
+        for column in row.scores:
             extractor = row.conditions.extractor if METRICS[column].per_extractor else None
-            if score.standard_error is not None:
-                errors.setdefault((row.checkpoint, extractor, column), Z95 * score.standard_error)
-    return errors
+            ends = own_interval(row, METRICS[column])
+            if not math.isnan(sum(ends)):
+                found.setdefault((row.checkpoint, extractor, column), ends)
+    return found
 
 
-def _ranking(
-    group: Sequence[Comparison], own: Mapping[tuple[str, str | None, str], float]
-) -> Ranking:
+def _ranking(group: Sequence[Comparison], own: _Intervals) -> Ranking:
     first = group[0]
     metric = METRICS[first.metric]
     ordered = sorted(group, key=lambda each: (not each.is_best, metric.sign * each.value))
@@ -155,11 +158,11 @@ def _ranking(
     return Ranking(metric, first.extractor, first.n, lines)
 
 
-def _line(each: Comparison, half: float | None) -> RankedLine:
+def _line(each: Comparison, interval: tuple[float, float] | None) -> RankedLine:
     return RankedLine(
         checkpoint=each.checkpoint,
         value=each.value,
-        interval=None if half is None else (each.value - half, each.value + half),
+        interval=interval,
         is_best=each.is_best,
         is_level=each.level_with_best and not each.is_best,
         from_best=each.from_best,
