@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from report.compared_rows import compared_row, selected, tied_selection
 from report.examples import failed_row, gallery_of, score_row, score_table
 from report.page_elements import Elements
 
+from vae_batch.report import notices
 from vae_batch.report.page import render_page
 from vae_batch.run.compare.best_checkpoint import Confirmation, Selection, SelectionStep
 from vae_batch.storage.comparison_file import Difference
+from vae_batch.storage.score_rows import WarningKind
 
 DULL = '[{"kind": "blurred", "severity": "warning", "text": "very"}]'
 
@@ -135,3 +138,7 @@ def test_columns_have_one_number_of_decimals_and_none_is_empty() -> None:
 
 def grounds_of(page: Elements) -> list[str]:
     return [a["class"] for a in page.of("li") if a.get("class") in ("for", "against", "open")]
+
+
+def test_every_kind_of_warning_has_a_title() -> None:
+    assert notices._TITLES.keys() == {*get_args(WarningKind)}

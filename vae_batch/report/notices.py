@@ -25,6 +25,7 @@ _TITLES: dict[WarningKind, str] = {
     "blurred": "Blurred samples",
     "noisy": "Noisy samples",
     "memorisation": "Memorisation",
+    "heavy_importance_weights": "IWAE",
     "smaller_batches": "Smaller batches",
     "estimator": "Another quantity",
     "reference_subset": "Reference images unlike the rest",
@@ -124,7 +125,7 @@ def _failures(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
 def _warnings(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
     for row in rows:
         for warning in row.warnings:
-            title = _TITLES.get(warning.kind, "Warning")
+            title = _TITLES[warning.kind]
             yield _Found(_LEVELS[warning.severity], title, warning.text, row.checkpoint)
 
 
