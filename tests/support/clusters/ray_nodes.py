@@ -169,7 +169,9 @@ def autoscaler_configuration(
 def marked_environment() -> Iterator[dict[str, str]]:
     """Environment of processes that all end with the block, whatever they have started.
 
-    GPUs that Ray is told of must not be hidden, and none is there for TensorFlow to find.
+    GPUs that Ray is told of must not be hidden, and none is there for TensorFlow to find. Where a
+    local run of this process has set Ray to listen on loopback alone, a driver that does not have
+    the setting would wait for such nodes.
     """
     environment = {
         **os.environ,
@@ -177,7 +179,7 @@ def marked_environment() -> Iterator[dict[str, str]]:
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
-    for hidden in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+    for hidden in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
         environment.pop(hidden, None)
     try:
         yield environment
