@@ -66,3 +66,7 @@ def _options(
 def main(*words: str) -> NoReturn:
     """Run a command, by default that of ``sys.argv``, and end the process."""
     run_process(lambda: app(words or None))
+
+
+if __name__ == "__main__":
+    main()

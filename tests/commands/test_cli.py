@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,13 @@ def test_commands_are_grouped_and_a_newcomer_sees_the_first_ones_first() -> None
 def test_the_version_is_a_flag() -> None:
     result = call("--version")
     assert (result.exit_code, result.stdout) == (0, f"{vae_batch.__version__}\n")
+
+
+@pytest.mark.parametrize("module", ["vae_batch", "vae_batch.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    words = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{vae_batch.__version__}\n"
 
 
 def _score_parameters() -> list[Any]:
