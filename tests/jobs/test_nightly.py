@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.runs.driver_processes import PATIENCE
 
 from vae_batch.nightly.history import read_history
 from vae_batch.nightly.night import run_night
@@ -21,7 +22,6 @@ from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store
 
 JOB = Path(__file__).parents[2] / "jobs" / "nightly.py"
-_PATIENCE = 300.0
 
 
 def write_spec(path: Path, settings: dict[str, Any]) -> Path:
@@ -47,7 +47,7 @@ def test_two_nights_at_once_are_one(settings: dict[str, Any], tmp_path: Path) ->
     spec = write_spec(tmp_path / "nightly.toml", settings)
     words = [str(JOB), str(spec), "--json", "--date", "2026-08-03"]
     nights = [start(*words), start(*words)]
-    said = [night.communicate(timeout=_PATIENCE) for night in nights]
+    said = [night.communicate(timeout=PATIENCE) for night in nights]
     assert [night.returncode for night in nights] == [0, 0], said
     summaries = [json.loads(out) for out, _ in said]
     assert summaries[0] == summaries[1]
@@ -68,7 +68,7 @@ def test_an_idle_night_starts_neither_ray_nor_tensorflow(
     run_night(make_spec(settings), datetime.date(2026, 8, 3), ignore)
     spec = write_spec(tmp_path / "nightly.toml", settings | {"workers": 2})
     night = start("-X", "importtime", str(JOB), str(spec), "--date", "2026-08-04")
-    page, errors = night.communicate(timeout=_PATIENCE)
+    page, errors = night.communicate(timeout=PATIENCE)
     assert night.returncode == 0, errors
     assert page.startswith("# Night of 2026-08-04: nothing new\n")
     imported = set(re.findall(r"\|\s+(\w+)$", errors, re.M))
@@ -80,7 +80,7 @@ def test_bad_input_ends_with_a_sentence_and_2(settings: dict[str, Any], tmp_path
     spec = write_spec(tmp_path / "nightly.toml", settings)
     spec.write_text(spec.read_text() + "\ntolerance = {fidd = 1.0}\n")
     night = start(str(JOB), str(spec))
-    page, errors = night.communicate(timeout=_PATIENCE)
+    page, errors = night.communicate(timeout=PATIENCE)
     assert (night.returncode, page) == (2, "")
     assert "fidd is no metric; expected one of " in errors
     assert "Traceback" not in errors

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from support.clusters.ray_head import ray_head
+from support.runs.driver_processes import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "0123456789abcdef0123456789abcdef"
-_PATIENCE = 400.0
 
 
 def submit(
@@ -30,7 +30,7 @@ def submit(
         env={**kept, "HOME": str(spec.parent), **environment},
         capture_output=True,
         text=True,
-        timeout=_PATIENCE,
+        timeout=PATIENCE,
         check=False,
     )
 

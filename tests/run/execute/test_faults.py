@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clusters.ray_head import connected, ray_head
+from support.clusters.ray_head import connected, ray_head, retried
 from support.runs.driver_processes import (
     JOBS,
     PATIENCE,
@@ -80,9 +80,12 @@ def test_a_submitted_job_writes_the_scores_of_a_local_run(
     write_spec(work / "spec.toml", settings | submitted | {"out": str(tmp_path / "job")})
 
     client = connected(JobSubmissionClient, cluster_dashboard)
-    job = client.submit_job(
-        entrypoint=f"{sys.executable} jobs/score.py spec.toml",
-        runtime_env={"working_dir": str(work)},
+    job = retried(  # "No available agent to submit job, please try again later"
+        lambda: client.submit_job(
+            entrypoint=f"{sys.executable} jobs/score.py spec.toml",
+            runtime_env={"working_dir": str(work)},
+        ),
+        RuntimeError,
     )
     deadline = time.monotonic() + PATIENCE
     while not client.get_job_status(job).is_terminal() and time.monotonic() < deadline:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,16 @@ def free_ports(count: int) -> list[int]:
 
 def connected(client: Any, address: str) -> Any:
     """A job client, once the head node answers."""
-    deadline = time.monotonic() + 120
+    return retried(lambda: client(address), ConnectionError)
+
+
+def retried(call: Callable[[], Any], error: type[Exception]) -> Any:
+    """What a call gives once it raises no such error; a head's parts start one after another."""
+    deadline = time.monotonic() + 300
     while True:
         try:
-            return client(address)
-        except ConnectionError:
+            return call()
+        except error:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
