@@ -196,6 +196,7 @@ def test_a_callback_scores_beside_the_training(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_callback_ends_a_training_that_gets_no_better(spec_file: Path, runs: Path) -> None:
     callback = ScoreCheckpoints(spec_file, patience=1)
     assert fit(callback, runs, epochs=10_000) < 10_000

@@ -22,6 +22,7 @@ def table_of(text: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_table_of_the_readme_is_the_demo_s(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vae_batch", "demo", "--workers", "0"],

@@ -48,6 +48,7 @@ def upload(source: Path, query: str) -> None:
         store.write(path.relative_to(source.parent).as_posix(), path.read_bytes())
 
 
+@pytest.mark.long
 def test_two_nights_in_a_bucket(
     query: str, toy_folder: Path, toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

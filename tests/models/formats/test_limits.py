@@ -60,6 +60,7 @@ def test_an_allocation_over_the_cap_raises() -> None:
 
 
 @linux
+@pytest.mark.long
 @pytest.mark.slow  # TensorFlow tries again for ten seconds
 def test_tensorflow_raises_too() -> None:
     done = in_a_process_with_cap(

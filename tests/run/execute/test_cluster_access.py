@@ -61,6 +61,7 @@ def test_a_local_cluster_asks_for_a_token_and_listens_on_loopback_alone(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_that_asks_for_a_token_is_told_from_none(tmp_path: Path) -> None:
     with ray_nodes() as nodes:
         nodes.add("head", num_cpus=0)

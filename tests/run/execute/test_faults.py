@@ -64,6 +64,7 @@ def cluster_dashboard() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.long
 def test_a_submitted_job_writes_the_scores_of_a_local_run(
     toy_settings: dict[str, Any], toy_folder: Path, tmp_path: Path, cluster_dashboard: str
 ) -> None:

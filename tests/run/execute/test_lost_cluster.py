@@ -148,6 +148,7 @@ def test_a_second_loss_and_that_of_a_joined_cluster_end_the_run_and_free_its_fol
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
 def test_a_killed_server_costs_a_restart_and_moves_no_bit(
     toy_settings: dict[str, Any], tmp_path: Path, server: str

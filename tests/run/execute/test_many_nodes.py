@@ -166,6 +166,7 @@ app(["score", sys.argv[1]])
 """
 
 
+@pytest.mark.long
 def test_nodes_with_other_versions_are_refused_before_anything_is_computed(
     settings: dict[str, Any], bucket: str, nodes: Nodes, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_nodes_with_other_versions_are_refused_before_anything_is_computed(
     assert receipts(out).keys() == {path for path in receipts(out) if "/images-" in path}
 
 
+@pytest.mark.long
 def test_inputs_in_the_drivers_folder_are_refused_before_anything_is_computed(
     settings: dict[str, Any], bucket: str, nodes: Nodes, toy_folder: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_who_asks_for_the_logs_has_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_command_shows_a_line_of_a_library(toy_folder: Path, tmp_path: Path) -> None:
     """As a user starts them: in a process of its own, without the settings of these tests."""
     settings = ("TF_CPP_MIN_LOG_LEVEL", "RAY_BACKEND_LOG_LEVEL", "KERAS_BACKEND")

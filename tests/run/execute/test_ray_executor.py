@@ -92,6 +92,7 @@ def test_a_checkpoint_that_kills_its_worker_is_given_up(toy_settings: dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("in_driver")
 def test_a_stuck_checkpoint_is_given_up_and_says_so(toy_settings: dict[str, Any]) -> None:
     settings = toy_settings | {"workers": 2, "shard_timeout": 600.0, "metrics": "losses,fid"}

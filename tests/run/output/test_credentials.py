@@ -110,6 +110,7 @@ def arguments(settings: dict[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_byte_that_is_stored_or_shown_holds_the_secret(
     server: str, settings: dict[str, Any], caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:

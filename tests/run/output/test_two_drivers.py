@@ -70,6 +70,7 @@ def test_one_proceeds_and_the_other_is_told_who_it_is(
     assert computed(said) == len(receipts(out)) - reference_images(settings)
 
 
+@pytest.mark.long
 def test_the_other_waits_and_adds_its_own(settings: dict[str, Any], tmp_path: Path) -> None:
     """Of two runs over other checkpoints neither loses a row of the table or of the record."""
     (folder,) = settings["checkpoints"]
