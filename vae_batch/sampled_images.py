@@ -101,6 +101,8 @@ def _only_job(spec: EvaluationSpec) -> CheckpointJob:
 
 
 def _loaded(spec: EvaluationSpec, facts: ReferenceFacts, job: CheckpointJob) -> Autoencoder:
+    if job.checkpoint.images is not None:
+        raise CheckpointError("it is a set of images already, which nothing generates")
     probe = open_probe(spec)
     labels = None if probe.labels is None else probe.labels[:PROBE_IMAGES]
     vae = load_probed(spec, facts, job, probe.pixels[:PROBE_IMAGES], labels)

@@ -27,6 +27,7 @@ from vae_batch.models.extractors.reading import (
 from vae_batch.models.formats.format import ArrayVae, LoadOptions, Networks, Port
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.references.reference import ProbeImages
+from vae_batch.models.sample_sets import open_sample_set
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import CheckpointError, EvaluationSpec, InputError
 
@@ -120,6 +121,8 @@ def inspect_checkpoint(
         options: What was declared, and whether code may run.
         probe: Reference images; None for seeded noise of the model's own size.
     """
+    if checkpoint.images is not None:
+        return _inspect_set(checkpoint, options, probe)
     given = _given(options)
     try:
         networks = load_networks(dict(checkpoint.files), options)
@@ -145,6 +148,24 @@ def inspect_checkpoint(
         return Inspection(checkpoint, refusal=refusal)
     in_force = {**given, **_inferred(vae.description)}
     return Inspection(checkpoint, vae.description, proofs, declare=in_force)
+
+
+def _inspect_set(
+    checkpoint: Checkpoint, options: LoadOptions, probe: ProbeImages | None
+) -> Inspection:
+    """Decide how a set of generated images is read, and read one."""
+    given = _given(options)
+    (path,) = dict(checkpoint.files).values()
+    shape = None if probe is None else cast("ImageShape", probe.pixels.shape[1:])
+    held = checkpoint.images or 0
+    try:
+        found = open_sample_set(path, options.reading, shape, held, "first", _BATCH)
+        pixels = found.pictures(np.arange(1))
+    except CheckpointError as error:
+        _log.debug("%s is refused", checkpoint.label, exc_info=True)
+        return Inspection(checkpoint, refusal=str(error), declare={**given, **error.declare})
+    proof = f"read one image: pixels {pixels.min()} to {pixels.max()} of 0..255"
+    return Inspection(checkpoint, found.description, (proof,), declare=given)
 
 
 def _given(options: LoadOptions) -> dict[str, object]:

@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -166,6 +166,23 @@ def npz_arrays(file: IO[bytes]) -> Iterator[np.lib.npyio.NpzFile]:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+def npz_headers(path: str | os.PathLike[str]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and dtype of each array of an ``.npz`` file; only headers are read.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such file, or it is damaged; the message says how.
+    """
+    headers = {}
+    with open(path, "rb") as file, npz_arrays(file) as arrays:
+        assert arrays.zip is not None
+        for member in arrays.zip.namelist():
+            if member.endswith(".npy"):
+                with arrays.zip.open(member) as stream:
+                    headers[member.removesuffix(".npy")] = _header(stream, member)
+    return headers
+
+
 def npy_array(path: str | os.PathLike[str]) -> Array:
     """The array of an ``.npy`` file, memory-mapped and never unpickled.
 
@@ -219,13 +236,7 @@ def _require_whole(archive: zipfile.ZipFile) -> None:
 
 def _require_size(stream: IO[bytes], name: str, size: int) -> None:
     """Compare the header of an ``.npy`` with the size of the file."""
-    version = np.lib.format.read_magic(stream)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0
-    }.get(version)  # fmt: skip
-    if read is None:  # names of fields that are not Latin-1: records, which nothing here takes
-        raise ValueError(f"{name} is of version {version} of the format")
-    shape, _, dtype = read(stream)
+    shape, dtype = _header(stream, name)
     if dtype.hasobject:
         raise ValueError(f"{name} holds Python objects")
     declared = math.prod(shape) * dtype.itemsize
@@ -234,6 +245,17 @@ def _require_size(stream: IO[bytes], name: str, size: int) -> None:
             f"{name} is damaged: its header says shape {shape} of {dtype}, {declared:,} bytes, and "
             f"{size - stream.tell():,} follow"
         )
+
+
+def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0
+    }.get(version)  # fmt: skip
+    if read is None:  # names of fields that are not Latin-1: records, which nothing here takes
+        raise ValueError(f"{name} is of version {version} of the format")
+    shape, _, dtype = read(stream)
+    return shape, dtype
 
 
 def encode_reduction(moments: Moments | None, labels: Sequence[LabelDistribution]) -> bytes:

@@ -17,7 +17,7 @@ Status = Literal["scored", "failed"]
 ReasonCode = Literal[
     "not_requested",  # the metric's group was not asked for
     "not_computed",  # asked for, but the files that it needs were never computed
-    "missing_part",  # the checkpoint lacks an encoder, a decoder, a posterior or a prior
+    "missing_part",  # the checkpoint lacks an encoder, a decoder, a posterior, a prior or latents
     "no_class_probabilities",  # the extractor has none
     "no_training_images",  # --training was not given
     "not_declared",  # a sigma or beta that only the user can know
@@ -122,6 +122,8 @@ class Conditions:
             where they are from these reference images; None in tables of version 0.1, whose
             distances were the latter.
         feature_dim: Dimensions of the extractor's features; None before any were computed.
+        generated_subset: Which images of a set of generated ones were used: ``all``, or how many
+            were drawn; None of a model, which generates them.
         left_race_at: Samples after which early elimination dropped the checkpoint, if it did.
         model_format: File format of the checkpoint.
         model_range: Pixel range of the model's images, such as ``0..1``.
@@ -155,6 +157,7 @@ class Conditions:
     reference_is: str | None = None
     feature_dim: int | None = None
     left_race_at: int | None = None
+    generated_subset: str | None = None
     model_format: str | None = None
     model_range: str | None = None
     input_fit: str | None = None

@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         ("protocol", _TEXT),
         ("feature_dim", _COUNT),
         ("n_generated", _COUNT),
+        ("generated_subset", _TEXT),
         ("n_reference", _COUNT),
         ("left_race_at", _COUNT),
         ("reference", _TEXT),

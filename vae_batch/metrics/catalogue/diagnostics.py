@@ -225,7 +225,7 @@ DIAGNOSTICS = (
         "per squared step and trimmed at 1 and 99 %; zero means that the decoder ignores its "
         "latent code, so that smoother is not better by itself.",
         "Karras et al. 2019, arXiv:1812.04948, with squared error in place of LPIPS",
-        needs=("decoder", "prior"),
+        needs=("decoder", "prior", "latents"),
         group="diagnostics",
     ),
 )

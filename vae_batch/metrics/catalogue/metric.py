@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 Direction = Literal["lower", "higher", "neither"]
 
-#: What must exist before a metric is defined: a half of the VAE, its prior, or arrays.
-Need = Literal["encoder", "decoder", "prior", "posterior", "activations", "class_probabilities"]
+#: What must exist before a metric is defined: a half of the VAE (a set of generated images counts
+#: as a decoder with a prior), its prior, the latents that images were decoded from, or arrays.
+Need = Literal[
+    "encoder", "decoder", "prior", "posterior", "latents", "activations", "class_probabilities"
+]
 
 #: Stored files of a row that metrics are computed from, named as the units of a plan.
 UnitKind = Literal[

@@ -134,9 +134,28 @@ def read_layout(
             f"{who} {shape}, but the reference images are {reference}; score this checkpoint "
             "against the images it was trained on"
         )
-    height, width, _ = layout.image_shape
+    require_fit(layout.image_shape, shape, reference, fit, who)
+    return layout
+
+
+def require_fit(
+    image: ImageShape, shape: PortShape, reference: ImageShape, fit: InputFit | None, who: str
+) -> None:
+    """Refuse images of another size than the reference's where nothing fits them.
+
+    Args:
+        image: (H, W, C) of the images.
+        shape: As the message shows it, after ``who``.
+        reference: (H, W, C) of the reference.
+        fit: As declared.
+        who: Begins the message.
+
+    Raises:
+        CheckpointError: Names what to declare.
+    """
+    height, width, _ = image
     if (height, width) == reference[:2]:
-        return layout
+        return
     can_pad = height >= reference[0] and width >= reference[1]
     if fit is None:
         pad = "--input-fit pad (a black border around each image) or " if can_pad else ""
@@ -153,7 +172,6 @@ def read_layout(
             "were resized",
             {"input_fit": "resize"},
         )
-    return layout
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,10 @@ class Autoencoder:
         logits: Floats = logit(inside).astype(np.float32)
         return logits
 
+    def pictures(self, latents: Array, labels: Array | None = None) -> Pixels:
+        """Decoded latents as (n, H, W, C) uint8 of the reference's size."""
+        return self.to_pictures(self.decode(as_float32(latents), labels))
+
     def to_pictures(self, decoded: Floats) -> Pixels:
         """What ``decode`` returned as (n, H, W, C) uint8 of the reference's size."""
         return self.fit.to_pictures(self.to_means(decoded))

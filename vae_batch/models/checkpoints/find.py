@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vae_batch.models.checkpoints.listing import FoundFile, files_beside, find_files
-from vae_batch.models.checkpoints.names import read_steps, shared_length
+from vae_batch.models.checkpoints.names import read_named_step, read_steps, shared_length
 from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.pairs import (
     Candidate,
@@ -21,6 +21,7 @@ from vae_batch.models.checkpoints.pairs import (
     without_strays,
 )
 from vae_batch.models.inputs.files import content_sha256, sha256_of_roles
+from vae_batch.models.sample_sets import set_sha256
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
 from vae_batch.plan.printable import as_name
@@ -31,7 +32,7 @@ _HASHING_THREADS = 8  # hashing releases the interpreter, and object stores answ
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A VAE's saved state.
+    """A VAE's saved state, or a set of generated images.
 
     Attributes:
         label: Path as the user knows it, without a URI's query; the column ``checkpoint``. Control
@@ -41,6 +42,8 @@ class Checkpoint:
             folder, or ``{"encoder": ..., "decoder": ...}`` for a pair (a half may be missing).
         sha256: Of the roles and the files' content; moving or renaming files does not change it.
         beside: Names of files that lie beside a complete pair and are not scored.
+        images: Number of images where it is a set of generated images, whose one role is
+            ``samples``; None of a model.
     """
 
     label: str
@@ -48,6 +51,7 @@ class Checkpoint:
     files: tuple[tuple[str, str], ...]
     sha256: str
     beside: tuple[str, ...] = ()
+    images: int | None = None
 
     @property
     def identifier(self) -> str:
@@ -63,7 +67,8 @@ def find_checkpoints(
 
     A file is one model, unless its name says that it is the encoder or decoder of a pair. A
     SavedModel's folder counts as one file; any other folder stands for the files in it that have
-    a known suffix. Files that no format can read are found too: only their own row fails.
+    a known suffix, or, where it has none of those, is one set of the images in it. Files that no
+    format can read are found too: only their own row fails.
 
     Args:
         patterns: What to score; ``{step}`` in a pattern stands for the training step.
@@ -86,8 +91,9 @@ def find_checkpoints(
     candidates = without_strays(candidates, named)
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         labelled = _with_distinct_labels(candidates)
-        steps = read_steps([candidate.label for candidate in labelled])
-        checkpoints = list(threads.map(_describe, labelled, steps))
+        models = [c.label for c in labelled if c.images is None]
+        steps = dict(zip(models, read_steps(models), strict=True))
+        checkpoints = list(threads.map(lambda c: _describe(c, steps.get(c.label)), labelled))
     return sorted(checkpoints, key=lambda c: (c.step is None, c.step or 0, c.label))
 
 
@@ -218,9 +224,11 @@ def _paths(candidate: Candidate) -> str:
 def _describe(candidate: Candidate, step_of_name: int | None) -> Checkpoint:
     digest = sha256_of_roles((role, _file_sha256(file)) for role, file in candidate.files)
     step = candidate.step if candidate.step is not None else step_of_name
+    if step is None and candidate.images is not None:
+        step = read_named_step(candidate.label)
     files = tuple((str(role), file.path) for role, file in candidate.files)
     beside = tuple(map(as_name, candidate.beside))
-    return Checkpoint(candidate.label, step, files, digest, beside)
+    return Checkpoint(candidate.label, step, files, digest, beside, candidate.images)
 
 
 def _file_sha256(file: FoundFile) -> str:
@@ -230,7 +238,8 @@ def _file_sha256(file: FoundFile) -> str:
         InputError: The object store is down.
     """
     try:
-        return content_sha256(file.path, folder=file.folder)
+        digest = content_sha256 if file.images is None else set_sha256
+        return digest(file.path, folder=file.folder)
     except OutageError as error:
         raise InputError(f"{error}; nothing was computed, so run it again later") from None
     except OSError:

@@ -14,25 +14,28 @@ from vae_batch.models.checkpoints.names import has_known_suffix, known_suffixes
 from vae_batch.models.checkpoints.patterns import NO_MATCH, Match, Pattern, compile_pattern
 from vae_batch.models.inputs.file_kind import SAVED_MODEL
 from vae_batch.models.inputs.files import file_type, is_hidden, names_below, walk
+from vae_batch.models.sample_sets import images_held
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A checkpoint's file, or the folder of a SavedModel.
+    """A checkpoint's file, the folder of a SavedModel, or a set of generated images.
 
     Attributes:
         label: Its path as the user knows it; of a URI without query.
         path: What opens it: a local path, or a URI with its query.
-        folder: Whether it is a SavedModel's folder.
+        folder: Whether it is a SavedModel's folder, or that of a set of images.
         match: What the pattern's wildcards stand for in it.
+        images: Number of images of a set; None of a model.
     """
 
     label: str
     path: str
     folder: bool = False
     match: Match = NO_MATCH
+    images: int | None = None
 
     @property
     def local_path(self) -> Path | None:
@@ -44,7 +47,8 @@ def find_files(pattern: str) -> list[FoundFile]:
     """Files named by a path, folder, glob or URI; none if nothing matches.
 
     A file that is named in full, or by a glob that ends in plain text, may have any name. In a
-    folder, or by a glob such as ``runs/*``, only files with a known suffix are found.
+    folder, or by a glob such as ``runs/*``, only files with a known suffix are found; a folder
+    without any that holds images is a set of generated images.
 
     Raises:
         InputError: The pattern is not valid, or the store cannot be reached.
@@ -94,14 +98,17 @@ def files_beside(path: str) -> list[FoundFile]:
 def _local_files(path: str, *, any_name: bool) -> Iterator[FoundFile]:
     """The checkpoint files that a path stands for: itself, or those below it."""
     if Path(path).is_dir():
-        for name, folder in _scanned(_walk(path)):
+        scanned = _scanned(_walk(path))
+        for name, folder in scanned:
             inner = Path(path, name).as_posix()
             yield FoundFile(inner, inner, folder)
+        if not scanned and (images := images_held(path, folder=True)):
+            yield FoundFile(path, path, folder=True, images=images)
     elif Path(path).name == SAVED_MODEL:
         folder_path = Path(path).parent.as_posix()
         yield FoundFile(folder_path, folder_path, folder=True)
     elif _is_file(path) and (any_name or has_known_suffix(path)):
-        yield FoundFile(path, path)
+        yield FoundFile(path, path, images=images_held(path, folder=False))
 
 
 def _is_file(path: str) -> bool:
@@ -162,10 +169,10 @@ def _remote_files(location: Location) -> list[FoundFile]:
         is_saved_model = name == SAVED_MODEL
         return [_remote(location, folder if is_saved_model else location.path, is_saved_model)]
     if kind == arrow_fs.FileType.Directory or pattern.is_literal:
-        return [
-            _remote(location, f"{location.path}/{name}", folder)
-            for name, folder in _scanned(names_below(location))
-        ]
+        scanned = _scanned(names_below(location))
+        if not scanned and (images := images_held(location.address, folder=True)):
+            return [FoundFile(location.label, location.address, folder=True, images=images)]
+        return [_remote(location, f"{location.path}/{name}", folder) for name, folder in scanned]
     return _remote_matches(location, pattern)
 
 
@@ -199,4 +206,5 @@ def _match_of_folder(name: str, pattern: Pattern) -> Match | None:
 
 def _remote(location: Location, path: str, folder: bool) -> FoundFile:
     inner = location.at(path.strip("/"))
-    return FoundFile(inner.label, inner.address, folder)
+    images = None if folder else images_held(inner.address, folder=False)
+    return FoundFile(inner.label, inner.address, folder, images=images)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from vae_batch.models.formats.registry import suffixes
 
-Role = Literal["model", "encoder", "decoder"]
+Role = Literal["model", "encoder", "decoder", "samples"]
 
 # The first kind found in a name decides: a step is finer than an epoch.
 _NAMED_STEPS = tuple(
@@ -79,6 +79,12 @@ def read_step(label: str) -> int | None:
     for folder in reversed(folders):
         if step is None:
             step = _named_step(folder) or (folder if re.fullmatch(r"[0-9]+", folder) else None)
+    return int(step) if step is not None and len(step) <= _MOST_DIGITS else None
+
+
+def read_named_step(label: str) -> int | None:
+    """Training step that a word of a path's last name calls one, such as ``step-30000.npz``."""
+    step = _named_step(label.rpartition("/")[2])
     return int(step) if step is not None and len(step) <= _MOST_DIGITS else None
 
 

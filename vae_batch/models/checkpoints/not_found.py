@@ -29,7 +29,8 @@ def nothing_found(pattern: str, what: str = "checkpoint") -> str:
     return (
         f"no {what} matches {Location.parse(pattern).label}; expected a file "
         f"({', '.join(known_suffixes())}, or any name given in full), a SavedModel folder, a "
-        "folder or stem of encoder and decoder files, or a glob of them (in quotes); "
+        "folder or stem of encoder and decoder files, a set of generated images (a folder, .npz, "
+        ".npy, .parquet or .zip of them), or a glob of these (in quotes); "
         f"{_what_is_there(pattern)}"
     )
 

@@ -35,6 +35,11 @@ class Candidate:
         return braced([file.label for _, file in reversed(self.files)])
 
     @property
+    def images(self) -> int | None:
+        """Number of images of a set of generated ones, or None."""
+        return self.files[0][1].images
+
+    @property
     def step(self) -> int | None:
         """The training step that a pattern captured, or None."""
         return next((f.match.step for _, f in self.files if f.match.step is not None), None)
@@ -170,11 +175,13 @@ def _holds_weights_alone(candidate: Candidate) -> bool:
 
 
 def _half(file: FoundFile) -> HalfName | None:
+    if file.images is not None:
+        return None
     return read_half(file.label, is_folder=file.folder)
 
 
 def _whole(file: FoundFile) -> Candidate:
-    return Candidate(file.label, (("model", file),))
+    return Candidate(file.label, (("model" if file.images is None else "samples", file),))
 
 
 def _joined(files: Iterable[tuple[Role, FoundFile]]) -> Candidate:

@@ -161,15 +161,17 @@ class ZipContents:
     problem: str | None = None
 
 
-def read_zip_contents(path: str) -> ZipContents:
+def read_zip_contents(
+    path: str, most_entries: int = _MOST_ENTRIES, largest_table: int = _LARGEST_TABLE
+) -> ZipContents:
     """Read the members' names in bounded memory, without unpacking anything.
 
     An archive without its end is truncated, since its table of contents is written last. A table
-    of more than 10,000 members or 16 MiB is not read, since no model needs one.
+    of more members or bytes than given is not read; no model needs more than the defaults.
     """
     try:
         entries, table = _table_size(path)
-        if entries > _MOST_ENTRIES or table > _LARGEST_TABLE:
+        if entries > most_entries or table > largest_table:
             return ZipContents(problem="oversized")
         with zipfile.ZipFile(path) as archive:
             return ZipContents(tuple(archive.namelist()))

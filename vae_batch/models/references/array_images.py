@@ -11,7 +11,8 @@ from vae_batch.models.image_range import resolve_range, to_uint8
 from vae_batch.plan.errors import InputError
 from vae_batch.storage.array_files import npy_array, npz_arrays
 
-_ONE_ARRAY = ("images", "arr_0", "x")
+#: Keys under which an ``.npz`` holds one set of images; the first that is there.
+ONE_ARRAY = ("images", "arr_0", "x")
 _ONE_LABELS = ("labels", "y")
 _SHOWN = 12
 
@@ -172,11 +173,11 @@ def _npz_arrays(
                 )
         parts = {n: (archive[f"x_{n}"], _optional(archive, f"y_{n}")) for n in wanted}
         return *split_of(parts, split), split
-    only = next((key for key in _ONE_ARRAY if key in keys), None)
+    only = next((key for key in ONE_ARRAY if key in keys), None)
     if only is None:
         raise InputError(
             f"{path}: expected arrays x_train and x_test, or one array named "
-            f"{', '.join(_ONE_ARRAY)}; the file has {', '.join(keys) or 'none'}"
+            f"{', '.join(ONE_ARRAY)}; the file has {', '.join(keys) or 'none'}"
         )
     labels = next((archive[key] for key in _ONE_LABELS if key in keys), None)
     return *split_of({"test": (archive[only], labels)}, "test"), "all"

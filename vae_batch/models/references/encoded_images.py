@@ -1,10 +1,13 @@
-"""Encoded reference images (png, jpeg, ...): a folder, or a column of a Parquet file."""
+"""Encoded images (png, jpeg, ...): a folder, a zip archive, or a column of a Parquet file."""
 
 from __future__ import annotations
 
+import functools
 import io
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vae_batch.models.image_range import to_uint8
-from vae_batch.models.inputs.files import walk
+from vae_batch.models.inputs.file_kind import read_zip_contents
+from vae_batch.models.inputs.files import is_hidden, walk
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.quantities import plural
 from vae_batch.storage.array_files import require_memory
@@ -25,6 +29,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _GREY_MODES = ("1", "L")
 _COLOUR_MODES = ("RGB", "P", "CMYK", "YCbCr")
 
+#: Members and bytes of a zip archive's table of contents, and bytes of one image in it.
+_MOST_MEMBERS, _LARGEST_TABLE, _LARGEST_IMAGE = 10_000_000, 1 << 30, 1 << 28
+
+#: Where an encoded image is: a file, its bytes, or what reads them.
+Encoded = Path | bytes | Callable[[], bytes]
+
 
 @dataclass(frozen=True)
 class EncodedPixels:
@@ -32,7 +42,7 @@ class EncodedPixels:
 
     Attributes:
         names: What errors call each image.
-        encoded: Path or bytes of each image.
+        encoded: Path or bytes of each image, or what reads them.
         shape: (H, W, C) of every image.
         source_range: (black, white) of the stored values.
         range_inferred: Always False.
@@ -40,7 +50,7 @@ class EncodedPixels:
     """
 
     names: Sequence[str]
-    encoded: Sequence[Path | bytes]
+    encoded: Sequence[Encoded]
     shape: tuple[int, int, int]
     source_range: tuple[float, float] = (0.0, 255.0)
     range_inferred: bool = False
@@ -120,6 +130,40 @@ def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
     return EncodedPixels(names, paths, shape, notes=notes if skipped else ()), None
 
 
+def zip_pixels(path: Path) -> tuple[EncodedPixels, None]:
+    """Images of a zip archive, sorted by their names in it; read from it one by one.
+
+    Raises:
+        InputError: It is no archive, holds no images, or one of them cannot be.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise InputError(f"{path} is not a readable zip archive ({error})") from error
+    names = zip_image_names(path)
+    if not names:
+        raise InputError(
+            f"{path}: no images in this archive; expected files ending in "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
+    large = next((name for name in names if sizes[name] > _LARGEST_IMAGE), None)
+    if large is not None:
+        raise InputError(f"{path}: {large} says that it is of {sizes[large]:,} bytes; remove it")
+    read = [functools.partial(archive.read, name) for name in names]
+    shown = [f"{path}/{name}" for name in names]
+    return EncodedPixels(shown, read, _shared_shape(read, shown, str(path))), None
+
+
+def zip_image_names(path: Path) -> list[str]:
+    """Sorted names of the images in a zip archive, without hidden ones; none where it is damaged.
+
+    Only its table of contents is read.
+    """
+    names = read_zip_contents(str(path), _MOST_MEMBERS, _LARGEST_TABLE).names
+    return sorted(n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(n))
+
+
 def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
     """Images and labels of a Parquet file with one column of encoded images.
 
@@ -157,6 +201,23 @@ def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
     return EncodedPixels(names, values, _shared_shape(values, names, str(path))), labels
 
 
+def parquet_rows(path: Path) -> int:
+    """Rows of a Parquet file with a column of encoded images; 0 of any other.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+        _image_column(metadata.schema.to_arrow_schema(), path)
+    except (pa.ArrowException, InputError):
+        return 0
+    return int(metadata.num_rows)
+
+
 def _unpacked(metadata: Any, columns: Sequence[str]) -> int:  # noqa: ANN401 - pyarrow's
     """Bytes that columns of a Parquet file unpack to, as its footer says."""
     parts = (
@@ -168,12 +229,15 @@ def _unpacked(metadata: Any, columns: Sequence[str]) -> int:  # noqa: ANN401 - p
     return sum(part.total_uncompressed_size for part in named)
 
 
-def _opened(encoded: Path | bytes, name: str) -> Image.Image:
+def _opened(encoded: Encoded, name: str) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(encoded if isinstance(encoded, Path) else io.BytesIO(encoded))
+        if isinstance(encoded, Path):
+            return Image.open(encoded)
+        return Image.open(io.BytesIO(encoded if isinstance(encoded, bytes) else encoded()))
     except (
+        zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error,
         UnidentifiedImageError, OSError, ValueError, SyntaxError, OverflowError, MemoryError,
         Image.DecompressionBombError,
     ) as error:  # fmt: skip
@@ -181,7 +245,7 @@ def _opened(encoded: Path | bytes, name: str) -> Image.Image:
 
 
 def _shared_shape(
-    encoded: Sequence[Path | bytes], names: Sequence[str], source: str
+    encoded: Sequence[Encoded], names: Sequence[str], source: str
 ) -> tuple[int, int, int]:
     """(H, W, C) by every image's header; C is 3 if any image has colour."""
     size: tuple[int, int] | None = None

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from vae_batch.models.image_range import VALUE_RANGES, bounds_of, to_three_channels
 from vae_batch.models.inputs.files import LocalCopy
 from vae_batch.models.references.array_images import (
+    ONE_ARRAY,
     ArrayPixels,
     class_labels,
     npy_pixels,
@@ -31,20 +32,28 @@ from vae_batch.models.references.encoded_images import (
     EncodedPixels,
     folder_pixels,
     parquet_pixels,
+    zip_pixels,
 )
 from vae_batch.models.references.subset import Subset, subset_positions, unlike_the_rest
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri, require_regular
 from vae_batch.plan.reading import Colours
+from vae_batch.storage.array_files import npy_array, npz_headers
 
 _CHANNELS: dict[Colours, int] = {"grey": 1, "rgb": 3}
 SPLITS = ("train", "test", "all")
 _PATH_KINDS = (
-    "a folder of png/jpg/jpeg/bmp/webp images, a .npz, a .npy or a .parquet file; also as URI"
+    "a folder or .zip of png/jpg/jpeg/bmp/webp images, a .npz, a .npy or a .parquet file; also as "
+    "URI"
 )
 _DIGITS_TRAIN = 1000
 
 Pixels = ArrayPixels | EncodedPixels
+
+_ENCODED: dict[str, Callable[[Path], tuple[EncodedPixels, np.ndarray | None]]] = {
+    ".parquet": parquet_pixels,
+    ".zip": zip_pixels,
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class ReferenceImages:
         labels: (n,) int64 classes if the source has them, else None.
         classes: Number of classes of the whole split (its largest label plus 1), or None.
         notes: Sentences for the user, such as how label names were numbered.
+        grey_remedy: What to do where an image of a grey set has unequal channels.
     """
 
     name: str
@@ -74,6 +84,7 @@ class ReferenceImages:
     _all_labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     _copy: LocalCopy | None = None  # holds files that pixels are read from
+    grey_remedy: str = "leave out --reference-colours grey"
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -101,9 +112,24 @@ class ReferenceImages:
             raise IndexError(f"images [{start}, {stop}) of {self.name}, which has {len(self)}")
         if start == stop:
             return np.empty((0, *self.shape), np.uint8)
-        return self._in_colours(self._pixels.read(self._positions[start:stop]), start)
+        return self.at(np.arange(start, stop))
 
-    def _in_colours(self, images: npt.NDArray[np.uint8], start: int) -> npt.NDArray[np.uint8]:
+    def at(self, indices: npt.NDArray[np.int64]) -> np.ndarray:
+        """Read images at (n,) indices of the set as (n, H, W, C) uint8 in [0, 255].
+
+        Raises:
+            InputError: An image file cannot be decoded; the message names it.
+        """
+        return self._in_colours(self._pixels.read(self._positions[indices]), indices)
+
+    @property
+    def own_channels(self) -> int:
+        """Channels of the stored images."""
+        return self._pixels.shape[2]
+
+    def _in_colours(
+        self, images: npt.NDArray[np.uint8], indices: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.uint8]:
         """Images with as many channels as the set is declared to have."""
         if images.shape[-1] == self.shape[-1]:
             return images
@@ -112,8 +138,8 @@ class ReferenceImages:
         unequal = (images != images[..., :1]).any(axis=(1, 2, 3))
         if unequal.any():
             raise InputError(
-                f"{self.name}: image {start + int(np.argmax(unequal))} has unequal channels, so it "
-                "is no grey image; leave out --reference-colours grey"
+                f"{self.name}: image {indices[np.argmax(unequal)]} has unequal channels, so it "
+                f"is no grey image; {self.grey_remedy}"
             )
         return images[..., :1]
 
@@ -154,10 +180,10 @@ def open_reference(
 
     Args:
         source: ``digits`` (scikit-learn's bundled 8x8 digits), ``mnist``, ``fashion_mnist`` or
-            ``cifar10``; or a folder of images (sorted by relative path, subfolders included), a
-            ``.npz`` (x_train/x_test, or one array named images, arr_0 or x), a ``.npy`` or a
-            ``.parquet`` file with a column of encoded images. What a URI names is copied into a
-            temporary folder for as long as the set is open.
+            ``cifar10``; or a folder or ``.zip`` of images (sorted by relative path, subfolders
+            included), a ``.npz`` (x_train/x_test, or one array named images, arr_0 or x), a
+            ``.npy`` or a ``.parquet`` file with a column of encoded images. What a URI names is
+            copied into a temporary folder for as long as the set is open.
         split: ``train``, ``test`` or ``all`` (train, then test); ignored by sources without splits.
         value_range: Range of the stored values, one of ``VALUE_RANGES``. None means 0..255 for
             integers and infers the range of floats. It is checked over the whole set, before
@@ -219,6 +245,53 @@ def open_reference(
     )
 
 
+def open_generated(
+    path: str, value_range: str | None, limit: int, subset: Subset, channels: int | None
+) -> ReferenceImages:
+    """Open a set of generated images, read as a reference is.
+
+    Args:
+        path: Local folder or file, as ``open_reference`` takes them; labels are ignored.
+        value_range: Of floats, or None to infer it; 8-bit images are 0..255, or binarised.
+        limit: Use at most as many images.
+        subset: Which, where the set holds more.
+        channels: 1 or 3: one of three equal channels is taken, or a grey one repeated; None for its
+            own.
+
+    Raises:
+        InputError: It is unreadable, empty, of mixed sizes, or outside its range.
+    """
+    declared = value_range if _holds_floats(path) else None
+    try:
+        pixels, _, split = _open(path, "all", declared)
+    except InputError as error:
+        raise InputError(str(error).replace("--reference-range", "--model-range")) from None
+    return ReferenceImages(
+        name=path,
+        split=split,
+        source_range=pixels.source_range,
+        range_inferred=pixels.range_inferred,
+        shape=(*pixels.shape[:2], channels or pixels.shape[2]),
+        labels=None,
+        classes=None,
+        _pixels=pixels,
+        _positions=subset_positions(subset, min(limit, len(pixels)), len(pixels)),
+        grey_remedy="the reference images are grey: score it against colour images, or save grey",
+        notes=tuple(getattr(pixels, "notes", ())),
+    )
+
+
+def _holds_floats(path: str) -> bool:
+    """Whether a file holds an array of images that are floats."""
+    try:
+        if path.endswith(".npy"):
+            return npy_array(path).dtype.kind == "f"
+        headers = npz_headers(path) if path.endswith(".npz") else {}
+    except (OSError, ValueError):  # opening it says why
+        return False
+    return any(key in headers and headers[key][1].kind == "f" for key in ONE_ARRAY)
+
+
 def require_source(source: str) -> None:
     """Refuse a source that is neither a URI, a named set nor an existing path; nothing is read.
 
@@ -264,8 +337,8 @@ def _open(
         require_regular(path)
     except OSError as error:
         raise InputError(f"reference {source!r} cannot be read: {error}") from None
-    if path.is_dir() or suffix == ".parquet":
-        pixels, labels = folder_pixels(path) if path.is_dir() else parquet_pixels(path)
+    if path.is_dir() or suffix in _ENCODED:
+        pixels, labels = folder_pixels(path) if path.is_dir() else _ENCODED[suffix](path)
         if value_range == "0..1":  # binarised, as checked when they are read
             pixels = replace(pixels, source_range=VALUE_RANGES[value_range])
         _require_range(value_range, pixels.source_range, source)

@@ -25,8 +25,8 @@ SUBSET_SEED = 0
 #: Probability of a warning for a subset that is like the rest, over all statistics together.
 TEST_LEVEL = 0.001
 
-#: Images of either side that are looked at.
-_MOST_SEEN = 1000
+#: Images of either side that are looked at: of a reference, and of a set of generated images.
+_MOST_SEEN, _MOST_SEEN_OF_SET = 1000, 200
 
 #: Blocks of pixels along each side whose mean brightness is compared.
 _BLOCKS = 3
@@ -71,21 +71,50 @@ def unlike_the_rest(
     p_values = {}
     if labels is not None:
         p_values["classes"] = _class_p_value(labels[:size], labels[size:])
+    p_values |= _p_values(size, count, read, _MOST_SEEN)
+    worst = _worst(p_values)
+    return worst and (
+        f"the first {size:,} of {count:,} reference images differ from the others in {worst}, so "
+        "that they are no sample of the set; use reference_subset = random"
+    )
+
+
+def unlike_halves(count: int, read: Callable[[Positions], npt.NDArray[np.uint8]]) -> str | None:
+    """Whether the halves of a set of generated images differ, in a sentence; else None.
+
+    Args:
+        count: Images of the set.
+        read: As of ``unlike_the_rest``.
+    """
+    if count < 4:
+        return None
+    worst = _worst(_p_values(count // 2, count, read, _MOST_SEEN_OF_SET))
+    return worst and (
+        f"the first half of these images differs from the second in {worst}, as where images are "
+        "sorted by class: the Inception Score over splits of successive images, and a race, take "
+        "them in this order; shuffle them"
+    )
+
+
+def _p_values(
+    size: int, count: int, read: Callable[[Positions], npt.NDArray[np.uint8]], most: int
+) -> dict[str, float]:
+    """Of equal means of the first ``size`` images and the others, by statistic."""
     ours, others = (
-        _statistics(read(start + subset_positions("random", _MOST_SEEN, stop - start)))
+        _statistics(read(start + subset_positions("random", most, stop - start)))
         for start, stop in ((0, size), (size, count))
     )
-    p_values |= {name: _welch_p_value(ours[name], others[name]) for name in ours}
+    return {name: _welch_p_value(ours[name], others[name]) for name in ours}
+
+
+def _worst(p_values: dict[str, float]) -> str | None:
+    """The statistic that differs most, with its level; None where none differs."""
     tests = len(p_values)
     found = {name: p * tests for name, p in p_values.items() if p * tests < TEST_LEVEL}
     if not found:
         return None
     worst = min(found, key=lambda name: found[name])
-    return (
-        f"the first {size:,} of {count:,} reference images differ from the others in {worst} "
-        f"(p < {TEST_LEVEL:g}, {tests} tests), so that they are no sample of the set; use "
-        "reference_subset = random"
-    )
+    return f"{worst} (p < {TEST_LEVEL:g}, {tests} tests)"
 
 
 def _statistics(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:

@@ -29,7 +29,7 @@ from vae_batch.run.stages.activations import (
     activations_of_reference,
 )
 from vae_batch.run.stages.importance import importance_of_checkpoint
-from vae_batch.run.stages.inputs import Arrays, load_job
+from vae_batch.run.stages.inputs import Arrays, Generator, load_job
 from vae_batch.run.stages.losses import losses_of_checkpoint
 from vae_batch.run.stages.pictures import gallery_of_checkpoint, split_pictures
 from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictures_of_reference
@@ -134,7 +134,7 @@ class ShardWorker:
         self._batches = BatchSizes(config.spec.settled_batch_size)
         self._extractors: dict[str, tuple[int, Extractor]] = {}
         self._known = KnownActivations(config.spec, config.stores.reference)
-        self._vaes: OrderedDict[str, Autoencoder] = OrderedDict()
+        self._vaes: OrderedDict[str, Generator] = OrderedDict()
         self._unloadable: dict[str, Failure] = {}
 
     def run(self, unit: Unit, shard: Shard, *, may_be_done: bool = False) -> ShardOutcome:
@@ -248,10 +248,6 @@ class ShardWorker:
         match unit.kind:
             case "description":
                 return vae.description.to_json()
-            case "losses":
-                return losses_of_checkpoint(config, vae, reading, shard)
-            case "importance":
-                return importance_of_checkpoint(config, vae, reading, shard)
             case "pictures":
                 return pictures_of_checkpoint(config, vae, shard)
             case "gallery":
@@ -260,6 +256,12 @@ class ShardWorker:
                 return activations_of_generated(
                     config, vae, self._extractor(unit, batch_size), shard
                 )
+        assert isinstance(vae, Autoencoder)  # a set of images has no other units
+        match unit.kind:
+            case "losses":
+                return losses_of_checkpoint(config, vae, reading, shard)
+            case "importance":
+                return importance_of_checkpoint(config, vae, reading, shard)
             case "reconstructed":
                 return activations_of_reconstructed(
                     config, vae, self._extractor(unit, batch_size), shard
@@ -275,7 +277,7 @@ class ShardWorker:
             self._extractors[name] = batch_size, load_extractor(identity, batch_size)
         return self._extractors[name][1]
 
-    def _vae(self, unit: Unit, config: WorkerConfig) -> Autoencoder:
+    def _vae(self, unit: Unit, config: WorkerConfig) -> Generator:
         name = str(unit.checkpoint)
         if name not in self._vaes:
             while len(self._vaes) >= _KEPT_CHECKPOINTS:
@@ -284,7 +286,7 @@ class ShardWorker:
         self._vaes.move_to_end(name)
         return replace(self._vaes[name], batch_size=config.spec.settled_batch_size)
 
-    def _load(self, name: str, config: WorkerConfig) -> Autoencoder:
+    def _load(self, name: str, config: WorkerConfig) -> Generator:
         """Load a checkpoint; one that cannot be loaded is not tried a second time."""
         try:
             return load_job(config, config.jobs[name])

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from vae_batch.metrics.catalogue import GROUPS
+from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import extractor_folder
+from vae_batch.models.references.subset import subset_in_words
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint
 from vae_batch.plan.shards import Kind
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
@@ -15,6 +17,9 @@ from vae_batch.run.reference.facts import ReferenceFacts
 
 #: Fields of the spec that move a decoded image or a loss.
 _MODEL_FIELDS = ("seed", "batch_size", "shard_size")
+
+#: Kinds of units that a set of generated images does not have.
+_OF_MODELS = ("losses", "importance", "reconstructed")
 
 #: Images of an importance-weighted shard are decoded once for each of many draws.
 _IMPORTANCE_SHARE = 8
@@ -31,18 +36,20 @@ def units_of_row(
     def own(kind: Kind, samples: int, **more: Any) -> Unit:  # noqa: ANN401
         return _job_unit(spec, reference, job, kind, samples, **more)
 
-    counts: dict[str, Any] = {"label_counts": reference.label_counts}
+    samples, subset = generated_by(spec, job.checkpoint)
+    chosen: dict[str, Any] = {} if subset is None else {"generated_subset": subset}
+    counts: dict[str, Any] = {"label_counts": reference.label_counts, **chosen}
     units: dict[Kind, Unit] = {
         "reference": reference_unit(spec, reference, extractor),
-        "description": own("description", 1),
+        "description": own("description", 1, **chosen),
         "losses": own("losses", reference.count, **job.scale),
-        "gallery": own("gallery", 1),
+        "gallery": own("gallery", 1, **chosen),
         "importance": own("importance", **_importance_parts(spec, reference, job)),
         "reference_pictures": _reference_pictures_unit(reference),
-        "pictures": own("pictures", spec.samples, **counts),
+        "pictures": own("pictures", samples, **counts),
         "generated": _activations_unit(
             *(spec, reference, job, extractor, "generated"),
-            spec.samples,
+            samples,
             splits=spec.splits,
             **counts,
         ),
@@ -53,7 +60,18 @@ def units_of_row(
             labels=reference.labels_sha256,
         ),
     }
-    return {kind: unit for kind, unit in units.items() if _is_read(kind, spec)}
+    needless = _OF_MODELS if job.checkpoint.images is not None else ()
+    return {
+        kind: unit for kind, unit in units.items() if kind not in needless and _is_read(kind, spec)
+    }
+
+
+def generated_by(spec: EvaluationSpec, checkpoint: Checkpoint) -> tuple[int, str | None]:
+    """Generated images of a checkpoint; and of a set, which of its own they are, in words."""
+    held = checkpoint.images
+    if held is None:
+        return spec.samples, None
+    return min(spec.samples, held), subset_in_words(spec.reference_subset, spec.samples, held)
 
 
 def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:

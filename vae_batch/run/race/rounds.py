@@ -138,16 +138,41 @@ class Racing:
         self._plan, self._emit, self._driver = run.plan, run.emit, driver
         self._settings = _settings(run.plan)
         self._metric = METRICS[self._settings.metric]
-        self._rows = {row.job.identifier: row for row in _entries(run.plan)}
         self._kind = self._metric.raced_over[-1]
-        self._whole = min(row.units[self._kind].samples for row in self._rows.values())
+        self._outside: dict[str, str] = {}
+        entries = {row.job.identifier: row for row in _entries(run.plan)}
+        self._names = {identifier: row.checkpoint.label for identifier, row in entries.items()}
+        self._rows = self._comparable(entries)
+        self._whole = max(row.units[self._kind].samples for row in self._rows.values())
         self._counts = self._looks()
         looks = len(self._counts)
         self._race = Race(self._rows, self._metric.direction, looks, self._settings.alpha)
-        self._outside: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         if self._counts[0] != self._settings.first:
             say(self._emit, self._other_first())
+
+    def _comparable(self, entries: Mapping[str, PlannedRow]) -> dict[str, PlannedRow]:
+        """The rows that can race: sets of generated images may be too small, and have no losses.
+
+        Raises:
+            InputError: None can.
+        """
+        counts = {
+            n: row.units[self._kind].samples
+            for n, row in entries.items()
+            if self._kind in row.units
+        }
+        if not counts:
+            raise InputError(
+                f"race by {self._settings.metric}: sets of generated images have none; score "
+                "without --race, or race by kid"
+            )
+        for name in entries:
+            if name not in counts:
+                self._outside[name] = f"it has no {self._settings.metric}"
+            elif counts[name] < max(counts.values()):
+                self._outside[name] = f"it has {counts[name]:,} samples, fewer than the others"
+        return {name: row for name, row in entries.items() if name not in self._outside}
 
     def _other_first(self) -> str:
         """That the first look is not where it was asked for, and what may move it."""
@@ -215,7 +240,6 @@ class Racing:
     def run(self) -> RaceOutcome:
         """All rounds, until one checkpoint remains or the last look is over."""
         scores: dict[str, PairedScore] = {}
-        names = {identifier: row.checkpoint.label for identifier, row in self._rows.items()}
         for number, count in enumerate(self._counts, start=1):
             found = self._score(count)
             if not found:
@@ -234,7 +258,7 @@ class Racing:
             self._say(number, count, left)
             if len(self._race.survivors) == 1:
                 break
-        return self._outcome(names, scores)
+        return self._outcome(self._names, scores)
 
     def _score(self, count: int) -> dict[str, Raced]:
         """Scores by the first samples of all checkpoints in the race; those without leave it."""
@@ -291,7 +315,7 @@ class Racing:
         is_ranked = any(name in scores for name in stayed)
         level = self._race.result(scores) if is_ranked else None
         whole = {name: row.units[self._kind].samples for name, row in self._rows.items()}
-        in_race = [name for name in names if name not in self._outside]
+        in_race = [name for name in self._rows if name not in self._outside]
         spent = sum(left[n].count if n in left else whole[n] for n in in_race)
         per_extractor = self._metric.per_extractor
         return RaceOutcome(

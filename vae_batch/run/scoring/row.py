@@ -17,6 +17,7 @@ from vae_batch.models.references.subset import subset_in_words
 from vae_batch.plan import SCORING_VERSION, Reading
 from vae_batch.run.execute.failures import Failure, failure_of, write_traceback
 from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.run.planning.units import generated_by
 from vae_batch.run.scoring.latents import add_latents
 from vae_batch.run.scoring.losses import (
     add_importance,
@@ -208,11 +209,13 @@ def _complete_kinds(plan: RunPlan, row: PlannedRow) -> set[str]:
 def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
     """The row without scores: what every number of it depends on."""
     spec, reading = plan.spec, row.job.reading
+    count, subset = generated_by(spec, row.checkpoint)
     conditions = Conditions(
         extractor=row.extractor.name,
         weights_sha256=row.extractor.weights_sha256,
         protocol=row.extractor.protocol,
-        n_generated=_generated(row, spec.samples),
+        n_generated=_generated(row, count),
+        generated_subset=subset,
         n_reference=plan.reference.count,
         left_race_at=row.left_race_at,
         reference=plan.reference.name,

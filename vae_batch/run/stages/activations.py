@@ -18,6 +18,7 @@ from vae_batch.run.stages.inputs import (
     Array,
     Arrays,
     Floats,
+    Generator,
     Labels,
     Pixels,
     can_generate,
@@ -35,7 +36,7 @@ def activations_of_reference(
 
 
 def activations_of_generated(
-    config: WorkerConfig, vae: Autoencoder, extractor: Extractor, shard: Shard
+    config: WorkerConfig, vae: Generator, extractor: Extractor, shard: Shard
 ) -> Arrays:
     """The extractor's output on decoded latent samples, rounded to 8 bits.
 
@@ -46,9 +47,8 @@ def activations_of_generated(
     if not can_generate(vae):
         return _none(shard)
 
-    def decode_and_extract(latents: Floats, labels: Labels | None = None) -> tuple[Floats, Floats]:
-        images = vae.to_pictures(vae.decode(latents, labels))
-        return extractor.extract(to_three_channels(images))
+    def decode_and_extract(latents: Array, labels: Labels | None = None) -> tuple[Floats, Floats]:
+        return extractor.extract(to_three_channels(vae.pictures(latents, labels)))
 
     inputs = generated_inputs(config.spec, config.reference, vae, shard)
     return _activations(config, shard, extractor, decode_and_extract, *inputs)
@@ -65,8 +65,7 @@ def activations_of_reconstructed(
         pixels: Pixels, labels: Labels | None = None
     ) -> tuple[Floats, Floats]:
         mean, _ = vae.encode(vae.to_model(pixels), labels)
-        images = vae.to_pictures(vae.decode(mean, labels))
-        return extractor.extract(to_three_channels(images))
+        return extractor.extract(to_three_channels(vae.pictures(mean, labels)))
 
     pixels, labels = reference_rows(config, np.arange(shard.start, shard.stop))
     inputs: list[Array] = [pixels]

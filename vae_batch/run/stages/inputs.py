@@ -11,9 +11,11 @@ from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.references.subset import Positions
+from vae_batch.models.sample_sets import SAMPLES, SampleSet, open_sample_set
 from vae_batch.models.sampling import draw_labels, standard_normals
 from vae_batch.plan import EvaluationSpec, Shard
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
+from vae_batch.run.planning.units import generated_by
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.reference.facts import ReferenceFacts
 from vae_batch.run.reference.images import read_labelled
@@ -24,18 +26,32 @@ Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
+#: What generated images come from.
+Generator = Autoencoder | SampleSet
+
 #: Reference images that a checkpoint is probed with when it is loaded.
 PROBE_IMAGES = 256
 
 _GIB = 2**30
 
 
-def load_job(config: WorkerConfig, job: CheckpointJob) -> Autoencoder:
-    """Load a checkpoint: its networks' roles are decided, and it is probed.
+def load_job(config: WorkerConfig, job: CheckpointJob) -> Generator:
+    """Load a checkpoint: its networks' roles are decided, and it is probed. Open a set of images.
 
     Raises:
         CheckpointError: Names what the checkpoint lacks and what to declare.
     """
+    spec, checkpoint = config.spec, job.checkpoint
+    if checkpoint.images is not None:
+        return open_sample_set(
+            dict(checkpoint.files)[SAMPLES],
+            job.reading,
+            config.reference.shape,
+            generated_by(spec, checkpoint)[0],
+            spec.reference_subset,
+            spec.settled_batch_size,
+            checkpoint.sha256,
+        )
     pixels, labels = reference_rows(config, np.arange(min(PROBE_IMAGES, config.reference.count)))
     return load_probed(config.spec, config.reference, job, pixels, labels)
 
@@ -66,15 +82,20 @@ def reference_rows(config: WorkerConfig, positions: Positions) -> tuple[Pixels, 
     return read_labelled(config.stores.reference, config.reference, positions)
 
 
-def can_generate(vae: Autoencoder) -> bool:
-    """Whether the checkpoint has a decoder and a prior to draw from."""
+def can_generate(vae: Generator) -> bool:
+    """Whether the checkpoint has a decoder and a prior to draw from, or is a set of images."""
     return not {"decoder", "prior"} & set(vae.description.missing)
 
 
 def generated_inputs(
-    spec: EvaluationSpec, facts: ReferenceFacts, vae: Autoencoder, shard: Shard
+    spec: EvaluationSpec, facts: ReferenceFacts, vae: Generator, shard: Shard
 ) -> list[Array]:
-    """Latents of generated samples, and labels where the checkpoint takes them."""
+    """Latents of generated samples, and labels where the checkpoint takes them.
+
+    Of a set of images, their positions in it.
+    """
+    if isinstance(vae, SampleSet):
+        return [np.arange(shard.start, shard.stop)]
     seed, start, stop = spec.seed, shard.start, shard.stop
     inputs: list[Array] = [standard_normals(seed, "latents", start, stop, vae.latent_shape)]
     if vae.takes_labels:
@@ -82,11 +103,11 @@ def generated_inputs(
     return inputs
 
 
-def generated_pictures(spec: EvaluationSpec, vae: Autoencoder, inputs: list[Array]) -> Pixels:
+def generated_pictures(spec: EvaluationSpec, vae: Generator, inputs: list[Array]) -> Pixels:
     """(n, H, W, C) uint8 images of what `generated_inputs` gave."""
 
-    def draw(latents: Floats, labels: Labels | None = None) -> tuple[Pixels]:
-        return (vae.to_pictures(vae.decode(latents, labels)),)
+    def draw(latents: Array, labels: Labels | None = None) -> tuple[Pixels]:
+        return (vae.pictures(latents, labels),)
 
     (pixels,) = map_batches(draw, spec.settled_batch_size, *inputs)
     return pixels.astype(np.uint8, copy=False)

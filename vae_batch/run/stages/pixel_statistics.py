@@ -24,6 +24,7 @@ from vae_batch.run.reference.images import read_reference
 from vae_batch.run.stages.inputs import (
     Array,
     Arrays,
+    Generator,
     can_generate,
     generated_inputs,
     generated_pictures,
@@ -42,14 +43,14 @@ def pictures_of_reference(config: WorkerConfig, shard: Shard) -> Arrays:
     return picture_statistics(read_reference(config.stores.reference, config.reference, positions))
 
 
-def pictures_of_checkpoint(config: WorkerConfig, vae: Autoencoder, shard: Shard) -> Arrays:
+def pictures_of_checkpoint(config: WorkerConfig, vae: Generator, shard: Shard) -> Arrays:
     """Pixel statistics of generated images, and how smoothly the first follow their latents."""
     if not can_generate(vae):
         return {"index": np.arange(shard.start, shard.stop)}
     inputs = generated_inputs(config.spec, config.reference, vae, shard)
     statistics = picture_statistics(generated_pictures(config.spec, vae, inputs))
     stop = min(shard.stop, _SMOOTHNESS_SAMPLES)
-    if shard.start < stop:
+    if shard.start < stop and isinstance(vae, Autoencoder):
         first = [array[: stop - shard.start] for array in inputs]
         statistics["path_change"] = _path_change(config, vae, shard.start, stop, *first)
     return statistics
