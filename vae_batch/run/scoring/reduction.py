@@ -52,7 +52,6 @@ def _reduce(
 ) -> tuple[Moments | None, list[LabelDistribution]]:
     moments: Moments | None = None
     labels: list[LabelDistribution] = []
-    splits = min(splits, unit.samples)  # a set of few images fills fewer; its score is then null
     for shard in unit.shards():
         columns = read_shard(store, unit, shard.name, ["features", "probabilities"])
         if not columns["features"].shape[1]:
