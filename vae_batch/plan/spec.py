@@ -36,7 +36,7 @@ class EvaluationSpec(Reading):
     """
 
     checkpoints: tuple[str, ...] = _field(
-        "content", (), "Paths, folders, globs or URIs of VAE checkpoints."
+        "content", (), "Paths, folders, globs or URIs of VAE checkpoints, or of generated images."
     )
     encoder: str | None = _field(
         "content", None, "Pattern of encoder files, such as 'runs/*/enc-{step}.keras'."
@@ -47,7 +47,8 @@ class EvaluationSpec(Reading):
     reference: str = _field(
         "content",
         ...,
-        "Real images: digits, mnist, fashion_mnist, cifar10, a folder, .npz, .npy or .parquet.",
+        "Real images: digits, mnist, fashion_mnist, cifar10, a folder, .zip, .npz, .npy or "
+        ".parquet.",
     )
     reference_split: str = _field(
         "content", "test", "Split of a reference set that has splits: test, train or all."
@@ -70,8 +71,8 @@ class EvaluationSpec(Reading):
     reference_subset: Literal["random", "first"] = _field(
         "identity",
         "random",
-        "Which images --reference-samples, --training-samples and --iwae-images take: a random "
-        "draw, the same in every run, or the first ones.",
+        "Which images --reference-samples, --training-samples and --iwae-images take, and "
+        "--samples of a set of images: a random draw, the same in every run, or the first ones.",
     )
     reference_is: ReferenceIs = _field(
         "identity",
@@ -122,7 +123,11 @@ class EvaluationSpec(Reading):
         "alone; inferred from its last activation, else asked for.",
     )
     samples: int = _field(
-        "identity", 10000, "Images generated per checkpoint.", ge=2, le=MOST_SAMPLES
+        "identity",
+        10000,
+        "Images generated per checkpoint, or taken of a set of generated images.",
+        ge=2,
+        le=MOST_SAMPLES,
     )
     seed: int = _field("identity", 0, "Seed of latents and posterior noise.", ge=0, lt=2**63)
     per_checkpoint: dict[str, dict[str, Any]] = _field(
