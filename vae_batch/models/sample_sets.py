@@ -168,7 +168,8 @@ def open_sample_set(
     uri = Location.parse(path)
     copy = LocalCopy(path, _is_image) if is_uri(path) else None
     local, name = str(copy.path if copy else uri.local_path), uri.label
-    if sha256 is not None and set_sha256(local, folder=Path(local).is_dir()) != sha256:
+    found = sha256_of_roles([(SAMPLES, set_sha256(local, folder=Path(local).is_dir()))])
+    if sha256 not in (None, found):
         raise CheckpointError(
             f"{name} has changed since this run began (its content has another hash); wait until "
             "it is saved completely, and run again"
