@@ -186,7 +186,7 @@ def _infer(dtype: np.dtype, low: float, high: float, source: str) -> tuple[float
         return VALUE_RANGES["0..255"]
     raise InputError(
         f"{source}: the range of these float images cannot be inferred (found min {low:g}, "
-        f"max {high:g}); declare it: {_choices()}"
+        f"max {high:g}); declare it with --reference-range: {_choices()}"
     )
 
 
