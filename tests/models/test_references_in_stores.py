@@ -124,7 +124,7 @@ def test_faults_change_no_pixel(bucket: FaultyS3, fault: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("none.npz", "does not exist; expected a folder of"),
+        ("none.npz", "does not exist; expected a folder or .zip of"),
         ("bad.npz", "cannot be read as a NumPy file"),
         ("model.pb", "a .pb file is not a set"),
         ("set.npz", "7 reference images were asked for"),
