@@ -51,7 +51,7 @@ def test_the_second_correction_is_a_third_of_what_halves_differ_by() -> None:
     second = (first_order(rows) - halves) / 3
     assert found.log_score.last_correction == pytest.approx(second, rel=1e-9)
     assert found.log == pytest.approx(first_order(rows) + second, rel=1e-12)
-    assert found.paired.last_correction == pytest.approx(found.score * second, rel=1e-9)
+    assert found.paired.last_correction == pytest.approx(2 * found.score * second, rel=1e-9)
     np.testing.assert_allclose(
         found.paired.influence, found.score * found.log_score.influence, rtol=1e-13
     )

@@ -56,7 +56,7 @@ def test_identity_ignores_runtime_and_paths() -> None:
 
 def test_fingerprint_is_frozen() -> None:
     """A golden: if it moves, stored results of every user are redone; raise SCORING_VERSION."""
-    text = b'{"a":1,"b":["x",null],"scoring_version":2}'
+    text = b'{"a":1,"b":["x",null],"scoring_version":3}'
     assert fingerprint(a=1, b=["x", None]) == hashlib.sha256(text).hexdigest()[:32]
     assert fingerprint(b=["x", None], a=1) == fingerprint(a=1, b=["x", None])
     assert fingerprint(a=1.0) != fingerprint(a=1)

@@ -34,7 +34,8 @@ class PairedScore:
         reference_influence: (m,) float64 influence of each reference image, where the reference is
             itself a sample; None where the score does not depend on one, or is about these images.
         last_correction: The last term of a series of bias corrections that ``value`` contains, in
-            the score's unit: about as large as the bias that may be left. 0 where there is no bias.
+            the score's unit, or a multiple of it: about the bias that may be left. 0 where there
+            is no bias.
     """
 
     value: float

@@ -34,6 +34,11 @@ BLOCK = 4096
 IMAGES_PER_CLASS = 5
 """Images for each class in use below which bias dominates: classes not seen cannot be corrected."""
 
+BIAS_LEFT = 2.0
+"""Bound on the bias that may be left, as a multiple of the second correction: near 5 images for
+each class the corrections fall more slowly than 1/n^2 (``jobs/simulation/interval_coverage.py``).
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class CorrectedInceptionScore:
@@ -51,7 +56,7 @@ class CorrectedInceptionScore:
     def paired(self) -> PairedScore:
         """The score itself; to first order errors of its logarithm scale with it."""
         score, log = self.score, self.log_score
-        last = score * log.last_correction
+        last = BIAS_LEFT * score * log.last_correction
         return PairedScore(score, score * log.influence, last_correction=last)
 
     @property
