@@ -35,6 +35,7 @@ def out(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 16,
         "iwae_draws": 4,
         "iwae_images": 20,
+        "metrics": "losses,iwae,reconstruction,fid,kid,diagnostics,reconstruction_fid",
         "workers": 0,
         "out": str(folder / "results"),
     }
@@ -76,11 +77,16 @@ def test_every_column_is_described(page: str, out: Path) -> None:
 def test_the_queries_run(page: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     duckdb = pytest.importorskip("duckdb", reason="comes with the test extra")
     monkeypatch.chdir(out.parent)
-    first, second = (
+    first, kinds, second = (
         duckdb.sql(text).fetchall() for text in re.findall(r"```sql\n(.*?)```", page, re.S)
     )
     assert [(name[:9], n) for name, n, _ in first] == [(f"step-000{i}", 60) for i in (1, 2, 3)]
     assert all(0.1 <= confidence <= 1 for *_, confidence in first)
+    assert [row[:2] for row in kinds] == [
+        ("generated", 180),
+        ("reconstructed", 180),
+        ("reference", 60),
+    ]
     assert len(second) == 10
     values = [nll for _, nll, _ in second]
     assert values == sorted(values, reverse=True)

@@ -45,6 +45,14 @@ def test_bytes_repeat() -> None:
     assert encode_columns(example()) == encode_columns(example())
 
 
+def test_words_are_columns_for_other_tools_alone() -> None:
+    content = encode_columns(example(), {"images": "generated"})
+    assert decode_columns(content).keys() == example().keys()
+    table = pq.read_table(BufferReader(content))
+    assert table["images"].to_pylist() == ["generated"] * 10
+    assert len(content) < len(encode_columns(example())) + 500
+
+
 def test_only_named_columns_are_read() -> None:
     assert list(decode_columns(encode_columns(example()), ["nll"])) == ["nll"]
 

@@ -66,11 +66,13 @@ class Reduction:
     labels: tuple[LabelDistribution, ...]
 
 
-def encode_columns(columns: Mapping[str, Array]) -> bytes:
+def encode_columns(columns: Mapping[str, Array], words: Mapping[str, str] | None = None) -> bytes:
     """One Parquet file, in memory, of arrays that share their first axis.
 
     Args:
         columns: Name to array of shape ``(n, ...)``; numeric, with at least one axis.
+        words: Name to the text that all rows have, for other tools: :func:`decode_columns` leaves
+            these columns out.
 
     Raises:
         ValueError: The first axes differ, or an array has no axis.
@@ -82,14 +84,15 @@ def encode_columns(columns: Mapping[str, Array]) -> bytes:
     shapes = {name: list(array.shape[1:]) for name, array in columns.items()}
     dtypes = {name: array.dtype.name for name, array in columns.items()}
     metadata = {_SHAPES: json.dumps({"shapes": shapes, "dtypes": dtypes}).encode()}
-    table = pa.table({name: _to_arrow(array) for name, array in kept.items()})
+    texts = {name: pa.repeat(word, max(rows.values())) for name, word in (words or {}).items()}
+    table = pa.table({**{name: _to_arrow(array) for name, array in kept.items()}, **texts})
     buffer = pa.BufferOutputStream()
     pq.write_table(
         table.replace_schema_metadata(metadata),
         buffer,
         compression="zstd",
         compression_level=1,
-        use_dictionary=False,
+        use_dictionary=list(texts),
         column_encoding=_encodings(table.schema),
         write_page_checksum=True,
         row_group_size=_ROW_GROUP,

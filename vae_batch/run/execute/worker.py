@@ -42,6 +42,7 @@ from vae_batch.storage import (
     encode_columns,
     file_path,
     holds_arrays,
+    is_activations,
     pictures_name,
     read_receipt,
     write_with_receipt,
@@ -358,5 +359,7 @@ def write_shard(
 
 
 def _encoded(unit: Unit, arrays: Arrays) -> bytes:
-    """Arrays that share no axis are no columns."""
-    return encode_arrays(arrays) if holds_arrays(unit) else encode_columns(arrays)
+    """Arrays that share no axis are no columns; activations say which images they are of."""
+    if holds_arrays(unit):
+        return encode_arrays(arrays)
+    return encode_columns(arrays, {"images": unit.kind} if is_activations(unit) else None)
