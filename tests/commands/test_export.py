@@ -87,7 +87,7 @@ def test_statistics_give_the_fid_of_the_row(toy_settings: dict[str, Any], tmp_pa
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     nowhere = call(str(tmp_path))
     assert nowhere.exit_code == 2
-    assert "--statistics FOLDER, --markdown or --latex" in nowhere.stderr
+    assert "--wandb DIR, --statistics FOLDER, --markdown or --latex" in nowhere.stderr
     nothing = call(str(tmp_path), "--tensorboard", str(tmp_path / "logs"))
     assert nothing.exit_code == 2
     assert "holds no scored rows" in nothing.stderr

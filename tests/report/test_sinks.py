@@ -1,4 +1,4 @@
-"""What TensorBoard and MLflow read back of a run, with their own libraries."""
+"""What trackers of experiments read back of a run, with their own libraries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import dataclasses
 import io
 import json
 import re
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ from report.examples import failed_row, gallery_of, score_row, score_table, with
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
-from vae_batch.report.sinks.mlflow_store import Logged, write_mlflow
+from vae_batch.report.sinks.mlflow_store import write_mlflow
 from vae_batch.report.sinks.scored_checkpoints import lines_of, pictures, scored_checkpoints
 from vae_batch.report.sinks.tensorboard import write_tensorboard
 from vae_batch.report.sinks.text_tables import latex_table, markdown_table
+from vae_batch.report.sinks.training_runs import Logged
+from vae_batch.report.sinks.wandb_files import write_wandb
 from vae_batch.run.output.run_record import RunRecord
 from vae_batch.storage import Store
 
@@ -194,6 +198,9 @@ def test_a_training_run_is_one_run_of_mlflow_with_its_steps_as_a_series(
     assert history(client, found, "fid/inception-2015") == [(1, 30.0), (3, 20.0)]
     assert history(client, found, "fid/digits-1a2b") == [(1, 3.5)], "an infinity is no number"
     assert history(client, found, "elbo") == [(1, -110.0), (3, -110.0)]
+    low, high = (history(client, found, f"elbo_{end}") for end in ("low", "high"))
+    assert low == [(step, pytest.approx(-110 - 1.96 * 0.6)) for step in (1, 3)]
+    assert high == [(step, pytest.approx(-110 + 1.96 * 0.6)) for step in (1, 3)]
     assert found.data.params["n_generated"] == "10000"
     assert found.data.params["protocol/digits-1a2b"] == "inception-2015/tf1"
     tags = found.data.tags
@@ -288,6 +295,117 @@ def test_a_store_that_mlflow_refuses_is_named(run: ExampleRun) -> None:
     mlflow_installed()
     with pytest.raises(InputError, match="--mlflow nowhere://x cannot be used"):
         write_mlflow(run, "nowhere://x", "vaes")
+
+
+@pytest.fixture
+def wandb() -> Iterator[Any]:
+    """The library; its process, which writes the files, ends with the test."""
+    library = pytest.importorskip("wandb", reason="needs the package wandb: pip install '.[wandb]'")
+    yield library
+    library.teardown()
+
+
+def wandb_records(folder: Path) -> list[Any]:
+    """Of an offline run: a log as LevelDB writes it, in blocks of 32 KiB, one record a message."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = folder.glob("*.wandb")
+    data, at, parts, records = file.read_bytes(), 7, b"", []
+    assert data[:4] == b":W&B"
+    while at < len(data):
+        if 32768 - at % 32768 < 7:  # no room for a header
+            at += 32768 - at % 32768
+            continue
+        size, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        parts += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last part
+            records.append(Record.FromString(parts))
+            parts = b""
+    return records
+
+
+def wandb_items(items: Any) -> dict[str, Any]:
+    """Values by key, those of objects by key again."""
+    found: dict[str, Any] = {}
+    for item in items:
+        *outer, key = item.nested_key or [item.key]
+        inner = found
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        inner[key] = json.loads(item.value_json)
+    return found
+
+
+def wandb_values(records: list[Any], name: str) -> dict[int, Any]:
+    """A series by step."""
+    held = [record.history for record in records if record.HasField("history")]
+    points = {history.step.num: wandb_items(history.item) for history in held}
+    return {step: items[name] for step, items in points.items() if name in items}
+
+
+def test_a_training_run_is_one_offline_run_of_wandb(
+    run: ExampleRun, wandb: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert write_wandb(run, str(tmp_path / "logs"), "vaes") == Logged(created=1)
+    assert "".join(capfd.readouterr()) == "", "the library says nothing"
+    (folder,) = (tmp_path / "logs/wandb").glob("offline-run-*")
+    records = wandb_records(folder)
+    (about,) = (record.run for record in records if record.HasField("run"))
+    assert (about.project, about.display_name) == ("vaes", "runs")
+    config = {item.key: json.loads(item.value_json) for item in about.config.update}
+    assert config["n_generated"] == "10000"
+    assert config["protocol/digits-1a2b"] == "inception-2015/tf1"
+    assert wandb_values(records, "fid/inception-2015") == {1: 30.0, 3: 20.0}
+    assert wandb_values(records, "fid/digits-1a2b") == {1: 3.5}, "an infinity is no number"
+    assert wandb_values(records, "elbo") == {1: -110.0, 3: -110.0}
+    assert wandb_values(records, "elbo_low") == pytest.approx(dict.fromkeys((1, 3), -111.176))
+    shown = wandb_values(records, "samples")
+    assert list(shown) == [1, 3]
+    assert (np.asarray(Image.open(folder / "files" / shown[1]["path"]))[0, 0] == 101).all()
+    (table,) = wandb_values(records, "rows").values()
+    rows = json.loads((folder / "files" / table["path"]).read_text())
+    fids = [row[rows["columns"].index("fid")] for row in rows["data"]]
+    assert fids == [30.0, 3.5, None, None, 20.0, "inf"]
+    said = wandb_items([item for record in records for item in record.summary.update])
+    assert said["vae_batch.checkpoint.3"] == "runs/step-3"
+    assert said["reasons"] == "runs/step-2: the decoder gave NaN"
+    (ended,) = (record.exit.exit_code for record in records if record.HasField("exit"))
+    assert ended == 0
+
+
+def test_wandb_takes_the_same_run_once_and_a_changed_one_anew(
+    run: ExampleRun, wandb: Any, tmp_path: Path
+) -> None:
+    few = dataclasses.replace(run, rows=run.rows[:1])
+    assert write_wandb(few, str(tmp_path), "vaes") == Logged(created=1)
+    assert write_wandb(few, str(tmp_path), "vaes") == Logged(kept=1)
+    (before,) = (tmp_path / "wandb").glob("offline-run-*")
+    (before / "vae_batch.digest").unlink()  # an interrupted export
+    assert write_wandb(few, str(tmp_path), "vaes") == Logged(replaced=1)
+    changed = dataclasses.replace(few, rows=with_values(few.rows, "elbo", -90.0))
+    assert write_wandb(changed, str(tmp_path), "vaes") == Logged(replaced=1)
+    (after,) = (tmp_path / "wandb").glob("offline-run-*")
+    assert before.name.rpartition("-")[2] == after.name.rpartition("-")[2], "one run of a server"
+    assert wandb_values(wandb_records(after), "elbo") == {1: -90.0}
+
+
+def test_what_hinders_wandb_is_one_sentence(
+    run: ExampleRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match=r"--wandb needs .* pip install '\.\[wandb\]'"):
+        write_wandb(run, str(tmp_path), "vaes")
+
+
+def test_a_folder_that_wandb_cannot_write_is_named(
+    run: ExampleRun, wandb: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match=r"--wandb .*taken cannot be written"):
+        write_wandb(run, str(tmp_path / "taken"), "vaes")
+    with pytest.raises(InputError, match=r"--wandb s3://x: expected a local folder"):
+        write_wandb(run, "s3://x", "vaes")
 
 
 @pytest.fixture

@@ -34,6 +34,10 @@ def export(
         str | None,
         typer.Option(help="Tracking URI of MLflow, such as sqlite:///mlflow.db."),
     ] = None,
+    wandb: Annotated[
+        str | None,
+        typer.Option(help="Folder for offline files of Weights & Biases, for `wandb sync`."),
+    ] = None,
     statistics: Annotated[
         str | None,
         typer.Option(help="Folder for means and covariances (.npz) as pytorch-fid reads them."),
@@ -45,10 +49,10 @@ def export(
         bool, typer.Option("--latex", help="Print the score table for LaTeX (booktabs).")
     ] = False,
     experiment: Annotated[
-        str, typer.Option(help="MLflow's experiment; created if it does not exist.")
+        str, typer.Option(help="MLflow's experiment or W&B's project; created if missing.")
     ] = "vae-batch",
 ) -> None:
-    """Export a run to TensorBoard or MLflow, as statistics for other tools, or as a table.
+    """Export a run to TensorBoard, MLflow or Weights & Biases, as statistics, or as a table.
 
     Exporting a run again creates no duplicates.
     """
@@ -57,13 +61,14 @@ def export(
     from vae_batch.report.sinks.text_tables import latex_table, markdown_table
 
     with exit_codes():
-        if (tensorboard, mlflow, statistics) == (None, None, None) and not (markdown or latex):
+        named = (tensorboard, mlflow, wandb, statistics)
+        if all(place is None for place in named) and not (markdown or latex):
             raise InputError(
-                "name where to export to: --tensorboard DIR, --mlflow URI, --statistics FOLDER, "
-                "--markdown or --latex"
+                "name where to export to: --tensorboard DIR, --mlflow URI, --wandb DIR, "
+                "--statistics FOLDER, --markdown or --latex"
             )
         run = FinishedRun.open(out)
-        for sentence in export_run(run, tensorboard, mlflow, experiment, statistics):
+        for sentence in export_run(run, tensorboard, mlflow, experiment, statistics, wandb):
             say(sentence)
         for wanted, table in ((markdown, markdown_table), (latex, latex_table)):
             if wanted:

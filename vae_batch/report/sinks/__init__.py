@@ -1,7 +1,9 @@
-"""Exports of a finished run to TensorBoard and MLflow, and its statistics for other tools."""
+"""Exports of a finished run to trackers of experiments, and its statistics for other tools."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterator
 
 from vae_batch.plan.credentials import without_credentials
@@ -10,8 +12,9 @@ from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.sinks.mlflow_store import write_mlflow
 from vae_batch.report.sinks.statistics import write_statistics
 from vae_batch.report.sinks.tensorboard import write_tensorboard
+from vae_batch.report.sinks.wandb_files import write_wandb
 
-__all__ = ["export_run", "write_mlflow", "write_statistics", "write_tensorboard"]
+__all__ = ["export_run", "write_mlflow", "write_statistics", "write_tensorboard", "write_wandb"]
 
 
 def export_run(
@@ -20,6 +23,7 @@ def export_run(
     mlflow: str | None,
     experiment: str,
     statistics: str | None = None,
+    wandb: str | None = None,
 ) -> Iterator[str]:
     """Export a run and yield one sentence per export about what was written.
 
@@ -27,8 +31,9 @@ def export_run(
         run: What to show.
         tensorboard: TensorBoard's log folder, or None.
         mlflow: MLflow's tracking URI, or None.
-        experiment: MLflow's experiment.
+        experiment: MLflow's experiment, W&B's project.
         statistics: Folder or URI of means and covariances, or None.
+        wandb: Folder for W&B's offline files, or None.
 
     Raises:
         InputError: A place cannot be written, or its package is not installed.
@@ -40,10 +45,11 @@ def export_run(
             f"{plural(events.texts, 'text')} in {events.folder}"
         )
     if mlflow is not None:
-        logged = write_mlflow(run, mlflow, experiment)
+        yield f"mlflow: {write_mlflow(run, mlflow, experiment)} in experiment {experiment}"
+    if wandb is not None:
         yield (
-            f"mlflow: {plural(logged.created, 'run')} created, {logged.replaced} replaced, "
-            f"{logged.kept} kept in experiment {experiment}"
+            f"wandb: {write_wandb(run, wandb, experiment)} for project {experiment}; "
+            f"`wandb sync {os.path.join(shlex.quote(wandb), 'wandb/offline-run-*')}` sends them"
         )
     if statistics is not None:
         files = write_statistics(run, statistics)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.report.charts.curves import own_interval
 from vae_batch.report.comparable_rows import failure_of, finite_value
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.gallery import Gallery
@@ -62,9 +64,23 @@ class ScoredCheckpoint:
             for column, metric in METRICS.items():
                 value = finite_value(row, column)
                 if value is not None:
-                    tag = f"{column}/{extractor}" if metric.per_extractor and extractor else column
-                    found.setdefault(tag, value)
+                    found.setdefault(_tag(metric, column, extractor), value)
         return found
+
+    def intervals(self) -> dict[str, float]:
+        """Ends of 95 % intervals that are no metrics of their own: ``metric_low[/extractor]``."""
+        found: dict[str, float] = {}
+        for extractor, row in self.rows.items():
+            for column, metric in METRICS.items():
+                ends = own_interval(row, metric)
+                if metric.interval is None and math.isfinite(sum(ends)):
+                    for word, end in zip(("low", "high"), ends, strict=True):
+                        found.setdefault(_tag(metric, f"{column}_{word}", extractor), end)
+        return found
+
+
+def _tag(metric: Metric, name: str, extractor: str) -> str:
+    return f"{name}/{extractor}" if metric.per_extractor and extractor else name
 
 
 def scored_checkpoints(run: FinishedRun) -> list[ScoredCheckpoint]:
