@@ -32,6 +32,12 @@ def test_a_spec_to_copy_is_valid(name: str) -> None:
     assert faults(tomllib.loads((SPECS / f"{name}.toml").read_text())) == []
 
 
+def test_every_key_of_the_schema_is_described() -> None:
+    schema = toml_schema()
+    for keys in (schema["properties"], schema["$defs"]["RaceSettings"]["properties"]):
+        assert [name for name, key in keys.items() if len(key.get("description", "")) < 15] == []
+
+
 def test_blocks_of_readme_are_valid() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     specs = [MINIMAL | tomllib.loads(block) for block in blocks if "entry-points" not in block]

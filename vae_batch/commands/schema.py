@@ -28,7 +28,7 @@ def toml_schema() -> dict[str, Any]:
     keys, race = found["properties"], found["$defs"]["RaceSettings"]
     for name, key in [*keys.items(), *race["properties"].items()]:
         _simplify(name, key)
-    race["properties"]["metric"] = _metrics("race")
+    race["properties"]["metric"] |= _metrics("race")
     keys["race"] = {
         "anyOf": [_metrics("race"), {"$ref": keys["race"]["$ref"]}],
         "description": keys["race"]["description"],

@@ -9,27 +9,42 @@ from vae_batch.plan.shards import MOST_SAMPLES
 
 
 class RaceSettings(BaseModel):
-    """A race: rounds over growing prefixes of the same samples, after which the worse ones leave.
-
-    Attributes:
-        metric: Checkpoints are compared by; of several extractors the first one measures it.
-        alpha: Probability that the truly best checkpoint leaves, over the whole race.
-        first: Samples (images, for losses) at the first look.
-        growth: Factor from look to look.
-        max: Samples at the last look; None for all. Those still in the race then are scored in
-            full.
-        rare: Share of images that may carry all of a checkpoint's advantage. Nobody leaves before
-            such images would have been seen, which takes about 6 / rare of them; 0 for none.
-    """
+    """A race: rounds over growing prefixes of the same samples; after each the worse ones leave."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    metric: str
-    alpha: float = Field(0.05, gt=0, lt=1)
-    first: int = Field(512, ge=2, le=MOST_SAMPLES)
-    growth: float = Field(2.0, gt=1, le=MOST_SAMPLES)
-    max: int | None = Field(None, ge=2, le=MOST_SAMPLES)
-    rare: float = Field(0.002, ge=0, lt=1)
+    metric: str = Field(
+        description="Checkpoints are compared by it; of several extractors the first one measures."
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="Probability that the truly best checkpoint leaves, over the whole race.",
+    )
+    first: int = Field(
+        512,
+        ge=2,
+        le=MOST_SAMPLES,
+        description="Samples (images, for losses) at the first look, in whole shards; at least.",
+    )
+    growth: float = Field(
+        2.0, gt=1, le=MOST_SAMPLES, description="Factor of the samples from look to look."
+    )
+    max: int | None = Field(
+        None,
+        ge=2,
+        le=MOST_SAMPLES,
+        description="Samples at the last look (default: all); who is still in the race then is "
+        "scored in full.",
+    )
+    rare: float = Field(
+        0.002,
+        ge=0,
+        lt=1,
+        description="Share of images that may carry all of a checkpoint's advantage; 0 for none. "
+        "Nobody leaves before about 6 / rare samples, by which such images have been seen.",
+    )
 
     @model_validator(mode="before")
     @classmethod
