@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 
@@ -249,6 +250,82 @@ def test_npy_of_floats_is_read_as_uint8(saved):
 def test_shapes_that_are_refused(saved, shape, message):
     with pytest.raises(InputError, match=message):
         open_reference(saved(np.zeros(shape, np.uint8)))
+
+
+def written(folder, name, content):
+    """A file of an array, of several arrays, or of an image."""
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".npz":
+        np.savez(path, **content)
+    elif path.suffix == ".npy":
+        np.save(path, content)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else png(content))
+    return str(path)
+
+
+LEVELS = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+PALE = np.linspace(0, 16, 16).reshape(1, 4, 4, 1)
+RGBA = LEVELS[0, [0, 1, 2, 0]].transpose(1, 2, 0)
+
+
+def transparent():
+    buffer = io.BytesIO()
+    Image.fromarray(LEVELS[0, 0]).save(buffer, "png", transparency=0)
+    return buffer.getvalue()
+
+
+def converted(content):
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGBA").convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "given", "words", "then", "given_then"),
+    [
+        ("a.npy", PALE, {}, "declare it with --reference-range: ", None,
+         {"value_range": "0..255"}),
+        ("a.npy", PALE.astype(np.uint8), {}, "--reference-range 0..255", None,
+         {"value_range": "0..255"}),
+        ("a.npy", PALE.astype(np.uint8), {}, "scale them to 0..255",
+         (PALE * 255 / 16).astype(np.uint8), {}),
+        ("a.npy", LEVELS, {}, "save images.transpose(0, 2, 3, 1)",
+         LEVELS.transpose(0, 2, 3, 1), {}),
+        ("a.npy", RGBA[None], {}, "save images[..., :3]", RGBA[None, ..., :3], {}),
+        ("a.npy", np.array([{"a": 1}], object), {}, "numpy.save as plain numbers", GREY, {}),
+        ("a.npz", {"images": GREY, "labels": [7, -1]}, {}, "number the classes from 0",
+         {"images": GREY, "labels": [1, 0]}, {}),
+        ("a.npz", {"images": GREY, "labels": [7, -1]}, {}, "or give the images without labels",
+         {"images": GREY}, {}),
+        ("a.npz", {"images": GREY, "labels": [[1, 1], [0, 1]]}, {},
+         "save class numbers of shape (n,)", {"images": GREY, "labels": [0, 1]}, {}),
+        ("a.npz", {"pictures": GREY}, {}, "or one array named images", {"images": GREY}, {}),
+        ("a.npz", {"x_train": GREY}, {}, "needs an array x_test",
+         {"x_train": GREY, "x_test": GREY}, {}),
+        ("a.npy", np.where(GREY == 0, np.nan, GREY / 255), {}, "remove the image or repair it",
+         np.nan_to_num(GREY / 255), {}),
+        ("f/a.png", RGBA, {}, "8-bit grey or RGB without alpha: convert it", RGBA[..., :3], {}),
+        ("f/a.png", transparent(), {}, "image.convert('RGBA').convert('RGB')",
+         converted(transparent()), {}),
+        ("f/a.png", LEVELS[0].transpose(1, 2, 0), {"colours": "grey"},
+         "leave out --reference-colours grey", None, {"colours": None}),
+        ("f/a.png", LEVELS[0, 0], {"value_range": "-1..1"}, "leave it out", None,
+         {"value_range": None}),
+        ("f/a.png", b"", {}, "replace or remove it", LEVELS[0, 0], {}),
+    ],
+)  # fmt: skip
+def test_the_remedy_of_a_refusal_works(tmp_path, name, content, given, words, then, given_then):
+    path = written(tmp_path, name, content)
+    source = path if "/" not in name else str(tmp_path / "f")
+    with pytest.raises(InputError, match=re.escape(words)):
+        read_all(source, **given)
+    written(tmp_path, name, content if then is None else then)
+    assert read_all(source, **{**given, **given_then}).dtype == np.uint8
+
+
+def read_all(source, **given):
+    reference = open_reference(source, **given)
+    return reference.read(0, len(reference))
 
 
 def test_npz_in_the_keras_layout(tmp_path):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from typing import Any
 
 import pytest
 
@@ -122,6 +124,70 @@ def test_bad_values_are_named(settings: dict[str, object], words: list[str]) -> 
     for word in ["spec.toml", *words]:
         assert word in str(caught.value)
     assert "Input should" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "remedy"),
+    [
+        ({"likelihood": "gaussian"}, "add --sigma", {"sigma": 0.5}),
+        ({"likelihood": "gaussian"}, "--sigma optimal", {"sigma": "optimal"}),
+        ({"likelihood": "gaussian"}, "--sigma learned", {"sigma": "learned"}),
+        ({"sigma": 0.5}, "add --likelihood gaussian", {"likelihood": "gaussian"}),
+        (
+            {"likelihood": "discretized_logistic", "sigma": "optimal"},
+            "is known for a gaussian likelihood only; give a number",
+            {"sigma": 0.1},
+        ),
+        (
+            {"likelihood": "discretized_logistic", "sigma": "optimal"},
+            "or --likelihood gaussian",
+            {"likelihood": "gaussian"},
+        ),
+        (
+            {"race": "kid", "metrics": "losses"},
+            "add kid to --metrics",
+            {"metrics": "losses,kid"},
+        ),
+        (
+            {"race": "kid", "select": "elbo"},
+            "select by the race's metric",
+            {"select": "kid"},
+        ),
+        ({"race": "kid", "select": "elbo"}, "or without a race", {"race": None}),
+        (
+            {"race": "kid", "keep_activations": "none"},
+            "keep all, and use `vae-batch prune`",
+            {"keep_activations": "all"},
+        ),
+        (
+            {"race": {"metric": "kid", "first": 100, "max": 50}},
+            "max is 50, below first, 100",
+            {"race": {"metric": "kid", "first": 50, "max": 100}},
+        ),
+        ({"samples": 5}, "use --samples of at least --splits", {"samples": 10}),
+        ({"samples": 5}, "or fewer splits", {"splits": 5}),
+        ({"samples": 10**9, "shard_size": 1}, "use --shard-size 10000", {"shard_size": 10000}),
+        ({"extractors": ["a", "a"]}, "name each once", {"extractors": ["a"]}),
+        (
+            {"tolerance": {"fid": 1.0, "fid_corrected": 1.0}},
+            "are one metric; name it once",
+            {"tolerance": {"fid": 1.0}},
+        ),
+        (
+            {"checkpoints": []},
+            "--encoder 'runs/*/enc-{step}.keras' --decoder 'runs/*/dec-{step}.keras'",
+            {"encoder": "runs/*/enc-{step}.keras", "decoder": "runs/*/dec-{step}.keras"},
+        ),
+        ({"reference": "s3:/set.npz"}, "write s3://", {"reference": "s3://set.npz"}),
+        ({"reference": "s3:/set.npz"}, r"or ./s3... for", {"reference": "./s3/set.npz"}),
+    ],
+)
+def test_what_a_refusal_tells_to_do_is_accepted(
+    settings: dict[str, Any], words: str, remedy: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        make_spec({**REQUIRED, **settings})
+    make_spec({**REQUIRED, **settings, **remedy})
 
 
 def test_on_the_command_line_flags_are_named() -> None:

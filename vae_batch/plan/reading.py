@@ -111,7 +111,10 @@ class Reading(BaseModel):
         if self.sigma is not None and self.likelihood not in ("gaussian", "discretized_logistic"):
             raise ValueError("sigma belongs to a gaussian likelihood; add --likelihood gaussian")
         if self.sigma == "optimal" and self.likelihood != "gaussian":
-            raise ValueError("sigma = 'optimal' is known for a gaussian likelihood only; give one")
+            raise ValueError(
+                "sigma = 'optimal' is known for a gaussian likelihood only; give a number, or "
+                "--likelihood gaussian"
+            )
         return self
 
     @property
