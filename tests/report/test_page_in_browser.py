@@ -286,6 +286,28 @@ def test_tables_become_csv_without_formulas(browser: Any, synthetic: Path) -> No
         assert float(lines[3]["Fréchet distance (zz-cnn)"]) == 23.0
 
 
+def test_columns_that_matter_fit_and_the_others_come_on_request(
+    browser: Any, synthetic: Path
+) -> None:
+    with opened(browser, synthetic, PHONE) as page:
+        table = page.page.locator("table.scores").first
+        heads = table.locator("thead th[data-metric], thead button[data-metric]")
+        wider = "box => box.scrollWidth - box.clientWidth"
+        box, choice = page.page.locator(".scroll.tall").first, page.page.locator("#wide")
+        shown = [head.get_attribute("data-metric") for head in heads.all() if head.is_visible()]
+        assert 0 < len(shown) < heads.count()
+        assert shown[0] == "fid", "for the corrected one, which the best was selected by"
+        assert box.evaluate(wider) == 0
+        assert choice.inner_text() == f"All columns ({heads.count() - len(shown)} more)"
+        cells = table.locator("tbody tr").first.locator("td:visible, th:visible")
+        assert cells.count() == len(shown) + 2  # name and step
+        choice.locator("input").check()
+        assert all(head.is_visible() for head in heads.all())
+        assert box.evaluate(wider) > 0
+        choice.locator("input").uncheck()
+        assert box.evaluate(wider) == 0
+
+
 def test_a_chart_is_enlarged_and_its_files_are_linked(browser: Any, synthetic: Path) -> None:
     with opened(browser, synthetic) as page:
         figure = page.page.locator(".curves figure", has_text="ELBO").first

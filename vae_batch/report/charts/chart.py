@@ -155,7 +155,7 @@ Layer = Line | Points | Band | Whiskers | Bars | Flags | Ring
 
 @dataclass(frozen=True)
 class Label:
-    """A name beside a point; drawn where there is room, the first ones first."""
+    """A name beside a point, where there is room, the first ones first; "" keeps others off it."""
 
     x: float
     y: float

@@ -37,6 +37,7 @@ BAND = "95 % interval"
 
 _DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "neither": ""}
 _FEW_STEPS = 7
+_APART = 0.12  # of an axis: ticks whose texts do not touch
 _MOST_NAMES, _NAME = 12, 16
 _MANY_POINTS = 25
 _LONGEST_KEY = 60
@@ -99,12 +100,14 @@ def _step_axis(curve: Curve) -> Axis:
         ticks = tuple((float(place), name) for place, name in enumerate(names))[::stride]
         return Axis(title, axis.low, axis.high, ticks, turned=sum(map(len, names[::stride])) > 40)
     if curve.has_log_steps:
-        steps = places.distinct
-        stride = -(-len(steps) // _FEW_STEPS)
-        ticks = tuple((step, tick_texts([step])[0]) for step in steps[::stride])
+        shown: list[float] = []
+        for step in places.distinct:
+            if not shown or axis.fraction(step) - axis.fraction(shown[-1]) >= _APART:
+                shown.append(step)
+        ticks = tuple((step, tick_texts([step])[0]) for step in shown)
         return Axis(title, axis.low, axis.high, ticks, logarithmic=True)
     steps = places.distinct
-    apart = np.diff(steps).min(initial=1) >= 0.12 * (steps[-1] - steps[0])
+    apart = np.diff(steps).min(initial=1) >= _APART * (steps[-1] - steps[0])
     if len(steps) <= _FEW_STEPS and apart:
         ticks = tuple(zip(steps, tick_texts(steps), strict=True))
     else:

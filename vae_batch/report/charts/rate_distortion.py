@@ -181,11 +181,13 @@ def _equal_elbo(x: Axis, y: Axis) -> Iterator[Line]:
 
 
 def _labels(plane: Plane, runs: Iterable[Sequence[PlanePoint]]) -> Iterator[Label]:
-    """Steps beside points: of the best, then of the ends of each run, then of all others."""
-    ends = [point for members in runs for point in (members[-1], members[0])]
-    for point in dict.fromkeys([plane.best, *ends, *plane.points]):
+    """Steps beside points: of the best, of the ends of each run, and of the others if few."""
+    first = [plane.best, *(point for members in runs for point in (members[-1], members[0]))]
+    for point in dict.fromkeys([*first, *plane.points]):
         step = point.row.step
         text = elide(point.name, 20) if step is None else f"step {step:,}"
+        if point not in first and len(plane.points) > _MANY_POINTS:
+            text = ""
         yield Label(point.rate, point.distortion, printable(text), point is plane.best)
 
 

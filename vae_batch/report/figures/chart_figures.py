@@ -219,7 +219,7 @@ def _draw_labels(axes: Axes, chart: Chart) -> None:
     radii = [_RING if label.strong else _RADIUS for label in chart.labels]
     boxes = label_boxes(centres, sizes, radii, room)
     for label, (x, y), box in zip(chart.labels, centres, boxes, strict=True):
-        if box is not None:
+        if box is not None and label.text:
             offset = (box.left + box.width / 2 - x, y - box.top - box.height / 2)
             axes.annotate(
                 plain(label.text),

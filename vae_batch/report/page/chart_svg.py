@@ -263,7 +263,7 @@ def _draw_labels(drawing: Drawing) -> None:
     radii = [_RING + 2 if label.strong else _DOT + 3 for label in labels]
     boxes = label_boxes(points, sizes, radii, room)
     for label, box in zip(labels, boxes, strict=True):
-        if box is not None:
+        if box is not None and label.text:
             css = "label best" if label.strong else "label"
             drawing.say(box.left, box.top + 10.5, label.text, css)
 

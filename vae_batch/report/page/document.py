@@ -138,7 +138,9 @@ def render_page(
         race=race_view(race, checkpoints),
         rankings=shown_rankings(rankings, checkpoints),
         provenance=provenance_of(rows, provenance),
-        tables=score_tables(rows, headlines, details, checkpoints),
+        tables=score_tables(
+            rows, headlines, details, checkpoints, selection.metric if selection else None
+        ),
         curves=[ShownCurve(each, draw_chart(each.chart, CURVE)) for each in curves],
         curve_keys=[draw_key(key) for key in legend_of(each.chart for each in curves)],
         planes=_planes(rows, checkpoints),

@@ -5,10 +5,12 @@ What does not depend on an extractor stands once, however many extractors there 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
-from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.metrics.catalogue import METRICS, Metric, compared_column
 from vae_batch.report.comparable_rows import (
     Key,
     Measured,
@@ -112,6 +114,8 @@ class ScoreTable:
         lines: One for each checkpoint.
         errors: Keys of the columns with standard errors.
         has_steps: Whether some checkpoint has a step.
+        places: Of the columns, by key, in the order in which they matter: where the screen has no
+            room for all, the last ones are shown on request.
     """
 
     name: str
@@ -119,6 +123,7 @@ class ScoreTable:
     lines: tuple[Line, ...]
     errors: frozenset[str]
     has_steps: bool
+    places: Mapping[str, int]
 
     @property
     def title(self) -> str:
@@ -133,10 +138,12 @@ def score_tables(
     headlines: Sequence[Metric],
     details: Sequence[Metric],
     checkpoints: Mapping[str, PageCheckpoint],
+    selected: str | None = None,
 ) -> list[ScoreTable]:
     """The headlines' table, then one for each group of the other metrics.
 
     Spreads of other metrics, and diagnostics that are zero everywhere, are no headlines here.
+    ``selected`` is the column that the best checkpoint was selected by.
     """
     narrow = [m for m in headlines if not m.spread_of and not is_always_zero(m, rows)]
     tables: dict[str, list[Metric]] = {HEADLINES: narrow}
@@ -146,7 +153,9 @@ def score_tables(
     for row in rows:
         own.setdefault(row.checkpoint, []).append(row)
     return [
-        _table(name, metrics, rows, own, checkpoints) for name, metrics in tables.items() if own
+        _table(name, metrics, rows, own, checkpoints, selected)
+        for name, metrics in tables.items()
+        if own
     ]
 
 
@@ -156,6 +165,7 @@ def _table(
     rows: Sequence[ScoreRow],
     own: Mapping[str, Sequence[ScoreRow]],
     checkpoints: Mapping[str, PageCheckpoint],
+    selected: str | None,
 ) -> ScoreTable:
     groups = [group for each in column_groups(rows, metrics) if (group := _filled(each, rows))]
     best, decimals = best_marks(rows, metrics), _decimals(rows, metrics)
@@ -172,7 +182,19 @@ def _table(
         lines.append(Line(checkpoint, printable(words).casefold(), tuple(cells), note))
     errors = frozenset(cell.key for line in lines for cell in line.cells if cell.error)
     has_steps = any(line.checkpoint.step_sort for line in lines)
-    return ScoreTable(name, tuple(groups), tuple(lines), errors, has_steps)
+    places = _places(groups, selected)
+    return ScoreTable(name, tuple(groups), tuple(lines), errors, has_steps, places)
+
+
+def _places(groups: Sequence[ColumnGroup], selected: str | None) -> dict[str, int]:
+    """What is selected by, then what may be, then the others in table order."""
+
+    def importance(metric: Metric) -> float:
+        stands_for = METRICS[compared_column(metric.column)]
+        return 0 if stands_for.column == selected else stands_for.default_choice or math.inf
+
+    columns = [(importance(m), group.column(m)) for group in groups for m in group.metrics]
+    return {key: place for place, (_, key) in enumerate(sorted(columns, key=itemgetter(0)))}
 
 
 def _abbreviated(word: str) -> str:

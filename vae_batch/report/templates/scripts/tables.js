@@ -22,7 +22,8 @@
   for (const holder of document.querySelectorAll("[data-choose]")) choose(holder);
 
   // The cell in each column of a row; one that spans several stands in all of them.
-  window.cellsOf = (row) => [...row.cells].flatMap((cell) => Array(cell.colSpan).fill(cell));
+  const spanOf = (cell) => Number(cell.dataset.span ?? cell.colSpan);
+  window.cellsOf = (row) => [...row.cells].flatMap((cell) => Array(spanOf(cell)).fill(cell));
   const headsOf = (table) => cellsOf(table.tHead.rows[table.tHead.rows.length - 1]);
   const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
 
@@ -35,7 +36,7 @@
     const keys = new Map();
     for (const row of table.tBodies[0].rows) {
       const cell = cellsOf(row)[column];
-      const missing = !cell || cell.matches(".failure") || (cell.colSpan > 1 && !cell.dataset.sort);
+      const missing = !cell || cell.matches(".failure") || (spanOf(cell) > 1 && !cell.dataset.sort);
       keys.set(row, missing ? "" : cell.dataset.sort ?? cell.textContent.trim());
     }
     const numeric = [...keys.values()].every((key) => key === "" || isNumber(key));
@@ -118,6 +119,62 @@
   for (const holder of document.querySelectorAll("[data-arrows]")) prepareArrows(holder);
 
   const tables = [...document.querySelectorAll("table.scores")];
+
+  // Where a table is wider than its box, the columns that matter least are shown on request.
+  const MOST_ROWS = 100;
+  const wide = document.querySelector("#wide input");
+  const showAll = (table) => {
+    for (const cell of table.querySelectorAll(".beyond")) cell.classList.remove("beyond");
+    for (const cell of table.querySelectorAll("[data-span]")) {
+      cell.colSpan = cell.dataset.span;
+      delete cell.dataset.span;
+    }
+  };
+  const hide = (table, column) => {
+    for (const row of table.rows) {
+      const cell = cellsOf(row)[column];
+      if (!cell) continue;
+      if (spanOf(cell) > 1) cell.dataset.span ??= cell.colSpan;
+      if (cell.colSpan > 1) cell.colSpan -= 1;
+      else cell.classList.add("beyond");
+    }
+  };
+  const fit = (table) => {
+    const box = table.closest(".scroll");
+    if (!box.clientWidth) return; // of a table that is not shown
+    showAll(table);
+    box.classList.remove("fits");
+    if (matchMedia("print").matches) return;
+    const heads = headsOf(table);
+    const rest = heads.filter((head) => head.dataset.place > 0 && !head.hidden && !head.hasAttribute("aria-sort"));
+    rest.sort((a, b) => b.dataset.place - a.dataset.place);
+    let left = 0;
+    if (!wide.checked) {
+      for (const head of rest) {
+        if (box.scrollWidth <= box.clientWidth) break;
+        hide(table, heads.indexOf(head));
+        left += 1;
+      }
+    }
+    // Then its rows need no box of their own, and its headings stay at the top of the window.
+    const isShort = table.tBodies[0].rows.length <= MOST_ROWS;
+    box.classList.toggle("fits", isShort && box.scrollWidth <= box.clientWidth);
+    wide.nextElementSibling.textContent = left ? `All columns (${left} more)` : "All columns";
+    wide.parentElement.hidden = !left && !wide.checked;
+  };
+  const widths = new Map();
+  const boxes = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const table = target.querySelector(".scores");
+      if (widths.get(table) !== target.clientWidth) fit(table);
+      widths.set(table, target.clientWidth);
+    }
+  });
+  for (const table of tables) boxes.observe(table.closest(".scroll"));
+  wide?.addEventListener("change", () => tables.forEach(fit));
+  addEventListener("beforeprint", () => tables.forEach(showAll));
+  addEventListener("afterprint", () => tables.forEach(fit));
+
   const filter = document.getElementById("filter");
   const apply = () => {
     const terms = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -133,6 +190,7 @@
         cell.hidden = away.has(cell.dataset.group ?? cell.dataset.key.split("-")[0]);
       }
       [found, all] = [0, table.tBodies[0].rows.length];
+      fit(table); // columns of other extractors may have room now
       for (const row of table.tBodies[0].rows) {
         row.hidden = !terms.every((term) => row.dataset.words.includes(term));
         found += !row.hidden;
