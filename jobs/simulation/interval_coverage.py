@@ -284,8 +284,8 @@ def simulate(kind: str, pools: Pools, generated: int, reference: int, repeats: i
 
 
 def normal(value: float, error: float) -> Interval:
-    """The interval that is published of a score with a standard error."""
-    return Interval.around(value, error)
+    """The interval that is published of a kernel distance, which is not negative."""
+    return Interval.around(value, error).reaching(0.0)
 
 
 def difference(a: PairedScore, b: PairedScore) -> tuple[float, float]:
@@ -357,7 +357,7 @@ def inception_scores(
                 rng = np.random.default_rng([repeat, n, number, uneven, round(score)])
                 drawn = rng.integers(POOL, size=n)
                 a, b = (corrected_inception_score(pool[drawn]) for pool in (pools.a, pools.b))
-                single.count(None if a.doubt else a.paired.interval(), truths[0])
+                single.count(a.interval(), truths[0])
                 sound = a.doubt is None and b.doubt is None
                 both.count(difference(a.paired, b.paired) if sound else None, truths[0] - truths[1])
             name = "uneven" if uneven else "even"

@@ -95,4 +95,6 @@ EXPECTED_DIRECTIONS = {
     "fid_high": "lower",
     "fid_infinity": "lower",
     "inception_score_corrected": "higher",
+    "inception_score_low": "higher",
+    "inception_score_high": "higher",
 }

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from report.examples import Scores, failed_row, score_row, score_table
 
+from vae_batch.metrics.catalogue import METRICS
 from vae_batch.report.charts.chart import Flags, Key, Line
 from vae_batch.report.charts.curve_charts import curve_charts
-from vae_batch.report.charts.curves import Curve, read_curves, runs_of
+from vae_batch.report.charts.curves import Curve, own_interval, read_curves, runs_of
 
 
 def curve_of(scores: Scores, column: str) -> Curve:
@@ -42,6 +43,13 @@ def test_the_band_is_196_standard_errors_where_they_are_recorded(run_scores: Sco
     np.testing.assert_allclose(line.high, [-110 + 1.176, math.nan, -100 + 1.176])
     (line,) = curve_of(run_scores, "fid").series
     assert np.isnan(line.low).all()
+
+
+def test_the_band_of_a_distance_ends_no_lower_than_zero() -> None:
+    (row,) = score_table(score_row("a", 1, kid=-0.5, kid_se=0.1))
+    assert own_interval(row, METRICS["kid"]) == (pytest.approx(-0.696), 0.0)
+    (row,) = score_table(score_row("a", 1, elbo=-0.5, elbo_se=0.1))
+    assert own_interval(row, METRICS["elbo"]) == pytest.approx((-0.696, -0.304))
 
 
 def test_the_band_of_a_biased_score_is_that_of_its_corrected_value() -> None:

@@ -148,7 +148,9 @@ def inception(p: Array, splits: int) -> Scores:
     order = np.random.default_rng(0).permutation(len(p))
     halves = [_first_order_log(p[half]) for half in np.array_split(order, 2)]
     # What is left of the bias is 4 times as large for halves.
-    corrected = math.exp((4 * _first_order_log(p) - np.mean(halves)) / 3)
+    first = _first_order_log(p)
+    corrected = math.exp((4 * first - np.mean(halves)) / 3)
+    half = corrected * (ndtri(0.975) * log_error + 2 * abs(math.log(corrected) - first))
     scores = []
     for i in range(splits):
         part = p[n * i // splits : n * (i + 1) // splits]
@@ -159,6 +161,8 @@ def inception(p: Array, splits: int) -> Scores:
         "inception_score_std": np.std(scores),
         "inception_score_corrected": corrected,
         "inception_score_corrected_se": corrected * log_error,
+        "inception_score_low": corrected - half,
+        "inception_score_high": corrected + half,
     }
 
 

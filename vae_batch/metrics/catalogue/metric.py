@@ -105,6 +105,8 @@ class Metric:
         standard_error: Whether a column ``<column>_se`` holds its standard error.
         warned: Whether a column ``<column>_warning`` says how a value must not be used.
         interval: Columns with the ends of its own 95 % interval, or None.
+        least: Smallest value of what is estimated, which no interval ends below; None where there
+            is none.
         within_likelihood: Whether values compare within one family of likelihoods only, and given
             labels only with others that are.
         estimated_by: Further columns of the score table that change what is estimated: values are
@@ -141,6 +143,7 @@ class Metric:
     standard_error: bool = False
     warned: bool = False
     interval: tuple[str, str] | None = None
+    least: float | None = None
     within_likelihood: bool = False
     estimated_by: tuple[str, ...] = ()
     compared: Literal["images", "samples"] | None = None

@@ -7,6 +7,7 @@ from vae_batch.metrics.catalogue.metric import Metric
 _INCEPTION_SCORE = (
     "Salimans et al. 2016, arXiv:1606.03498; Barratt and Sharma 2018, arXiv:1801.01973"
 )
+_CORRECTED_SCORE = "Salimans et al. 2016, arXiv:1606.03498; bias: Roulston 1999, Physica D 125"
 _KID = "Binkowski et al. 2018, arXiv:1801.01401"
 _PRECISION_RECALL = "Kynkaanniemi et al. 2019, arXiv:1904.06991"
 _DENSITY_COVERAGE = "Naeem et al. 2020, arXiv:2002.09797"
@@ -86,6 +87,7 @@ SAMPLES = (
         default_choice=2,
         requirement="3",
         standard_error=True,
+        least=0.0,
     ),
     Metric(
         "kid_subsets",
@@ -183,6 +185,7 @@ SAMPLES = (
         needs=("decoder", "prior", "activations"),
         group="fid",
         interval=("fid_low", "fid_high"),
+        least=0.0,
         compared="samples",
         images_per_dimension=IMAGES_PER_DIMENSION,
         raced_over=("reference", "generated"),
@@ -239,11 +242,41 @@ SAMPLES = (
         "Inception Score of all images at once less its bias, to second order; not to be compared "
         "with published means over splits, whose bias is larger, and undefined with fewer than "
         "5 images for each class in use.",
-        "Salimans et al. 2016, arXiv:1606.03498; bias: Roulston 1999, Physica D 125",
+        _CORRECTED_SCORE,
         needs=("decoder", "prior", "class_probabilities"),
         group="inception_score",
+        interval=("inception_score_low", "inception_score_high"),
+        least=1.0,
         compared="samples",
         requirement="5 for each class in use",
         standard_error=True,
+    ),
+    Metric(
+        "inception_score_low",
+        "Inception Score, lower end",
+        "IS low",
+        "",
+        "higher",
+        "Lower end of the 95 % interval of the bias-corrected Inception Score, which allows for "
+        "twice its second bias correction; intervals of two checkpoints that overlap may still "
+        "differ.",
+        _CORRECTED_SCORE,
+        needs=("decoder", "prior", "class_probabilities"),
+        group="inception_score",
+        requirement="5 for each class in use",
+    ),
+    Metric(
+        "inception_score_high",
+        "Inception Score, upper end",
+        "IS high",
+        "",
+        "higher",
+        "Upper end of the 95 % interval of the bias-corrected Inception Score, which allows for "
+        "twice its second bias correction; intervals of two checkpoints that overlap may still "
+        "differ.",
+        _CORRECTED_SCORE,
+        needs=("decoder", "prior", "class_probabilities"),
+        group="inception_score",
+        requirement="5 for each class in use",
     ),
 )

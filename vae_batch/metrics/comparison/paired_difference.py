@@ -252,6 +252,10 @@ class Interval:
         half = standard_error * float(ndtri((1 + level) / 2)) + bias
         return cls(value, value - half, value + half, level)
 
+    def reaching(self, least: float) -> Interval:
+        """The same, but that it ends no lower than the smallest value of what is estimated."""
+        return replace(self, high=max(self.high, least))
+
 
 def count_to_separate(
     difference: float, standard_error: float, count: int, tests: int, power: float

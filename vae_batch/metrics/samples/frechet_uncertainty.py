@@ -123,7 +123,7 @@ class CorrectedFrechetDistance:
 
         Normal, and wider on both sides by the second correction: about as much bias is left.
         """
-        return None if self.doubt else self.score.interval(level)
+        return None if self.doubt else self.score.interval(level).reaching(0.0)
 
 
 def bias_dominated(dimension: int, *counts: int) -> bool:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.comparison.paired_difference import PairedScore
+from vae_batch.metrics.comparison.paired_difference import Interval, PairedScore
 from vae_batch.metrics.samples.inception import normalised_probabilities
 from vae_batch.metrics.validation import FloatArray, real_array, require_matrix
 
@@ -84,6 +84,14 @@ class CorrectedInceptionScore:
         """Between 0 and the number of classes - 1, from the first correction."""
         first = self.log_score.first_correction(self.plug_in_log)
         return 2.0 * (len(self.log_score.influence) - 1) * first
+
+    def interval(self, level: float = 0.95) -> Interval | None:
+        """Interval around the corrected score; None where it cannot be relied on.
+
+        Raises:
+            ValueError: A level outside (0, 1).
+        """
+        return None if self.doubt else self.paired.interval(level).reaching(1.0)
 
     @property
     def bias_dominated(self) -> bool:

@@ -305,14 +305,16 @@ def _series(
 def own_interval(row: ScoreRow, metric: Metric) -> tuple[float, float]:
     """The ends of a score's own 95 % interval; NaN where there is none.
 
-    They are the published ones where the metric has such columns, else 1.96 standard errors.
+    They are the published ones where the metric has such columns, else 1.96 standard errors; what
+    cannot be below a value is not said to be.
     """
     ends = [_number(row.value(end)) for end in metric.interval or ()]
     if ends and not math.isnan(sum(ends)):
         return ends[0], ends[1]
     score = row.score(metric.column)
     value, half = _number(score.value), Z95 * _number(score.standard_error)
-    return value - half, value + half
+    least = -math.inf if metric.least is None else metric.least
+    return value - half, max(value + half, least)
 
 
 def _numbers(row: ScoreRow, metric: Metric) -> tuple[float, ...]:

@@ -31,7 +31,8 @@ from vae_batch.storage import Reason, ReasonCode, Score, Store
 Rows = npt.NDArray[Any]
 
 _CORRECTED = ("fid_corrected", "fid_low", "fid_high")
-_INCEPTION = ("inception_score", "inception_score_std", "inception_score_corrected")
+_INCEPTION_CORRECTED = ("inception_score_corrected", "inception_score_low", "inception_score_high")
+_INCEPTION = ("inception_score", "inception_score_std", *_INCEPTION_CORRECTED)
 
 _NO_PROBABILITIES = Reason("no_class_probabilities", "the extractor gives no class probabilities")
 
@@ -112,15 +113,18 @@ def _inception(
     found = {
         "inception_score": Score(score.mean, score.mean * corrected.log_standard_error),
         "inception_score_std": Score(score.std),
-        "inception_score_corrected": Score(corrected.score, corrected.standard_error),
     }
-    if corrected.doubt is None:
-        sheet.influences["inception_score"] = corrected.paired
-    else:
+    interval = corrected.interval()
+    if interval is None:
         code: ReasonCode = "bias_dominated" if corrected.bias_dominated else "bias_not_known"
         reason = Reason(code, f"{corrected.doubt}; raise the number of images")
-        found["inception_score_corrected"] = Score(reason=reason)
-    return found
+        return found | dict.fromkeys(_INCEPTION_CORRECTED, Score(reason=reason))
+    sheet.influences["inception_score"] = corrected.paired
+    return found | {
+        "inception_score_corrected": Score(corrected.score, corrected.standard_error),
+        "inception_score_low": Score(interval.low),
+        "inception_score_high": Score(interval.high),
+    }
 
 
 def _add_reconstruction(sheet: ScoreSheet, parts: RowParts) -> None:
