@@ -61,11 +61,6 @@ PER_SAMPLE: dict[str, Law] = {
         False,
     ),
     "log_gaussian_posterior": (importance.log_gaussian_posterior, _posterior_draws, False),
-    "log_importance_weights": (
-        importance.log_importance_weights,
-        lambda rng, n: (rng.uniform(size=(n, 5)), *_posterior_draws(rng, n)),
-        False,
-    ),
 }
 
 MERGEABLE: dict[str, Any] = {}

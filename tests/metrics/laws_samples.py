@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from vae_batch.metrics.samples.frechet_influence import frechet_influence
 from vae_batch.metrics.samples.inception_uncertainty import (
     corrected_inception_score,
-    inception_divergences,
 )
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_distance
-from vae_batch.metrics.samples.neighbours import Neighbourhoods, neighbour_radii
+from vae_batch.metrics.samples.neighbours import Neighbourhoods
 from vae_batch.metrics.samples.precision_recall import (
     ManifoldScores,
     manifold_scores,
@@ -53,12 +52,10 @@ SET_SCORES: dict[str, Callable[[Any, Any], Any]] = {
     "frechet_influence": lambda generated, reference: np.sort(
         frechet_influence(generated, reference)
     ),
-    "neighbour_radii": lambda generated, reference: np.sort(neighbour_radii(generated, 3)),
 }
 """Numbers of (generated, reference) that keep under any order and any rotation of the rows."""
 
 LABELS: dict[str, Callable[[Array], float]] = {
-    "inception_divergences": lambda p: math.exp(inception_divergences(p).mean()),
     "corrected_inception_score": lambda p: math.exp(corrected_inception_score(p).plug_in_log),
 }
 
@@ -68,8 +65,7 @@ COVERED_ELSEWHERE = {
     "kernel_influence": "see test_kernel_distance.py",
     **dict.fromkeys(SET_SCORES, "of two sets, see test_set_scores.py"),
     "KernelDistance": "the pair that metrics.kernel_distance returns",
-    "SubsetKernelDistance": "the pair that metrics.kernel_distance_of_subsets returns",
-    "kernel_distance_of_subsets": "of random subsets, see test_kernel_distance.py",
+    "SubsetKernelDistance": "what metrics.kernel_influence returns of subsets",
     "ManifoldScores": "what metrics.manifold_scores returns",
     "BallConvention": "an argument of metrics.manifold_scores",
     "PRECISION_RECALL": "an argument of metrics.manifold_scores",

@@ -12,7 +12,6 @@ from vae_batch.metrics.samples import inception_uncertainty as module
 from vae_batch.metrics.samples.inception_uncertainty import (
     CorrectedInceptionScore,
     corrected_inception_score,
-    inception_divergences,
 )
 
 Array = NDArray[np.float64]
@@ -24,9 +23,10 @@ def test_three_one_hots_by_hand() -> None:
     # squares sum to 6/9 log^2 2, SE = sqrt(6/9 / 2 / 3) log 2 = log 2 / 3.
     rows = np.eye(2)[[0, 0, 1]]
     divergences = [math.log(1.5), math.log(1.5), math.log(3)]
-    np.testing.assert_allclose(inception_divergences(rows), divergences, rtol=1e-14)
     found = corrected_inception_score(rows)
     assert found.plug_in_log == pytest.approx(np.mean(divergences), rel=1e-14)
+    influence = divergences - np.mean(divergences)
+    np.testing.assert_allclose(found.log_score.influence, influence, rtol=1e-14)
     assert found.log_standard_error == pytest.approx(math.log(2) / 3, rel=1e-14)
     # Var(p_c) = 1/3 for both classes: (1/3 / (2/3) + 1/3 / (1/3)) / (2 * 3) = 1.5 / 6, and so
     # one class in use beside another. Three images are too few for a second correction.
@@ -92,17 +92,18 @@ def test_the_plug_in_is_the_inception_score_of_one_split() -> None:
     rows = np.random.default_rng(0).dirichlet(np.full(7, 0.2), size=60)
     found = corrected_inception_score(rows)
     assert found.plug_in_log == pytest.approx(math.log(inception_score(rows, 1).mean), rel=1e-12)
-    assert inception_divergences(rows).mean() == pytest.approx(found.plug_in_log, rel=1e-12)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(1).dirichlet(np.full(7, 0.2), size=60).astype(np.float32)
-    whole, divergences = corrected_inception_score(rows), inception_divergences(rows)
+    whole = corrected_inception_score(rows)
     monkeypatch.setattr(module, "BLOCK", 13)
     found = corrected_inception_score(rows)
     assert found.log == pytest.approx(whole.log, rel=1e-12)
     assert found.log_standard_error == pytest.approx(whole.log_standard_error, rel=1e-12)
-    np.testing.assert_allclose(inception_divergences(rows), divergences, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(
+        found.log_score.influence, whole.log_score.influence, rtol=1e-10, atol=1e-13
+    )
 
 
 def test_classes_without_probability_are_left_out() -> None:
@@ -140,7 +141,7 @@ def test_bad_input_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         corrected_inception_score(rows[:1])
     with pytest.raises(ValueError, match="2-D"):
-        inception_divergences(rows[0])
+        corrected_inception_score(rows[0])
     rows[6] = [2.0, 3.0]
     monkeypatch.setattr(module, "BLOCK", 4)
     with pytest.raises(ValueError, match=r"row 2 .*sum 5.*counting rows from 4"):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from vae_batch.metrics.samples import kernel as module
 from vae_batch.metrics.samples.kernel import (
     KernelReference,
+    KernelSubsets,
+    SubsetKernelDistance,
     kernel_distance,
-    kernel_distance_of_subsets,
     kernel_influence,
 )
-from vae_batch.metrics.samples.kernel_subsets import KernelSubsets
 
 Array = NDArray[np.float64]
 
@@ -24,6 +24,11 @@ Array = NDArray[np.float64]
 # Between: 0 -> 1, 1, 1; 1 -> 8, 64, 125; 2 -> 27, 343, 729; the 9 average 433/3.
 X = np.array([[0.0], [1.0], [2.0]])
 Y = np.array([[1.0], [3.0], [4.0]])
+
+
+def _of_subsets(x: Array, y: Array, **drawn: int) -> SubsetKernelDistance:
+    subsets = KernelSubsets.draw(len(x), len(y), **drawn)
+    return kernel_influence(x, KernelReference.from_activations(y, subsets)).subsets
 
 
 def test_three_rows_against_three_by_hand() -> None:
@@ -143,12 +148,15 @@ def test_the_error_is_cautious_where_distributions_are_equal() -> None:
 def test_one_subset_of_all_rows_is_the_whole() -> None:
     # A subset of as many rows as there are is a permutation of the set.
     whole = kernel_distance(X, Y).value
-    found = kernel_distance_of_subsets(X, Y, subsets=4, subset_size=3)
+    found = _of_subsets(X, Y, subsets=4, subset_size=3)
     assert found.mean == pytest.approx(whole, rel=1e-14)
     assert found.std == pytest.approx(0.0, abs=1e-10)
 
 
-def test_subsets_are_drawn_generated_first_from_one_random_state() -> None:
+def test_subsets_are_drawn_generated_first_from_one_random_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 16)  # several blocks, so that pairs cross them
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=(30, 3))
     draw = np.random.RandomState(7)
@@ -156,14 +164,14 @@ def test_subsets_are_drawn_generated_first_from_one_random_state() -> None:
     for _ in range(5):
         a, b = draw.choice(40, 10, replace=False), draw.choice(30, 10, replace=False)
         values.append(kernel_distance(x[a], y[b]).value)
-    found = kernel_distance_of_subsets(x, y, subsets=5, subset_size=10, seed=7)
+    found = _of_subsets(x, y, subsets=5, subset_size=10, seed=7)
     assert found == pytest.approx((np.mean(values), np.std(values)), rel=1e-12)
 
 
 def test_the_spread_over_subsets_is_no_standard_error() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.normal(0.5, size=(2000, 4)), rng.normal(size=(2000, 4))
-    subsets = kernel_distance_of_subsets(x, y, subsets=50, subset_size=100)
+    subsets = _of_subsets(x, y, subsets=50, subset_size=100)
     whole = kernel_distance(x, y)
     # 20 times fewer rows: about sqrt 20 = 4.5 times the error.
     assert 3.0 < subsets.std / whole.standard_error < 6.0
@@ -195,15 +203,13 @@ def test_bad_input_is_named() -> None:
 def test_subsets_that_cannot_be_drawn_are_refused() -> None:
     x = np.random.default_rng(6).normal(size=(50, 3))
     with pytest.raises(ValueError, match="generated: expected at least 1000 samples, got 50"):
-        kernel_distance_of_subsets(x, x)
+        _of_subsets(x, x)
     with pytest.raises(ValueError, match="reference: expected at least 50 samples, got 20"):
-        kernel_distance_of_subsets(x, x[:20], subset_size=50)
+        _of_subsets(x, x[:20], subset_size=50)
     with pytest.raises(ValueError, match="at least 2 samples, got 3 of 1"):
-        kernel_distance_of_subsets(x, x, subsets=3, subset_size=1)
+        _of_subsets(x, x, subsets=3, subset_size=1)
     with pytest.raises(ValueError, match=r"at least 1 subset .* got 0 of 10"):
-        kernel_distance_of_subsets(x, x, subsets=0, subset_size=10)
-    with pytest.raises(ValueError, match="expected one dimension"):
-        kernel_distance_of_subsets(x, x[:, :2], subset_size=10)
+        _of_subsets(x, x, subsets=0, subset_size=10)
 
 
 def test_influence_is_the_effect_of_leaving_one_sample_out() -> None:
@@ -222,14 +228,11 @@ def test_influence_is_the_effect_of_leaving_one_sample_out() -> None:
     np.testing.assert_allclose(np.array(moved) * 399, found.influence[::25], rtol=0.01, atol=0.02)
 
 
-def test_subsets_beside_all_pairs_are_those_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", 16)  # several blocks, so that pairs cross them
+def test_subsets_leave_the_distance_over_all_pairs_as_it_is() -> None:
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(70, 5)), rng.normal(0.3, size=(50, 5))
     subsets = KernelSubsets.draw(70, 50, subsets=6, subset_size=20, seed=3)
     found = kernel_influence(x, KernelReference.from_activations(y, subsets))
-    alone = kernel_distance_of_subsets(x, y, subsets=6, subset_size=20, seed=3)
-    assert found.subsets == pytest.approx(alone, rel=1e-11)
     plain = kernel_influence(x, y)
     assert plain.subsets is None
     assert found.distance == plain.distance

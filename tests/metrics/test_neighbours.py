@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from vae_batch.metrics.samples import neighbours
-from vae_batch.metrics.samples.neighbours import Neighbourhoods, neighbour_radii
+from vae_batch.metrics.samples.neighbours import Neighbourhoods
 from vae_batch.metrics.samples.precision_recall import (
     DENSITY_COVERAGE,
     PRECISION_RECALL,
@@ -26,6 +26,12 @@ Array = NDArray[np.float64]
 
 REFERENCE = np.array([[0.0], [1.0], [3.0], [7.0]])
 GENERATED = np.array([[0.25], [0.5], [5.0], [20.0]])
+
+
+def _radii(x: Array, k: int) -> Array:
+    """(n,) distances to the k-th nearest other row."""
+    found = Neighbourhoods.from_activations(x, k)
+    return np.sqrt(found.squared_radii(k))[found.distinct.group]
 
 
 def _squares(x: Array, y: Array) -> Array:
@@ -57,8 +63,8 @@ def _direct(reference: Array, generated: Array, k: int, inclusive: bool) -> Mani
 
 def test_radii_on_a_line() -> None:
     # 0, 1, 3, 7: nearest others at 1, 1, 2, 4; second nearest at 3, 2, 3, 6.
-    np.testing.assert_array_equal(neighbour_radii(REFERENCE, 1), [1, 1, 2, 4])
-    np.testing.assert_array_equal(neighbour_radii(REFERENCE, 2), [3, 2, 3, 6])
+    np.testing.assert_array_equal(_radii(REFERENCE, 1), [1, 1, 2, 4])
+    np.testing.assert_array_equal(_radii(REFERENCE, 2), [3, 2, 3, 6])
 
 
 def test_four_against_four_with_the_rim_out() -> None:
@@ -111,9 +117,9 @@ def test_radii_are_those_of_scikit_learn(k: int) -> None:
     x = np.random.default_rng(1).normal(size=(300, 16)) + 100.0
     expected = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors()[0][:, -1]
     # scikit-learn's products cancel: 1e-16 of |x|^2 = 160,000 beside squares of about 10.
-    np.testing.assert_allclose(neighbour_radii(x, k), expected, rtol=1e-9)
+    np.testing.assert_allclose(_radii(x, k), expected, rtol=1e-9)
     tree = NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(x).kneighbors()[0][:, -1]
-    np.testing.assert_allclose(neighbour_radii(x, k), tree, rtol=1e-13)
+    np.testing.assert_allclose(_radii(x, k), tree, rtol=1e-13)
 
 
 def _sets(kind: str) -> tuple[Array, Array]:
@@ -170,10 +176,10 @@ def test_strips_and_blocks_change_nothing(
     kind: str, strip: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = _sets(kind)
-    radii, scores = neighbour_radii(b, 3), manifold_scores(a, b)
+    radii, scores = _radii(b, 3), manifold_scores(a, b)
     monkeypatch.setattr(neighbours, "STRIP", strip)
     monkeypatch.setattr(neighbours, "BLOCK", 7)
-    np.testing.assert_array_equal(neighbour_radii(b, 3), radii)
+    np.testing.assert_array_equal(_radii(b, 3), radii)
     assert manifold_scores(a, b) == scores
 
 
@@ -184,10 +190,10 @@ def test_equal_rows_are_at_distance_zero() -> None:
     rows[20, 0] = -0.0  # still equal to row 0
     # Rows 0 to 7 have a copy, 0 to 2 a second one.
     original = np.concatenate([np.arange(20), np.arange(8), np.arange(3)])
-    np.testing.assert_array_equal(neighbour_radii(rows, 1) == 0, original < 8)
-    np.testing.assert_array_equal(neighbour_radii(rows, 2) == 0, original < 3)
-    assert (neighbour_radii(rows, 3) > 10).all()
-    assert (neighbour_radii(np.zeros((6, 2)), 5) == 0).all()
+    np.testing.assert_array_equal(_radii(rows, 1) == 0, original < 8)
+    np.testing.assert_array_equal(_radii(rows, 2) == 0, original < 3)
+    assert (_radii(rows, 3) > 10).all()
+    assert (_radii(np.zeros((6, 2)), 5) == 0).all()
 
 
 def test_a_prepared_set_gives_the_same() -> None:
@@ -248,11 +254,11 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="expected one dimension, got 2 and 3"):
         precision_recall_density_coverage(x, x[:, :2], k=2)
     with pytest.raises(ValueError, match="k: expected at least 1, got 0"):
-        neighbour_radii(x, 0)
+        _radii(x, 0)
     with pytest.raises(ValueError, match="activations: expected at least 7 samples, got 6"):
-        neighbour_radii(x, 6)
+        _radii(x, 6)
     with pytest.raises(ValueError, match="2-D"):
-        neighbour_radii(x[0], 1)
+        _radii(x[0], 1)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int32, np.bool_])

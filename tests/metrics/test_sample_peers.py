@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from vae_batch.metrics import frechet_distance, inception_score
-from vae_batch.metrics.samples.kernel import kernel_distance_of_subsets
+from vae_batch.metrics.samples.kernel import KernelReference, KernelSubsets, kernel_influence
 from vae_batch.metrics.samples.precision_recall import PRECISION_RECALL, manifold_scores
 
 PYTHON = os.environ.get("VAE_BATCH_PEERS_PYTHON", "")
@@ -75,7 +75,11 @@ def test_inception_score(outputs: Outputs) -> None:
 
 def test_kid(outputs: Outputs) -> None:
     features, peer = outputs
-    found = kernel_distance_of_subsets(features["generated"], features["reference"])
+    generated, reference = features["generated"], features["reference"]
+    subsets = KernelSubsets.draw(len(generated), len(reference))
+    found = kernel_influence(
+        generated, KernelReference.from_activations(reference, subsets)
+    ).subsets
     assert found.mean == pytest.approx(peer["kernel_inception_distance_mean"], rel=1e-9)
     assert found.std == pytest.approx(peer["kernel_inception_distance_std"], rel=1e-9)
 

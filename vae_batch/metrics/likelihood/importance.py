@@ -87,32 +87,6 @@ def log_gaussian_posterior(latents: ArrayLike, mean: ArrayLike, logvar: ArrayLik
     return log_density
 
 
-def log_importance_weights(
-    nll: ArrayLike, latents: ArrayLike, mean: ArrayLike, logvar: ArrayLike
-) -> FloatArray:
-    """Log weights log p(x|z) + log N(z; 0, I) - log q(z|x) of each draw.
-
-    Args:
-        nll: (n, K) nats, -log p(x|z) of each draw.
-        latents: (n, K, *shape) draws from the posterior.
-        mean: (n, *shape) posterior means.
-        logvar: (n, *shape) log variances.
-
-    Returns:
-        (n, K) nats.
-
-    Raises:
-        ValueError: As ``log_gaussian_posterior``, or an nll that is not finite (n, K).
-    """
-    losses = _log_weights("nll", nll)
-    if losses.shape != np.shape(latents)[:2]:
-        raise ValueError(
-            f"nll and latents: expected (n, K) and (n, K, *shape), got {losses.shape} and "
-            f"{np.shape(latents)}"
-        )
-    return log_standard_normal(latents) - log_gaussian_posterior(latents, mean, logvar) - losses
-
-
 def importance_weighted_bound(log_weights: ArrayLike) -> FloatArray:
     """Lower bound on log p(x) from K draws: the log of the mean weight, exact at any size.
 
@@ -125,7 +99,7 @@ def importance_weighted_bound(log_weights: ArrayLike) -> FloatArray:
     Raises:
         ValueError: Not (n, K) with K >= 1, or a non-finite entry (names the row).
     """
-    rows = _log_weights("log_weights", log_weights)
+    rows = _rows(log_weights)
     top = rows.max(axis=1)
     bound: FloatArray = top + np.log(np.exp(rows - top[:, None]).mean(axis=1))
     return bound
@@ -140,7 +114,7 @@ def effective_sample_size(log_weights: ArrayLike) -> FloatArray:
     Raises:
         ValueError: As ``importance_weighted_bound``.
     """
-    rows = _log_weights("log_weights", log_weights)
+    rows = _rows(log_weights)
     weights = np.exp(rows - rows.max(axis=1, keepdims=True))
     size: FloatArray = np.square(weights.sum(axis=1)) / np.square(weights).sum(axis=1)
     return size
@@ -164,7 +138,7 @@ def pareto_k(log_weights: ArrayLike) -> FloatArray:
     Raises:
         ValueError: Fewer than 21 draws, or as ``importance_weighted_bound``.
     """
-    rows = _log_weights("log_weights", log_weights)
+    rows = _rows(log_weights)
     draws = rows.shape[1]
     if draws < FEWEST_DRAWS:
         raise ValueError(
@@ -232,11 +206,11 @@ def _draws(latents: ArrayLike) -> FloatArray:
     return array.reshape(*array.shape[:2], -1).astype(np.float64, copy=False)
 
 
-def _log_weights(name: str, values: ArrayLike) -> FloatArray:
-    array: NDArray[np.generic] = real_array(name, values)
+def _rows(log_weights: ArrayLike) -> FloatArray:
+    array: NDArray[np.generic] = real_array("log_weights", log_weights)
     if array.ndim != 2 or array.size == 0:
         raise ValueError(
-            f"{name}: expected (n, K) with K >= 1 draws an image, got shape {array.shape}"
+            f"log_weights: expected (n, K) with K >= 1 draws an image, got shape {array.shape}"
         )
-    require_finite(name, array)
+    require_finite("log_weights", array)
     return array.astype(np.float64, copy=False)

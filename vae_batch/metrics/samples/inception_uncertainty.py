@@ -109,33 +109,14 @@ class CorrectedInceptionScore:
         return self.log_score.unsettled_bias(self.plug_in_log, " nats")
 
 
-def inception_divergences(probabilities: ArrayLike) -> FloatArray:
-    """Divergence of each image's class probabilities from their average over the set.
-
-    Its mean is the log of the Inception Score; between checkpoints that decode the same
-    latents, differences index by index give the error of the difference of log scores.
-
-    Args:
-        probabilities: (n, c) p(y|x) of any real dtype, renormalised in float64.
-
-    Returns:
-        (n,) float64, nats, >= 0 up to rounding.
-
-    Raises:
-        ValueError: Not 2-D, or rows that are no probabilities (names the row).
-    """
-    rows = _matrix(probabilities)
-    negentropies, groups = _sums(rows, np.ones((1, len(rows))))
-    return _divergences(rows, negentropies, groups[0].marginal)
-
-
 def corrected_inception_score(probabilities: ArrayLike) -> CorrectedInceptionScore:
     """Inception Score of (n, c) class probabilities with its bias and error, n >= 2.
 
     Raises:
         ValueError: Fewer than 2 images, not 2-D, or rows that are no probabilities.
     """
-    rows = _matrix(probabilities)
+    rows = real_array("probabilities", probabilities)
+    require_matrix("probabilities", rows)
     n = len(rows)
     if n < 2:
         raise ValueError(
@@ -192,12 +173,6 @@ class _Sums:
         """Mean divergence freed of its bias to first order, nats."""
         mean = self.marginal
         return self.negentropy / self.count - float(xlogy(mean, mean).sum()) + self.shortfall
-
-
-def _matrix(probabilities: ArrayLike) -> NDArray[np.generic]:
-    array = real_array("probabilities", probabilities)
-    require_matrix("probabilities", array)
-    return array
 
 
 def _blocks(rows: NDArray[np.generic]) -> Iterator[tuple[slice, FloatArray]]:

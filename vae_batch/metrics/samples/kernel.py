@@ -20,13 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vae_batch.metrics.comparison.paired_difference import PairedScore
-from vae_batch.metrics.samples.kernel_subsets import (
-    SUBSET_SEED,
-    SUBSET_SIZE,
-    SUBSETS,
-    KernelSubsets,
-    sums_of_subsets,
-)
 from vae_batch.metrics.validation import (
     ActivationArray,
     FloatArray,
@@ -36,6 +29,9 @@ from vae_batch.metrics.validation import (
 
 BLOCK = 2048
 """Rows of either set at once: at d = 2048 two blocks and their kernel fill 100 MB of float64."""
+
+SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 2020
+"""Of random subsets, as torch-fidelity 0.4 has them."""
 
 
 class KernelDistance(NamedTuple):
@@ -73,6 +69,56 @@ class KernelInfluence(NamedTuple):
         return PairedScore(
             self.distance.value, self.influence, reference_influence=self.reference_influence
         )
+
+
+@dataclass(frozen=True, eq=False)
+class KernelSubsets:
+    """Which rows of either set are in which random subset.
+
+    Attributes:
+        size: Rows of a subset.
+        generated: (n, s) float64, 1 where a generated row is in a subset, else 0.
+        reference: (m, s) the same of the reference's rows.
+    """
+
+    size: int
+    generated: FloatArray
+    reference: FloatArray
+
+    @classmethod
+    def draw(
+        cls,
+        generated: int,
+        reference: int,
+        subsets: int = SUBSETS,
+        subset_size: int = SUBSET_SIZE,
+        seed: int = SUBSET_SEED,
+    ) -> KernelSubsets:
+        """Draw subsets of so many generated and reference rows, as torch-fidelity 0.4 does.
+
+        From one ``np.random.RandomState(seed)`` without replacement, generated first, so that both
+        give the same numbers.
+
+        Raises:
+            ValueError: A subset larger than a set or smaller than 2, or no subsets.
+        """
+        if subsets < 1 or subset_size < 2:
+            raise ValueError(
+                "subsets: expected at least 1 subset of at least 2 samples, got "
+                f"{subsets} of {subset_size}"
+            )
+        for name, count in (("generated", generated), ("reference", reference)):
+            if count < subset_size:
+                raise ValueError(
+                    f"{name}: expected at least {subset_size} samples, got {count}; "
+                    "raise the number of samples"
+                )
+        rng = np.random.RandomState(seed)
+        drawn = cls(subset_size, np.zeros((generated, subsets)), np.zeros((reference, subsets)))
+        for i in range(subsets):
+            drawn.generated[rng.choice(generated, subset_size, replace=False), i] = 1.0
+            drawn.reference[rng.choice(reference, subset_size, replace=False), i] = 1.0
+        return drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,42 +226,6 @@ def kernel_influence(
     )
 
 
-def kernel_distance_of_subsets(
-    generated: ArrayLike,
-    reference: ArrayLike,
-    subsets: int = SUBSETS,
-    subset_size: int = SUBSET_SIZE,
-    seed: int = SUBSET_SEED,
-) -> SubsetKernelDistance:
-    """Kernel distance as the field reports it: over random subsets of both sets.
-
-    For the distance over all pairs as well, ``kernel_influence`` with a ``KernelReference`` of
-    subsets computes both at the cost of one.
-
-    Args:
-        generated: (n, d) activations of any real dtype.
-        reference: (m, d) activations.
-        subsets: Number of subsets, >= 1.
-        subset_size: Rows of each, from 2 to the smaller of n and m.
-        seed: Of the subsets, see ``KernelSubsets.draw``.
-
-    Raises:
-        ValueError: A subset larger than a set or smaller than 2, no subsets, not 2-D, different d,
-            or non-finite (names the row).
-    """
-    rows = activation_array("generated", generated, at_least=1)
-    others = activation_array("reference", reference, at_least=1)
-    require_same_dimension(rows.shape[1], others.shape[1])
-    drawn = KernelSubsets.draw(len(rows), len(others), subsets, subset_size, seed)
-    within, between = np.empty(subsets), np.empty(subsets)
-    for i in range(subsets):
-        x = rows[drawn.generated[:, i] > 0].astype(np.float64)
-        y = others[drawn.reference[:, i] > 0].astype(np.float64)
-        within[i] = _sum_of_pairs(x) + _sum_of_pairs(y)
-        between[i] = _kernel(x, y).sum()
-    return _mean_of_subsets(within, between, subset_size)
-
-
 def _mean_of_subsets(within: FloatArray, between: FloatArray, size: int) -> SubsetKernelDistance:
     """From the sums over each subset's pairs within both sets, and between them."""
     values = within / (size * (size - 1)) - 2.0 * between / size**2
@@ -230,12 +240,6 @@ def _kernel(x: FloatArray, y: FloatArray) -> FloatArray:
     kernel: FloatArray = inner * inner
     kernel *= inner
     return kernel
-
-
-def _sum_of_pairs(rows: FloatArray) -> float:
-    kernel = _kernel(rows, rows)
-    np.fill_diagonal(kernel, 0.0)
-    return float(kernel.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,12 +275,12 @@ def _sums_within(members: _Members) -> tuple[FloatArray, FloatArray]:
         kernel = _kernel(x, x)
         np.fill_diagonal(kernel, 0.0)
         sums[part] += kernel.sum(axis=1)
-        of_subsets += sums_of_subsets(kernel, a, a)
+        of_subsets += _sums_of_subsets(kernel, a, a)
         for other, y, b in members.blocks(part.stop):
             kernel = _kernel(x, y)
             sums[part] += kernel.sum(axis=1)
             sums[other] += kernel.sum(axis=0)
-            of_subsets += 2.0 * sums_of_subsets(kernel, a, b)
+            of_subsets += 2.0 * _sums_of_subsets(kernel, a, b)
     return sums, of_subsets
 
 
@@ -292,8 +296,20 @@ def _sums_between(members: _Members, others: _Members) -> tuple[FloatArray, Floa
             kernel = _kernel(x, y)
             to_others[part] += kernel.sum(axis=1)
             to_rows[other] += kernel.sum(axis=0)
-            of_subsets += sums_of_subsets(kernel, a, b)
+            of_subsets += _sums_of_subsets(kernel, a, b)
     return to_others, to_rows, of_subsets
+
+
+def _sums_of_subsets(kernel: FloatArray, rows: FloatArray, columns: FloatArray) -> FloatArray:
+    """(s,) sum over each subset's pairs of a (h, w) block of kernel values.
+
+    Args:
+        kernel: (h, w).
+        rows: (h, s) membership of its rows.
+        columns: (w, s) membership of its columns.
+    """
+    sums: FloatArray = np.einsum("is,is->s", rows, kernel @ columns)
+    return sums
 
 
 def _jackknife_variance(within: FloatArray, mean_between: FloatArray) -> float:

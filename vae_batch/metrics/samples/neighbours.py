@@ -166,23 +166,6 @@ class Neighbourhoods:
         return radii
 
 
-def neighbour_radii(activations: ArrayLike, k: int) -> FloatArray:
-    """Euclidean distance from each row to its k-th nearest other row.
-
-    Args:
-        activations: (n, d) of any real dtype, n > k; equal rows are at distance exactly 0.
-        k: Which neighbour, >= 1.
-
-    Returns:
-        (n,) float64.
-
-    Raises:
-        ValueError: Not 2-D, non-finite (names the row), n <= k, or k < 1.
-    """
-    found = Neighbourhoods.from_activations(activations, k)
-    return np.sqrt(found.squared_radii(k))[found.distinct.group]
-
-
 def _parts(count: int, size: int) -> Iterator[slice]:
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
-from vae_batch.metrics.samples.kernel_subsets import SUBSET_SIZE, KernelSubsets
+from vae_batch.metrics.samples.kernel import (
+    SUBSET_SIZE,
+    KernelReference,
+    KernelSubsets,
+    kernel_influence,
+)
 from vae_batch.metrics.samples.neighbours import Neighbourhoods
 from vae_batch.metrics.samples.precision_recall import manifold_scores
 from vae_batch.metrics.samples.set_diagnostics import (
