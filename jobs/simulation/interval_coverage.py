@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from vae_batch.metrics.comparison.paired_difference import Interval, PairedScore, paired_difference
 from vae_batch.metrics.samples.frechet import frechet_distance
 from vae_batch.metrics.samples.frechet_uncertainty import CorrectedFrechetDistance
-from vae_batch.metrics.samples.inception_uncertainty import corrected_inception_score
+from vae_batch.metrics.samples.inception import corrected_inception_score
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_influence
 from vae_batch.metrics.samples.moments import Moments
 

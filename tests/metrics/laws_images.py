@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics.images.diagnostics import high_frequency_fraction, sharpness
+from vae_batch.metrics.images.diagnostics import high_frequency_fraction, path_changes, sharpness
 from vae_batch.metrics.images.reconstruction import (
     MeanPsnr,
     mean_absolute_error,
@@ -16,7 +16,6 @@ from vae_batch.metrics.images.reconstruction import (
     peak_signal_to_noise_ratio,
     structural_similarity,
 )
-from vae_batch.metrics.images.smoothness import path_changes
 
 Array = NDArray[Any]
 

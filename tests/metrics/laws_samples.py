@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_batch.metrics.samples.frechet_influence import frechet_influence
-from vae_batch.metrics.samples.inception_uncertainty import (
+from vae_batch.metrics.samples.frechet_uncertainty import frechet_influence
+from vae_batch.metrics.samples.inception import (
     corrected_inception_score,
 )
 from vae_batch.metrics.samples.kernel import KernelReference, kernel_distance
-from vae_batch.metrics.samples.neighbours import Neighbourhoods
 from vae_batch.metrics.samples.precision_recall import (
     ManifoldScores,
+    Neighbourhoods,
     manifold_scores,
     precision_recall_density_coverage,
 )

@@ -8,14 +8,14 @@ from metrics.linear_gaussian_vae import LinearGaussianVae, small_image_vae
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from vae_batch.metrics.likelihood import aggregate_posterior
-from vae_batch.metrics.likelihood.aggregate_posterior import (
+from vae_batch.metrics.likelihood import posterior as aggregate_posterior
+from vae_batch.metrics.likelihood.densities import gaussian_kl
+from vae_batch.metrics.likelihood.posterior import (
     AggregateInformation,
     aggregate_information,
     aggregate_moment_kl,
     aggregate_prior_mmd,
 )
-from vae_batch.metrics.likelihood.densities import gaussian_kl
 
 Array = np.ndarray
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vae_batch.metrics import FrechetReference, Moments, frechet_distance
-from vae_batch.metrics.samples.frechet_influence import frechet_influence
+from vae_batch.metrics.samples.frechet_uncertainty import frechet_influence
 
 Array = NDArray[np.float64]
 

@@ -15,11 +15,11 @@ from vae_batch.metrics.comparison.paired_difference import (
     paired_difference,
 )
 from vae_batch.metrics.samples import frechet_uncertainty
-from vae_batch.metrics.samples.frechet_influence import frechet_influence
 from vae_batch.metrics.samples.frechet_uncertainty import (
     CorrectedFrechetDistance,
     bias_dominated,
     frechet_distance_infinity,
+    frechet_influence,
 )
 
 Array = NDArray[np.float64]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from vae_batch.metrics.images import arrays as image_arrays
+from vae_batch.metrics import validation as image_arrays
 from vae_batch.metrics.images.diagnostics import (
     high_frequency_fraction,
     radial_power_spectrum,

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from vae_batch.metrics import LabelDistribution, PairedScore, inception_score
-from vae_batch.metrics.samples import inception_uncertainty as module
-from vae_batch.metrics.samples.inception_uncertainty import (
+from vae_batch.metrics.samples import inception as module
+from vae_batch.metrics.samples.inception import (
     CorrectedInceptionScore,
     corrected_inception_score,
 )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vae_batch.metrics.catalogue import METRICS, plug_ins
-from vae_batch.metrics.catalogue.groups import SHIPPED_GROUPS
+from vae_batch.metrics.catalogue.metric import SHIPPED_GROUPS
 from vae_batch.metrics.catalogue.plug_ins import ENTRY_POINTS, groups_of_plug_ins, load_plug_ins
 from vae_batch.storage import Store, read_score_rows
 

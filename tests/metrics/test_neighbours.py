@@ -11,13 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from vae_batch.metrics.samples import neighbours
-from vae_batch.metrics.samples.neighbours import Neighbourhoods
+from vae_batch.metrics.samples import precision_recall as neighbours
 from vae_batch.metrics.samples.precision_recall import (
     DENSITY_COVERAGE,
     PRECISION_RECALL,
     BallConvention,
     ManifoldScores,
+    Neighbourhoods,
     manifold_scores,
     precision_recall_density_coverage,
 )

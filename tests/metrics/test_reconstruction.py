@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from vae_batch.metrics.images import arrays as image_arrays
+from vae_batch.metrics import validation as image_arrays
 from vae_batch.metrics.images.reconstruction import (
     MeanPsnr,
     mean_absolute_error,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from vae_batch.metrics.images.smoothness import path_changes, trimmed_mean
+from vae_batch.metrics.images.diagnostics import path_changes, trimmed_mean
 from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
     TrainingNeighbours,

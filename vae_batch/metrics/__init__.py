@@ -37,8 +37,11 @@ if TYPE_CHECKING:
         CorrectedFrechetDistance,
         frechet_distance_infinity,
     )
-    from vae_batch.metrics.samples.inception import LabelDistribution, inception_score
-    from vae_batch.metrics.samples.inception_uncertainty import corrected_inception_score
+    from vae_batch.metrics.samples.inception import (
+        LabelDistribution,
+        corrected_inception_score,
+        inception_score,
+    )
     from vae_batch.metrics.samples.kernel import kernel_distance
     from vae_batch.metrics.samples.moments import Moments
     from vae_batch.metrics.samples.precision_recall import precision_recall_density_coverage

@@ -8,9 +8,16 @@ from __future__ import annotations
 from typing import Literal
 
 from vae_batch.metrics.catalogue.diagnostics import DIAGNOSTICS
-from vae_batch.metrics.catalogue.groups import SHIPPED_GROUPS, Group
 from vae_batch.metrics.catalogue.likelihood import LIKELIHOOD
-from vae_batch.metrics.catalogue.metric import Direction, Metric, Need, StoredArrays, UnitKind
+from vae_batch.metrics.catalogue.metric import (
+    SHIPPED_GROUPS,
+    Direction,
+    Group,
+    Metric,
+    Need,
+    StoredArrays,
+    UnitKind,
+)
 from vae_batch.metrics.catalogue.plug_ins import groups_of_plug_ins, load_plug_ins
 from vae_batch.metrics.catalogue.reconstruction import RECONSTRUCTION
 from vae_batch.metrics.catalogue.samples import SAMPLES

@@ -23,8 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 
-from vae_batch.metrics.catalogue.groups import Group
-from vae_batch.metrics.catalogue.metric import Metric, UnitKind
+from vae_batch.metrics.catalogue.metric import Group, Metric, UnitKind
 
 ENTRY_POINTS = "vae_batch.metrics"
 

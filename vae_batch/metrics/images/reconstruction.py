@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import correlate1d  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.images.arrays import channel_maps, image_array, image_blocks
 from vae_batch.metrics.likelihood.elbo import MeanLoss
 from vae_batch.metrics.validation import (
     FloatArray,
+    channel_maps,
+    image_array,
+    image_blocks,
     real_array,
     require_finite,
     require_positive,

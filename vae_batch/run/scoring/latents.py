@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics.likelihood.aggregate_posterior import (
+from vae_batch.metrics.likelihood.posterior import (
+    COLLAPSED_SHARE,
     aggregate_information,
     aggregate_moment_kl,
     aggregate_prior_mmd,
+    latent_usage,
 )
-from vae_batch.metrics.likelihood.posterior import COLLAPSED_SHARE, latent_usage
 from vae_batch.models.sampling import standard_normals
 from vae_batch.run.scoring.report_arrays import posterior_histograms, posterior_summary
 from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet

@@ -11,8 +11,7 @@ from vae_batch.metrics.samples.kernel import (
     KernelSubsets,
     kernel_influence,
 )
-from vae_batch.metrics.samples.neighbours import Neighbourhoods
-from vae_batch.metrics.samples.precision_recall import manifold_scores
+from vae_batch.metrics.samples.precision_recall import Neighbourhoods, manifold_scores
 from vae_batch.metrics.samples.set_diagnostics import (
     NearDuplicateThreshold,
     near_duplicate_rate,

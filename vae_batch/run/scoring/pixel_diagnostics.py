@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics.images.diagnostics import SPECTRUM_SIDE
-from vae_batch.metrics.images.smoothness import trimmed_mean
+from vae_batch.metrics.images.diagnostics import SPECTRUM_SIDE, trimmed_mean
 from vae_batch.models.references.subset import subset_positions
 from vae_batch.run.scoring.report_arrays import mean_spectra
 from vae_batch.run.scoring.score_sheet import Scores, ScoreSheet, UndefinedScoreError

@@ -18,9 +18,9 @@ from vae_batch.metrics.samples.frechet_uncertainty import (
 )
 from vae_batch.metrics.samples.inception import (
     LabelDistribution,
+    corrected_inception_score,
     inception_score_of_splits,
 )
-from vae_batch.metrics.samples.inception_uncertainty import corrected_inception_score
 from vae_batch.metrics.samples.moments import Moments
 from vae_batch.plan import Unit
 from vae_batch.plan.spec import ReferenceIs

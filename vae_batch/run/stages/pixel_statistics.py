@@ -10,10 +10,10 @@ import numpy.typing as npt
 from vae_batch.metrics.images.diagnostics import (
     SPECTRUM_SIDE,
     high_frequency_fraction,
+    path_changes,
     radial_power_spectrum,
     sharpness,
 )
-from vae_batch.metrics.images.smoothness import path_changes
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.gallery import prior_path
 from vae_batch.models.image_range import bounds_of
