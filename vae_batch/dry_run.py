@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan import EvaluationSpec, Unit
 from vae_batch.run.cost.default_rates import tasks_of
-from vae_batch.run.cost.estimate import Devices, Estimate, PlannedWork, estimate, work_of
-from vae_batch.run.cost.measured_rates import cost_factors, known_rates
+from vae_batch.run.cost.estimate import (
+    Devices,
+    Estimate,
+    PlannedWork,
+    cost_factors,
+    estimate,
+    known_rates,
+    work_of,
+)
 from vae_batch.run.output.stores import storage_faults
 from vae_batch.run.planning.batch_size import CPU_BATCH_SIZE
 from vae_batch.run.planning.devices import devices_of, joins_cluster, local_devices

@@ -275,7 +275,7 @@ def _fid_of_folders(folders: Sequence[Path], weights: Path) -> float:
     )
     from vae_batch.models.image_range import to_three_channels
     from vae_batch.models.references.reference import open_reference
-    from vae_batch.run.execute.native_logs import drop_log_lines_of_tensorflow
+    from vae_batch.run.execute.worker_environment import drop_log_lines_of_tensorflow
 
     os.environ |= untouched_environment(TF_ENABLE_ONEDNN_OPTS="1")
     drop_log_lines_of_tensorflow()

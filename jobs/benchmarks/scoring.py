@@ -33,9 +33,8 @@ from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
 from vae_batch.run.planning.units import units_of_row
 from vae_batch.run.reference.facts import ReferenceFacts
-from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import scores_of
-from vae_batch.run.scoring.stored import RowParts
+from vae_batch.run.scoring.stored import RowParts, reduce_unit
 from vae_batch.run.stages.pixel_statistics import picture_statistics
 from vae_batch.storage import encode_arrays, encode_columns, holds_arrays, write_with_receipt
 

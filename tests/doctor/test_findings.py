@@ -14,14 +14,16 @@ from typer.testing import CliRunner, Result
 
 from vae_batch import __version__
 from vae_batch.cli import app
-from vae_batch.doctor import devices as doctor_devices
 from vae_batch.doctor import findings as doctor
+from vae_batch.doctor import findings as doctor_devices
 from vae_batch.doctor import reference_numbers as doctor_numbers
-from vae_batch.doctor.devices import DeviceReport, device_findings, report_findings
 from vae_batch.doctor.findings import (
+    DeviceReport,
     Finding,
+    device_findings,
     environment_findings,
     find_weights_files,
+    report_findings,
     weights_findings,
 )
 from vae_batch.doctor.reference_numbers import PUBLISHED, number_finding, published_number_findings

@@ -61,8 +61,13 @@ def _examine(
     cifar10: str | None,
 ) -> Iterator[Finding]:
     """All findings, each as soon as it is known."""
-    from vae_batch.doctor.devices import device_findings, listening_finding
-    from vae_batch.doctor.findings import environment_findings, find_weights_files, weights_findings
+    from vae_batch.doctor.findings import (
+        device_findings,
+        environment_findings,
+        find_weights_files,
+        listening_finding,
+        weights_findings,
+    )
     from vae_batch.evaluation import make_executor
     from vae_batch.plan import InputError, make_spec
 

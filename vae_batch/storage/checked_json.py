@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, TypeAdapter, ValidationError
@@ -105,7 +106,7 @@ def decode_checked(content: bytes) -> dict[str, Any]:
 def decode_as(
     kind: type[_Kind],
     content: bytes,
-    renewed: Callable[[dict[str, Any]], Mapping[str, Any]] = lambda fields: fields,
+    renewed: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
 ) -> _Kind:
     """A record as a value of a type.
 
@@ -118,8 +119,10 @@ def decode_as(
         ValueError: As :func:`decode_checked`, or the fields are not those of the type.
     """
     fields = decode_checked(content)
+    if renewed is None and is_dataclass(kind):  # of whose fields the check is none
+        return parse_as(kind, content)
     try:
-        return as_kind(kind, renewed(fields))
+        return as_kind(kind, renewed(fields) if renewed else fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 

@@ -16,7 +16,7 @@ from support.models.published_layouts import (
     write_zip_state_dict,
 )
 
-from vae_batch.models.extractors.weights.state_dict import _Storage, _Tensor, read_state_dict
+from vae_batch.models.extractors.weights.readers import _Storage, _Tensor, read_state_dict
 from vae_batch.models.extractors.weights.weight_file import sniff_format
 from vae_batch.plan.errors import InputError
 

@@ -23,11 +23,13 @@ from vae_batch.run.cost.estimate import (
     Devices,
     PlannedWork,
     Rate,
+    cores_per_worker,
     default_rate,
     estimate,
+    rates_of,
+    spread,
     work_of,
 )
-from vae_batch.run.cost.measured_rates import cores_per_worker, rates_of, spread
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.devices import gpu_names, local_devices
 from vae_batch.run.progress.progress_file import LastProgress

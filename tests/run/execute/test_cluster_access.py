@@ -21,7 +21,7 @@ from vae_batch.plan import make_spec
 with make_executor(make_spec({"checkpoints": ["none"], "reference": "digits"})) as executor:
     from ray._private.authentication.authentication_utils import is_token_auth_enabled
     print(is_token_auth_enabled(), executor.submit(divmod, 7, 2).result())
-    from vae_batch.doctor.devices import listening_finding
+    from vae_batch.doctor.findings import listening_finding
     print(listening_finding().verdict)
 """
 

@@ -31,7 +31,7 @@ def said(tmp_path: Path, level: str, **environment: str) -> tuple[str, str]:
     (tmp_path / "tensorflow.py").write_text(TENSORFLOW)
     code = (
         "import sys, os\n"
-        "from vae_batch.run.execute.native_logs import drop_log_lines_of_tensorflow\n"
+        "from vae_batch.run.execute.worker_environment import drop_log_lines_of_tensorflow\n"
         "drop_log_lines_of_tensorflow()\n"
         "try:\n"
         "    import tensorflow\n"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from vae_batch.plan import Unit
 from vae_batch.plan.shards import Kind
-from vae_batch.run.execute.retry_ledger import MAX_ATTEMPTS, MAX_MACHINES, RetryLedger
-from vae_batch.run.execute.task_queue import Task
+from vae_batch.run.execute.task_queue import MAX_ATTEMPTS, MAX_MACHINES, RetryLedger, Task
 
 
 def task(kind: Kind, checkpoint: str | None, number: int = 0) -> Task:

@@ -16,7 +16,7 @@ from vae_batch.plan import Shard, make_spec
 from vae_batch.run.execute import worker as shard_worker
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.output.verify import verify_output
-from vae_batch.run.reference.image_digests import DigestIndex, stored_sets
+from vae_batch.run.reference.cached_activations import DigestIndex, stored_sets
 from vae_batch.storage import Receipt, Store
 
 _OF_THE_RUN = ("reference", "reference_split", "fingerprint", "scored_at", "shard_size")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_batch.doctor.devices import DeviceReport, examine_device
+from vae_batch.doctor.findings import DeviceReport, examine_device
 from vae_batch.models.extractors.inception import parity_probe
 
 

@@ -31,8 +31,8 @@ from vae_batch.run.execute.worker import write_shard
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.run_plan import RunPlan, find_jobs, make_plan
 from vae_batch.run.reference.images import describe_references
-from vae_batch.run.scoring.reduction import reduce_unit
 from vae_batch.run.scoring.row import score_row
+from vae_batch.run.scoring.stored import reduce_unit
 from vae_batch.run.stages.pixel_statistics import picture_statistics
 from vae_batch.storage import ScoreRow, is_activations
 

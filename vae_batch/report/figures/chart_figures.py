@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from vae_batch.report.charts.chart import (
+    LIGHT,
     Band,
     Bars,
     Box,
@@ -33,7 +34,6 @@ from vae_batch.report.charts.chart import (
     label_boxes,
     legend_of,
 )
-from vae_batch.report.colours import LIGHT
 from vae_batch.report.figures.printing import (
     DOUBLE_COLUMN,
     SINGLE_COLUMN,

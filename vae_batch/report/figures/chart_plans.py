@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from vae_batch.report.charts.chart import Chart, floats, json_numbers
+from vae_batch.report.charts.chart import LIGHT, Chart, floats, json_numbers
 from vae_batch.report.charts.curve_charts import curve_charts, curve_values
 from vae_batch.report.charts.curves import curve_names, read_curves
 from vae_batch.report.charts.gallery_charts import (
@@ -33,7 +33,6 @@ from vae_batch.report.charts.rate_distortion import (
     plane_values,
     read_planes,
 )
-from vae_batch.report.colours import LIGHT
 from vae_batch.report.figures.chart_figures import chart_figure, draw_title, lay_out, sheet_figure
 from vae_batch.report.figures.printing import SINGLE_COLUMN, LeftOut, PlannedFigure, plain, vector
 from vae_batch.report.gallery import Gallery

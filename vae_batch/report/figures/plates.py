@@ -17,7 +17,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vae_batch.report.colours import LIGHT
+from vae_batch.report.charts.chart import LIGHT
 from vae_batch.report.figures.printing import (
     DOUBLE_COLUMN,
     DPI,

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from vae_batch.report.colours import LIGHT
+from vae_batch.report.charts.chart import LIGHT
 from vae_batch.report.labels import printable
 
 DPI = 300

@@ -12,12 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from vae_batch.metrics.catalogue import METRICS, Metric
-from vae_batch.report.charts.chart import legend_of
+from vae_batch.report.charts.chart import DARK, LIGHT, legend_of
 from vae_batch.report.charts.curve_charts import CurveChart, curve_charts
 from vae_batch.report.charts.curves import read_curves
 from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, plane_names, read_planes
-from vae_batch.report.colours import DARK, LIGHT
 from vae_batch.report.comparable_rows import details_in, headlines_in
 from vae_batch.report.film_strip import strip_rows
 from vae_batch.report.gallery import Gallery, check_gallery

@@ -16,10 +16,10 @@ from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.models.formats.user_modules import restore_given
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.failures import Failure, failure_of
-from vae_batch.run.execute.native_logs import drop_log_lines_of_tensorflow
 from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.execute.timeout import Watchdog
+from vae_batch.run.execute.worker_environment import drop_log_lines_of_tensorflow
 from vae_batch.run.output.stores import storage_fault
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.reference.cached_activations import KnownActivations

@@ -285,8 +285,6 @@ def ignore(event: Event) -> None:
     """A sink that reads nothing."""
 
 
-_log = logging.getLogger(__name__)
-
 #: Seconds between two ticks.
 _TICK_PERIOD = 1.0
 

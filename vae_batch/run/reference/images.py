@@ -18,8 +18,8 @@ from vae_batch.models.references.reference import (
 )
 from vae_batch.models.references.subset import Positions, subset_in_words
 from vae_batch.plan import EvaluationSpec, InputError, Unit
+from vae_batch.run.reference.cached_activations import digests_of, store_digests
 from vae_batch.run.reference.facts import ReferenceFacts
-from vae_batch.run.reference.image_digests import digests_of, store_digests
 from vae_batch.storage import (
     DIGESTS,
     DamagedFileError,

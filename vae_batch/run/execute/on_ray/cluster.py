@@ -22,8 +22,7 @@ import ray._private.node
 import ray.exceptions
 
 from vae_batch.plan import ClusterLostError, InputError
-from vae_batch.run.execute.native_logs import without_log_lines
-from vae_batch.run.execute.worker_environment import thread_environment
+from vae_batch.run.execute.worker_environment import thread_environment, without_log_lines
 
 _log = logging.getLogger(__name__)
 

@@ -23,8 +23,7 @@ from vae_batch.run.execute.on_ray.cluster import Waiting, require_alive
 from vae_batch.run.execute.on_ray.machines import alive_nodes
 from vae_batch.run.execute.on_ray.shard_actor import IN_FLIGHT, Place
 from vae_batch.run.execute.on_ray.visibility import DriverFiles
-from vae_batch.run.execute.retry_ledger import RetryLedger
-from vae_batch.run.execute.task_queue import Task, TaskQueue
+from vae_batch.run.execute.task_queue import RetryLedger, Task, TaskQueue
 from vae_batch.run.execute.worker import ShardOutcome, failed_outcome
 from vae_batch.run.progress.events import FaultMet
 
