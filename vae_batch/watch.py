@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vae_batch.evaluation import Evaluation, evaluate_plan, make_executor
 from vae_batch.models.checkpoints.listing import find_files
-from vae_batch.nightly.stable_checkpoints import find_unfinished
+from vae_batch.nightly.night_plan import find_unfinished
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.plan.quantities import duration, plural
 from vae_batch.run.compare.best_checkpoint import Selection

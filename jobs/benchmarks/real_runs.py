@@ -17,7 +17,7 @@ from typing import Any
 
 from measuring import finish, write_toml
 
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import read_receipt
 

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_batch.plan import InputError, Unit
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import read_receipt
 

@@ -29,7 +29,7 @@ from vae_batch.metrics import METRICS, FrechetReference, PairedScore, level_with
 from vae_batch.metrics.comparison.elimination import Race, race_counts
 from vae_batch.metrics.samples.frechet_uncertainty import bias_dominated
 from vae_batch.metrics.samples.kernel import KernelReference
-from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.output.run_record import ScoredRow, open_record, scored_rows
 from vae_batch.run.race.scores import Raced, raced_frechet, raced_kernel
 from vae_batch.run.scoring.losses import losses_per_image
 from vae_batch.run.scoring.samples import reference_features

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from vae_batch.metrics.likelihood import posterior as aggregate_posterior
-from vae_batch.metrics.likelihood.densities import gaussian_kl
+from vae_batch.metrics.likelihood.elbo import gaussian_kl
 from vae_batch.metrics.likelihood.posterior import (
     AggregateInformation,
     aggregate_information,

@@ -13,7 +13,7 @@ from metrics.book_chapter import (
 from scipy.stats import entropy
 
 from vae_batch.metrics import bernoulli_nll, frechet_distance, gaussian_kl, inception_score
-from vae_batch.metrics.likelihood.densities import bernoulli_nll_from_probabilities
+from vae_batch.metrics.likelihood.elbo import bernoulli_nll_from_probabilities
 
 # Reconstruction loss.
 

@@ -8,8 +8,7 @@ from metrics.linear_gaussian_vae import LinearGaussianVae, small_image_vae
 from scipy.stats import genpareto, norm
 
 from vae_batch.metrics.likelihood import importance
-from vae_batch.metrics.likelihood.densities import gaussian_kl
-from vae_batch.metrics.likelihood.elbo import elbo
+from vae_batch.metrics.likelihood.elbo import elbo, gaussian_kl
 from vae_batch.metrics.likelihood.importance import (
     PARETO_K_LIMIT,
     effective_sample_size,

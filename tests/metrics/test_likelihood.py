@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vae_batch.metrics import bernoulli_nll, gaussian_kl, gaussian_nll
-from vae_batch.metrics.likelihood.densities import (
+from vae_batch.metrics.likelihood.elbo import (
     bernoulli_nll_from_probabilities,
     gaussian_kl_per_dimension,
 )

@@ -7,8 +7,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import expit
 
-from vae_batch.metrics.likelihood.densities import bernoulli_nll, gaussian_nll
-from vae_batch.metrics.likelihood.elbo import MeanLoss
+from vae_batch.metrics.likelihood.elbo import MeanLoss, bernoulli_nll, gaussian_nll
 from vae_batch.metrics.likelihood.families import (
     continuous_bernoulli_mean,
     continuous_bernoulli_nll,

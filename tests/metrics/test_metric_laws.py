@@ -29,7 +29,7 @@ from vae_batch.metrics import (
     gaussian_nll,
     inception_score,
 )
-from vae_batch.metrics.likelihood.densities import (
+from vae_batch.metrics.likelihood.elbo import (
     bernoulli_nll_from_probabilities,
     gaussian_kl_per_dimension,
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metrics.linear_gaussian_vae import small_image_vae
 
-from vae_batch.metrics.likelihood.densities import gaussian_kl
+from vae_batch.metrics.likelihood.elbo import gaussian_kl
 from vae_batch.metrics.likelihood.posterior import latent_usage
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import fs as arrow_fs
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
-from vae_batch.nightly.stable_checkpoints import FileState, file_state, find_unfinished
+from vae_batch.nightly.night_plan import FileState, file_state, find_unfinished
 
 
 def written(path: Path, ago: float, size: int = 10) -> Path:
@@ -116,7 +116,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that s3:// URIs lead to."""
     store = arrow_fs.SubTreeFileSystem(str(tmp_path), arrow_fs.LocalFileSystem())
     monkeypatch.setattr(
-        "vae_batch.nightly.stable_checkpoints.open_filesystem", lambda uri: (store, uri.path)
+        "vae_batch.nightly.night_plan.open_filesystem", lambda uri: (store, uri.path)
     )
     return tmp_path
 
@@ -140,7 +140,5 @@ def test_objects_count_by_the_time_of_the_last_one(bucket: Path) -> None:
 
 
 def test_a_store_without_times_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "vae_batch.nightly.stable_checkpoints.file_state", lambda _: FileState(None, 10, 1)
-    )
+    monkeypatch.setattr("vae_batch.nightly.night_plan.file_state", lambda _: FileState(None, 10, 1))
     assert reasons([at("a.keras")]) == {}

@@ -11,8 +11,8 @@ from support.runs.nightly_rows import MONDAY, TUESDAY, entry, night_row
 
 from vae_batch.nightly.comparisons import Entry, compare_new
 from vae_batch.nightly.history import HistoryRow
+from vae_batch.nightly.night_plan import Unfinished
 from vae_batch.nightly.regression import exit_code_of, judge, newest_of_each, with_verdicts
-from vae_batch.nightly.stable_checkpoints import Unfinished
 from vae_batch.nightly.summary import (
     NightSummary,
     markdown_summary,

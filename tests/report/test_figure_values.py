@@ -21,7 +21,7 @@ from vae_batch.report.figures.chart_plans import (
     ranking_figures,
     rate_distortion,
 )
-from vae_batch.report.figures.plate_figures import plate_figures
+from vae_batch.report.figures.plates import plate_figures
 from vae_batch.report.figures.printing import LeftOut, PlannedFigure, print_style
 
 

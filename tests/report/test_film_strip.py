@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from report.examples import Scores, gallery_of, score_row, score_table
 
-from vae_batch.report.film_strip import film_strip, strip_rows
+from vae_batch.report.gallery_panels import film_strip, strip_rows
 
 
 def test_film_strip_follows_steps_and_ends_with_real_images(

@@ -12,8 +12,7 @@ from PIL import Image
 from report.examples import colour_gallery, full_gallery, gallery_of, grey_gallery
 
 from vae_batch.report.figures import checkpoint_panels
-from vae_batch.report.figures.plate_figures import plate_figures
-from vae_batch.report.figures.plates import Panel, PlateFiles, plate
+from vae_batch.report.figures.plates import Panel, PlateFiles, plate, plate_figures
 from vae_batch.report.figures.printing import DOUBLE_COLUMN, PlannedFigure, print_style
 from vae_batch.report.image_grids import wrapped
 

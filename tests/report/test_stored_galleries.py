@@ -11,8 +11,8 @@ import pytest
 from report.examples import full_gallery
 
 from vae_batch.plan import Unit, make_spec
+from vae_batch.report.finished_run import StoredGalleries, read_gallery
 from vae_batch.report.gallery import check_gallery
-from vae_batch.report.stored_galleries import StoredGalleries, read_gallery
 from vae_batch.run.output.run_record import RecordedRow, RunRecord
 from vae_batch.storage import (
     SHOWN,

@@ -27,7 +27,7 @@ from vae_batch.report.labels import (
 
 if TYPE_CHECKING:
     from vae_batch.report.charts.ranking import RankedLine, Ranking
-    from vae_batch.run.output.recorded_rows import ScoredRow
+    from vae_batch.run.output.run_record import ScoredRow
     from vae_batch.storage.comparison_file import Comparison
 
 #: A hash, of which a person needs no more than its beginning.
@@ -108,7 +108,7 @@ def _verdict(
     """Which checkpoint is best, with the names that the tables have."""
     from vae_batch.run.compare.best_checkpoint import select_best
     from vae_batch.run.compare.pairwise import compare_some
-    from vae_batch.run.output.recorded_rows import open_record
+    from vae_batch.run.output.run_record import open_record
 
     said = {label: f"{short} of {run}" for label, (run, short) in names.items()}
     labels = {name: label for label, name in said.items()}

@@ -34,7 +34,7 @@ def prune(
     """Delete activations of scored rows; reports, comparisons and resumed runs still work."""
     from vae_batch.run.output.lease import output_lease
     from vae_batch.run.output.prune import prune as prune_run
-    from vae_batch.run.output.recorded_rows import open_record
+    from vae_batch.run.output.run_record import open_record
     from vae_batch.storage import Store
 
     with exit_codes():

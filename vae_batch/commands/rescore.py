@@ -30,7 +30,7 @@ def rescore(
     from vae_batch.run.compare.best_checkpoint import select_again, write_selection
     from vae_batch.run.compare.rescore import added_to, has_values
     from vae_batch.run.compare.rescore import rescore as rescore_rows
-    from vae_batch.run.output.recorded_rows import open_record
+    from vae_batch.run.output.run_record import open_record
     from vae_batch.storage import Store, read_comparisons, read_score_rows
 
     with exit_codes():

@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     )
     from vae_batch.metrics.comparison.ranking import comparison_table, level_with_best
     from vae_batch.metrics.images.reconstruction import mean_squared_error, structural_similarity
-    from vae_batch.metrics.likelihood.densities import bernoulli_nll, gaussian_kl, gaussian_nll
-    from vae_batch.metrics.likelihood.elbo import MeanLoss, bits_per_dim, elbo
+    from vae_batch.metrics.likelihood.elbo import (
+        MeanLoss,
+        bernoulli_nll,
+        bits_per_dim,
+        elbo,
+        gaussian_kl,
+        gaussian_nll,
+    )
     from vae_batch.metrics.likelihood.importance import importance_weighted_bound
     from vae_batch.metrics.samples.frechet import FrechetReference, frechet_distance
     from vae_batch.metrics.samples.frechet_uncertainty import (
@@ -57,9 +63,9 @@ _ROOMS = {
     "level_with_best": "comparison.ranking",
     "mean_squared_error": "images.reconstruction",
     "structural_similarity": "images.reconstruction",
-    "bernoulli_nll": "likelihood.densities",
-    "gaussian_kl": "likelihood.densities",
-    "gaussian_nll": "likelihood.densities",
+    "bernoulli_nll": "likelihood.elbo",
+    "gaussian_kl": "likelihood.elbo",
+    "gaussian_nll": "likelihood.elbo",
     "MeanLoss": "likelihood.elbo",
     "bits_per_dim": "likelihood.elbo",
     "elbo": "likelihood.elbo",
@@ -70,7 +76,7 @@ _ROOMS = {
     "frechet_distance_infinity": "samples.frechet_uncertainty",
     "LabelDistribution": "samples.inception",
     "inception_score": "samples.inception",
-    "corrected_inception_score": "samples.inception_uncertainty",
+    "corrected_inception_score": "samples.inception",
     "kernel_distance": "samples.kernel",
     "Moments": "samples.moments",
     "precision_recall_density_coverage": "samples.precision_recall",

@@ -21,7 +21,7 @@ from vae_batch.metrics.comparison.paired_difference import (
 from vae_batch.metrics.comparison.ranking import judge_steps
 from vae_batch.nightly.history import Change, HistoryRow
 from vae_batch.run.compare.pairwise import paired_scores
-from vae_batch.run.output.recorded_rows import ScoredRow
+from vae_batch.run.output.run_record import ScoredRow
 
 #: Columns of the score table that are compared every night, where both sides have them.
 COLUMNS = tuple(metric.column for metric in COMPARED)

@@ -40,8 +40,7 @@ from vae_batch.run.compare.best_checkpoint import read_selection
 from vae_batch.run.execute.signals import stoppable, uninterrupted
 from vae_batch.run.output.layout import NIGHTS
 from vae_batch.run.output.lease import output_lease
-from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
-from vae_batch.run.output.run_record import read_record
+from vae_batch.run.output.run_record import ScoredRow, open_record, read_record, scored_rows
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import EventSink, say
 from vae_batch.run.scoring.row import now

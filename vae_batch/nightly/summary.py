@@ -17,8 +17,8 @@ from typing import Any, Literal
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.nightly.comparisons import Comparison
 from vae_batch.nightly.history import HistoryRow
+from vae_batch.nightly.night_plan import Unfinished
 from vae_batch.nightly.regression import Judgement
-from vae_batch.nightly.stable_checkpoints import Unfinished
 from vae_batch.plan.quantities import Count, plural
 from vae_batch.report.comparable_rows import failure_of
 from vae_batch.report.labels import printable

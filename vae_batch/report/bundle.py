@@ -10,9 +10,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from vae_batch.report.figures import replace_figures
-from vae_batch.report.finished_run import FinishedRun
+from vae_batch.report.finished_run import FinishedRun, StoredGalleries
 from vae_batch.report.page import render_page
-from vae_batch.report.stored_galleries import StoredGalleries
 from vae_batch.run.output.layout import DRAWN_NOTE, FIGURES, PAGE, DrawnNote
 from vae_batch.run.race.record import read_race
 from vae_batch.storage import Store

@@ -255,7 +255,7 @@ def test_a_call_of_the_savers_function_is_not_excused(tmp_path: Path) -> None:
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    from vae_batch.models.formats.saved_model.graph import harmful_operations
+    from vae_batch.models.formats.saved_model.saved_model import harmful_operations
 
     folder = save_module(tmp_path / "m", lambda z: z, (None, 3), kept=tf.Variable([1.0]))
     message = SavedModel()
@@ -274,7 +274,7 @@ def test_tensors_over_the_memory_cap_are_refused_before_loading(tmp_path: Path) 
     """A constant of one value repeated is stored as one value."""
     import tensorflow as tf
 
-    from vae_batch.models.formats.saved_model.graph import logical_bytes, read_graph
+    from vae_batch.models.formats.saved_model.saved_model import logical_bytes, read_graph
 
     folder = save_module(tmp_path / "m", lambda z: z + tf.fill([3], 2.0), (None, 3))
     message = read_graph(folder)

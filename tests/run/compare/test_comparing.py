@@ -38,7 +38,7 @@ from vae_batch.run.compare.pairwise import (
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.score_run import run
-from vae_batch.run.output.recorded_rows import open_record, scored_rows
+from vae_batch.run.output.run_record import open_record, scored_rows
 from vae_batch.run.output.verify import verify_output
 from vae_batch.run.planning.open_run import prepare
 from vae_batch.run.progress.events import ignore

@@ -22,7 +22,7 @@ from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.credentials import lend_credentials, without_credentials
 from vae_batch.plan.location import Location
 from vae_batch.results import Results
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.storage import Store
 
 SECRET = "wJalrXUtnFEMI+K7MDENG"

@@ -26,7 +26,7 @@ from vae_batch.run.compare.best_checkpoint import (
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.output.prune import Keep, prune, pruned_reason
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.run.output.verify import verify_output
 from vae_batch.storage import Store, read_comparisons, read_score_rows
 from vae_batch.storage.checked_json import decode_checked, encode_checked

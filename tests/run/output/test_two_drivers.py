@@ -23,7 +23,7 @@ from support.runs.serial_runs import score
 
 from vae_batch.evaluation import evaluate
 from vae_batch.plan import InputError, make_spec
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.run.progress.events import Event, Message, ignore
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_report")]

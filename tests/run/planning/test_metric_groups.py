@@ -11,7 +11,7 @@ from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import GROUPS, METRICS
 from vae_batch.plan import InputError, make_spec
 from vae_batch.plan.spec import WITHOUT_EXTRACTOR
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.run.progress.events import ignore
 from vae_batch.storage import Store, read_score_rows
 

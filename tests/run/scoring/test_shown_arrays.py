@@ -18,7 +18,7 @@ from vae_batch.metrics.images.diagnostics import radial_power_spectrum
 from vae_batch.models.references.reference import open_reference
 from vae_batch.models.sampling import standard_normals
 from vae_batch.run.compare.rescore import rescore
-from vae_batch.run.output.recorded_rows import open_record
+from vae_batch.run.output.run_record import open_record
 from vae_batch.run.scoring.report_arrays import read_shown
 from vae_batch.storage import Store, decode_arrays
 

@@ -39,8 +39,7 @@ from vae_batch.cli import app
 from vae_batch.nightly.history import HistoryRow, upsert_history
 from vae_batch.nightly.summary import write_summary
 from vae_batch.plan import InputError
-from vae_batch.report.finished_run import FinishedRun
-from vae_batch.report.stored_galleries import StoredGalleries
+from vae_batch.report.finished_run import FinishedRun, StoredGalleries
 from vae_batch.run.race.record import read_race
 from vae_batch.storage import Store, read_score_rows
 from vae_batch.storage.checked_json import CHECK, encode_checked

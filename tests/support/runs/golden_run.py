@@ -24,7 +24,7 @@ from vae_batch.metrics.images.reconstruction import (
     mean_squared_error,
     peak_signal_to_noise_ratio,
 )
-from vae_batch.metrics.likelihood.densities import bernoulli_nll, gaussian_kl
+from vae_batch.metrics.likelihood.elbo import bernoulli_nll, gaussian_kl
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.plan import SCORING_VERSION, Unit, make_spec
 from vae_batch.run.execute.worker import write_shard

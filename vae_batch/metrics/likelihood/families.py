@@ -11,8 +11,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.likelihood.densities import LOG_2PI, bernoulli_nll
-from vae_batch.metrics.likelihood.elbo import MeanLoss
+from vae_batch.metrics.likelihood.elbo import LOG_2PI, MeanLoss, bernoulli_nll
 from vae_batch.metrics.validation import (
     FloatArray,
     real_array,

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vae_batch.metrics.likelihood.densities import LOG_2PI, LOGVAR_LIMIT
+from vae_batch.metrics.likelihood.elbo import LOG_2PI, LOGVAR_LIMIT
 from vae_batch.metrics.validation import (
     FloatArray,
     real_array,

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.likelihood.densities import LOG_2PI, LOGVAR_LIMIT, gaussian_kl_per_dimension
+from vae_batch.metrics.likelihood.elbo import LOG_2PI, LOGVAR_LIMIT, gaussian_kl_per_dimension
 from vae_batch.metrics.validation import (
     FloatArray,
     require_range,

@@ -19,7 +19,7 @@ from vae_batch.report.figures.chart_plans import (
     ranking_figures,
     rate_distortion,
 )
-from vae_batch.report.figures.plate_figures import film_strip_figure, plate_figures
+from vae_batch.report.figures.plates import film_strip_figure, plate_figures
 from vae_batch.report.figures.printing import LeftOut, PlannedFigure, print_style
 from vae_batch.report.gallery import Gallery, check_gallery
 from vae_batch.report.labels import slugs, without_shared_folder

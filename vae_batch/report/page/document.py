@@ -18,8 +18,8 @@ from vae_batch.report.charts.curves import read_curves
 from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, plane_names, read_planes
 from vae_batch.report.comparable_rows import details_in, headlines_in
-from vae_batch.report.film_strip import strip_rows
 from vae_batch.report.gallery import Gallery, check_gallery
+from vae_batch.report.gallery_panels import strip_rows
 from vae_batch.report.labels import printable, significant, slugs
 from vae_batch.report.notices import Notice, divided, notices
 from vae_batch.report.page.chart_svg import CURVE, PLANE, Drawing, DrawnKey, draw_chart, draw_key

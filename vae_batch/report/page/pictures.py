@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from vae_batch.report.charts.chart import Chart, legend_of
 from vae_batch.report.charts.curves import runs_of
 from vae_batch.report.charts.gallery_charts import aggregate_charts, kl_chart, spectrum_chart
-from vae_batch.report.film_strip import film_strip, stacked, strip_rows
 from vae_batch.report.gallery import Gallery, Images, same_frame
-from vae_batch.report.gallery_panels import PANEL_KINDS, PanelKind
+from vae_batch.report.gallery_panels import PANEL_KINDS, PanelKind, film_strip, stacked, strip_rows
 from vae_batch.report.image_grids import COLUMNS, wrapped
 from vae_batch.report.labels import printable
 from vae_batch.report.page.chart_svg import (

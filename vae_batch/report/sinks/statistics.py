@@ -8,7 +8,7 @@ from vae_batch.metrics.samples.moments import Moments
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import slugs
-from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.output.run_record import ScoredRow, open_record, scored_rows
 from vae_batch.storage import DamagedFileError, Store, encode_arrays
 from vae_batch.storage.score_rows import Conditions
 

@@ -14,7 +14,7 @@ from vae_batch.metrics.comparison.ranking import require_same_conditions
 from vae_batch.plan import SCORING_VERSION, InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.compare.streaming import Compared, ScoreReader, compare_streamed
-from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.output.run_record import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.losses import importance_per_image
 from vae_batch.run.scoring.plug_ins import RowArrays, plug_in_score
 from vae_batch.run.scoring.stored import read_influences

@@ -11,7 +11,7 @@ from vae_batch import __version__
 from vae_batch.plan import InputError
 from vae_batch.plan.credentials import without_credentials
 from vae_batch.run.output.prune import pruned_reason
-from vae_batch.run.output.recorded_rows import ScoredRow, open_record, scored_rows
+from vae_batch.run.output.run_record import ScoredRow, open_record, scored_rows
 from vae_batch.run.scoring.row import now, scores_of
 from vae_batch.run.scoring.score_sheet import columns_of
 from vae_batch.storage import DamagedFileError, ScoreRow, ScoreWriter

@@ -25,7 +25,7 @@ from vae_batch.metrics.comparison.ranking import (
     judge_steps,
     level_from_differences,
 )
-from vae_batch.run.output.recorded_rows import ScoredRow
+from vae_batch.run.output.run_record import ScoredRow
 
 Scores = Mapping[str, PairedScore]
 

@@ -8,8 +8,7 @@ from typing import Literal
 
 from vae_batch.plan import InputError, Unit
 from vae_batch.run.compare.best_checkpoint import read_selection
-from vae_batch.run.output.recorded_rows import open_record
-from vae_batch.run.output.run_record import RecordedRow
+from vae_batch.run.output.run_record import RecordedRow, open_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import Store, file_path, forget, read_score_rows
 from vae_batch.storage.checked_json import decode_as, encode_checked

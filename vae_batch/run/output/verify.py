@@ -30,8 +30,7 @@ from vae_batch.run.output.layout import is_expected, is_temporary
 from vae_batch.run.output.lease import holder_of
 from vae_batch.run.output.prune import pruned_units
 from vae_batch.run.output.record_faults import record_faults
-from vae_batch.run.output.recorded_rows import open_record
-from vae_batch.run.output.run_record import RUN_FILE, DamagedRecordError, RunRecord
+from vae_batch.run.output.run_record import RUN_FILE, DamagedRecordError, RunRecord, open_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.storage import (
     INFLUENCES,

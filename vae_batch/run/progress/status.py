@@ -18,8 +18,7 @@ from typing import Literal
 
 from vae_batch.plan import InputError
 from vae_batch.run.output.lease import Holder, holder_of
-from vae_batch.run.output.recorded_rows import open_record
-from vae_batch.run.output.run_record import RecordedRow
+from vae_batch.run.output.run_record import RecordedRow, open_record
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.progress.progress_file import LastProgress, read_progress
 from vae_batch.run.progress.snapshot import RowState

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.metrics.images.reconstruction import MULTISCALE_SIDE, WINDOW_SIDE, MeanPsnr
-from vae_batch.metrics.likelihood.densities import LOG_2PI
-from vae_batch.metrics.likelihood.elbo import MeanLoss, bits_per_dim, elbo
+from vae_batch.metrics.likelihood.elbo import LOG_2PI, MeanLoss, bits_per_dim, elbo
 from vae_batch.metrics.likelihood.families import optimal_sigma
 from vae_batch.metrics.likelihood.importance import (
     effective_sample_size,

@@ -17,7 +17,7 @@ from vae_batch.metrics.images.reconstruction import (
     peak_signal_to_noise_ratio,
     structural_similarity,
 )
-from vae_batch.metrics.likelihood.densities import (
+from vae_batch.metrics.likelihood.elbo import (
     bernoulli_nll,
     bernoulli_nll_from_probabilities,
     gaussian_kl,
