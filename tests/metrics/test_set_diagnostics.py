@@ -204,27 +204,9 @@ def test_copying_score_agrees_with_scipy_under_ties() -> None:
     assert (z > 0) == (result.statistic > 60 * 45 / 2)
 
 
-def test_copying_score_is_a_weighted_mean_over_cells() -> None:
-    # Cell "a" (training samples 0 and 2): copied; cell "b" (sample 1): underfitted. Held-out
-    # samples lie 10 in a and 30 in b. A third cell, "c", has 20 generated ones: left out.
-    cells = ["a", "b", "a", "c"]
-    near, far, ten, thirty = np.arange(25), 50 + np.arange(25), 30 + np.arange(10), np.arange(30)
-    generated = _at(
-        np.concatenate([near, far, np.zeros(20)]), [0] * 12 + [2] * 13 + [1] * 25 + [3] * 20
-    )
-    held_out = _at(np.concatenate([ten, thirty, np.ones(7)]), [2] * 10 + [1] * 30 + [3] * 7)
-    a = data_copying_z(_at(near), _at(ten))
-    b = data_copying_z(_at(far), _at(thirty))
-    assert a < -3 < 3 < b
-    expected = (10 * a + 30 * b) / 40
-    assert data_copying_z(generated, held_out, cells) == pytest.approx(expected)
-
-
 def test_undefined_memorisation_says_why() -> None:
     with pytest.raises(ValueError, match="more than 20 generated samples"):
         data_copying_z(_at(np.arange(20)), _at(np.arange(20)))
-    with pytest.raises(ValueError, match="a label for each training sample, at least 4"):
-        data_copying_z(_at(np.arange(30), [3] * 30), _at(np.arange(30)), cells=[0, 1])
     with pytest.raises(ValueError, match="half of the held-out samples are training samples"):
         training_distance_ratio(_at([1.0]), _at([0.0, 0.0, 1.0]))
     with pytest.raises(ValueError, match="at least 2, got 1"):

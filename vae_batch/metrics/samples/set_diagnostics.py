@@ -32,8 +32,8 @@ from vae_batch.metrics.validation import (
     require_matrix,
 )
 
-CELL_MINIMUM = 20
-"""A cell of the data-copying test needs more generated samples than this (tau of the paper)."""
+FEWEST = 20
+"""The data-copying test needs more generated samples than this (tau of the paper)."""
 
 
 @dataclass(frozen=True)
@@ -218,55 +218,27 @@ def training_distance_ratio(generated: TrainingNeighbours, held_out: TrainingNei
     return float(np.median(generated.distances)) / reference
 
 
-def data_copying_z(
-    generated: TrainingNeighbours, held_out: TrainingNeighbours, cells: ArrayLike | None = None
-) -> float:
+def data_copying_z(generated: TrainingNeighbours, held_out: TrainingNeighbours) -> float:
     """C_T of Meehan, Chaudhuri and Dasgupta 2020 (arXiv:2004.05675), standard deviations.
 
     The Mann-Whitney z-score of generated against held-out distances to the training set:
     below about -3 generated samples are closer than real ones (copying), above 3 farther
-    (underfitting, which hides copying). With ``cells`` it is the mean over cells of the z-scores
-    within each, weighted by the share of held-out samples; cells with at most 20 generated
-    samples are left out. Ties count half, with the tie-corrected variance.
-
-    A sample's cell is that of its nearest training sample, so that labels of the training set
-    serve. The authors' cells come from k-means: values with other cells do not compare.
+    (underfitting, which hides copying). Ties count half, with the tie-corrected variance. The
+    authors average it over cells of a k-means partition; here the whole space is one cell.
 
     Args:
-        generated: Neighbours of generated samples.
+        generated: Neighbours of generated samples, more than 20.
         held_out: Neighbours of real samples that were not trained on.
-        cells: (m,) labels of the training samples; None for one cell.
 
     Raises:
-        ValueError: No cell with more than 20 generated samples and a held-out one, or labels that
-            miss a training sample.
+        ValueError: Too few generated samples.
     """
-    left, right = np.zeros_like(generated.indices), np.zeros_like(held_out.indices)
-    if cells is not None:
-        left, right = _cells_of(generated, cells), _cells_of(held_out, cells)
-    weights, scores = [], []
-    for cell in np.unique(right):
-        ours, real = generated.distances[left == cell], held_out.distances[right == cell]
-        if len(ours) > CELL_MINIMUM:
-            weights.append(len(real))
-            scores.append(_mann_whitney_z(ours, real))
-    if not scores:
+    if len(generated.distances) <= FEWEST:
         raise ValueError(
-            f"generated: the data-copying test needs more than {CELL_MINIMUM} generated samples "
-            "in a cell with held-out ones, found no such cell; use more samples or fewer cells"
+            f"generated: the data-copying test needs more than {FEWEST} generated samples, got "
+            f"{len(generated.distances)}; raise the number of samples"
         )
-    return float(np.average(scores, weights=weights))
-
-
-def _cells_of(neighbours: TrainingNeighbours, cells: ArrayLike) -> IndexArray:
-    labels = np.asarray(cells)
-    if labels.ndim != 1 or len(labels) <= neighbours.indices.max():
-        raise ValueError(
-            "cells: expected a label for each training sample, at least "
-            f"{int(neighbours.indices.max()) + 1}, got shape {labels.shape}"
-        )
-    ranks: IndexArray = np.unique(labels, return_inverse=True)[1]
-    return ranks[neighbours.indices]
+    return _mann_whitney_z(generated.distances, held_out.distances)
 
 
 def _mann_whitney_z(x: FloatArray, y: FloatArray) -> float:
