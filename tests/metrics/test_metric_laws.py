@@ -139,9 +139,8 @@ NO_METRIC = {
     **dict.fromkeys(
         ("CentredActivations", "DistinctRows", "Strip", "Step"), "a value between steps"
     ),
-    **dict.fromkeys(("image_array", "image_blocks"), "checks and cuts inputs"),
-    **dict.fromkeys(("channel_maps", "moments_of_blocks", "strips"), "blocks of a longer sum"),
-    **dict.fromkeys(("prepared_reference", "sums_of_subsets"), "a part of a metric"),
+    **dict.fromkeys(("moments_of_blocks", "strips"), "blocks of a longer sum"),
+    "prepared_reference": "a part of a metric",
     "closest_pairs": "indices, see test_nearest_pairs.py",
     "nearest_other_distances": "within one set, see test_nearest.py",
     **dict.fromkeys(
