@@ -25,7 +25,6 @@ _CLASS_MODULES = (
     "constraints",
     "mixed_precision",
 )
-_TRAINING_MODULES = ("optimizers", "optimizers.legacy", "losses", "metrics", "optimizers.schedules")
 _FUNCTION_MODULES = ("activations", "losses", "metrics")
 _UNEXPORTED = frozenset({"Functional", "AddLoss", "AddMetric", "Policy", "LossScaleOptimizer"})
 # They open the file that a setting names, run code that the file holds or refers to, or access
