@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from report.examples import full_gallery
+from report.gallery_contract import check_gallery
 
 from vae_batch.plan import Unit, make_spec
 from vae_batch.report.finished_run import StoredGalleries, read_gallery
-from vae_batch.report.gallery import check_gallery
 from vae_batch.run.output.run_record import RecordedRow, RunRecord
 from vae_batch.storage import (
     SHOWN,

@@ -18,7 +18,7 @@ from vae_batch.report.charts.curves import read_curves
 from vae_batch.report.charts.ranking import Ranking, read_rankings
 from vae_batch.report.charts.rate_distortion import plane_chart, plane_names, read_planes
 from vae_batch.report.comparable_rows import details_in, headlines_in
-from vae_batch.report.gallery import Gallery, check_gallery
+from vae_batch.report.gallery import Gallery
 from vae_batch.report.gallery_panels import strip_rows
 from vae_batch.report.labels import printable, significant, slugs
 from vae_batch.report.notices import Notice, divided, notices
@@ -103,12 +103,7 @@ def render_page(
         selection: Which checkpoint was found best; None where none was.
         race: How the race went that the checkpoints were scored by; None where there was none.
         figures: Names of the files in the folder ``figures`` beside the page, to which it links.
-
-    Raises:
-        ValueError: A gallery is not as documented.
     """
-    for checkpoint, gallery in galleries.items():
-        check_gallery(checkpoint, gallery)
     headlines, details = headlines_in(rows), details_in(rows)
     checkpoints = page_checkpoints(rows, galleries)
     panels = checkpoint_panels(galleries)
