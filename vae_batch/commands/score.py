@@ -110,8 +110,7 @@ def _print_dry_run(spec: EvaluationSpec, *, as_json: bool) -> None:
     Raises:
         InputError: Something given cannot be used.
     """
-    from vae_batch.dry_run import dry_run
-    from vae_batch.terminal.dry_run_view import dry_run_json, dry_run_view
+    from vae_batch.dry_run import dry_run, dry_run_json, dry_run_view
     from vae_batch.terminal.progress import TerminalProgress
 
     with TerminalProgress() as progress:

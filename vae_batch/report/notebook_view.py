@@ -13,8 +13,7 @@ from vae_batch.metrics.catalogue import Metric
 from vae_batch.plan.location import is_uri
 from vae_batch.report.comparable_rows import Key, best_marks
 from vae_batch.report.labels import count, printable
-from vae_batch.report.score_text import Footnotes, text_rows
-from vae_batch.report.table_columns import Column, columns_of
+from vae_batch.report.score_text import Column, Footnotes, columns_of, text_rows
 from vae_batch.run.compare.best_checkpoint import Selection
 from vae_batch.run.output.layout import PAGE
 from vae_batch.storage.score_rows import ScoreRow

@@ -1,15 +1,25 @@
-"""Score rows as text: aligned numbers, best values starred, reasons as numbered footnotes."""
+"""Score rows as text: which columns a narrow table has, aligned numbers, stars and footnotes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from vae_batch.metrics.catalogue import METRICS, Metric
+from vae_batch.metrics.catalogue import (
+    DEFAULT_CHOICE,
+    METRICS,
+    Metric,
+    compared_column,
+    corrected_from,
+)
 from vae_batch.report.comparable_rows import (
     Key,
     best_marks,
     failure_of,
+    headlines_in,
+    is_always_zero,
     parent,
     why_apart,
     why_undefined,
@@ -108,3 +118,134 @@ def _marked(
     said = filter(None, (row.score(metric.column).warning, why_apart(row, metric)))
     star = "*" if (row.key, metric.column) in best else ""
     return f"{text}{star}{''.join(notes.mark(f'{metric.title}: {text}') for text in said)}"
+
+
+#: A cell of ``text_rows``: the number, and after it a star or the marks of footnotes.
+_MARKS = re.compile(r"[*⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
+
+_LEVEL = "≈"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric, and whether its spread stands beside its value."""
+
+    metric: Metric
+    has_spread: bool
+
+    @property
+    def heading(self) -> str:
+        """The metric's short name, and an arrow to where it is better."""
+        return f"{self.metric.short} {ARROWS[self.metric.direction]}".rstrip()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, its marks and its spread, padded so that they line up within their column."""
+
+    value: str
+    mark: str
+    spread: str
+
+    @classmethod
+    def of(cls, text: str, spread: str, *, is_level: bool) -> Cell:
+        """The cell of a text of ``text_rows``, which has its marks at its end."""
+        mark = _MARKS.search(text)
+        value = text[: mark.start()] if mark else text
+        marks = text[len(value) :]
+        return cls(value, _LEVEL * (is_level and "*" not in marks) + marks, spread)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether it is the best point estimate."""
+        return "*" in self.mark
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it is not distinguishable from the best."""
+        return _LEVEL in self.mark
+
+    def __str__(self) -> str:
+        """What the table shows."""
+        return self.value + self.mark + self.spread
+
+
+def aligned(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
+    """The cells of one column, with marks and spreads as wide as the widest of them."""
+    mark = max((len(cell.mark) for cell in cells.values()), default=0)
+    spread = max((len(cell.spread) for cell in cells.values()), default=0)
+    return {
+        key: replace(cell, mark=cell.mark.ljust(mark), spread=cell.spread.rjust(spread))
+        for key, cell in cells.items()
+    }
+
+
+def width_of(column: Column, cells: Mapping[Key, Mapping[str, Cell]]) -> int:
+    """Characters that a column takes, given all cells by row and column."""
+    name = column.metric.column
+    return max([len(column.heading), *(len(str(row[name])) for row in cells.values())])
+
+
+def columns_of(rows: Sequence[ScoreRow], selected: str | None) -> list[Column]:
+    """Headlines that say something, corrected ones that stand for one, and what is selected by."""
+    metrics = [metric for metric in headlines_in(rows) if not metric.spread_of]
+    metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
+    wanted = [name for name in DEFAULT_CHOICE if corrected_from(name)] + [selected or ""]
+    more = [METRICS[name] for name in dict.fromkeys(wanted) if name in METRICS]
+    has_values = [m for m in more if any(row.value(m.column) is not None for row in rows)]
+    metrics += [metric for metric in has_values if metric not in metrics]
+    order = {column: place for place, column in enumerate(METRICS)}
+    # A corrected score stands beside the one it corrects, and behind it as sorting is stable.
+    metrics.sort(key=lambda metric: order[corrected_from(metric.column) or metric.column])
+    return [Column(metric, bool(spreads_of(metric, rows))) for metric in metrics]
+
+
+def narrower(columns: Sequence[Column], selected: str | None) -> Iterator[list[Column]]:
+    """All columns, then fewer and fewer of them, those first that no checkpoint is selected by.
+
+    The column selected by stays, and so does the first choice among losses and among scores of
+    an extractor.
+    """
+    left = list(columns)
+    yield left
+    chosen = [c.metric for c in columns if c.metric.default_choice]
+    firsts = [
+        min((m for m in chosen if m.per_extractor is kind), key=_rank, default=None)
+        for kind in (True, False)
+    ]
+    kept = {compared_column(selected or ""), *(m.column for m in firsts if m)}
+    if not any(m.per_extractor for m in chosen):
+        kept |= {c.metric.column for c in columns if c.metric.compared_as in DEFAULT_CHOICE}
+    names = [c.metric for c in columns if c.metric.column not in kept]
+    for metric in sorted(names, key=_rank, reverse=True):
+        left = [replace(c, has_spread=c.has_spread and c.metric != metric) for c in left]
+        yield left
+        left = [c for c in left if c.metric != metric]
+        yield left
+    yield [replace(c, has_spread=False) for c in left]
+
+
+def _rank(metric: Metric) -> float:
+    """Place in the order in which metrics are chosen to select by; infinite for all others."""
+    return metric.default_choice or math.inf
+
+
+def spreads_of(metric: Metric, rows: Sequence[ScoreRow]) -> dict[Key, str]:
+    """Intervals or standard errors by the row's key, where there are any."""
+    decimals = column_decimals(rows, [metric])[metric.column]
+    if metric.interval is not None:
+        ends = {row.key: [row.value(end) for end in metric.interval] for row in rows}
+        return {
+            key: f" [{', '.join(number(end, decimals) for end in found if end is not None)}]"
+            for key, found in ends.items()
+            if None not in found
+        }
+    errors = {row.key: row.score(metric.column).standard_error for row in rows}
+    known = {key: error for key, error in errors.items() if error is not None}
+    decimals = max(decimals, _digit(max(known.values(), default=0.0)))
+    return {key: f" ± {number(error, decimals)}" for key, error in known.items()}
+
+
+def _digit(error: float) -> int:
+    """Decimals that show the first digit of a standard error; of 0, which is exact, none."""
+    return min(6, max(0, -math.floor(math.log10(error)))) if error > 0 else 0

@@ -13,14 +13,16 @@ from rich.text import Text
 from vae_batch.metrics.catalogue import Metric, compared_column
 from vae_batch.report.comparable_rows import Key, Measured, comparable, failure_of, what_differs
 from vae_batch.report.labels import count, printable, without_shared_folder
-from vae_batch.report.score_text import Footnotes, sample_counts, text_rows
-from vae_batch.report.table_columns import (
+from vae_batch.report.score_text import (
     Cell,
     Column,
+    Footnotes,
     aligned,
     columns_of,
     narrower,
+    sample_counts,
     spreads_of,
+    text_rows,
     width_of,
 )
 from vae_batch.storage.comparison_file import Comparison

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from vae_batch.report.comparable_rows import best_marks, failure_of
 from vae_batch.report.finished_run import FinishedRun
 from vae_batch.report.labels import count, number, printable, without_shared_folder
-from vae_batch.report.score_text import column_decimals, sample_counts
-from vae_batch.report.table_columns import columns_of, spreads_of
+from vae_batch.report.score_text import column_decimals, columns_of, sample_counts, spreads_of
 
 _NOTE = (
     "Bold: best point estimate among rows with the same extractor, protocol, n and seed; "
