@@ -50,7 +50,7 @@ def _quick_runs() -> Iterator[None]:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no figures and no page after a run, for tests that do not look at them."""
-    monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+    monkeypatch.setattr("vae_batch.report.bundle.write_report", lambda _: [])
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import ClusterLostError, EvaluationSpec
 from vae_batch.plan.location import Location
 from vae_batch.plan.quantities import file_size, plural
-from vae_batch.report.bundle import is_drawn, write_report
 from vae_batch.run.compare.best_checkpoint import (
     CONFIRMATION,
     CONFIRMATION_SEED,
@@ -119,6 +118,8 @@ def _evaluate(run: Run, lease: Lease, shown: EventSink) -> Evaluation:
             said = _confirmation(spec, selection, lease, shown)
         selection = replace(selection, confirmation=said)
     with phase(emit, "report"), uninterrupted():
+        from vae_batch.report.bundle import is_drawn, write_report  # matplotlib is slow to import
+
         lease.require()
         if selection is not None:
             write_selection(out, selection)

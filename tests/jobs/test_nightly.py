@@ -64,7 +64,7 @@ def test_two_nights_at_once_are_one(settings: dict[str, Any], tmp_path: Path) ->
 def test_an_idle_night_starts_neither_ray_nor_tensorflow(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+    monkeypatch.setattr("vae_batch.report.bundle.write_report", lambda _: [])
     run_night(make_spec(settings), datetime.date(2026, 8, 3), ignore)
     spec = write_spec(tmp_path / "nightly.toml", settings | {"workers": 2})
     night = start("-X", "importtime", str(JOB), str(spec), "--date", "2026-08-04")

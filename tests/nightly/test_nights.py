@@ -49,7 +49,7 @@ def do(
     runs: Path, toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Night]:
     """Does a night, without drawing the run's figures and page: other tests look at those."""
-    monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+    monkeypatch.setattr("vae_batch.report.bundle.write_report", lambda _: [])
 
     def run(date: datetime.date, **settings: Any) -> Night:
         few = {"metrics": "losses,fid", "samples": 90, "reference_samples": 90}

@@ -52,7 +52,7 @@ def upload(source: Path, query: str) -> None:
 def test_two_nights_in_a_bucket(
     query: str, toy_folder: Path, toy_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+    monkeypatch.setattr("vae_batch.report.bundle.write_report", lambda _: [])
     few = {"metrics": "losses,fid", "samples": 90, "reference_samples": 90}
     places = {
         "checkpoints": [f"s3://team/runs?{query}"],

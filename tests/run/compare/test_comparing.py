@@ -54,7 +54,7 @@ def finished(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     runs, classifier = [str(toy_folder / "runs")], toy_folder / "classifier.keras"
     settings = settings_of(runs, classifier, out, metrics=GROUPS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vae_batch.evaluation.write_report", lambda _: [])
+        patch.setattr("vae_batch.report.bundle.write_report", lambda _: [])
         evaluate(make_spec(settings), ignore)
     return settings
 

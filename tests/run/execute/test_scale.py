@@ -139,7 +139,7 @@ def test_a_night_without_news_draws_nothing(
         drawn.append("report.html")
         return drawn
 
-    monkeypatch.setattr("vae_batch.evaluation.write_report", write_report)
+    monkeypatch.setattr("vae_batch.report.bundle.write_report", write_report)
     for expected in (1, 1):
         assert evaluate(spec, ignore).summary.shards_computed == 0
         assert len(drawn) == expected
