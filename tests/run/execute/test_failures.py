@@ -70,6 +70,12 @@ def test_a_key_error_in_a_stage_costs_its_scores_alone(
     (unit,) = [event for event in events if isinstance(event, UnitFailed)]
     assert unit.unit.kind == "generated"
     assert any("deep_key_error" in str(record.exc_text or "") for record in caplog.records)
+    # Failing again in the same way changes no table, so that no report is drawn again.
+    table = Path(settings["out"], "scores.parquet")
+    written = table.read_bytes()
+    monkeypatch.setattr("vae_batch.run.scoring.row.now", lambda: "2030-01-01T00:00:00+00:00")
+    run(prepare(make_spec(settings), ignore), SerialExecutor(), ignore)
+    assert table.read_bytes() == written
     monkeypatch.undo()
     assert [row.status for row in score(settings).rows] == ["scored"] * 3
 

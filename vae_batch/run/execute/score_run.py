@@ -32,6 +32,8 @@ class Scoring:
         self._terms = replace(run.plan, rows=())
         self._writer = ScoreWriter(run.plan.stores.out)
         self._said: set[str] = set()
+        rows = read_score_rows(run.plan.stores.out)
+        self._failed_before = {row.key: row for row in rows if row.status == "failed"}
 
     def task(self, row: PlannedRow, failure: Failure | None) -> RowTask:
         """See ``Goal.task``."""
@@ -42,8 +44,10 @@ class Scoring:
         return failed_row, (self._terms, row, Reason(failure.code, failure.reason), trace)
 
     def accept(self, row: PlannedRow, result: ScoreRow, seconds: float) -> None:
-        """See ``Goal.accept``."""
-        self._writer.add([result])
+        """See ``Goal.accept``; a row that fails as it did before stays, and its report with it."""
+        before = self._failed_before.get(result.key, result)
+        same_time = replace(before.provenance, scored_at=result.provenance.scored_at)
+        self._writer.add([before if replace(before, provenance=same_time) == result else result])
         self.save(force=False)
         sentence = row_sentence(result)
         if result.reason is None:
