@@ -140,7 +140,10 @@ class LightTask:
             raise (error.cause or error) from error
 
 
-_set_up_logging = functools.cache(set_up_logging)
+@functools.cache
+def _set_up_logging() -> None:
+    """Set up the log of this process, once."""
+    set_up_logging()
 
 
 @ray.remote
