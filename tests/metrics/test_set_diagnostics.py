@@ -209,7 +209,7 @@ def test_undefined_memorisation_says_why() -> None:
         data_copying_z(_at(np.arange(20)), _at(np.arange(20)))
     with pytest.raises(ValueError, match="half of the held-out samples are training samples"):
         training_distance_ratio(_at([1.0]), _at([0.0, 0.0, 1.0]))
-    with pytest.raises(ValueError, match="at least 2, got 1"):
+    with pytest.raises(ValueError, match="at least 2 samples, got 1"):
         TrainingNeighbours.from_activations(_column(1), _column(2))
 
 

@@ -155,6 +155,12 @@ def require_same_dimension(generated: int, reference: int) -> None:
         )
 
 
+def row_blocks(count: int, size: int) -> Iterator[slice]:
+    """Ranges of at most ``size`` of ``count`` rows, in order."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
 BLOCK_VALUES = 1 << 18
 """Pixel values that are float64 at once: 2 MB, so that the maps of a block stay in cache."""
 
@@ -184,9 +190,7 @@ def image_array(name: str, images: ArrayLike, smallest_side: int = 1) -> NDArray
 
 def image_blocks(array: NDArray[np.generic]) -> Iterator[slice]:
     """Ranges of samples whose values fit ``BLOCK_VALUES``, at least one sample each."""
-    step = max(1, BLOCK_VALUES * len(array) // array.size)
-    for start in range(0, len(array), step):
-        yield slice(start, min(start + step, len(array)))
+    return row_blocks(len(array), max(1, BLOCK_VALUES * len(array) // array.size))
 
 
 def channel_maps(block: NDArray[np.generic]) -> FloatArray:

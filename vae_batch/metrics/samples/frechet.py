@@ -21,7 +21,12 @@ from numpy.typing import ArrayLike
 from scipy.linalg import lapack  # type: ignore[import-untyped, unused-ignore]
 
 from vae_batch.metrics.samples.moments import CentredActivations, Moments
-from vae_batch.metrics.validation import ActivationArray, FloatArray, activation_array
+from vae_batch.metrics.validation import (
+    ActivationArray,
+    FloatArray,
+    activation_array,
+    require_same_dimension,
+)
 
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -115,11 +120,7 @@ def frechet_distance(
         else FrechetReference._of(_gaussian_of(reference, "reference"))
     )
     source = prepared.source
-    if sample.dimension != source.dimension:
-        raise ValueError(
-            f"generated and reference: expected one dimension, got {sample.dimension} and "
-            f"{source.dimension}; both must come from the same extractor"
-        )
+    require_same_dimension(sample.dimension, source.dimension)
     if _identical(sample, source):
         return 0.0
     shift = sample.mean - source.mean

@@ -36,6 +36,7 @@ from vae_batch.metrics.validation import (
     FloatArray,
     activation_array,
     require_same_dimension,
+    row_blocks,
 )
 
 BLOCK = 4096
@@ -71,7 +72,7 @@ def frechet_influence(
     root = _transport_root(moments, prepared)
     shift = moments.mean - prepared.source.mean
     influence = np.empty(len(rows))
-    for part in _parts(rows):
+    for part in row_blocks(len(rows), BLOCK):
         x = rows[part].astype(np.float64) - moments.mean
         bent = x @ root
         squares = np.einsum("ij,ij->i", x, x) - np.einsum("ij,ij->i", bent, bent)
@@ -98,13 +99,8 @@ def prepared_reference(
 
 def moments_of_blocks(rows: ActivationArray) -> Moments:
     """Moments of (n, d) rows with no float64 copy of them all."""
-    blocks = (Moments.from_activations(rows[part]) for part in _parts(rows))
+    blocks = (Moments.from_activations(rows[part]) for part in row_blocks(len(rows), BLOCK))
     return reduce(Moments.merge, blocks)
-
-
-def _parts(rows: ActivationArray) -> Iterator[slice]:
-    for start in range(0, len(rows), BLOCK):
-        yield slice(start, min(start + BLOCK, len(rows)))
 
 
 def _transport_root(moments: Moments, reference: FrechetReference) -> FloatArray:

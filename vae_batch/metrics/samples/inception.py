@@ -25,9 +25,10 @@ from scipy.special import xlogy  # type: ignore[import-untyped, unused-ignore]
 from vae_batch.metrics.comparison.paired_difference import Interval, PairedScore
 from vae_batch.metrics.validation import (
     FloatArray,
+    activation_array,
     real_array,
-    require_finite,
     require_matrix,
+    row_blocks,
 )
 
 ROW_SUM_TOLERANCE = 1e-3
@@ -182,9 +183,7 @@ def normalised_probabilities(probabilities: ArrayLike) -> FloatArray:
     Raises:
         ValueError: Not 2-D, or rows that are no probabilities (names the row).
     """
-    array = real_array("probabilities", probabilities)
-    require_matrix("probabilities", array)
-    require_finite("probabilities", array)
+    array = activation_array("probabilities", probabilities, at_least=1)
     rows = array.astype(np.float64, copy=False)
     sums = rows.sum(axis=1)
     wrong = (rows < 0).any(axis=1) | (np.abs(sums - 1) > ROW_SUM_TOLERANCE)
@@ -358,12 +357,11 @@ class _Sums:
 
 
 def _blocks(rows: NDArray[np.generic]) -> Iterator[tuple[slice, FloatArray]]:
-    for start in range(0, len(rows), BLOCK):
-        part = slice(start, min(start + BLOCK, len(rows)))
+    for part in row_blocks(len(rows), BLOCK):
         try:
             yield part, normalised_probabilities(rows[part])
         except ValueError as error:
-            raise ValueError(f"{error} (counting rows from {start})") from error
+            raise ValueError(f"{error} (counting rows from {part.start})") from error
 
 
 def _sums(rows: NDArray[np.generic], members: FloatArray) -> tuple[FloatArray, list[_Sums]]:

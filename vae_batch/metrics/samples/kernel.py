@@ -25,6 +25,7 @@ from vae_batch.metrics.validation import (
     FloatArray,
     activation_array,
     require_same_dimension,
+    row_blocks,
 )
 
 BLOCK = 2048
@@ -260,8 +261,8 @@ class _Members:
 
     def blocks(self, start: int = 0) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
         """Range, rows and memberships of some rows at a time."""
-        for first in range(start, len(self.rows), BLOCK):
-            part = slice(first, min(first + BLOCK, len(self.rows)))
+        for block in row_blocks(len(self.rows) - start, BLOCK):
+            part = slice(start + block.start, start + block.stop)
             yield part, self.rows[part].astype(np.float64), self.subsets[part]
 
 

@@ -13,12 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vae_batch.metrics.validation import (
-    FloatArray,
-    real_array,
-    require_finite,
-    require_matrix,
-)
+from vae_batch.metrics.validation import FloatArray, activation_array
 
 SYMMETRY_TOLERANCE = 1e-10
 """Largest asymmetry of a given covariance, as a share of its largest entry."""
@@ -43,9 +38,7 @@ class CentredActivations:
         Raises:
             ValueError: Not 2-D, empty, or non-finite (the error names the row).
         """
-        array = real_array("activations", activations)
-        require_matrix("activations", array)
-        require_finite("activations", array)
+        array = activation_array("activations", activations, at_least=1)
         # Shifting by the first row first makes equal rows centre to exact zeros, so that a
         # collapsed decoder has zero variance and not rounding noise.
         origin = array[0].astype(np.float64)

@@ -14,15 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist  # type: ignore[import-untyped, unused-ignore]
 
-from vae_batch.metrics.validation import (
-    FloatArray,
-    real_array,
-    require_finite,
-    require_matrix,
-)
+from vae_batch.metrics.validation import ActivationArray, FloatArray, activation_array
 
 IndexArray = NDArray[np.intp]
-Matrix = NDArray[np.generic]
 Floats = NDArray[np.floating]
 
 QUERY_BLOCK = 1024
@@ -53,7 +47,8 @@ def nearest_distances(
     Raises:
         ValueError: Not 2-D, non-finite (names the row), other dimensions, or no point left.
     """
-    queries, points = _matrix("queries", queries), _matrix("points", points)
+    queries = activation_array("queries", queries, at_least=1)
+    points = activation_array("points", points, at_least=1)
     if queries.shape[1] != points.shape[1]:
         raise ValueError(
             f"queries and points: expected one dimension, got {queries.shape[1]} and "
@@ -82,21 +77,12 @@ def nearest_other_distances(points: ArrayLike, indices: IndexArray) -> FloatArra
     Raises:
         ValueError: As ``nearest_distances``.
     """
-    array = _matrix("points", points)
-    if len(array) < 2:
-        raise ValueError(f"points: a nearest other point needs at least 2, got {len(array)}")
+    array = activation_array("points", points, at_least=2)
     return _nearest(array[indices], array, indices)[0]
 
 
-def _matrix(name: str, values: ArrayLike) -> Matrix:
-    array = real_array(name, values)
-    require_matrix(name, array)
-    require_finite(name, array)
-    return array
-
-
 def _nearest(
-    queries: Matrix, points: Matrix, own: IndexArray | None
+    queries: ActivationArray, points: ActivationArray, own: IndexArray | None
 ) -> tuple[FloatArray, IndexArray]:
     """Distances and indices; ``own[i]`` is the point that query i itself is."""
     indices = _equal_points(queries, points, own)
@@ -128,7 +114,9 @@ def _precisions(norms: FloatArray) -> tuple[type[np.floating], ...]:
     return (np.float32, np.float64) if in_range else (np.float64,)
 
 
-def _equal_points(queries: Matrix, points: Matrix, own: IndexArray | None) -> IndexArray:
+def _equal_points(
+    queries: ActivationArray, points: ActivationArray, own: IndexArray | None
+) -> IndexArray:
     """Index of the first other point that equals each query, or -1."""
     first: dict[bytes, int] = {}
     second: dict[bytes, int] = {}
@@ -146,12 +134,12 @@ def _equal_points(queries: Matrix, points: Matrix, own: IndexArray | None) -> In
     return equal
 
 
-def _digest(row: Matrix) -> bytes:
+def _digest(row: ActivationArray) -> bytes:
     # Adding 0 makes -0.0 equal to 0.0 in its bytes, too.
     return hashlib.blake2b((row.astype(np.float64) + 0.0).tobytes(), digest_size=16).digest()
 
 
-def _squared_norms(points: Matrix, origin: FloatArray) -> FloatArray:
+def _squared_norms(points: ActivationArray, origin: FloatArray) -> FloatArray:
     norms = np.empty(len(points))
     for start in range(0, len(points), POINT_BLOCK):
         centred = np.subtract(points[start : start + POINT_BLOCK], origin, dtype=np.float64)
@@ -161,7 +149,7 @@ def _squared_norms(points: Matrix, origin: FloatArray) -> FloatArray:
 
 def _candidates(
     queries: Floats,
-    points: Matrix,
+    points: ActivationArray,
     origin: FloatArray,
     norms: FloatArray,
     own: IndexArray | None,
@@ -199,7 +187,7 @@ def _first(rows: IndexArray, columns: IndexArray) -> tuple[IndexArray, IndexArra
 
 
 def _nearest_of(
-    queries: FloatArray, points: Matrix, rows: IndexArray, columns: IndexArray
+    queries: FloatArray, points: ActivationArray, rows: IndexArray, columns: IndexArray
 ) -> tuple[FloatArray, IndexArray]:
     """The nearest of each query's candidates, by differences; ``rows`` ascend and miss none."""
     squares = np.empty(len(rows))
@@ -235,9 +223,7 @@ def closest_pairs(points: ArrayLike, k: int) -> tuple[NDArray[np.int64], FloatAr
     Raises:
         ValueError: Not 2-D, non-finite (names the row), or k < 1.
     """
-    array = real_array("points", points)
-    require_matrix("points", array)
-    require_finite("points", array)
+    array = activation_array("points", points, at_least=1)
     if k < 1:
         raise ValueError(f"k: expected at least 1 pair, got {k}")
     squares = np.zeros(len(array) * (len(array) - 1) // 2)

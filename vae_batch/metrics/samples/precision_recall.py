@@ -29,6 +29,7 @@ from vae_batch.metrics.validation import (
     FloatArray,
     activation_array,
     require_same_dimension,
+    row_blocks,
 )
 
 Indices = NDArray[np.intp]
@@ -129,11 +130,13 @@ def strips(rows: DistinctRows, others: DistinctRows) -> Iterator[Strip]:
     """
     # About the centre of the others norms are smallest, and with them the rounding.
     origin = others.rows.mean(axis=0, dtype=np.float64)
-    norms = np.concatenate([_norms(others.take(p) - origin) for p in _parts(len(others), BLOCK)])
-    for part in _parts(len(rows), max(1, STRIP // len(others))):
+    norms = np.concatenate(
+        [_norms(others.take(p) - origin) for p in row_blocks(len(others), BLOCK)]
+    )
+    for part in row_blocks(len(rows), max(1, STRIP // len(others))):
         x = rows.take(part) - origin
         squares = np.empty((len(x), len(others)))
-        for other in _parts(len(others), BLOCK):
+        for other in row_blocks(len(others), BLOCK):
             np.matmul(x, (others.take(other) - origin).T, out=squares[:, other])
         own = _norms(x)[:, None]
         squares *= -2.0
@@ -184,11 +187,6 @@ class Neighbourhoods:
             )
         radii: FloatArray = self.squares[:, k - 1]
         return radii
-
-
-def _parts(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
 
 
 def _norms(rows: FloatArray) -> FloatArray:

@@ -25,12 +25,7 @@ from vae_batch.metrics.samples.nearest import (
     nearest_distances,
     nearest_other_distances,
 )
-from vae_batch.metrics.validation import (
-    FloatArray,
-    real_array,
-    require_finite,
-    require_matrix,
-)
+from vae_batch.metrics.validation import FloatArray, activation_array, require_same_dimension
 
 FEWEST = 20
 """The data-copying test needs more generated samples than this (tau of the paper)."""
@@ -88,11 +83,8 @@ def near_duplicate_rate(
     samples = np.asarray(generated)
     if not isinstance(reference, NearDuplicateThreshold):
         real = np.asarray(reference)
-        if samples.ndim == real.ndim == 2 and samples.shape[1] != real.shape[1]:
-            raise ValueError(
-                f"generated and reference: expected one dimension, got {samples.shape[1]} and "
-                f"{real.shape[1]}; both must come from the same extractor"
-            )
+        if samples.ndim == real.ndim == 2:
+            require_same_dimension(samples.shape[1], real.shape[1])
         cut = real[: len(samples)] if samples.ndim and real.ndim else real
         reference = NearDuplicateThreshold.from_activations(cut)
     if samples.ndim and len(samples) < reference.samples:
@@ -144,10 +136,7 @@ def vendi_score(activations: ArrayLike) -> float:
     Raises:
         ValueError: Not 2-D, non-finite, or a row of zeros, which has no direction.
     """
-    array = real_array("activations", activations)
-    require_matrix("activations", array)
-    require_finite("activations", array)
-    rows = array.astype(np.float64)
+    rows = activation_array("activations", activations, at_least=1).astype(np.float64)
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     if not lengths.all():
         raise ValueError(
