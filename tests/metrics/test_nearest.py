@@ -116,5 +116,5 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         nearest_distances([[0.0, 0.0], [np.nan, 0.0]], points)
     with pytest.raises(ValueError, match="the same samples on both sides, at least 2, got 2 and 3"):
         nearest_distances(points[:2], points, exclude_self=True)
-    with pytest.raises(ValueError, match="at least 2, got 1"):
+    with pytest.raises(ValueError, match="at least 2 samples, got 1"):
         nearest_other_distances(points[:1], np.array([0]))
