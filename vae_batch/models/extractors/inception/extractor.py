@@ -211,16 +211,25 @@ class InceptionExtractor:
             images are split into batches.
 
     Raises:
-        InputError: The weights are missing here, or are not those of the identity.
+        InputError: The weights are missing here, or are not those of the identity; or Keras runs
+            on another backend than TensorFlow.
     """
+
+    concurrent_batches = CONCURRENT_BATCHES
 
     def __init__(self, identity: ExtractorIdentity, batch_size: int) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size should be at least 1, found {batch_size}.")
+        import keras
+
+        if keras.backend.backend() != "tensorflow":
+            raise InputError(
+                f"Keras runs on {keras.backend.backend()} here, but Inception is run on "
+                "TensorFlow; set KERAS_BACKEND=tensorflow before the job is started"
+            )
         self.identity = identity
         self.batch_size = batch_size
         grow_gpu_memory()
-        self.concurrent_batches = CONCURRENT_BATCHES
         self._network = build_network(_load(identity), _PROTOCOLS[identity.network][0])
         self._runners: dict[tuple[int, int], Runner] = {}
         self._compiling = threading.Lock()
