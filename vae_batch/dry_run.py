@@ -123,14 +123,14 @@ def _is_open(plan: RunPlan, unit: Unit, missing: set[str]) -> bool:
 def _images(plan: RunPlan, rows: list[PlannedRow]) -> list[PlannedWork]:
     """Reference and training images that the driver has yet to store."""
     sets = [facts for facts in (plan.reference, plan.training) if facts is not None and rows]
-    found = [_images_of(plan, facts) for facts in sets]
+    found = [_images_of(plan, facts, facts.shape) for facts in sets if facts.shape is not None]
     return [work for work in found if work.shards]
 
 
-def _images_of(plan: RunPlan, facts: ReferenceFacts) -> PlannedWork:
+def _images_of(plan: RunPlan, facts: ReferenceFacts, shape: tuple[int, int, int]) -> PlannedWork:
     done = set(finished_shards(plan.stores.reference, facts.unit))
     missing = [shard for shard in facts.unit.shards() if shard not in done]
-    height, width, channels = facts.shape
+    height, width, channels = shape
     images = sum(map(len, missing))
     size = float(images * height * width * channels)
     return PlannedWork("images", None, len(missing), images, images, size)

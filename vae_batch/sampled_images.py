@@ -61,10 +61,11 @@ def write_sampled_images(spec: EvaluationSpec, target: str, tell: Callable[[str]
         tell(note)
     label = job.checkpoint.label
     try:
-        batches = _images(spec, facts, _loaded(spec, facts, job))
+        vae = _loaded(spec, facts, job)
+        batches = _images(spec, facts, vae)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npz":
-            _write_npz(path, (spec.samples, *facts.shape), batches)
+            _write_npz(path, (spec.samples, *vae.fit.reference_shape), batches)
         else:
             _write_pngs(path, spec.samples, batches)
     except CheckpointError as error:
@@ -101,11 +102,14 @@ def _only_job(spec: EvaluationSpec) -> CheckpointJob:
 
 
 def _loaded(spec: EvaluationSpec, facts: ReferenceFacts, job: CheckpointJob) -> Autoencoder:
-    if job.checkpoint.images is not None:
+    if job.checkpoint.samples is not None:
         raise CheckpointError("it is a set of images already, which nothing generates")
-    probe = open_probe(spec)
-    labels = None if probe.labels is None else probe.labels[:PROBE_IMAGES]
-    vae = load_probed(spec, facts, job, probe.pixels[:PROBE_IMAGES], labels)
+    pixels, labels = None, None
+    if facts.kind == "images":
+        probe = open_probe(spec)
+        pixels = probe.pixels[:PROBE_IMAGES]
+        labels = None if probe.labels is None else probe.labels[:PROBE_IMAGES]
+    vae = load_probed(spec, facts, job, pixels, labels)
     if not can_generate(vae):
         missing = vae.description.missing
         why = "; ".join(missing[part] for part in ("decoder", "prior") if part in missing)

@@ -16,13 +16,14 @@ class Topic(StrEnum):
     """Pages of ``vae_batch/docs``."""
 
     storage = "storage"
+    inputs = "inputs"
     changelog = "changelog"
 
 
 def help_command(
     topic: Annotated[Topic, typer.Argument(help="What to read about.")],
 ) -> None:
-    """Print a page of the documentation: `storage` describes every file and column of a run."""
+    """Print a page: `storage` describes a run's files and columns, `inputs` what may be scored."""
     with exit_codes():
         page = resources.files("vae_batch") / "docs" / f"{topic}.md"
         print_text(page.read_text(encoding="utf-8").rstrip())

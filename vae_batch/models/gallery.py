@@ -25,7 +25,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 def draw_gallery(
     vae: Autoencoder,
-    images: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8] | None,
     labels: npt.NDArray[np.int64] | None,
     seed: int,
     label_counts: Sequence[int] = (),
@@ -35,7 +35,7 @@ def draw_gallery(
     Args:
         vae: The checkpoint.
         images: (n, H, W, C) uint8 reference images; the first are reconstructed, all order the
-            latent dimensions by their mean KL.
+            latent dimensions by their mean KL. None where there are none.
         labels: (n,) their classes, where the reference has them.
         seed: Of the run.
         label_counts: Reference images of each class; a conditional VAE's classes are drawn by them.
@@ -48,11 +48,11 @@ def draw_gallery(
         are uint8.
     """
     missing = vae.description.missing
-    pictures: Arrays = {"reference_samples": images[:SAMPLES]}
+    pictures: Arrays = {} if images is None else {"reference_samples": images[:SAMPLES]}
     if "decoder" not in missing and "prior" not in missing:
         drawn = draw_labels(seed, 0, SAMPLES, label_counts) if label_counts else None
         pictures |= _generated(vae, seed, drawn)
-    if "encoder" in missing:
+    if "encoder" in missing or images is None:
         return pictures
     mean, logvar = vae.encode(vae.to_model(images), labels)
     if "decoder" not in missing:

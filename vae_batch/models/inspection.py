@@ -19,15 +19,12 @@ from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.extractors.classifier import identify_classifier
 from vae_batch.models.extractors.reading import (
-    Declared,
-    load_network,
-    noise_probe,
-    own_image_shape,
+    noise_for,
 )
 from vae_batch.models.formats.format import ArrayVae, LoadOptions, Networks, Port
 from vae_batch.models.formats.load import load_networks
 from vae_batch.models.references.reference import ProbeImages
-from vae_batch.models.sample_sets import open_sample_set
+from vae_batch.models.sample_sets import open_feature_set, open_sample_set
 from vae_batch.models.sampling import standard_normals
 from vae_batch.plan import CheckpointError, EvaluationSpec, InputError
 
@@ -91,12 +88,10 @@ def inspect_extractor(
         spec: What is declared of it.
         probe: Reference images; None for seeded noise of the network's own size.
     """
-    declared = Declared.of(spec)
     given = {key: getattr(spec, key) for key in _OF_EXTRACTORS if getattr(spec, key) is not None}
     try:
         if probe is None:
-            port = load_network(path, declared.options).inputs[0]
-            probe = noise_probe(own_image_shape(port))
+            probe = noise_for(path, spec)
         identity = identify_classifier(path, spec, lambda: probe)
     except (CheckpointError, InputError) as error:
         _log.debug("%s is refused", path, exc_info=True)
@@ -121,12 +116,12 @@ def inspect_checkpoint(
         options: What was declared, and whether code may run.
         probe: Reference images; None for seeded noise of the model's own size.
     """
-    if checkpoint.images is not None:
+    if checkpoint.samples is not None:
         return _inspect_set(checkpoint, options, probe)
     given = _given(options)
     try:
         networks = load_networks(dict(checkpoint.files), options)
-        images = probe or _noise(networks)
+        images = probe or own_noise(networks)
         vae = assemble(
             networks,
             options.reading,
@@ -154,12 +149,16 @@ def _inspect_set(
     checkpoint: Checkpoint, options: LoadOptions, probe: ProbeImages | None
 ) -> Inspection:
     """Decide how a set of generated images is read, and read one."""
-    given = _given(options)
+    given, samples = _given(options), checkpoint.samples
     (path,) = dict(checkpoint.files).values()
     shape = None if probe is None else cast("ImageShape", probe.pixels.shape[1:])
-    held = checkpoint.images or 0
+    assert samples is not None  # as the caller has checked
     try:
-        found = open_sample_set(path, options.reading, shape, held, "first", _BATCH)
+        if samples.kind == "features":
+            features = open_feature_set(path, samples.count, "first", _BATCH)
+            proof = f"read one row: {_range_of(features.rows(0, 1)[0])}"
+            return Inspection(checkpoint, features.description, (proof,), declare=given)
+        found = open_sample_set(path, options.reading, shape, samples.count, "first", _BATCH)
         pixels = found.pictures(np.arange(1))
     except CheckpointError as error:
         _log.debug("%s is refused", checkpoint.label, exc_info=True)
@@ -212,7 +211,7 @@ def _inferred(description: Description) -> dict[str, object]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _noise(networks: Networks | ArrayVae) -> ProbeImages:
+def own_noise(networks: Networks | ArrayVae) -> ProbeImages:
     """Seeded noise of the size that the checkpoint itself takes or returns, with labels if any."""
     shape, classes = _own_image_shape(networks), _own_classes(networks)
     pixels = np.random.default_rng(_NOISE_SEED).integers(0, 256, (2, *shape), dtype=np.uint8)

@@ -1,19 +1,22 @@
-"""Sets of generated images that other programs made: a folder, an archive or an array file.
+"""Sets of generated images, or of their features, that other programs made.
 
 Such a set is scored like a checkpoint whose decoder reads images: sample i is the i-th image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from vae_batch.models.autoencoder.description import Decision, Description, Need
 from vae_batch.models.autoencoder.images import ImageFit, ImageShape, Pixels, require_fit
-from vae_batch.models.formats.format import Array
+from vae_batch.models.extractors.extractor import ExtractorIdentity
+from vae_batch.models.formats.format import Array, Floats
 from vae_batch.models.formats.registry import formats
 from vae_batch.models.inputs.files import (
     LocalCopy,
@@ -24,27 +27,87 @@ from vae_batch.models.inputs.files import (
     sha256_of_roles,
     walk,
 )
-from vae_batch.models.references.array_images import ONE_ARRAY
 from vae_batch.models.references.encoded_images import (
     IMAGE_SUFFIXES,
     parquet_rows,
     zip_image_names,
 )
+from vae_batch.models.references.precomputed import (
+    Features,
+    content_of,
+    open_features,
+    require_made_by,
+)
 from vae_batch.models.references.reference import ReferenceImages, open_generated
-from vae_batch.models.references.subset import Subset, subset_in_words, unlike_halves
+from vae_batch.models.references.subset import (
+    Subset,
+    subset_in_words,
+    subset_positions,
+    unlike_halves,
+)
 from vae_batch.plan.errors import CheckpointError, InputError
 from vae_batch.plan.location import Location, is_uri
 from vae_batch.plan.reading import InputFit, Reading
-from vae_batch.storage.array_files import npy_array, npz_headers
-
-#: The role of a set's file or folder among those of a checkpoint.
-SAMPLES = "samples"
 
 _LACKS: dict[Need, str] = {
     "encoder": "it is a set of generated images, which has no encoder",
     "posterior": "it is a set of generated images, which has no posterior",
     "latents": "it is a set of generated images, whose latents are not known",
 }
+_FEATURES_LACK: dict[Need, str] = {
+    "encoder": "it is a set of features, which has no encoder",
+    "posterior": "it is a set of features, which has no posterior",
+    "latents": "it is a set of features, whose latents are not known",
+    "pixels": "it is a set of features, without images",
+}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a set of generated samples holds.
+
+    Attributes:
+        kind: Images, or features of images.
+        count: How many.
+    """
+
+    kind: Literal["images", "features"]
+    count: int
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of generated images, read in place of an extractor's.
+
+    Attributes:
+        description: What it is, and what it lacks.
+        features: All that the file holds.
+        positions: (n,) of those that are scored.
+        name: Of the file.
+        batch_size: Not used; as of an autoencoder.
+    """
+
+    description: Description
+    features: Features
+    positions: npt.NDArray[np.int64]
+    name: str
+    batch_size: int
+
+    def rows(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """(n, d) features and (n, c) probabilities, float32, of samples [start, stop)."""
+        return self.features.rows(self.positions[start:stop])
+
+    def require_made_by(self, extractor: ExtractorIdentity) -> None:
+        """Refuse features of another network than those of the reference.
+
+        Raises:
+            CheckpointError: Names what differs.
+        """
+        origin, found = self.features.origin, self.features.values.shape[1]
+        try:
+            require_made_by(self.name, found, origin, extractor)
+        except InputError as error:
+            raise CheckpointError(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -79,45 +142,38 @@ class SampleSet:
         return self.fit.to_pictures(pixels.astype(np.float32))
 
 
-def images_held(path: str, *, folder: bool) -> int | None:
-    """Number of images of a set, by content; None of anything else.
+def samples_held(path: str, *, folder: bool) -> Samples | None:
+    """What a set of samples holds, by content; None of anything else.
 
     Args:
         path: Local path or URI; of a folder, all images below it are counted.
         folder: Whether it is a folder.
     """
     if folder:
-        return len(_image_names(path)) or None
-    count = _COUNTS.get(Path(Location.parse(path).path).suffix.lower())
-    if count is None:
+        return _images(len(_image_names(path)))
+    suffix = Path(Location.parse(path).path).suffix.lower()
+    if suffix not in _SUFFIXES:
         return None
     try:
         local = LocalCopy(path).path
         head = read_head(str(local))
         if any(known.recognises(str(local), head) for known in formats()):
             return None
-        return count(local) or None
-    except (OSError, ValueError, InputError):  # loading it as a checkpoint says why
+        if suffix == ".zip":
+            return _images(len(zip_image_names(local)))
+        if suffix == ".parquet":
+            return _images(parquet_rows(local))
+        kind, count = content_of(local) or ("statistics", 0)
+        return None if kind == "statistics" or not count else Samples(kind, count)
+    except (OSError, ValueError):  # loading it as a checkpoint says why
         return None
 
 
-def _of_npy(path: Path) -> int:
-    shape = npy_array(path).shape
-    return shape[0] if len(shape) in (3, 4) else 0
+def _images(count: int) -> Samples | None:
+    return Samples("images", count) if count else None
 
 
-def _of_npz(path: Path) -> int:
-    headers = npz_headers(path)
-    shape = next((headers[key][0] for key in ONE_ARRAY if key in headers), ())
-    return shape[0] if len(shape) in (3, 4) else 0
-
-
-_COUNTS: dict[str, Callable[[Path], int]] = {
-    ".npy": _of_npy,
-    ".npz": _of_npz,
-    ".parquet": parquet_rows,
-    ".zip": lambda path: len(zip_image_names(path)),
-}
+_SUFFIXES = (".npy", ".npz", ".parquet", ".zip")
 
 
 def _image_names(folder: str) -> list[str]:
@@ -165,15 +221,7 @@ def open_sample_set(
     Raises:
         CheckpointError: It cannot be read, or does not fit the reference.
     """
-    uri = Location.parse(path)
-    copy = LocalCopy(path, _is_image) if is_uri(path) else None
-    local, name = str(copy.path if copy else uri.local_path), uri.label
-    found = sha256_of_roles([(SAMPLES, set_sha256(local, folder=Path(local).is_dir()))])
-    if sha256 not in (None, found):
-        raise CheckpointError(
-            f"{name} has changed since this run began (its content has another hash); wait until "
-            "it is saved completely, and run again"
-        )
+    copy, local, name = _local(path, sha256)
     try:
         channels = None if reference is None else reference[2]
         images = open_generated(local, reading.model_range, limit, subset, channels)
@@ -186,21 +234,63 @@ def open_sample_set(
     require_fit(images.shape, images.shape, like, reading.input_fit, f"the images of {name} are")
     how = reading.input_fit if images.shape[:2] != like[:2] else None
     description = Description(
-        format="images",
-        latent_shape=(),
-        image_shape=images.shape,
-        value_range="0..255",
-        likelihood=None,
-        output=None,
-        second_head=None,
-        condition=None,
-        input_fit=how,
+        *("images", (), images.shape, "0..255"),
+        *(None, None, None, None),
+        how,
         missing=dict(_LACKS),
         decisions=tuple(_decisions(images, subset, reading, how, like)),
         warnings=tuple(filter(None, (*images.notes, order))),
     )
     fit = ImageFit(like, images.shape, how, "0..255")
     return SampleSet(description, replace(images, name=name, _copy=copy), fit, batch_size)
+
+
+def open_feature_set(
+    path: str, limit: int, subset: Subset, batch_size: int, sha256: str | None = None
+) -> FeatureSet:
+    """Open a set of features, which must have the content of ``sha256``; see ``open_sample_set``.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    _copy, local, name = _local(path, sha256)
+    try:
+        features = open_features(local)
+    except InputError as error:
+        raise CheckpointError(str(error).replace(local, name)) from error
+    count, dimension = features.values.shape
+    classes = features.probabilities.shape[1]
+    decisions = (
+        Decision("features", f"{count:,} of {dimension} dimensions", "by content"),
+        Decision("class probabilities", f"{classes}" if classes else "none", "by content"),
+        Decision("protocol", features.origin.protocol or "not known", "as the file says"),
+    )
+    description = Description(
+        *("features", (), (0, 0, 0), "0..255"),
+        *(None, None, None, None, None),
+        missing=dict(_FEATURES_LACK),
+        decisions=decisions,
+    )
+    positions = subset_positions(subset, min(limit, count), count)
+    return FeatureSet(description, features, positions, name, batch_size)
+
+
+def _local(path: str, sha256: str | None) -> tuple[LocalCopy | None, str, str]:
+    """A copy of what a URI names, the local path, and the name; its content is checked.
+
+    Raises:
+        CheckpointError: It is not the content of the plan.
+    """
+    uri = Location.parse(path)
+    copy = LocalCopy(path, _is_image) if is_uri(path) else None
+    local, name = str(copy.path if copy else uri.local_path), uri.label
+    found = sha256_of_roles([("samples", set_sha256(local, folder=Path(local).is_dir()))])
+    if sha256 not in (None, found):
+        raise CheckpointError(
+            f"{name} has changed since this run began (its content has another hash); wait until "
+            "it is saved completely, and run again"
+        )
+    return copy, local, name
 
 
 def _decisions(

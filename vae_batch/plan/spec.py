@@ -48,7 +48,7 @@ class EvaluationSpec(Reading):
         "content",
         ...,
         "Real images: digits, mnist, fashion_mnist, cifar10, a folder, .zip, .npz, .npy or "
-        ".parquet.",
+        ".parquet; or their features or statistics (mu, sigma) as .npz.",
     )
     reference_split: str = _field(
         "content", "test", "Split of a reference set that has splits: test, train or all."
@@ -64,7 +64,8 @@ class EvaluationSpec(Reading):
     reference_samples: int | None = _field(
         "identity",
         None,
-        "Use N of the reference images only (default: all).",
+        "Use N of the reference images only (default: all); of a file of statistics, the number of "
+        "images that it is of.",
         ge=2,
         le=MOST_SAMPLES,
     )
@@ -79,6 +80,13 @@ class EvaluationSpec(Reading):
         "sample",
         "What the reference images are: a sample of the distribution that is meant, whose own bias "
         "and error are corrected for, too, or the population itself.",
+    )
+    reference_protocol: str | None = _field(
+        "content",
+        None,
+        "In words, the network, resize and normalisation that a reference of features or "
+        "statistics was made with, where its file does not say.",
+        min_length=1,
     )
     training: str | None = _field(
         "content",

@@ -13,6 +13,9 @@ from vae_batch.storage.score_schema import FLAGS_APART, SCHEMA
 
 Status = Literal["scored", "failed"]
 
+#: What a reference holds: images, features of images, or mean and covariance of features.
+ReferenceKind = Literal["images", "features", "statistics"]
+
 #: Why a value is undefined, or why a row failed.
 ReasonCode = Literal[
     "not_requested",  # the metric's group was not asked for
@@ -20,6 +23,8 @@ ReasonCode = Literal[
     "missing_part",  # the checkpoint lacks an encoder, a decoder, a posterior, a prior or latents
     "no_class_probabilities",  # the extractor has none
     "no_training_images",  # --training was not given
+    "no_reference_images",  # the reference holds features or statistics
+    "no_reference_activations",  # the reference holds statistics
     "not_declared",  # a sigma or beta that only the user can know
     "too_few_images",
     "images_too_small",
@@ -112,7 +117,7 @@ class Conditions:
         weights_sha256: Of its weights.
         protocol: Resize, normalisation and input type of the extractor, in one string.
         n_generated: Generated images.
-        n_reference: Reference images.
+        n_reference: Reference images; None where that is not known of statistics.
         reference: Name of the reference set.
         reference_split: Its split.
         reference_sha256: Of its pixels.
@@ -121,6 +126,8 @@ class Conditions:
         reference_is: ``sample`` where distances are those of the two distributions, ``population``
             where they are from these reference images; None in tables of version 0.1, whose
             distances were the latter.
+        reference_kind: What the reference holds; None in older tables, whose references are images.
+        reference_protocol: How its features or statistics were made, in words; None of images.
         feature_dim: Dimensions of the extractor's features; None before any were computed.
         generated_subset: Which images of a set of generated ones were used: ``all``, or how many
             were drawn; None of a model, which generates them.
@@ -148,13 +155,15 @@ class Conditions:
     weights_sha256: str
     protocol: str
     n_generated: int
-    n_reference: int
+    n_reference: int | None
     reference: str
     reference_split: str
     reference_sha256: str
     checkpoint_sha256: str
     seed: int
     reference_is: str | None = None
+    reference_kind: ReferenceKind | None = None
+    reference_protocol: str | None = None
     feature_dim: int | None = None
     left_race_at: int | None = None
     generated_subset: str | None = None
@@ -335,7 +344,7 @@ def _warnings_of(record: Mapping[str, Any]) -> tuple[RowWarning, ...]:
 
 
 _CODES = get_args(ReasonCode)
-_MAY_BE_NULL = frozenset({"fingerprint"})
+_MAY_BE_NULL = frozenset({"fingerprint", "n_reference"})
 
 
 def require_key(record: Mapping[str, Any]) -> None:

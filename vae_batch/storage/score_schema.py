@@ -47,6 +47,8 @@ SCHEMA = pa.schema(
         ("reference_split", _TEXT),
         ("reference_sha256", _TEXT),
         ("reference_is", _TEXT),
+        ("reference_kind", _TEXT),
+        ("reference_protocol", _TEXT),
         ("checkpoint_sha256", _TEXT),
         ("seed", _COUNT),
         ("model_format", _TEXT),

@@ -20,6 +20,7 @@ from vae_batch.cli import app
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.models.checkpoints import find_checkpoints
 from vae_batch.models.references.subset import subset_positions
+from vae_batch.models.sample_sets import Samples
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.execute.executor import SerialExecutor
@@ -161,7 +162,8 @@ def test_of_a_larger_set_a_recorded_draw_is_scored(toys: dict[str, Any], tmp_pat
 def test_the_identity_is_that_of_the_images(tmp_path: Path) -> None:
     folder = save_pngs(tmp_path / "gan-decoder-50000", noise(4, 8, 8, 1))
     (found,) = find_checkpoints([str(folder)])
-    assert (found.images, found.step, dict(found.files)) == (4, None, {"samples": str(folder)})
+    assert (found.samples, found.step) == (Samples("images", 4), None)
+    assert dict(found.files) == {"samples": str(folder)}
     (folder / "notes.txt").write_text("of no image")
     assert find_checkpoints([str(folder)])[0].sha256 == found.sha256
     Image.fromarray(noise(1, 8, 8)[0]).save(folder / "000002.png")
@@ -173,9 +175,9 @@ def test_the_identity_is_that_of_the_images(tmp_path: Path) -> None:
 def test_models_in_a_folder_win_over_images(toy_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(toy_folder / "runs", tmp_path / "runs")
     save_pngs(tmp_path / "runs/pictures", noise(3, 8, 8, 1))
-    assert [c.images for c in find_checkpoints([str(tmp_path / "runs")])] == [None] * 3
+    assert [c.samples for c in find_checkpoints([str(tmp_path / "runs")])] == [None] * 3
     found = find_checkpoints([str(tmp_path / "runs/*")])
-    assert [c.images for c in found if c.images] == [3]
+    assert [c.samples for c in found if c.samples] == [Samples("images", 3)]
 
 
 @pytest.mark.parametrize("name", ["history.npz", "table.parquet", "code.zip", "weights.npy"])
@@ -190,7 +192,7 @@ def test_files_without_images_are_no_sets(tmp_path: Path, name: str) -> None:
             archive.writestr("model.py", "")
     else:
         pq.write_table(pa.table({"loss": [1.0]}), path)
-    assert find_checkpoints([str(path)])[0].images is None
+    assert find_checkpoints([str(path)])[0].samples is None
 
 
 def test_colour_images_of_grey_ones_are_taken_as_grey(toys: dict[str, Any], tmp_path: Path) -> None:

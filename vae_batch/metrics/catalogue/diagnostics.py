@@ -19,7 +19,7 @@ DIAGNOSTICS = (
         "Median variance of the Laplacian of generated images over that of real ones, best at "
         "1; below it samples are blurred, and noise or high contrast raise it as detail does.",
         _LAPLACIAN,
-        needs=("decoder", "prior"),
+        needs=("decoder", "prior", "pixels"),
         group="diagnostics",
     ),
     Metric(
@@ -57,7 +57,7 @@ DIAGNOSTICS = (
         "over that of real ones, best at 1; below it detail is missing, above it there is "
         "noise or a checkerboard of upsampling.",
         "Durall, Keuper and Keuper 2020, arXiv:2003.01826",
-        needs=("decoder", "prior"),
+        needs=("decoder", "prior", "pixels"),
         group="diagnostics",
     ),
     Metric(
@@ -81,8 +81,9 @@ DIAGNOSTICS = (
         "Share of generated 8-bit images that repeat an earlier one exactly; real sets hold "
         "duplicates too, so read it beside the rate of as many reference images.",
         "Equality of 8-bit pixels, no single source",
-        needs=("decoder", "prior"),
+        needs=("decoder", "prior", "pixels"),
         group="diagnostics",
+        of_reference="nothing",
     ),
     Metric(
         "duplicate_rate_reference",
@@ -106,7 +107,7 @@ DIAGNOSTICS = (
         "Root mean squared difference between two different generated images over that between "
         "two real ones, best at 1; below it modes are missing, and noise counts as diversity.",
         "Closed form of the mean squared distance over all pairs, 2 tr(covariance)",
-        needs=("decoder", "prior"),
+        needs=("decoder", "prior", "pixels"),
         group="diagnostics",
         requirement="2",
     ),
@@ -122,6 +123,7 @@ DIAGNOSTICS = (
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("decoder", "prior", "activations"),
         group="diagnostics",
+        of_reference="activations",
         requirement="100",
     ),
     Metric(
@@ -135,6 +137,7 @@ DIAGNOSTICS = (
         "1 % quantile of the real nearest-neighbour distances, no single source",
         needs=("activations",),
         group="diagnostics",
+        of_reference="activations",
         requirement="200",
     ),
     Metric(
@@ -150,6 +153,7 @@ DIAGNOSTICS = (
         _VENDI,
         needs=("decoder", "prior", "activations"),
         group="diagnostics",
+        of_reference="nothing",
     ),
     Metric(
         "vendi_score_reference",
@@ -162,6 +166,7 @@ DIAGNOSTICS = (
         _VENDI,
         needs=("activations",),
         group="diagnostics",
+        of_reference="activations",
     ),
     Metric(
         "authentic_fraction",
@@ -227,5 +232,6 @@ DIAGNOSTICS = (
         "Karras et al. 2019, arXiv:1812.04948, with squared error in place of LPIPS",
         needs=("decoder", "prior", "latents"),
         group="diagnostics",
+        of_reference="nothing",
     ),
 )

@@ -18,8 +18,19 @@ Direction = Literal["lower", "higher", "neither"]
 #: What must exist before a metric is defined: a half of the VAE (a set of generated images counts
 #: as a decoder with a prior), its prior, the latents that images were decoded from, or arrays.
 Need = Literal[
-    "encoder", "decoder", "prior", "posterior", "latents", "activations", "class_probabilities"
+    "encoder",
+    "decoder",
+    "prior",
+    "posterior",
+    "latents",
+    "pixels",
+    "activations",
+    "class_probabilities",
 ]
+
+#: What of the reference a metric is computed from: a later word includes the earlier ones, except
+#: that images give activations only by an extractor.
+OfReference = Literal["nothing", "moments", "activations", "images"]
 
 #: Stored files of a row that metrics are computed from, named as the units of a plan.
 UnitKind = Literal[
@@ -101,6 +112,7 @@ class Metric:
         source: Where the definition comes from.
         needs: Without one of these the metric is null, with that reason.
         group: Name under which a user asks for it (``--metrics``).
+        of_reference: What of the reference it is computed from; None for what its group is.
         requirement: How many images it needs, in words, or "" where any number will do.
         standard_error: Whether a column ``<column>_se`` holds its standard error.
         warned: Whether a column ``<column>_warning`` says how a value must not be used.
@@ -139,6 +151,7 @@ class Metric:
     needs: tuple[Need, ...]
     _: KW_ONLY
     group: str
+    of_reference: OfReference | None = None
     requirement: str = ""
     standard_error: bool = False
     warned: bool = False
@@ -216,12 +229,15 @@ class Group:
         name: As ``--metrics`` takes it.
         reads: Units that its metrics are computed from.
         is_default: Whether it is computed when nothing is asked for.
+        of_reference: What of the reference its metrics are computed from, unless they say
+            otherwise.
         cost: Of scoring, for estimates; 0 where it takes next to no time.
     """
 
     name: str
     reads: tuple[UnitKind, ...]
     is_default: bool = True
+    of_reference: OfReference = "images"
     cost: ScoreCost = ScoreCost()
 
 
@@ -238,15 +254,27 @@ SHIPPED_GROUPS = (
     Group("iwae", ("losses", "importance")),
     Group("reconstruction", ("losses",)),
     Group("reconstruction_fid", ("reference", "reconstructed"), cost=ScoreCost(0.0, 1.2, 2)),
-    Group("fid", _SAMPLES, cost=ScoreCost(0.0, 31.0, 2)),
-    Group("fid_infinity", _SAMPLES, is_default=False, cost=ScoreCost(0.0, 14.0, 2)),
-    Group("inception_score", ("generated",), cost=ScoreCost(0.0, 0.7)),
-    Group("kid", _SAMPLES, cost=ScoreCost(2.0, 13.0, by_samples=2)),
-    Group("precision", _SAMPLES, cost=_NEIGHBOURS),
+    Group("fid", _SAMPLES, of_reference="moments", cost=ScoreCost(0.0, 31.0, 2)),
+    Group(
+        "fid_infinity",
+        _SAMPLES,
+        is_default=False,
+        of_reference="moments",
+        cost=ScoreCost(0.0, 14.0, 2),
+    ),
+    Group("inception_score", ("generated",), of_reference="nothing", cost=ScoreCost(0.0, 0.7)),
+    Group("kid", _SAMPLES, of_reference="activations", cost=ScoreCost(2.0, 13.0, by_samples=2)),
+    Group("precision", _SAMPLES, of_reference="activations", cost=_NEIGHBOURS),
     Group(
         "diagnostics",
         ("losses", "pictures", "reference_pictures", *_SAMPLES),
         cost=ScoreCost(0.6, 8.7, by_samples=2),
     ),
-    Group("memorisation", _SAMPLES, is_default=False, cost=_NEIGHBOURS),
+    Group(
+        "memorisation",
+        _SAMPLES,
+        is_default=False,
+        of_reference="activations",
+        cost=_NEIGHBOURS,
+    ),
 )

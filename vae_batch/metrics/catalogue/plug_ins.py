@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 
-from vae_batch.metrics.catalogue.metric import Group, Metric, UnitKind
+from vae_batch.metrics.catalogue.metric import Group, Metric, OfReference, UnitKind
 
 ENTRY_POINTS = "vae_batch.metrics"
 
@@ -76,7 +76,16 @@ def groups_of_plug_ins(metrics: Iterable[Metric], shipped: Iterable[Group]) -> l
     for metric in metrics:
         if metric.group not in known:
             reads.setdefault(metric.group, {}).update(dict.fromkeys(metric.reads))
-    return [Group(name, tuple(units)) for name, units in reads.items()]
+    return [
+        Group(name, tuple(units), of_reference=_of_reference(units))
+        for name, units in reads.items()
+    ]
+
+
+def _of_reference(units: Iterable[UnitKind]) -> OfReference:
+    if not {"losses", "importance", "reconstructed", "reference_pictures"}.isdisjoint(units):
+        return "images"
+    return "activations" if "reference" in units else "nothing"
 
 
 def _usable(found: object, taken: set[str]) -> Sequence[Metric]:

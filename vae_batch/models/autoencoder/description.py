@@ -15,7 +15,7 @@ from vae_batch.models.formats.format import Array
 from vae_batch.plan.reading import InputFit, Likelihood, Reading, SecondHead, ValueRange
 from vae_batch.storage.checked_json import parse_as
 
-Need = Literal["encoder", "decoder", "posterior", "prior", "latents"]
+Need = Literal["encoder", "decoder", "posterior", "prior", "latents", "pixels"]
 OutputKind = Literal["logits", "probabilities", "mean"]
 
 _NOISE_KEY = 0x70726F6265  # any fixed key: all checkpoints are probed with the same noise

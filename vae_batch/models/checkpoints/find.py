@@ -21,7 +21,7 @@ from vae_batch.models.checkpoints.pairs import (
     without_strays,
 )
 from vae_batch.models.inputs.files import content_sha256, sha256_of_roles
-from vae_batch.models.sample_sets import set_sha256
+from vae_batch.models.sample_sets import Samples, set_sha256
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
 from vae_batch.plan.printable import as_name
@@ -42,8 +42,8 @@ class Checkpoint:
             folder, or ``{"encoder": ..., "decoder": ...}`` for a pair (a half may be missing).
         sha256: Of the roles and the files' content; moving or renaming files does not change it.
         beside: Names of files that lie beside a complete pair and are not scored.
-        images: Number of images where it is a set of generated images, whose one role is
-            ``samples``; None of a model.
+        samples: What a set of generated images, or of their features, holds; its one role is
+            ``samples``. None of a model.
     """
 
     label: str
@@ -51,7 +51,7 @@ class Checkpoint:
     files: tuple[tuple[str, str], ...]
     sha256: str
     beside: tuple[str, ...] = ()
-    images: int | None = None
+    samples: Samples | None = None
 
     @property
     def identifier(self) -> str:
@@ -91,7 +91,7 @@ def find_checkpoints(
     candidates = without_strays(candidates, named)
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         labelled = _with_distinct_labels(candidates)
-        models = [c.label for c in labelled if c.images is None]
+        models = [c.label for c in labelled if c.samples is None]
         steps = dict(zip(models, read_steps(models), strict=True))
         checkpoints = list(threads.map(lambda c: _describe(c, steps.get(c.label)), labelled))
     return sorted(checkpoints, key=lambda c: (c.step is None, c.step or 0, c.label))
@@ -224,11 +224,11 @@ def _paths(candidate: Candidate) -> str:
 def _describe(candidate: Candidate, step_of_name: int | None) -> Checkpoint:
     digest = sha256_of_roles((role, _file_sha256(file)) for role, file in candidate.files)
     step = candidate.step if candidate.step is not None else step_of_name
-    if step is None and candidate.images is not None:
+    if step is None and candidate.samples is not None:
         step = read_named_step(candidate.label)
     files = tuple((str(role), file.path) for role, file in candidate.files)
     beside = tuple(map(as_name, candidate.beside))
-    return Checkpoint(candidate.label, step, files, digest, beside, candidate.images)
+    return Checkpoint(candidate.label, step, files, digest, beside, candidate.samples)
 
 
 def _file_sha256(file: FoundFile) -> str:
@@ -238,7 +238,7 @@ def _file_sha256(file: FoundFile) -> str:
         InputError: The object store is down.
     """
     try:
-        digest = content_sha256 if file.images is None else set_sha256
+        digest = content_sha256 if file.samples is None else set_sha256
         return digest(file.path, folder=file.folder)
     except OutageError as error:
         raise InputError(f"{error}; nothing was computed, so run it again later") from None

@@ -14,7 +14,7 @@ from vae_batch.models.checkpoints.names import has_known_suffix, known_suffixes
 from vae_batch.models.checkpoints.patterns import NO_MATCH, Match, Pattern, compile_pattern
 from vae_batch.models.inputs.file_kind import SAVED_MODEL
 from vae_batch.models.inputs.files import file_type, is_hidden, names_below, walk
-from vae_batch.models.sample_sets import images_held
+from vae_batch.models.sample_sets import Samples, samples_held
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri
 
@@ -28,14 +28,14 @@ class FoundFile:
         path: What opens it: a local path, or a URI with its query.
         folder: Whether it is a SavedModel's folder, or that of a set of images.
         match: What the pattern's wildcards stand for in it.
-        images: Number of images of a set; None of a model.
+        samples: What a set of generated images, or of their features, holds; None of a model.
     """
 
     label: str
     path: str
     folder: bool = False
     match: Match = NO_MATCH
-    images: int | None = None
+    samples: Samples | None = None
 
     @property
     def local_path(self) -> Path | None:
@@ -102,13 +102,13 @@ def _local_files(path: str, *, any_name: bool) -> Iterator[FoundFile]:
         for name, folder in scanned:
             inner = Path(path, name).as_posix()
             yield FoundFile(inner, inner, folder)
-        if not scanned and (images := images_held(path, folder=True)):
-            yield FoundFile(path, path, folder=True, images=images)
+        if not scanned and (samples := samples_held(path, folder=True)):
+            yield FoundFile(path, path, folder=True, samples=samples)
     elif Path(path).name == SAVED_MODEL:
         folder_path = Path(path).parent.as_posix()
         yield FoundFile(folder_path, folder_path, folder=True)
     elif _is_file(path) and (any_name or has_known_suffix(path)):
-        yield FoundFile(path, path, images=images_held(path, folder=False))
+        yield FoundFile(path, path, samples=samples_held(path, folder=False))
 
 
 def _is_file(path: str) -> bool:
@@ -170,8 +170,8 @@ def _remote_files(location: Location) -> list[FoundFile]:
         return [_remote(location, folder if is_saved_model else location.path, is_saved_model)]
     if kind == arrow_fs.FileType.Directory or pattern.is_literal:
         scanned = _scanned(names_below(location))
-        if not scanned and (images := images_held(location.address, folder=True)):
-            return [FoundFile(location.label, location.address, folder=True, images=images)]
+        if not scanned and (samples := samples_held(location.address, folder=True)):
+            return [FoundFile(location.label, location.address, folder=True, samples=samples)]
         return [_remote(location, f"{location.path}/{name}", folder) for name, folder in scanned]
     return _remote_matches(location, pattern)
 
@@ -206,5 +206,5 @@ def _match_of_folder(name: str, pattern: Pattern) -> Match | None:
 
 def _remote(location: Location, path: str, folder: bool) -> FoundFile:
     inner = location.at(path.strip("/"))
-    images = None if folder else images_held(inner.address, folder=False)
-    return FoundFile(inner.label, inner.address, folder, images=images)
+    samples = None if folder else samples_held(inner.address, folder=False)
+    return FoundFile(inner.label, inner.address, folder, samples=samples)

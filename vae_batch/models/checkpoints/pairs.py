@@ -11,6 +11,7 @@ from vae_batch.models.checkpoints.listing import FoundFile, find_files
 from vae_batch.models.checkpoints.names import HalfName, Role, braced, read_half
 from vae_batch.models.checkpoints.not_found import nothing_found
 from vae_batch.models.checkpoints.patterns import compile_pattern
+from vae_batch.models.sample_sets import Samples
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location
 
@@ -35,9 +36,9 @@ class Candidate:
         return braced([file.label for _, file in reversed(self.files)])
 
     @property
-    def images(self) -> int | None:
-        """Number of images of a set of generated ones, or None."""
-        return self.files[0][1].images
+    def samples(self) -> Samples | None:
+        """What a set of generated images holds, or None."""
+        return self.files[0][1].samples
 
     @property
     def step(self) -> int | None:
@@ -175,13 +176,13 @@ def _holds_weights_alone(candidate: Candidate) -> bool:
 
 
 def _half(file: FoundFile) -> HalfName | None:
-    if file.images is not None:
+    if file.samples is not None:
         return None
     return read_half(file.label, is_folder=file.folder)
 
 
 def _whole(file: FoundFile) -> Candidate:
-    return Candidate(file.label, (("model" if file.images is None else "samples", file),))
+    return Candidate(file.label, (("model" if file.samples is None else "samples", file),))
 
 
 def _joined(files: Iterable[tuple[Role, FoundFile]]) -> Candidate:

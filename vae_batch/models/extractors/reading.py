@@ -504,6 +504,11 @@ def noise_probe(shape: ImageShape) -> ProbeImages:
     return ProbeImages(noise_images(_BATCH, shape), None, None, "noise (no --reference was given)")
 
 
+def noise_for(path: str, spec: EvaluationSpec) -> ProbeImages:
+    """Seeded noise of the size that a network takes, which is loaded."""
+    return noise_probe(own_image_shape(load_network(path, Declared.of(spec).options).inputs[0]))
+
+
 def own_image_shape(port: Port) -> ImageShape:
     """(H, W, C) of a network's own input, for noise."""
     match [size for size in port.shape if size is not None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -347,8 +348,24 @@ def _open(
         return npz_pixels(path, split, value_range)
     if suffix == ".npy":
         return npy_pixels(path, value_range), None, "all"
+    if suffix in (".pkl", ".pickle"):
+        raise InputError(_pickled(path))
     raise InputError(
         f"reference {source!r}: a {suffix or 'nameless'} file is not a set; expected {_PATH_KINDS}"
+    )
+
+
+def _pickled(path: Path) -> str:
+    """EDM's statistics are pickles; the command writes those of FID for ``.npz``."""
+    source, target = str(path), str(path.with_suffix(".npz"))
+    code = (
+        f"import pickle, numpy; r = pickle.load(open({source!r}, 'rb')); "
+        f"numpy.savez({target!r}, n=r['num_images'], **r['fid'])"
+    )
+    return (
+        f"reference {source!r} is a pickle, which runs code when it is opened, so it is refused. "
+        "If it holds EDM's statistics and you trust it, convert it: python -c "
+        f"{shlex.quote(code)}, and give the .npz"
     )
 
 

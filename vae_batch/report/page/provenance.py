@@ -81,7 +81,7 @@ def headline_of(rows: Sequence[ScoreRow]) -> Headline:
 
 def _compared(row: ScoreRow) -> str:
     held = row.conditions
-    return f"{count(held.n_generated)} generated against {count(held.n_reference)} real images"
+    return f"{count(held.n_generated)} generated against {_real(held.n_reference)} images"
 
 
 def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tuple[str, str]]:
@@ -119,7 +119,11 @@ def _extractor(row: ScoreRow) -> str:
 
 def _counts(row: ScoreRow) -> str:
     held = row.conditions
-    return f"{count(held.n_generated)} generated, {count(held.n_reference)} real"
+    return f"{count(held.n_generated)} generated, {_real(held.n_reference)}"
+
+
+def _real(number: int | None) -> str:
+    return "an unknown number of real" if number is None else f"{count(number)} real"
 
 
 def _reference(row: ScoreRow) -> str:
@@ -141,7 +145,7 @@ def _protocol(row: ScoreRow) -> tuple[str, ...]:
         held.protocol,
         held.weights_sha256,
         count(held.n_generated),
-        count(held.n_reference),
+        None if held.n_reference is None else count(held.n_reference),
         held.reference_sha256,
     )
     return tuple(printable("-" if word is None else word) for word in words)

@@ -234,9 +234,13 @@ _UNITS, _SHARDS = 4, 4
 _READERS = 16
 
 
+#: Of images whose size only their checkpoints know, as where the reference is of statistics.
+_UNKNOWN_SHAPE = (64, 64, 3)
+
+
 def cost_factors(plan: RunPlan) -> CostFactors:
     """What the cost of a plan's samples depends on."""
-    height, width, channels = plan.reference.shape
+    height, width, channels = plan.reference.shape or _UNKNOWN_SHAPE
     extractors = {
         extractor_folder(row.extractor): ExtractorWidth(
             row.extractor.feature_dim, row.extractor.class_count

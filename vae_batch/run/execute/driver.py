@@ -34,6 +34,7 @@ from vae_batch.run.progress.events import (
     say,
 )
 from vae_batch.run.reference.images import mend_images
+from vae_batch.run.reference.precomputed import store_precomputed
 from vae_batch.run.scoring.stored import Damaged, reduce_unit
 from vae_batch.storage import REDUCTION, forget
 
@@ -329,9 +330,21 @@ class Driver:
         if unit.kind == "images":
             self._mend_images(unit.path, damage.name)
             return
-        forget(self._plan.stores.holding(unit), unit, damage.name)
+        plan = self._plan
+        forget(plan.stores.holding(unit), unit, damage.name)
         self._queue.forget(unit, damage.name)
+        if plan.reference.kind != "images" and unit.kind == "reference":
+            self._store_precomputed(unit)
         self._note_redone(unit, damage.name, is_shard=damage.name != REDUCTION)
+
+    def _store_precomputed(self, unit: Unit) -> None:
+        """Write again what is damaged of a reference of features or statistics."""
+        plan = self._plan
+        store_precomputed(plan.spec, plan.stores.reference, plan.reference, [unit])
+        for shard in unit.shards():
+            self._queue.finish(unit, shard)
+        if not unit.samples:
+            self._queue.reduced(unit)
 
     def _mend_images(self, path: str, name: str) -> None:
         """Store damaged reference images again; shards that need them are still missing."""

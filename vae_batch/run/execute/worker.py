@@ -14,6 +14,7 @@ from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.extractors.extractor import Extractor
 from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.models.formats.user_modules import restore_given
+from vae_batch.models.sample_sets import FeatureSet
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.failures import Failure, failure_of
 from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
@@ -24,12 +25,13 @@ from vae_batch.run.output.stores import storage_fault
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.reference.cached_activations import KnownActivations
 from vae_batch.run.stages.activations import (
+    activations_of_features,
     activations_of_generated,
     activations_of_reconstructed,
     activations_of_reference,
 )
 from vae_batch.run.stages.importance import importance_of_checkpoint
-from vae_batch.run.stages.inputs import Arrays, Generator, load_job
+from vae_batch.run.stages.inputs import Arrays, Loaded, load_job
 from vae_batch.run.stages.losses import losses_of_checkpoint
 from vae_batch.run.stages.pictures import gallery_of_checkpoint, split_pictures
 from vae_batch.run.stages.pixel_statistics import pictures_of_checkpoint, pictures_of_reference
@@ -135,7 +137,7 @@ class ShardWorker:
         self._batches = BatchSizes(config.spec.settled_batch_size)
         self._extractors: dict[str, tuple[int, Extractor]] = {}
         self._known = KnownActivations(config.spec, config.stores.reference)
-        self._vaes: OrderedDict[str, Generator] = OrderedDict()
+        self._vaes: OrderedDict[str, Loaded] = OrderedDict()
         self._unloadable: dict[str, Failure] = {}
 
     def run(self, unit: Unit, shard: Shard, *, may_be_done: bool = False) -> ShardOutcome:
@@ -246,9 +248,11 @@ class ShardWorker:
                 return pictures_of_reference(config, shard)
         vae = self._vae(unit, config)
         reading = config.jobs[str(unit.checkpoint)].reading
+        if unit.kind == "description":
+            return vae.description.to_json()
+        if isinstance(vae, FeatureSet):
+            return activations_of_features(vae, config.extractors[str(unit.extractor)], shard)
         match unit.kind:
-            case "description":
-                return vae.description.to_json()
             case "pictures":
                 return pictures_of_checkpoint(config, vae, shard)
             case "gallery":
@@ -278,7 +282,7 @@ class ShardWorker:
             self._extractors[name] = batch_size, load_extractor(identity, batch_size)
         return self._extractors[name][1]
 
-    def _vae(self, unit: Unit, config: WorkerConfig) -> Generator:
+    def _vae(self, unit: Unit, config: WorkerConfig) -> Loaded:
         name = str(unit.checkpoint)
         if name not in self._vaes:
             while len(self._vaes) >= _KEPT_CHECKPOINTS:
@@ -287,7 +291,7 @@ class ShardWorker:
         self._vaes.move_to_end(name)
         return replace(self._vaes[name], batch_size=config.spec.settled_batch_size)
 
-    def _load(self, name: str, config: WorkerConfig) -> Generator:
+    def _load(self, name: str, config: WorkerConfig) -> Loaded:
         """Load a checkpoint; one that cannot be loaded is not tried a second time."""
         try:
             return load_job(config, config.jobs[name])

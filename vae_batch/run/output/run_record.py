@@ -223,4 +223,6 @@ def _parts(
         spec.reading_of(planned.checkpoint),
         reason.text if reason is not None and is_extractors else None,
         row.conditions.reference_sha256,
+        reference_kind=row.conditions.reference_kind or "images",
+        reference_count=row.conditions.n_reference,
     )

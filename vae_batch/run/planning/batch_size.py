@@ -38,7 +38,7 @@ def choose_batch_size(
     Raises:
         InputError: The probe failed on a device.
     """
-    if not executor.has_gpus or extractors[0] == NO_EXTRACTOR:
+    if not executor.has_gpus or extractors[0].network == NO_EXTRACTOR.network:
         return CPU_BATCH_SIZE
     rates = []
     for place, answer in executor.on_every_device(measure_rates, extractors[0], tuple(shape)):

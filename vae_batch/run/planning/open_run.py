@@ -38,7 +38,11 @@ from vae_batch.run.reference.images import (
     require_references,
     store_images,
 )
+from vae_batch.run.reference.precomputed import store_precomputed, with_kind_of_reference
 from vae_batch.storage import read_score_rows
+
+#: Of images with which a batch size is chosen where the reference has none.
+_PROBED_SHAPE = (64, 64, 3)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def prepare(spec: EvaluationSpec, emit: EventSink) -> RunPlan:
     with storage_faults(stores.out):
         record = read_record(stores.out)
         _require_at_once(spec)
+        spec = with_kind_of_reference(spec)
         jobs = find_jobs(spec)
         if record is not None:
             require_settings(spec, stores.out, record)
@@ -133,8 +138,12 @@ def open_run(plan: RunPlan, emit: EventSink, guard: Callable[[], None] = lambda:
             with uninterrupted():
                 guard()
                 plan = claim_output(plan, record)
+        run = Run(plan, emit, guard, _scored(plan))
         store_images(plan.spec, plan.stores.reference, plan.reference, plan.training)
-        return Run(plan, emit, guard, _scored(plan))
+        if plan.reference.kind != "images":
+            units = [row.units["reference"] for row in run.open_rows if "reference" in row.units]
+            store_precomputed(plan.spec, plan.stores.reference, plan.reference, units)
+        return run
 
 
 def settle(run: Run, executor: Executor) -> Run:
@@ -148,7 +157,7 @@ def settle(run: Run, executor: Executor) -> Run:
     if plan.spec.batch_size is not None:
         return run
     extractors = [row.extractor for row in plan.rows]
-    size = choose_batch_size(executor, extractors, plan.reference.shape)
+    size = choose_batch_size(executor, extractors, plan.reference.shape or _PROBED_SHAPE)
     return run.recorded(with_batch_size(plan, size))
 
 

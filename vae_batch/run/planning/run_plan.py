@@ -10,6 +10,7 @@ from typing import Any
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity
+from vae_batch.models.extractors.reading import noise_for
 from vae_batch.models.extractors.registry import identify_extractor
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
 from vae_batch.run.output.stores import RunStores
@@ -17,6 +18,7 @@ from vae_batch.run.planning.checkpoint_job import SCORING_FIELDS, CheckpointJob
 from vae_batch.run.planning.units import reference_unit, units_of_row
 from vae_batch.run.reference.facts import ReferenceFacts
 from vae_batch.run.reference.images import open_probe
+from vae_batch.run.reference.precomputed import precomputed_extractor, require_extractor_of
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def make_plan(
     Raises:
         InputError: An extractor cannot be had.
     """
-    extractors = identify_extractors(spec) if spec.needs_extractor else [NO_EXTRACTOR]
+    extractors = _extractors_of(spec, jobs, reference) if spec.needs_extractor else [NO_EXTRACTOR]
     rows = [
         _plan_row(spec, reference, training, job, extractor)
         for job in jobs
@@ -115,14 +117,41 @@ def make_plan(
     return RunPlan(spec, stores, reference, training, tuple(rows))
 
 
-def identify_extractors(spec: EvaluationSpec) -> list[ExtractorIdentity]:
+def _extractors_of(
+    spec: EvaluationSpec, jobs: Sequence[CheckpointJob], reference: ReferenceFacts
+) -> list[ExtractorIdentity]:
+    """The extractors of a run; none is needed where all features are computed already.
+
+    Raises:
+        InputError: One cannot be had, or is not that of the reference's features or statistics.
+    """
+    sets = [job.checkpoint.samples for job in jobs]
+    are_features = all(samples is not None and samples.kind == "features" for samples in sets)
+    if reference.kind != "images" and are_features and spec.training is None:
+        return [precomputed_extractor(reference)]
+    extractors = identify_extractors(spec, reference)
+    for extractor in extractors:
+        require_extractor_of(reference, extractor)
+    return extractors
+
+
+def identify_extractors(
+    spec: EvaluationSpec, reference: ReferenceFacts | None = None
+) -> list[ExtractorIdentity]:
     """The extractors of a spec; networks of the user's are probed with its reference.
+
+    Without reference images they are probed with noise.
 
     Raises:
         InputError: One cannot be had, or has to be declared.
     """
-    probe = functools.cache(functools.partial(open_probe, spec))
-    return [identify_extractor(name, spec, probe) for name in spec.extractors]
+    if reference is None or reference.kind == "images":
+        probe = functools.cache(functools.partial(open_probe, spec))
+        return [identify_extractor(name, spec, probe) for name in spec.extractors]
+    return [
+        identify_extractor(name, spec, functools.partial(noise_for, name, spec))
+        for name in spec.extractors
+    ]
 
 
 def _require_matches(spec: EvaluationSpec, labels: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.models.references.subset import subset_in_words
+from vae_batch.models.sample_sets import Samples
 from vae_batch.plan import EvaluationSpec, Unit, fingerprint
 from vae_batch.plan.shards import Kind
 from vae_batch.run.planning.checkpoint_job import CheckpointJob
@@ -17,9 +18,6 @@ from vae_batch.run.reference.facts import ReferenceFacts
 
 #: Fields of the spec that move a decoded image or a loss.
 _MODEL_FIELDS = ("seed", "batch_size", "shard_size")
-
-#: Kinds of units that a set of generated images does not have.
-_OF_MODELS = ("losses", "importance", "reconstructed")
 
 #: Images of an importance-weighted shard are decoded once for each of many draws.
 _IMPORTANCE_SHARE = 8
@@ -37,12 +35,13 @@ def units_of_row(
         return _job_unit(spec, reference, job, kind, samples, **more)
 
     samples, subset = generated_by(spec, job.checkpoint)
+    real = max(1, reference.count)  # unknown of some statistics, of which no unit is kept
     chosen: dict[str, Any] = {} if subset is None else {"generated_subset": subset}
     counts: dict[str, Any] = {"label_counts": reference.label_counts, **chosen}
     units: dict[Kind, Unit] = {
         "reference": reference_unit(spec, reference, extractor),
         "description": own("description", 1, **chosen),
-        "losses": own("losses", reference.count, **job.scale),
+        "losses": own("losses", real, **job.scale),
         "gallery": own("gallery", 1, **chosen),
         "importance": own("importance", **_importance_parts(spec, reference, job)),
         "reference_pictures": _reference_pictures_unit(reference),
@@ -55,12 +54,12 @@ def units_of_row(
         ),
         "reconstructed": _activations_unit(
             *(spec, reference, job, extractor, "reconstructed"),
-            reference.count,
+            real,
             images=reference.sha256,
             labels=reference.labels_sha256,
         ),
     }
-    needless = _OF_MODELS if job.checkpoint.images is not None else ()
+    needless = _needless(reference, job.checkpoint.samples)
     return {
         kind: unit for kind, unit in units.items() if kind not in needless and _is_read(kind, spec)
     }
@@ -68,10 +67,21 @@ def units_of_row(
 
 def generated_by(spec: EvaluationSpec, checkpoint: Checkpoint) -> tuple[int, str | None]:
     """Generated images of a checkpoint; and of a set, which of its own they are, in words."""
-    held = checkpoint.images
-    if held is None:
+    if checkpoint.samples is None:
         return spec.samples, None
+    held = checkpoint.samples.count
     return min(spec.samples, held), subset_in_words(spec.reference_subset, spec.samples, held)
+
+
+def _needless(reference: ReferenceFacts, samples: Samples | None) -> tuple[str, ...]:
+    """Kinds of units that a row does not have."""
+    of_pixels = ("pictures", "gallery")
+    of_model = ("losses", "importance", "reconstructed")
+    if samples is not None and samples.kind == "features":
+        return (*of_pixels, *of_model, "reference_pictures")
+    if reference.kind != "images":
+        return (*of_model, "reference_pictures")
+    return of_model if samples is not None else ()
 
 
 def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:
@@ -83,19 +93,23 @@ def _is_read(kind: Kind, spec: EvaluationSpec) -> bool:
 def reference_unit(
     spec: EvaluationSpec, reference: ReferenceFacts, extractor: ExtractorIdentity
 ) -> Unit:
-    """Activations of the reference images; its path carries all that it depends on."""
+    """Activations of the reference images; its path carries all that it depends on.
+
+    Statistics have no shards, but a reduction alone.
+    """
+    is_extracted = reference.kind == "images"
     mark = fingerprint(
         kind="reference",
         images=reference.sha256,
         extractor=_extractor_parts(extractor),
-        batch_size=spec.batch_size,
+        batch_size=spec.batch_size if is_extracted else 0,
         shard_size=spec.shard_size,
     )
     return Unit(
         path=f"{reference.folder}/activations/{extractor_folder(extractor)}-{mark[:8]}",
         kind="reference",
         fingerprint=mark,
-        samples=reference.count,
+        samples=0 if reference.kind == "statistics" else reference.count,
         shard_size=spec.shard_size,
         extractor=extractor_folder(extractor),
     )
@@ -170,7 +184,7 @@ def _importance_parts(
     spec: EvaluationSpec, reference: ReferenceFacts, job: CheckpointJob
 ) -> dict[str, Any]:
     return {
-        "samples": min(spec.iwae_images, reference.count),
+        "samples": min(spec.iwae_images, max(1, reference.count)),
         "shard_size": max(1, spec.shard_size // _IMPORTANCE_SHARE),
         "draws": spec.iwae_draws,
         "subset": spec.reference_subset,

@@ -20,6 +20,7 @@ from vae_batch.models.references.subset import Positions, subset_in_words
 from vae_batch.plan import EvaluationSpec, InputError, Unit
 from vae_batch.run.reference.cached_activations import digests_of, store_digests
 from vae_batch.run.reference.facts import ReferenceFacts
+from vae_batch.run.reference.precomputed import describe_precomputed
 from vae_batch.storage import (
     DIGESTS,
     DamagedFileError,
@@ -46,6 +47,8 @@ _PROBE_IMAGES = 1000
 def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, ReferenceFacts | None]:
     """Read and hash the reference, and the training images where they are given.
 
+    The reference may hold features or statistics in place of images.
+
     Nothing is written.
 
     Raises:
@@ -53,7 +56,7 @@ def describe_references(spec: EvaluationSpec) -> tuple[ReferenceFacts, Reference
     """
     training = _open_training(spec)
     return (
-        _describe(_open_reference(spec), spec),
+        describe_precomputed(spec) or _describe(_open_reference(spec), spec),
         None if training is None else _describe(training, spec),
     )
 
@@ -84,12 +87,13 @@ def store_images(
     reference: ReferenceFacts,
     training: ReferenceFacts | None,
 ) -> None:
-    """Write the files of both sets that the store does not hold yet.
+    """Write the files of both sets of images that the store does not hold yet.
 
     Raises:
         InputError: A set cannot be read any more.
     """
-    _store_images(store, reference, lambda: _open_reference(spec))
+    if reference.kind == "images":
+        _store_images(store, reference, lambda: _open_reference(spec))
     if training is not None:
         _store_images(store, training, lambda: _open_training(spec))
 

@@ -42,8 +42,9 @@ SET_COLUMNS = (
 def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> None:
     """Kernel distance, precision and recall, density and coverage, near-duplicates, diversity.
 
-    Vendi score and near-duplicates depend on the number of images: of the larger set only as many
-    are used as the smaller set has, of generated images the first ones and of real ones, whose
+    Statistics as reference leave the Vendi score of all generated images alone. Vendi score and
+    near-duplicates depend on the number of images: of the larger set only as many are used as the
+    smaller set has, of generated images the first ones and of real ones, whose
     order may mean something, a fixed random draw. Warns where far more samples have a
     near-duplicate than real images do.
     """
@@ -52,14 +53,16 @@ def add_manifold_scores(sheet: ScoreSheet, parts: RowParts) -> None:
     if not {"generated", "reference"} <= set(parts.units):
         return
     reference = _Reference(parts.stores.reference, parts.units["reference"])
-    _add_of_reference(sheet, parts, reference)
+    if len(reference):
+        _add_of_reference(sheet, parts, reference)
     features = parts.columns("generated", ["features"])["features"]
     if not features.shape[1]:
         return
-    _refuse_few_for_subsets(sheet, min(len(features), len(reference)))
+    if len(reference):
+        _refuse_few_for_subsets(sheet, min(len(features), len(reference)))
     sheet.add(lambda: _kernel(sheet, features, reference), *_KERNEL)
     sheet.add(lambda: _precision(features, reference), *_PRECISION)
-    same = features[: len(reference)]
+    same = features[: len(reference) or None]
     sheet.add(lambda: {"vendi_score": Score(vendi_score(same))}, "vendi_score")
     sheet.add(lambda: _near_duplicates(same, reference), "near_duplicate_rate")
     if sheet.value("near_duplicate_rate") is not None:

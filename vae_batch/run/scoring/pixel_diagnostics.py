@@ -42,17 +42,19 @@ def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> None:
 
     Warns of what a person would see in the images.
     """
-    asked = "diagnostics" in parts.spec.metrics
-    if not asked or not {"pictures", "reference_pictures"} <= set(parts.units):
+    if "diagnostics" not in parts.spec.metrics or "pictures" not in parts.units:
         return
     # A checkpoint that generates nothing has no statistics; the sheet then wants none of them.
-    drawn, real = parts.arrays("pictures"), parts.arrays("reference_pictures")
+    drawn = parts.arrays("pictures")
+    _add_of_generated(sheet, drawn)
+    if "reference_pictures" not in parts.units:
+        return
+    real = parts.arrays("reference_pictures")
     for metric, (statistic, lack) in _RATIOS.items():
         sheet.add(_ratio(metric, statistic, lack, drawn, real), metric)
         sheet.add(_baseline(f"{metric}_reference", statistic, lack, real), f"{metric}_reference")
     _add_sharpness_of_reconstructions(sheet, parts, real)
     sheet.show("pictures", lambda: mean_spectra(drawn, real))
-    sheet.add(lambda: _repeated("duplicate_rate", _joined(drawn, "digest")), "duplicate_rate")
     digests = _joined(real, "digest")
     same = digests[subset_positions("random", parts.units["pictures"].samples, len(digests))]
     sheet.add(lambda: _repeated("duplicate_rate_reference", same), "duplicate_rate_reference")
@@ -60,11 +62,15 @@ def add_pixel_diagnostics(sheet: ScoreSheet, parts: RowParts) -> None:
         lambda: {"pixel_diversity_ratio": Score(_diversity_ratio(drawn, real))},
         "pixel_diversity_ratio",
     )
+    _warn_of_visible_flaws(sheet)
+
+
+def _add_of_generated(sheet: ScoreSheet, drawn: Shards) -> None:
+    sheet.add(lambda: _repeated("duplicate_rate", _joined(drawn, "digest")), "duplicate_rate")
     sheet.add(
         lambda: {"latent_smoothness": Score(trimmed_mean(_joined(drawn, "path_change")))},
         "latent_smoothness",
     )
-    _warn_of_visible_flaws(sheet)
 
 
 def _add_sharpness_of_reconstructions(sheet: ScoreSheet, parts: RowParts, real: Shards) -> None:

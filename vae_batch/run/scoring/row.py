@@ -187,7 +187,9 @@ def failed_row(
             units = {kind: unit for kind, unit in row.units.items() if kind in complete}
             with threadpool_limits(1):
                 return scores_of(replace(parts, units=units)).row(planned, reason)
-        undefined = undefined_metrics({}, parts.no_class_probabilities, plan.spec)
+        undefined = undefined_metrics(
+            {}, parts.no_class_probabilities, plan.spec, parts.reference_kind
+        )
         return replace(planned, scores=ScoreSheet(undefined).close(reason))
     except Exception:  # the row has failed for another reason already
         _log.exception("cannot score what is complete of %s", row.checkpoint.label)
@@ -216,12 +218,14 @@ def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
         protocol=row.extractor.protocol,
         n_generated=_generated(row, count),
         generated_subset=subset,
-        n_reference=plan.reference.count,
+        n_reference=plan.reference.count or None,
         left_race_at=row.left_race_at,
         reference=plan.reference.name,
         reference_split=plan.reference.split,
         reference_sha256=plan.reference.sha256,
         reference_is=spec.reference_is,
+        reference_kind=plan.reference.kind,
+        reference_protocol=plan.reference.protocol,
         checkpoint_sha256=row.checkpoint.sha256,
         seed=spec.seed,
         likelihood=reading.likelihood,
@@ -283,6 +287,8 @@ def parts_of(plan: RunPlan, row: PlannedRow) -> RowParts:
         row.extractor.inception_score_reason,
         plan.reference.sha256,
         plan.reference.notes,
+        plan.reference.kind,
+        plan.reference.count or None,
     )
 
 
@@ -296,7 +302,9 @@ def scores_of(parts: RowParts) -> Scored:
         DamagedFileError: A stored file differs from its receipt.
     """
     description = parts.description()
-    undefined = undefined_metrics(description.missing, parts.no_class_probabilities, parts.spec)
+    undefined = undefined_metrics(
+        description.missing, parts.no_class_probabilities, parts.spec, parts.reference_kind
+    )
     sheet = ScoreSheet(undefined)
     for text in description.warnings:
         sheet.warn("checkpoint_reading", "warning", text)

@@ -34,6 +34,11 @@ _CORRECTED = ("fid_corrected", "fid_low", "fid_high")
 _INCEPTION_CORRECTED = ("inception_score_corrected", "inception_score_low", "inception_score_high")
 _INCEPTION = ("inception_score", "inception_score_std", *_INCEPTION_CORRECTED)
 
+_UNKNOWN_COUNT = Reason(
+    "bias_not_known",
+    "the statistics of the reference do not say of how many images they are, so that their own "
+    "bias is not known; declare it with --reference-samples",
+)
 _NO_PROBABILITIES = Reason("no_class_probabilities", "the extractor gives no class probabilities")
 
 
@@ -67,6 +72,8 @@ def _add_frechet(sheet: ScoreSheet, parts: RowParts, moments: Moments) -> None:
     sheet.add(lambda: {"fid": Score(frechet_distance(source, known()))}, "fid")
     fid = sheet.value("fid")
     counts = [count, reference.samples] if parts.spec.reference_is == "sample" else [count]
+    if parts.reference_count is None:
+        sheet.refuse(_UNKNOWN_COUNT, *_CORRECTED)
     if fid is not None and bias_dominated(dimension, *counts):
         few = f"{min(counts)} images for {dimension} feature dimensions"
         text = f"bias-dominated: {few} (n < 5 d)"

@@ -6,20 +6,39 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from vae_batch.metrics.catalogue import METRICS
+from vae_batch.metrics.catalogue import GROUPS, METRICS
+from vae_batch.metrics.catalogue.metric import OfReference
 from vae_batch.metrics.comparison.paired_difference import PairedScore
 from vae_batch.models.autoencoder.description import Need
 from vae_batch.plan import EvaluationSpec
 from vae_batch.run.execute.failures import Failure, failure_of
 from vae_batch.storage import Reason, ReasonCode, RowWarning, Score, WarningKind
-from vae_batch.storage.score_rows import Severity
+from vae_batch.storage.score_rows import ReferenceKind, Severity
 
 Array = npt.NDArray[np.generic]
 Scores = dict[str, Score]
+
+_NO_IMAGES: Final[ReasonCode] = "no_reference_images"
+_NO_ACTIVATIONS: Final[ReasonCode] = "no_reference_activations"
+
+#: What a reference does not have, by what it holds.
+_LACKS: Mapping[ReferenceKind, Mapping[OfReference, Reason]] = {
+    "images": {},
+    "features": {
+        "images": Reason(_NO_IMAGES, "needs reference images; this reference holds features"),
+    },
+    "statistics": {
+        "images": Reason(_NO_IMAGES, "needs reference images; this reference holds statistics"),
+        "activations": Reason(
+            _NO_ACTIVATIONS, "needs the reference's features; this reference holds statistics"
+        ),
+    },
+}
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +182,10 @@ def columns_of(*groups: str) -> list[str]:
 
 
 def undefined_metrics(
-    missing: Mapping[Need, str], no_class_probabilities: str | None, spec: EvaluationSpec
+    missing: Mapping[Need, str],
+    no_class_probabilities: str | None,
+    spec: EvaluationSpec,
+    reference: ReferenceKind = "images",
 ) -> dict[str, Reason]:
     """Metrics that a row cannot have, or that were not requested, each with its reason.
 
@@ -171,6 +193,7 @@ def undefined_metrics(
         missing: Parts that the checkpoint lacks, each with a sentence.
         no_class_probabilities: Why the extractor has none, or None where it has.
         spec: Names the groups that were requested.
+        reference: What the reference holds.
     """
     absent: dict[str, Reason] = {
         need: Reason("missing_part", text) for need, text in missing.items()
@@ -181,8 +204,13 @@ def undefined_metrics(
     reasons = {}
     for column, metric in METRICS.items():
         lacking = [need for need in metric.needs if need in absent]
+        of_reference = metric.of_reference or GROUPS[metric.group].of_reference
         if lacking:
             reasons[column] = absent[lacking[0]]
+        elif "pixels" in absent and of_reference == "images":
+            reasons[column] = absent["pixels"]
+        elif of_reference in _LACKS[reference]:
+            reasons[column] = _LACKS[reference][of_reference]
         elif metric.group not in spec.metrics:
             text = f"not requested; add --metrics {metric.group}"
             reasons[column] = Reason("not_requested", text)

@@ -32,6 +32,7 @@ from vae_batch.storage import (
     read_verified,
     write_with_receipt,
 )
+from vae_batch.storage.score_rows import ReferenceKind
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -47,6 +48,8 @@ class RowParts:
         reading: What was declared about the checkpoint.
         no_class_probabilities: Why the extractor has none, or None where it has.
         reference_sha256: Of the reference images, whose worst reconstructions are shown.
+        reference_kind: What the reference holds.
+        reference_count: Images of the reference; None where that is not known of statistics.
         notes: How the reference was read, where a reader of the row should know.
     """
 
@@ -57,6 +60,8 @@ class RowParts:
     no_class_probabilities: str | None
     reference_sha256: str = ""
     notes: tuple[str, ...] = ()
+    reference_kind: ReferenceKind = "images"
+    reference_count: int | None = None
 
     def store_of(self, kind: str) -> Store:
         """The store of a unit."""

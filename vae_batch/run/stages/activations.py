@@ -8,8 +8,9 @@ import numpy as np
 
 from vae_batch.models.autoencoder.vae import Autoencoder
 from vae_batch.models.batching import map_batches
-from vae_batch.models.extractors.extractor import Extractor
+from vae_batch.models.extractors.extractor import Extractor, ExtractorIdentity
 from vae_batch.models.image_range import to_three_channels
+from vae_batch.models.sample_sets import FeatureSet
 from vae_batch.plan import InputError, Shard
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.reference.facts import ReferenceFacts
@@ -52,6 +53,20 @@ def activations_of_generated(
 
     inputs = generated_inputs(config.spec, config.reference, vae, shard)
     return _activations(config, shard, extractor, decode_and_extract, *inputs)
+
+
+def activations_of_features(
+    features: FeatureSet, extractor: ExtractorIdentity, shard: Shard
+) -> Arrays:
+    """Rows of a set of features, which another program computed.
+
+    Raises:
+        CheckpointError: They are not those of the extractor.
+    """
+    features.require_made_by(extractor)
+    values, probabilities = features.rows(shard.start, shard.stop)
+    index = np.arange(shard.start, shard.stop)
+    return {"index": index, "features": values, "probabilities": probabilities}
 
 
 def activations_of_reconstructed(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from vae_batch.models.gallery import SAMPLES, draw_gallery
 from vae_batch.models.sample_sets import SampleSet
 from vae_batch.run.planning.worker_config import WorkerConfig
-from vae_batch.run.stages.inputs import Array, Arrays, Generator, reference_rows
+from vae_batch.run.stages.inputs import Array, Arrays, Generator, first_images
 
 #: Reference images of the gallery: enough to order latent dimensions by their KL.
 _GALLERY_IMAGES = 512
@@ -22,14 +22,13 @@ _PREFIX = "worst_"
 def gallery_of_checkpoint(config: WorkerConfig, vae: Generator) -> Arrays:
     """Samples, reconstructions, interpolations and traversals, as the parts allow."""
     facts = config.reference
+    pixels, labels = first_images(config, _GALLERY_IMAGES)
     if isinstance(vae, SampleSet):
-        first = np.arange(min(SAMPLES, facts.count))
-        drawn = np.arange(min(SAMPLES, len(vae.images)))
+        drawn = vae.pictures(np.arange(min(SAMPLES, len(vae.images))))
         return {
-            "reference_samples": reference_rows(config, first)[0],
-            "samples": vae.pictures(drawn),
+            "samples": drawn,
+            **({} if pixels is None else {"reference_samples": pixels[:SAMPLES]}),
         }
-    pixels, labels = reference_rows(config, np.arange(min(_GALLERY_IMAGES, facts.count)))
     return draw_gallery(vae, pixels, labels, config.spec.seed, facts.label_counts)
 
 
