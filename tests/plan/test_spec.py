@@ -19,7 +19,8 @@ ROLES = {
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
-        "reference_range", "reference_protocol", "reference_colours", "training", "training_samples", "extractors",
+        "reference_range", "reference_protocol", "reference_fit",
+        "reference_size", "reference_colours", "training", "training_samples", "extractors",
         "weights", "classifier_range", "embedding", "class_output",
     },
     "reading": {

@@ -14,6 +14,7 @@ ClassOutput = Literal["none", "softmax", "logits", "sigmoid"]
 Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "discretized_logistic"]
 SecondHead = Literal["logvar", "log_std", "std"]
 InputFit = Literal["pad", "resize"]
+ReferenceFit = Literal["center-crop", "resize"]
 Labels = Literal["one-hot", "integer", "concatenated"]
 
 

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from vae_batch.metrics.catalogue import BROKEN_PLUG_INS, DEFAULT_GROUPS, GROUPS, METRICS, metric_for
 from vae_batch.plan.location import misspelt_uri
 from vae_batch.plan.race_settings import RaceSettings
-from vae_batch.plan.reading import ClassOutput, Colours, Reading, Role, ValueRange
+from vae_batch.plan.reading import ClassOutput, Colours, Reading, ReferenceFit, Role, ValueRange
 from vae_batch.plan.reading import spec_field as _field
 from vae_batch.plan.shards import MOST_SAMPLES, MOST_SHARDS, shard_count, shard_limit
 
@@ -60,6 +60,16 @@ class EvaluationSpec(Reading):
         "content",
         None,
         "Take reference images of three equal channels as grey, or repeat grey in three (rgb).",
+    )
+    reference_fit: ReferenceFit | None = _field(
+        "content",
+        None,
+        "How reference and training images of any size become squares of --reference-size: "
+        "center-crop (ADM's: box halvings, bicubic, the middle) or resize (Lanczos, whatever the "
+        "shape); images that differ in size are refused when not given.",
+    )
+    reference_size: int | None = _field(
+        "content", None, "Pixels of a side of images that --reference-fit fits.", ge=1, le=65536
     )
     reference_samples: int | None = _field(
         "identity",
@@ -344,6 +354,15 @@ class EvaluationSpec(Reading):
             raise ValueError(
                 "checkpoints is required (paths, folders, globs or URIs), or patterns of halves: "
                 "--encoder 'runs/*/enc-{step}.keras' --decoder 'runs/*/dec-{step}.keras'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_fit_has_a_size(self) -> EvaluationSpec:
+        if (self.reference_fit is None) != (self.reference_size is None):
+            raise ValueError(
+                "reference_fit and reference_size belong together: give both, such as "
+                "--reference-fit center-crop --reference-size 256"
             )
         return self
 

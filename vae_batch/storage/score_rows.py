@@ -128,6 +128,8 @@ class Conditions:
             distances were the latter.
         reference_kind: What the reference holds; None in older tables, whose references are images.
         reference_protocol: How its features or statistics were made, in words; None of images.
+        reference_fit: How reference images were brought to one size, such as ``center-crop 256``;
+            reconstructions are compared with the fitted images. None where they are as stored.
         feature_dim: Dimensions of the extractor's features; None before any were computed.
         generated_subset: Which images of a set of generated ones were used: ``all``, or how many
             were drawn; None of a model, which generates them.
@@ -164,6 +166,7 @@ class Conditions:
     reference_is: str | None = None
     reference_kind: ReferenceKind | None = None
     reference_protocol: str | None = None
+    reference_fit: str | None = None
     feature_dim: int | None = None
     left_race_at: int | None = None
     generated_subset: str | None = None

@@ -49,6 +49,7 @@ SCHEMA = pa.schema(
         ("reference_is", _TEXT),
         ("reference_kind", _TEXT),
         ("reference_protocol", _TEXT),
+        ("reference_fit", _TEXT),
         ("checkpoint_sha256", _TEXT),
         ("seed", _COUNT),
         ("model_format", _TEXT),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_batch.models.image_range import resolve_range, to_uint8
+from vae_batch.models.references.fit import SquareFit
 from vae_batch.plan.errors import InputError
 from vae_batch.storage.array_files import npy_array, npz_arrays
 
@@ -19,16 +20,22 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class ArrayPixels:
-    """Images in one array (n, H, W, C) of a checked range; may be a memory map."""
+    """Images in one array (n, H, W, C) of a checked range; may be a memory map.
+
+    With ``fit`` they are brought to another size when they are read.
+    """
 
     images: np.ndarray
     source_range: tuple[float, float]
     range_inferred: bool
+    fit: SquareFit | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C)."""
         height, width, channels = self.images.shape[1:]
+        if self.fit is not None:
+            height = width = self.fit.size
         return height, width, channels
 
     def __len__(self) -> int:
@@ -36,7 +43,8 @@ class ArrayPixels:
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Images at (n,) positions as (n, H, W, C) uint8 in [0, 255], a copy."""
-        return np.array(to_uint8(self.images[positions], self.source_range))
+        pixels = np.array(to_uint8(self.images[positions], self.source_range))
+        return pixels if self.fit is None else self.fit.of_pixels(pixels)
 
 
 def array_pixels(images: np.ndarray, value_range: str | None, source: str) -> ArrayPixels:

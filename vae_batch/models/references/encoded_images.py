@@ -17,6 +17,7 @@ import numpy as np
 from vae_batch.models.image_range import to_uint8
 from vae_batch.models.inputs.file_kind import read_zip_contents
 from vae_batch.models.inputs.files import is_hidden, walk
+from vae_batch.models.references.fit import SquareFit
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.quantities import plural
 from vae_batch.storage.array_files import require_memory
@@ -46,6 +47,7 @@ class EncodedPixels:
         shape: (H, W, C) of every image.
         source_range: (black, white) of the stored values.
         range_inferred: Always False.
+        fit: Brings the images to ``shape``; None where they have it.
         notes: Sentences for the user, such as what was skipped.
     """
 
@@ -54,6 +56,7 @@ class EncodedPixels:
     shape: tuple[int, int, int]
     source_range: tuple[float, float] = (0.0, 255.0)
     range_inferred: bool = False
+    fit: SquareFit | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -74,6 +77,8 @@ class EncodedPixels:
         with _opened(self.encoded[index], self.names[index]) as image:
             try:
                 converted = image.convert("L" if self.shape[2] == 1 else "RGB")
+                if self.fit is not None:
+                    converted = self.fit.of_image(converted)
             except (OSError, SyntaxError, ValueError, OverflowError, MemoryError) as error:
                 raise InputError(
                     f"image {self.names[index]} is truncated or damaged ({error}); replace or "
@@ -90,7 +95,7 @@ class EncodedPixels:
         return to_uint8(pixels, self.source_range)
 
 
-def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
+def folder_pixels(folder: Path, fit: SquareFit | None = None) -> tuple[EncodedPixels, None]:
     """Images of a folder and its subfolders, sorted by relative path.
 
     Links are followed; what they lead to a second time is skipped.
@@ -126,11 +131,11 @@ def folder_pixels(folder: Path) -> tuple[EncodedPixels, None]:
         skipped.append(f"{again} that links lead to again, such as {found.repeated[0]}")
     notes = (f"{folder}: {len(names)} images are read; skipped: {', '.join(skipped)}",)
     paths = [folder / name for name in names]
-    shape = _shared_shape(paths, names, str(folder))
-    return EncodedPixels(names, paths, shape, notes=notes if skipped else ()), None
+    shape = _shared_shape(paths, names, str(folder), fit)
+    return EncodedPixels(names, paths, shape, fit=fit, notes=notes if skipped else ()), None
 
 
-def zip_pixels(path: Path) -> tuple[EncodedPixels, None]:
+def zip_pixels(path: Path, fit: SquareFit | None = None) -> tuple[EncodedPixels, None]:
     """Images of a zip archive, sorted by their names in it; read from it one by one.
 
     Raises:
@@ -152,7 +157,7 @@ def zip_pixels(path: Path) -> tuple[EncodedPixels, None]:
         raise InputError(f"{path}: {large} says that it is of {sizes[large]:,} bytes; remove it")
     read = [functools.partial(archive.read, name) for name in names]
     shown = [f"{path}/{name}" for name in names]
-    return EncodedPixels(shown, read, _shared_shape(read, shown, str(path))), None
+    return EncodedPixels(shown, read, _shared_shape(read, shown, str(path), fit), fit=fit), None
 
 
 def zip_image_names(path: Path) -> list[str]:
@@ -164,7 +169,9 @@ def zip_image_names(path: Path) -> list[str]:
     return sorted(n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(n))
 
 
-def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
+def parquet_pixels(
+    path: Path, fit: SquareFit | None = None
+) -> tuple[EncodedPixels, np.ndarray | None]:
     """Images and labels of a Parquet file with one column of encoded images.
 
     The column is binary, or a struct with a binary field ``bytes``. Labels are read from an
@@ -198,7 +205,8 @@ def parquet_pixels(path: Path) -> tuple[EncodedPixels, np.ndarray | None]:
         raise InputError(f"{path}: no rows; expected at least one image")
     known = label is not None and table[label].null_count == 0
     labels = np.array(table[label].to_pylist()) if known else None
-    return EncodedPixels(names, values, _shared_shape(values, names, str(path))), labels
+    shape = _shared_shape(values, names, str(path), fit)
+    return EncodedPixels(names, values, shape, fit=fit), labels
 
 
 def parquet_rows(path: Path) -> int:
@@ -245,9 +253,12 @@ def _opened(encoded: Encoded, name: str) -> Image.Image:
 
 
 def _shared_shape(
-    encoded: Sequence[Encoded], names: Sequence[str], source: str
+    encoded: Sequence[Encoded], names: Sequence[str], source: str, fit: SquareFit | None
 ) -> tuple[int, int, int]:
-    """(H, W, C) by every image's header; C is 3 if any image has colour."""
+    """(H, W, C) by every image's header; C is 3 if any image has colour.
+
+    Where the images are fitted, they may differ in size.
+    """
     size: tuple[int, int] | None = None
     channels = 1
     for item, name in zip(encoded, names, strict=True):
@@ -263,11 +274,12 @@ def _shared_shape(
                     "save it without transparency (of Pillow, image.convert('RGBA').convert('RGB') "
                     "or convert('L') for grey)"
                 )
-            size = size or image.size
-            if image.size != size:
+            size = size or (image.size if fit is None else (fit.size, fit.size))
+            if fit is None and image.size != size:
                 raise InputError(
                     f"{source}: images differ in size: {names[0]} is {size[0]}x{size[1]}, {name} "
-                    f"is {image.size[0]}x{image.size[1]} (width x height); resize them to one size"
+                    f"is {image.size[0]}x{image.size[1]} (width x height); resize them to one "
+                    "size, or declare --reference-fit center-crop and --reference-size"
                 )
             channels = max(channels, 1 if image.mode in _GREY_MODES else 3)
     assert size is not None  # callers pass at least one image

@@ -35,6 +35,7 @@ from vae_batch.models.references.encoded_images import (
     parquet_pixels,
     zip_pixels,
 )
+from vae_batch.models.references.fit import SquareFit
 from vae_batch.models.references.subset import Subset, subset_positions, unlike_the_rest
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import Location, is_uri, require_regular
@@ -51,7 +52,8 @@ _DIGITS_TRAIN = 1000
 
 Pixels = ArrayPixels | EncodedPixels
 
-_ENCODED: dict[str, Callable[[Path], tuple[EncodedPixels, np.ndarray | None]]] = {
+_EncodedReader = Callable[[Path, SquareFit | None], tuple[EncodedPixels, np.ndarray | None]]
+_ENCODED: dict[str, _EncodedReader] = {
     ".parquet": parquet_pixels,
     ".zip": zip_pixels,
 }
@@ -176,6 +178,7 @@ def open_reference(
     limit: int | None = None,
     subset: Subset = "first",
     colours: Colours | None = None,
+    fit: SquareFit | None = None,
 ) -> ReferenceImages:
     """Open a reference set by name, path or URI.
 
@@ -193,6 +196,7 @@ def open_reference(
         subset: Which: the ``first`` ones, or a ``random`` draw that is the same in every call.
         colours: ``grey`` takes one of three equal channels, as checked when images are read;
             ``rgb`` repeats a grey channel; None takes images as they are.
+        fit: Brings images of any size to one; None refuses those that differ in size.
 
     Returns:
         The set. Encoded images are not decoded yet.
@@ -208,7 +212,8 @@ def open_reference(
     copy = _copied(source) if is_uri(source) else None
     name = Location.parse(source).label if copy else source
     try:
-        pixels, labels, actual_split = _open(str(copy.path) if copy else source, split, value_range)
+        path = str(copy.path) if copy else source
+        pixels, labels, actual_split = _open(path, split, value_range, fit)
     except InputError as error:
         raise InputError(_named(str(error), copy, name)) from None
     if copy and isinstance(pixels, EncodedPixels):
@@ -323,13 +328,13 @@ def _named(message: str, copy: LocalCopy | None, source: str) -> str:
 
 
 def _open(
-    source: str, split: str, value_range: str | None
+    source: str, split: str, value_range: str | None, fit: SquareFit | None = None
 ) -> tuple[Pixels, np.ndarray | None, str]:
     """Pixels, labels and the split that they belong to."""
     if source in _NAMED:
         images, labels, stored = _NAMED[source](split)
         _require_range(value_range, stored, source)
-        return ArrayPixels(images, stored, range_inferred=False), labels, split
+        return ArrayPixels(images, stored, range_inferred=False, fit=fit), labels, split
     path = Path(source).expanduser()
     suffix = path.suffix.lower()
     if not path.exists():
@@ -339,15 +344,17 @@ def _open(
     except OSError as error:
         raise InputError(f"reference {source!r} cannot be read: {error}") from None
     if path.is_dir() or suffix in _ENCODED:
-        pixels, labels = folder_pixels(path) if path.is_dir() else _ENCODED[suffix](path)
+        read = folder_pixels if path.is_dir() else _ENCODED[suffix]
+        pixels, labels = read(path, fit)
         if value_range == "0..1":  # binarised, as checked when they are read
             pixels = replace(pixels, source_range=VALUE_RANGES[value_range])
         _require_range(value_range, pixels.source_range, source)
         return pixels, labels, "all"
     if suffix == ".npz":
-        return npz_pixels(path, split, value_range)
+        array, labels, actual = npz_pixels(path, split, value_range)
+        return replace(array, fit=fit), labels, actual
     if suffix == ".npy":
-        return npy_pixels(path, value_range), None, "all"
+        return replace(npy_pixels(path, value_range), fit=fit), None, "all"
     if suffix in (".pkl", ".pickle"):
         raise InputError(_pickled(path))
     raise InputError(

@@ -127,8 +127,9 @@ def _real(number: int | None) -> str:
 
 
 def _reference(row: ScoreRow) -> str:
-    name = row.conditions.reference or ""
-    return f"{name.rstrip('/').rpartition('/')[2] or name} ({row.conditions.reference_split})"
+    held = row.conditions
+    name, fit = held.reference or "", f", {held.reference_fit}" if held.reference_fit else ""
+    return f"{name.rstrip('/').rpartition('/')[2] or name} ({held.reference_split}{fit})"
 
 
 def _days(rows: Sequence[ScoreRow]) -> Iterator[str]:

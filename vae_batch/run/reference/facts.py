@@ -27,6 +27,8 @@ class ReferenceFacts:
             do, or were not asked for.
         kind: What it holds.
         dimension: Of features or statistics; None of images.
+        fit: How images were brought to one size, such as ``center-crop 256``; None where they are
+            as they were stored.
         protocol: How features or statistics were made, as declared, else as the file says.
         weights_sha256: Of the network that they were made with, as the file says.
     """
@@ -44,6 +46,7 @@ class ReferenceFacts:
     unlike_rest: str | None = None
     kind: ReferenceKind = "images"
     dimension: int | None = None
+    fit: str | None = None
     protocol: str | None = None
     weights_sha256: str | None = None
 

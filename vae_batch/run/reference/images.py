@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.models.references.fit import SquareFit
 from vae_batch.models.references.reference import (
     SPLITS,
     ProbeImages,
@@ -158,7 +159,15 @@ def open_set(
         limit,
         spec.reference_subset,
         spec.reference_colours,
+        fit_of(spec),
     )
+
+
+def fit_of(spec: EvaluationSpec) -> SquareFit | None:
+    """How a spec's reference and training images are brought to one size, if they are."""
+    if spec.reference_fit is None or spec.reference_size is None:
+        return None
+    return SquareFit(spec.reference_fit, spec.reference_size)
 
 
 def _enough(images: ReferenceImages, source: str) -> ReferenceImages:
@@ -245,7 +254,7 @@ def _read_columns(
 
 def _describe(images: ReferenceImages, spec: EvaluationSpec) -> ReferenceFacts:
     """What a run knows of a set; all of it is read once."""
-    shard_size = spec.shard_size
+    shard_size, fit = spec.shard_size, fit_of(spec)
     digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
     largest = 0
     for start in range(0, len(images), shard_size):
@@ -268,6 +277,7 @@ def _describe(images: ReferenceImages, spec: EvaluationSpec) -> ReferenceFacts:
         images.notes,
         subset_in_words(spec.reference_subset, len(images), images.whole_count),
         images.unlike_the_rest() if spec.reference_subset == "first" else None,
+        fit=fit.words if fit else None,
     )
 
 

@@ -226,6 +226,7 @@ def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
         reference_is=spec.reference_is,
         reference_kind=plan.reference.kind,
         reference_protocol=plan.reference.protocol,
+        reference_fit=plan.reference.fit,
         checkpoint_sha256=row.checkpoint.sha256,
         seed=spec.seed,
         likelihood=reading.likelihood,
