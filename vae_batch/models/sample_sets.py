@@ -48,6 +48,7 @@ from vae_batch.models.references.subset import (
 from vae_batch.plan.errors import CheckpointError, InputError
 from vae_batch.plan.location import Location, is_uri
 from vae_batch.plan.reading import InputFit, Reading
+from vae_batch.storage.retry import OutageError
 
 _LACKS: dict[Need, str] = {
     "encoder": "it is a set of generated images, which has no encoder",
@@ -60,6 +61,11 @@ _FEATURES_LACK: dict[Need, str] = {
     "latents": "it is a set of features, whose latents are not known",
     "pixels": "it is a set of features, without images",
 }
+_LOOKED_AT = 64
+_BLACK = (
+    "no pixel of the images that were looked at is above 1 of 255, so they are black, or "
+    "binarised: save binarised images as 0 and 255"
+)
 
 
 @dataclass(frozen=True)
@@ -228,6 +234,8 @@ def open_sample_set(
         if len(images) < 2:
             raise InputError(f"{name} holds 1 image, expected at least 2; a covariance needs them")
         order = unlike_halves(len(images), images.at)
+        looked_at = images.at(subset_positions("random", _LOOKED_AT, len(images)))
+        black = _BLACK if looked_at.max() <= 1 else None
     except (InputError, OSError) as error:
         raise CheckpointError(str(error).replace(local, name)) from error
     like = reference or images.shape
@@ -239,7 +247,7 @@ def open_sample_set(
         how,
         missing=dict(_LACKS),
         decisions=tuple(_decisions(images, subset, reading, how, like)),
-        warnings=tuple(filter(None, (*images.notes, order))),
+        warnings=tuple(filter(None, (*images.notes, order, black))),
     )
     fit = ImageFit(like, images.shape, how, "0..255")
     return SampleSet(description, replace(images, name=name, _copy=copy), fit, batch_size)
@@ -279,12 +287,21 @@ def _local(path: str, sha256: str | None) -> tuple[LocalCopy | None, str, str]:
     """A copy of what a URI names, the local path, and the name; its content is checked.
 
     Raises:
-        CheckpointError: It is not the content of the plan.
+        CheckpointError: It cannot be read, or is not the content of the plan.
     """
     uri = Location.parse(path)
-    copy = LocalCopy(path, _is_image) if is_uri(path) else None
-    local, name = str(copy.path if copy else uri.local_path), uri.label
-    found = sha256_of_roles([("samples", set_sha256(local, folder=Path(local).is_dir()))])
+    name = uri.label
+    try:
+        copy = LocalCopy(path, _is_image) if is_uri(path) else None
+        local = str(copy.path if copy else uri.local_path)
+        found = sha256_of_roles([("samples", set_sha256(local, folder=Path(local).is_dir()))])
+    except OutageError:  # not the set's fault
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"{name} cannot be read here ({str(error)[:300]}); give a path or URI that every "
+            "worker can read"
+        ) from error
     if sha256 not in (None, found):
         raise CheckpointError(
             f"{name} has changed since this run began (its content has another hash); wait until "

@@ -262,6 +262,15 @@ def test_images_in_order_of_their_class_are_warned_of(toys: dict[str, Any], tmp_
     assert "first half" not in (other["warnings"] or "")
 
 
+def test_black_images_are_warned_of(toys: dict[str, Any], tmp_path: Path) -> None:
+    row = row_of(toys, save_pngs(tmp_path / "dark", noise(30, 8, 8, 1, high=2)), tmp_path / "a")
+    assert "black, or binarised: save binarised images as 0 and 255" in row["warnings"]
+    pixels = noise(30, 8, 8, 1, high=2) * 255
+    scaled = row_of(toys, save_pngs(tmp_path / "light", pixels), tmp_path / "b")
+    np.save(tmp_path / "binary.npy", noise(30, 8, 8, 1, high=2))  # arrays of 0 and 1 are 0..1
+    assert row_of(toys, tmp_path / "binary.npy", tmp_path / "c")["fid"] == scaled["fid"]
+
+
 def test_a_race_is_run_without_sets_that_are_smaller(toys: dict[str, Any], tmp_path: Path) -> None:
     small = save_pngs(tmp_path / "small", toys["pixels"][:30])
     model = toys["settings"]["checkpoints"][0]

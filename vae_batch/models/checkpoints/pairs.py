@@ -38,7 +38,8 @@ class Candidate:
     @property
     def samples(self) -> Samples | None:
         """What a set of generated images holds, or None."""
-        return self.files[0][1].samples
+        role, file = self.files[0]
+        return file.samples if role == "samples" else None
 
     @property
     def step(self) -> int | None:
