@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from vae_batch.models.extractors.extractor import NO_EXTRACTOR
 from vae_batch.plan import InputError, make_spec
 from vae_batch.run.execute.executor import SerialExecutor
 from vae_batch.run.execute.score_run import run
@@ -47,8 +49,9 @@ def test_cpus_are_not_probed() -> None:
 
 
 def test_a_failed_probe_says_what_to_do() -> None:
+    extractor = replace(NO_EXTRACTOR, network="inception-random")
     with pytest.raises(InputError, match=r"GPU 0: .*out of memory.*give --batch-size"):
-        choose_batch_size(WithGpus(MemoryError("out of memory")), [None], (8, 8, 1))  # type: ignore[list-item]
+        choose_batch_size(WithGpus(MemoryError("out of memory")), [extractor], (8, 8, 1))
 
 
 def test_the_chosen_size_is_recorded_and_kept(toy_settings: dict[str, Any]) -> None:
