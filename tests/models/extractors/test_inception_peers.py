@@ -1,7 +1,7 @@
-"""Our numbers beside those of pytorch-fid and torch-fidelity.
+"""Our numbers beside those of pytorch-fid and torch-fidelity, and of other Keras backends.
 
 The other tools run in their own environment: set VAE_BATCH_PEERS_PYTHON to a Python that has
-torch, torchvision, pytorch-fid and torch-fidelity.
+torch, torchvision, pytorch-fid, torch-fidelity, keras and jax.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.models.published_layouts import sample_images
-from write_golden import peer_outputs
+from write_golden import GOLDEN_IMAGES, peer_outputs
 
 from vae_batch.metrics import frechet_distance, inception_score
 from vae_batch.models.extractors.inception.extractor import InceptionExtractor, identify_inception
+from vae_batch.models.extractors.inception.resize import RESIZES
 from vae_batch.models.extractors.weights.readers import read_state_dict
 
 PYTHON = os.environ.get("VAE_BATCH_PEERS_PYTHON", "")
@@ -85,3 +86,26 @@ def test_files_of_torch_save(zipped: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["b"], numbers.reshape(4, 6).T)
     np.testing.assert_array_equal(found["c"], [5, 6, 7, 8])
     assert found["n"] == 3
+
+
+@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("extractor", ["inception-2015", "inception-keras"])
+def test_other_backends(
+    backend: str, extractor: str, state_dict_file: Path, keras_file: Path, tmp_path: Path
+) -> None:
+    images = sample_images(*GOLDEN_IMAGES)
+    weights = state_dict_file if extractor == "inception-2015" else keras_file
+    np.save(tmp_path / "images.npy", images)
+    script = Path(__file__).with_name("backend_outputs.py")
+    command = [PYTHON, script, weights, tmp_path / "images.npy", tmp_path / "out.npz", *RESIZES]
+    root = str(Path(__file__).parents[3])
+    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": root}
+    subprocess.run([str(part) for part in command], check=True, env=environment)
+    with np.load(tmp_path / "out.npz") as outputs:
+        for resize in RESIZES:
+            ours = our_outputs(weights, images, {"resize": resize}, extractor)
+            atol = 2e-5 * ours[0].max()
+            np.testing.assert_allclose(outputs[f"{resize}/features"], ours[0], rtol=0, atol=atol)
+            np.testing.assert_allclose(outputs[f"{resize}/probabilities"], ours[1], atol=1e-5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from write_parity_probe import features_in_float64, tf2_bilinear
+from write_parity_probe import features_in_float64
 
 from vae_batch.models.extractors.inception import parity_probe as parity_probe
 from vae_batch.models.extractors.inception.folded_weights import random_weights
@@ -20,7 +20,7 @@ from vae_batch.models.extractors.inception.parity_probe import (
     read_stored_probe,
     relative_deviation,
 )
-from vae_batch.models.extractors.inception.resize import normalise
+from vae_batch.models.extractors.inception.resize import NUMPY_OPS, normalise, resize
 from vae_batch.plan import InputError
 
 
@@ -141,7 +141,7 @@ def test_stored_features_are_those_of_kerass_own_network() -> None:
         # beta, mean, variance; variance + epsilon = 1 makes batch norm the identity.
         zero = np.zeros(units[name].bias.shape)
         norm.set_weights([zero, zero, zero + 1.0 - norm.epsilon])
-    pixels = tf2_bilinear(probe_images()[[0, 9]], IMAGE_SIZE)
+    pixels = resize(probe_images()[[0, 9]].astype(float), "tf2-bilinear", IMAGE_SIZE, ops=NUMPY_OPS)
     features = np.asarray(network([normalise(pixels, "x/127.5-1")], training=False))
     stored = read_stored_probe().features[[0, 9]]
     assert features.dtype == np.float64

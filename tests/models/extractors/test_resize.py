@@ -7,12 +7,13 @@ import pytest
 
 from vae_batch.models.extractors.inception.resize import (
     NORMALISATIONS,
+    NUMPY_OPS,
     RESIZES,
-    bicubic_table,
     check_normalisation,
     check_resize,
     normalise,
     resize,
+    resize_tables,
 )
 from vae_batch.plan.errors import InputError
 
@@ -35,7 +36,7 @@ def random_pixels(height: int, width: int, seed: int = 4) -> np.ndarray:
 def test_two_pixels_to_four(name: str, expected: list[float]) -> None:
     row = np.array([0.0, 255.0], np.float32).reshape(1, 1, 2, 1)
     columns = np.broadcast_to(row, (1, 2, 2, 1)).astype(np.float32)
-    resized = resize(columns, name, 4)
+    resized = resize(columns, name, 4, ops=NUMPY_OPS)
     np.testing.assert_array_equal(resized[0, 0, :, 0], expected)
 
 
@@ -46,17 +47,33 @@ def test_bicubic_of_two_pixels_by_hand() -> None:
     # Normalised weight of the second pixel: .2265625 / 1.09375 = .2071428...
     row = np.array([0.0, 255.0], np.float32).reshape(1, 1, 2, 1)
     columns = np.broadcast_to(row, (1, 2, 2, 1)).astype(np.float32)
-    resized = resize(columns, "pil-bicubic", 4)
+    resized = resize(columns, "pil-bicubic", 4, ops=NUMPY_OPS)
     np.testing.assert_allclose(resized[0, 0, 1, 0], 255.0 * 0.2265625 / 1.09375, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", RESIZES)
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
-def test_taps_lie_inside_and_sum_to_one(height: int, width: int, size: int) -> None:
-    for limit in (height, width):
-        sources, weights = bicubic_table(limit, size)
-        assert sources.min() >= 0
-        assert sources.max() < limit
-        np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-12)
+def test_taps_lie_inside_and_sum_to_one(name: str, height: int, width: int, size: int) -> None:
+    for table, limit in zip(resize_tables(name, height, width, size), (height, width), strict=True):
+        assert table.sources.min() >= 0
+        assert table.sources.max() < limit
+        np.testing.assert_allclose(table.weights.sum(axis=1), 1.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), SIZES)
+@pytest.mark.parametrize("half_pixel", [False, True])
+def test_bilinear_has_the_bits_of_tensorflow(
+    height: int, width: int, size: int, half_pixel: bool
+) -> None:
+    import tensorflow as tf
+
+    pixels = random_pixels(height, width)
+    expected = tf.raw_ops.ResizeBilinear(
+        images=pixels, size=(size, size), align_corners=False, half_pixel_centers=half_pixel
+    )
+    name = "tf2-bilinear" if half_pixel else "tf1-bilinear"
+    resized = resize(pixels, name, size, ops=NUMPY_OPS)
+    np.testing.assert_array_equal(resized, expected.numpy())
 
 
 def test_tf2_bilinear_is_the_resize_of_tf_image() -> None:
@@ -64,7 +81,7 @@ def test_tf2_bilinear_is_the_resize_of_tf_image() -> None:
 
     pixels = random_pixels(28, 28)
     expected = tf.image.resize(pixels, (299, 299)).numpy()
-    np.testing.assert_array_equal(resize(pixels, "tf2-bilinear", 299), expected)
+    np.testing.assert_array_equal(resize(pixels, "tf2-bilinear", 299, ops=NUMPY_OPS), expected)
 
 
 @pytest.mark.parametrize(("height", "width", "size"), SIZES)
@@ -72,7 +89,7 @@ def test_bicubic_agrees_with_pillow(height: int, width: int, size: int) -> None:
     from PIL import Image
 
     pixels = random_pixels(height, width)
-    resized = resize(pixels, "pil-bicubic", size).numpy()
+    resized = resize(pixels, "pil-bicubic", size, ops=NUMPY_OPS)
     for channel in range(3):
         image = Image.fromarray(pixels[0, :, :, channel])
         expected = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).clip(0, 255)
@@ -81,16 +98,26 @@ def test_bicubic_agrees_with_pillow(height: int, width: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", RESIZES)
+def test_keras_ops_agree_with_numpy(name: str) -> None:
+    import keras
+
+    pixels = random_pixels(40, 31)
+    resized = resize(keras.ops.convert_to_tensor(pixels), name, 299, ops=keras.ops)
+    reference = resize(pixels, name, 299, ops=NUMPY_OPS)
+    np.testing.assert_allclose(np.asarray(resized), reference, rtol=0, atol=6.2e-5)
+
+
+@pytest.mark.parametrize("name", RESIZES)
 def test_a_constant_image_stays_constant(name: str) -> None:
     pixels = np.full((1, 9, 13, 3), 200.0, np.float32)
-    resized = resize(pixels, name, 50)
+    resized = resize(pixels, name, 50, ops=NUMPY_OPS)
     np.testing.assert_allclose(resized, 200.0, rtol=1e-6)
 
 
 def test_bicubic_overshoot_is_clipped() -> None:
     pixels = np.zeros((1, 8, 8, 3), np.float32)
     pixels[:, :, 4:] = 255.0
-    resized = resize(pixels, "pil-bicubic", 64).numpy()
+    resized = resize(pixels, "pil-bicubic", 64, ops=NUMPY_OPS)
     assert resized.min() == 0.0
     assert resized.max() == 255.0
 

@@ -23,7 +23,7 @@ from vae_batch.models.extractors.inception.folded_weights import random_weights
 from vae_batch.models.extractors.inception.layout import FEATURE_DIM, IMAGE_SIZE
 from vae_batch.models.extractors.inception.network import build_network
 from vae_batch.models.extractors.inception.parity_probe import STORED, fixed_points, probe_images
-from vae_batch.models.extractors.inception.resize import normalise
+from vae_batch.models.extractors.inception.resize import NUMPY_OPS, normalise, resize
 
 if TYPE_CHECKING:
     import keras
@@ -40,29 +40,12 @@ def features_in_float64(images: np.ndarray) -> np.ndarray:
     """
     identity = identify_inception(EXTRACTOR)
     network = in_float64(build_network(random_weights(), "keras"))
-    assert identity.resize == "tf2-bilinear"
-    pixels = tf2_bilinear(images, IMAGE_SIZE)
+    pixels = resize(images.astype(np.float64), identity.resize, IMAGE_SIZE, ops=NUMPY_OPS)
     inputs = normalise(pixels, identity.normalisation)
     # One image per pass, so that memory stays small.
     features = np.concatenate([network(inputs[i : i + 1])[0] for i in range(len(inputs))])
     assert (features.dtype, features.shape) == (np.float64, (len(images), FEATURE_DIM))
     return features
-
-
-def tf2_bilinear(images: np.ndarray, size: int) -> np.ndarray:
-    """The resize of that name in float64: positions are float32, as TensorFlow computes them."""
-    pixels = images.astype(np.float64)
-    for axis in (2, 1):
-        limit, half = images.shape[axis], np.float32(0.5)
-        scale = np.float32(limit) / np.float32(size)
-        position = (np.arange(size, dtype=np.float32) + half) * scale - half
-        low = np.floor(position)
-        upper = np.minimum(np.ceil(position), limit - 1).astype(int)
-        lower = np.clip(low.astype(int), 0, upper)
-        lerp = (position - low).reshape([-1 if i == axis else 1 for i in range(4)])
-        below, above = (pixels.take(rows, axis) for rows in (lower, upper))
-        pixels = below + (above - below) * lerp
-    return pixels
 
 
 def in_float64(network: keras.Model) -> keras.Model:

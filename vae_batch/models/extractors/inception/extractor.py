@@ -6,10 +6,8 @@ Workers load exactly those weights with ``InceptionExtractor``.
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,84 +22,17 @@ from vae_batch.models.extractors.inception.folded_weights import (
 )
 from vae_batch.models.extractors.inception.layout import FEATURE_DIM, IMAGE_SIZE
 from vae_batch.models.extractors.inception.network import Variant, build_network
-from vae_batch.models.extractors.inception.resize import (
-    Tensor,
-    check_normalisation,
-    check_resize,
-    normalise,
-    resize,
+from vae_batch.models.extractors.inception.resize import check_normalisation, check_resize
+from vae_batch.models.extractors.inception.runtime import (
+    CONCURRENT_BATCHES,
+    Runner,
+    grow_gpu_memory,
+    keras_runner,
+    tensorflow_runner,
 )
 from vae_batch.models.extractors.weights.readers import read_weights
 from vae_batch.models.extractors.weights.search import find_weights, locate_identified
 from vae_batch.plan.errors import InputError
-
-if TYPE_CHECKING:
-    import keras
-
-_log = logging.getLogger(__name__)
-
-# (batch, height, width, 3) uint8 -> the network's outputs as float32 arrays.
-Runner = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
-
-
-def grow_gpu_memory() -> None:
-    """Let TensorFlow allocate GPU memory on demand, unless it has started already."""
-    import tensorflow as tf
-
-    try:
-        for device in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)
-    except RuntimeError as error:
-        _log.debug("TensorFlow has started already, so its memory settings stay: %s", error)
-
-
-#: Batches that should run at the same time in a TensorFlow process. On CPUs one keeps the cores
-#: busy while the other waits for its slowest thread at the end of an operation (1.1 times as many
-#: images/s on 2 cores); on GPUs one is prepared on the host while the other computes. Results do
-#: not depend on it.
-CONCURRENT_BATCHES = 2
-
-
-def _arrays(outputs: Tensor | list[Tensor]) -> list[NDArray[np.float32]]:
-    """Outputs of a Keras model, which returns a single one outside a list."""
-    listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return [np.asarray(output) for output in listed]
-
-
-def _compiled(
-    network: keras.Model, resize_name: str, normalisation: str, shape: tuple[int, int, int, int]
-) -> Runner:
-    """Compile the network behind its resize into one graph of one input shape.
-
-    In one graph of static shape oneDNN fuses convolution, bias and ReLU; on a GPU, TensorFlow's
-    default TF32 convolutions apply. The weights stay variables: frozen into constants they gave the
-    same bits and the same speed (within 1 % of CPU time at batch 32), but 2.7 - 3.1 GiB of peak
-    memory instead of 1.4 GiB and ten seconds more before the first batch.
-
-    Args:
-        network: A model of ``build_network`` on the TensorFlow backend.
-        resize_name: One of ``resize.RESIZES``.
-        normalisation: One of ``resize.NORMALISATIONS``.
-        shape: (batch, height, width, 3) of every call.
-
-    Returns:
-        The compiled function.
-    """
-    import tensorflow as tf
-
-    def extract(images: Tensor) -> Tensor:
-        pixels = resize(images, resize_name, IMAGE_SIZE)
-        return network(normalise(pixels, normalisation), training=False)
-
-    signature = [tf.TensorSpec(shape, tf.uint8)]
-    graph = tf.function(extract, autograph=False, input_signature=signature)
-    compiled = graph.get_concrete_function()
-
-    def run(images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        return _arrays(compiled(tf.constant(images)))
-
-    return run
-
 
 # Extractor -> network variant, resize, normalisation.
 _PROTOCOLS: dict[str, tuple[Variant, str, str]] = {
@@ -211,25 +142,21 @@ class InceptionExtractor:
             images are split into batches.
 
     Raises:
-        InputError: The weights are missing here, or are not those of the identity; or Keras runs
-            on another backend than TensorFlow.
+        InputError: The weights are missing here, or are not those of the identity.
     """
-
-    concurrent_batches = CONCURRENT_BATCHES
 
     def __init__(self, identity: ExtractorIdentity, batch_size: int) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size should be at least 1, found {batch_size}.")
         import keras
 
-        if keras.backend.backend() != "tensorflow":
-            raise InputError(
-                f"Keras runs on {keras.backend.backend()} here, but Inception is run on "
-                "TensorFlow; set KERAS_BACKEND=tensorflow before the job is started"
-            )
         self.identity = identity
         self.batch_size = batch_size
-        grow_gpu_memory()
+        self._on_tensorflow = keras.backend.backend() == "tensorflow"
+        self.concurrent_batches = 1
+        if self._on_tensorflow:
+            grow_gpu_memory()
+            self.concurrent_batches = CONCURRENT_BATCHES
         self._network = build_network(_load(identity), _PROTOCOLS[identity.network][0])
         self._runners: dict[tuple[int, int], Runner] = {}
         self._compiling = threading.Lock()
@@ -273,10 +200,9 @@ class InceptionExtractor:
     def _runner(self, height: int, width: int) -> Runner:
         runner = self._runners.pop((height, width), None)
         if runner is None:
+            make = tensorflow_runner if self._on_tensorflow else keras_runner
             shape = (self.batch_size, height, width, 3)
-            runner = _compiled(
-                self._network, self.identity.resize, self.identity.normalisation, shape
-            )
+            runner = make(self._network, self.identity.resize, self.identity.normalisation, shape)
         self._runners[(height, width)] = runner
         for oldest in list(self._runners)[:-_KEPT_GRAPHS]:
             del self._runners[oldest]
