@@ -154,14 +154,6 @@ def test_wrong_images_are_refused(
         extractor.extract(images)
 
 
-def test_another_keras_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import keras
-
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(InputError, match=r"runs on jax here.*KERAS_BACKEND=tensorflow"):
-        InceptionExtractor(identify_inception("inception-random"), 1)
-
-
 def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="batch_size should be at least 1, found 0"):
         InceptionExtractor(identify_inception("inception-random"), batch_size=0)

@@ -147,6 +147,7 @@ def test_no_byte_that_is_stored_or_shown_holds_the_secret(
 
 
 @pytest.mark.slow
+@pytest.mark.long  # of the run that the test before it made
 def test_a_stored_run_borrows_the_credentials_that_it_is_opened_with(
     settings: dict[str, Any],
 ) -> None:
