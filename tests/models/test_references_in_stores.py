@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 from support.stores.faulty_s3 import FaultyS3, local_s3, make_bucket, start
 
+from vae_batch.models.checkpoints import find_checkpoints
 from vae_batch.models.extractors.weights.search import find_weights, locate_identified
 from vae_batch.models.references.reference import open_reference
-from vae_batch.plan import InputError
+from vae_batch.models.sample_sets import Samples, open_sample_set
+from vae_batch.plan import CheckpointError, InputError, Reading
 
 DRAWN = np.random.default_rng(2).integers(0, 256, (6, 5, 4, 3), np.uint8)
 USER = "KEY:SECRET"
@@ -96,6 +98,26 @@ def test_a_set_in_a_store_is_the_set_on_a_disk(
         assert len(remote) == len(local)
         if local.labels is not None:
             np.testing.assert_array_equal(remote.labels, local.labels)
+
+
+@pytest.mark.parametrize("name", ["pictures", "set.npy", "set.parquet"])
+def test_generated_images_in_a_store_are_those_on_a_disk(
+    bucket: FaultyS3, folder: Path, name: str
+) -> None:
+    places = (s3(bucket, name), (folder / name).as_uri(), str(folder / name))
+    pixels = []
+    for found in (checkpoint for place in places for checkpoint in find_checkpoints([place])):
+        assert found.samples == Samples("images", 6)
+        assert "SECRET" not in found.label
+        path = dict(found.files)["samples"]
+        opened = open_sample_set(path, Reading(), None, 6, "first", 4, found.sha256)
+        pixels.append(opened.pictures(np.arange(6)))
+        with pytest.raises(CheckpointError, match="has changed since this run began") as refused:
+            open_sample_set(path, Reading(), None, 6, "first", 4, "another")
+        assert found.label in str(refused.value)
+    assert len(pixels) == len(places)
+    for other in pixels[1:]:
+        np.testing.assert_array_equal(other, pixels[0])
 
 
 def test_a_copy_goes_with_its_set(bucket: FaultyS3, monkeypatch: pytest.MonkeyPatch,

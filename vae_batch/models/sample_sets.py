@@ -125,12 +125,14 @@ class SampleSet:
         images: Those that are scored, with the reference's channels.
         fit: From their size to the reference's.
         batch_size: Not used; as of an autoencoder.
+        local: Local path of the files, which messages show by the name of ``images``.
     """
 
     description: Description
     images: ReferenceImages
     fit: ImageFit
     batch_size: int
+    local: str
     takes_labels: bool = False
 
     def pictures(self, positions: Array, labels: Array | None = None) -> Pixels:
@@ -142,7 +144,7 @@ class SampleSet:
         try:
             pixels = self.images.at(positions)
         except InputError as error:
-            raise CheckpointError(str(error)) from error
+            raise CheckpointError(str(error).replace(self.local, self.images.name)) from error
         if self.fit.how is None:
             return pixels
         return self.fit.to_pictures(pixels.astype(np.float32))
@@ -250,7 +252,8 @@ def open_sample_set(
         warnings=tuple(filter(None, (*images.notes, order, black))),
     )
     fit = ImageFit(like, images.shape, how, "0..255")
-    return SampleSet(description, replace(images, name=name, _copy=copy), fit, batch_size)
+    images = replace(images, name=name, _copy=copy)
+    return SampleSet(description, images, fit, batch_size, local)
 
 
 def open_feature_set(

@@ -17,9 +17,11 @@ from support.stores.stored_rows import folders_of, stored
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
+from vae_batch.dry_run import dry_run
 from vae_batch.metrics.catalogue import GROUPS, METRICS
-from vae_batch.plan import InputError
+from vae_batch.plan import InputError, make_spec
 from vae_batch.run.output.verify import verify_output
+from vae_batch.run.progress.events import ignore
 
 GROUPS_OF_SAMPLES = "fid,fid_infinity,inception_score,kid,precision,diagnostics"
 DECLARED = "as the toy run"
@@ -277,6 +279,15 @@ def test_a_damaged_reference_is_written_again(
     row_of(toys, tmp_path / "out", **({} if real == "statistics" else more))
     after = files_of(tmp_path / "out")
     assert {n for n in after if after[n] != before.get(n) and n.startswith("reference/")} == set()
+
+
+def test_a_dry_run_against_statistics_computes_nothing(
+    toys: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {**toys["settings"], "out": str(tmp_path / "out")}
+    found = dry_run(make_spec(settings), ignore)
+    assert found.rows == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_inspect_says_what_features_are(toys: dict[str, Any]) -> None:
