@@ -163,7 +163,8 @@ def samples_held(path: str, *, folder: bool) -> Samples | None:
     if suffix not in _SUFFIXES:
         return None
     try:
-        local = LocalCopy(path).path
+        copy = LocalCopy(path)  # lives as long as it is named
+        local = copy.path
         head = read_head(str(local))
         if any(known.recognises(str(local), head) for known in formats()):
             return None
@@ -187,7 +188,8 @@ _SUFFIXES = (".npy", ".npz", ".parquet", ".zip")
 def _image_names(folder: str) -> list[str]:
     """Sorted relative paths of the images below a folder."""
     location = Location.parse(folder)
-    names = walk(folder).files if location.local_path is not None else names_below(location)
+    local = location.local_path
+    names = names_below(location) if local is None else walk(local).files
     return sorted(name for name in names if _is_image(name) and not is_hidden(name))
 
 
