@@ -9,9 +9,8 @@ import typer
 
 from vae_batch import __version__
 from vae_batch.commands.compare import compare
-from vae_batch.commands.debug_flag import with_debug_flag
 from vae_batch.commands.doctor import doctor
-from vae_batch.commands.exit_codes import run_process
+from vae_batch.commands.exit_codes import run_process, with_debug_flag
 from vae_batch.commands.help import help_command
 from vae_batch.commands.inspect import inspect
 from vae_batch.commands.metrics import metrics

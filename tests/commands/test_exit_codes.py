@@ -15,8 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from vae_batch.cli import app as whole_app
-from vae_batch.commands.debug_flag import with_debug_flag
-from vae_batch.commands.exit_codes import exit_codes
+from vae_batch.commands.exit_codes import exit_codes, with_debug_flag
 from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.run.progress.log import DEBUG_VARIABLE
 

@@ -1,4 +1,4 @@
-"""How every command ends: its exit code, one sentence for an error, and the end of its process.
+"""How every command ends (exit code, one sentence for an error), and its flag ``--debug``.
 
 0 success, 1 an unexpected error, 2 bad input, 3 something failed (a checkpoint, a finding of
 ``doctor``, a damaged file), 4 a nightly regression beyond the tolerance, 5 the Ray cluster was
@@ -8,6 +8,7 @@ lost, 6 nothing became better (``watch --patience``), 130 stopped by Ctrl-C, 143
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
@@ -25,7 +26,7 @@ from vae_batch.plan import ClusterLostError, InputError
 from vae_batch.plan.credentials import without_secrets
 from vae_batch.run.execute.signals import SENTENCE, stoppable
 from vae_batch.run.execute.worker_environment import set_for_this_process
-from vae_batch.run.progress.log import is_debug, logging_set_up
+from vae_batch.run.progress.log import DEBUG_VARIABLE, is_debug, logging_set_up
 
 SCORED, UNEXPECTED, BAD_INPUT, SOME_FAILED, REGRESSED, CLUSTER_LOST = 0, 1, 2, 3, 4, 5
 NO_BETTER = 6
@@ -131,3 +132,34 @@ def _code(ended: SystemExit) -> int:
         return ended.code or 0
     print(ended.code, file=sys.stderr)
     return 1
+
+
+_OPTION = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        help=f"Log everything, on workers too, with tracebacks (also: {DEBUG_VARIABLE}=1).",
+        show_default=False,
+    ),
+]
+
+
+def with_debug_flag(command: Callable[..., None]) -> Callable[..., None]:
+    """A command of typer with the option ``--debug``, which sets ``VAE_BATCH_DEBUG``."""
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints.get(name, parameter.annotation))
+        for name, parameter in inspect.signature(command).parameters.items()
+    ]
+    flag = inspect.Parameter(
+        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_OPTION
+    )
+
+    def wrapper(*, debug: bool, **values: Any) -> None:  # noqa: ANN401
+        if debug:
+            os.environ[DEBUG_VARIABLE] = "1"  # read by this process and by its workers
+        command(**values)
+
+    wrapper.__signature__ = inspect.Signature([*own, flag])  # type: ignore[attr-defined]
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    return wrapper

@@ -11,8 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from vae_batch.commands.debug_flag import with_debug_flag
-from vae_batch.commands.exit_codes import BAD_INPUT, exit_codes, say_error
+from vae_batch.commands.exit_codes import BAD_INPUT, exit_codes, say_error, with_debug_flag
 from vae_batch.commands.output import print_json, print_parts
 
 if TYPE_CHECKING:
