@@ -18,6 +18,7 @@ from vae_batch.run.compare.best_checkpoint import (
     Selection,
     confirmed,
     select_again,
+    sets_of_images,
     write_selection,
 )
 from vae_batch.run.compare.pairwise import compare_among
@@ -213,7 +214,7 @@ def _confirmation(
     The winner of many is best partly by the luck of its draws; other draws do not share it.
     """
     rows = read_score_rows(Store.open(spec.out))
-    if selection.second is None:
+    if selection.second is None or sets_of_images(selection, rows):
         return confirmed(selection, (), rows)
     fresh = spec.model_copy(
         update={

@@ -18,6 +18,7 @@ from vae_batch.plan import make_spec
 from vae_batch.run.compare.best_checkpoint import (
     Confirmation,
     confirmation_inputs,
+    confirmed,
     read_selection,
     select_best,
     write_selection,
@@ -175,6 +176,15 @@ def test_a_selection_is_read_as_it_was_written(tmp_path: Any) -> None:
     ):
         write_selection(store, found)
         assert read_selection(store) == found
+
+
+def test_a_set_of_images_is_not_confirmed_by_its_own_images() -> None:
+    rows = score_table(score_row("a"), score_row("gan/", generated_subset="all"))
+    for best, second in (("a", "gan/"), ("gan/", "a")):
+        said = confirmed(selected(best, second=second), (), rows)
+        assert said.outcome == "none"
+        assert "gan/ cannot be drawn on fresh seeds" in said.text
+    assert "gave no comparison" in confirmed(selected("a", second="b"), (), rows).text
 
 
 def test_a_confirmation_is_of_two_rows_and_one_metric() -> None:

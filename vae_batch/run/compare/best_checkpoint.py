@@ -425,8 +425,11 @@ def confirmed(
         fresh: Comparisons of the best and the second on other seeds.
         rows: Of the run's own score table.
     """
+    rows, decider = list(rows), selection.decided_by
     made_for = confirmation_inputs(selection, rows)
-    decider = selection.decided_by
+    if sets := sets_of_images(selection, rows):
+        text = f"not confirmed: {' and '.join(sets)} cannot be drawn on fresh seeds (it is a set)"
+        return Confirmation("none", text, made_for)
     found = {
         row.checkpoint: row
         for row in fresh
@@ -447,6 +450,13 @@ def confirmed(
         text = f"not confirmed: on fresh seeds the two are not distinguishable ({difference})"
         return Confirmation("level", text, made_for)
     return Confirmation("confirmed", f"confirmed on fresh seeds ({difference})", made_for)
+
+
+def sets_of_images(selection: Selection, rows: Iterable[ScoreRow]) -> list[str]:
+    """Which of the best and the second are sets of generated images, that no seed changes."""
+    pair = (selection.best, selection.second)
+    sets = (row for row in rows if row.conditions.generated_subset is not None)
+    return sorted({row.checkpoint for row in sets if row.checkpoint in pair})
 
 
 def confirmation_inputs(selection: Selection, rows: Iterable[ScoreRow]) -> str:
