@@ -175,7 +175,9 @@ def test_columns_go_in_their_order_and_are_named() -> None:
 def test_null_has_a_dash_and_its_reason_once() -> None:
     why = "needs at least 2 images, found 1"
     scores = score_table(
-        score_row("a", fid=None, fid_reason=why), score_row("b", fid=None, fid_reason=why)
+        score_row("a", fid=None, fid_reason=why),
+        score_row("b", fid=None, fid_reason=why),
+        score_row("c", fid=3.0),
     )
     text = printed(scores)
     assert text.count("-¹") == 2
@@ -183,8 +185,20 @@ def test_null_has_a_dash_and_its_reason_once() -> None:
     assert "¹ Fréchet distance: needs at least 2 images, found 1" in text
 
 
+def test_a_column_without_any_value_is_a_sentence() -> None:
+    why = {f"{name}_reason": "it has no encoder" for name in ("elbo", "kl")}
+    scores = score_table(
+        score_row("a", elbo=None, kl=None, **why), score_row("b", elbo=None, kl=None, **why)
+    )
+    text = printed(scores, width=140)
+    assert "no KL, ELBO: it has no encoder" in text
+    assert "ELBO ↑" not in text
+
+
 def test_reasons_of_columns_without_room_are_left_out() -> None:
-    scores = score_table(score_row("a", bits_per_dim=None, bits_per_dim_reason="no pixels"))
+    scores = score_table(
+        score_row("a", bits_per_dim=None, bits_per_dim_reason="no pixels"), score_row("b")
+    )
     assert "no pixels" in printed(scores, width=200)
     assert "no pixels" not in printed(scores, width=50)
 

@@ -73,8 +73,11 @@ class ScoreTable:
         selected: str | None,
     ) -> None:
         """``level`` holds (metric, extractor, checkpoint) of what is not distinguishable."""
-        self._rows, self._columns, self._level = rows, columns, level
+        self._rows, self._level = rows, level
         self._selected = selected
+        valued = [c for c in columns if any(row.value(c.metric.column) is not None for row in rows)]
+        self._columns = valued or list(columns)
+        self._empty = [c.metric for c in columns if valued and c not in valued]
         self._folder = _shared_folder(rows)
         self._labels = {
             row.key: printable(row.checkpoint.removeprefix(self._folder)) for row in rows
@@ -164,6 +167,17 @@ class ScoreTable:
         if left_out:
             yield f"no room for {', '.join(left_out)}: scores.csv has all"
         yield from footnotes.lines()
+        yield from self._empty_notes()
+
+    def _empty_notes(self) -> Iterator[str]:
+        """Why the columns that no row has a value in have none."""
+        found: dict[str, list[str]] = {}
+        for metric in self._empty:
+            scored = (row for row in self._rows if row.status == "scored")
+            reasons = (row.score(metric.column).reason for row in scored)
+            texts = dict.fromkeys(printable(reason.text) for reason in reasons if reason)
+            found.setdefault("; ".join(texts), []).append(metric.short)
+        yield from (f"no {', '.join(names)}: {why}" for why, names in found.items())
 
 
 def _shared_folder(rows: Sequence[ScoreRow]) -> str:
