@@ -222,7 +222,7 @@ def store_precomputed(
                 "features": features,
                 "probabilities": probabilities,
             }
-            content = encode_columns(columns)
+            content = encode_columns(columns, {"images": unit.kind})
             write_with_receipt(store, unit, shard.name, content, rows=len(shard), source="cache")
 
 
