@@ -268,6 +268,13 @@ def test_provenance_is_one_line_and_all_that_was_recorded(run_scores: Scores) ->
     assert "spec.samples 10 spec.checkpoints a, b out -" in text
 
 
+def test_provenance_leaves_out_what_stored_features_lack() -> None:
+    row = score_row("a.npz", extractor="precomputed", weights_sha256="", likelihood=None)
+    text = page_of(score_table(row)).text
+    assert "Provenance extractor precomputed protocol" in text
+    assert "unknown" not in text
+
+
 def test_same_input_gives_the_same_page(run_scores: Scores, run_galleries: dict) -> None:
     pages = {render_page(two_metrics(run_scores), run_galleries, {"seed": 0}) for _ in range(2)}
     assert len(pages) == 1

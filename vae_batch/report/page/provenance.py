@@ -90,7 +90,8 @@ def _line(rows: Sequence[ScoreRow], firsts: Sequence[ScoreRow]) -> Iterator[tupl
     yield from _named("n", (_counts(row) for row in firsts))
     yield from _named("reference", (_reference(row) for row in firsts))
     yield from _named("seed", (row.conditions.seed for row in firsts))
-    yield from _named("likelihood", (row.conditions.family for row in rows))
+    families = (row.conditions.family for row in rows if row.conditions.likelihood)
+    yield from _named("likelihood", families)
     yield from _named("version", (row.provenance.version for row in rows))
     yield from _named("device", (row.provenance.device for row in rows))
     yield from _named("scored", _days(rows))
@@ -114,7 +115,9 @@ def _named(name: str, values: Iterator[object]) -> Iterator[tuple[str, str]]:
 
 
 def _extractor(row: ScoreRow) -> str:
-    return f"{row.conditions.extractor} (weights {row.conditions.weights_sha256[:_HASH]})"
+    held = row.conditions
+    weights = f" (weights {held.weights_sha256[:_HASH]})" if held.weights_sha256 else ""
+    return f"{held.extractor}{weights}"
 
 
 def _counts(row: ScoreRow) -> str:
