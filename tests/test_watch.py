@@ -18,9 +18,11 @@ from vae_batch.cli import app
 from vae_batch.commands.exit_codes import NO_BETTER
 from vae_batch.evaluation import Evaluation
 from vae_batch.keras_callback import ScoreCheckpoints
+from vae_batch.models.extractors.registry import load_extractor
 from vae_batch.plan import InputError, make_spec
 from vae_batch.results import Results
 from vae_batch.run.compare.best_checkpoint import Selection, SelectionStep
+from vae_batch.run.execute import worker
 from vae_batch.run.progress.events import ignore
 from vae_batch.watch import POLL, Ends, Progress, Watched, watch
 
@@ -101,6 +103,24 @@ def test_a_broken_file_costs_its_row_and_is_tried_again_when_it_changes(
     _, scored = watched(settings, events, until=ended)
     one = "step-0001.keras scored"
     assert scored == [[one, "step-0002.keras failed"], [one, "step-0002.keras scored"]]
+
+
+def test_extractors_stay_between_checkpoints(
+    settings: dict[str, Any], runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(identity: Any, batch_size: int) -> Any:
+        loaded.append(identity.name)
+        return load_extractor(identity, batch_size)
+
+    monkeypatch.setattr(worker, "load_extractor", load)
+    add(runs, 1)
+    ended = tmp_path / "ended"
+    events = iter([lambda: add(runs, 2, seed=2), ended.touch])
+    _, scored = watched(settings | {"metrics": "fid"}, events, until=ended)
+    assert [len(rows) for rows in scored] == [1, 2]
+    assert len(loaded) == 1
 
 
 def test_it_ends_when_nothing_becomes_better(settings: dict[str, Any], runs: Path) -> None:

@@ -78,13 +78,19 @@ def evaluate(spec: EvaluationSpec, emit: EventSink) -> Evaluation:
         return evaluate_plan(plan, emit, time.monotonic() - began)
 
 
-def evaluate_plan(plan: RunPlan, emit: EventSink, planning_seconds: float = 0.0) -> Evaluation:
+def evaluate_plan(
+    plan: RunPlan,
+    emit: EventSink,
+    planning_seconds: float = 0.0,
+    executor: Executor | None = None,
+) -> Evaluation:
     """What `evaluate` does with the plan of a spec, which may have been narrowed.
 
     Args:
         plan: To be carried out.
         emit: Takes the events of the run.
         planning_seconds: That the plan took.
+        executor: An entered one of the same spec, whose workers stay; None for one of its own.
 
     Raises:
         InputError: As `evaluate`.
@@ -101,22 +107,22 @@ def evaluate_plan(plan: RunPlan, emit: EventSink, planning_seconds: float = 0.0)
         readers = to_all(shown, progress)
         plan = replace(plan, stores=plan.stores.anchored(lease.anchor))
         readers(PhaseEnded("plan", planning_seconds))
-        return _evaluate(open_run(plan, readers, lease.require), lease, shown)
+        return _evaluate(open_run(plan, readers, lease.require), lease, shown, executor)
 
 
-def _evaluate(run: Run, lease: Lease, shown: EventSink) -> Evaluation:
+def _evaluate(run: Run, lease: Lease, shown: EventSink, held: Executor | None) -> Evaluation:
     """All that writes into the output folder, by the one holder of its lease.
 
     Events of a confirmation are ``shown``, and not counted in the run's ``progress.json``.
     """
     emit, spec, out = run.emit, run.plan.spec, run.plan.stores.out
-    summary, outcome = _score(run)
+    summary, outcome = _score(run, held)
     with phase(emit, "compare"), uninterrupted():  # short, and its tables and pages belong together
         lease.require()
         selection = select_again(spec.out, spec)
     if selection is not None and spec.confirm:
         with phase(emit, "confirm"):
-            said = _confirmation(spec, selection, lease, shown)
+            said = _confirmation(spec, selection, lease, shown, held)
         selection = replace(selection, confirmation=said)
     with phase(emit, "report"), uninterrupted():
         from vae_batch.report.bundle import is_drawn, write_report  # matplotlib is slow to import
@@ -158,15 +164,15 @@ def make_executor(spec: EvaluationSpec) -> Executor:
     return RayExecutor(spec)
 
 
-def _score(run: Run) -> tuple[RunSummary, RaceOutcome | None]:
+def _score(run: Run, held: Executor | None) -> tuple[RunSummary, RaceOutcome | None]:
     spec = run.plan.spec
     # Where nothing is left to score no cluster is started, so that an idle night costs seconds.
     has_work = not is_over(run) if spec.race else bool(run.open_rows)
-    executor = make_executor(spec) if has_work else SerialExecutor()
+    executor = (held or make_executor(spec)) if has_work else SerialExecutor()
     try:
         return _score_on(run, executor)
     except ClusterLostError as error:
-        if not executor.can_start_again:
+        if held is not None or not executor.can_start_again:
             raise
         run.emit(FaultMet(CLUSTERS_LOST))
         say(
@@ -207,7 +213,11 @@ def _opening(plan: RunPlan, executor: Executor) -> str:
 
 
 def _confirmation(
-    spec: EvaluationSpec, selection: Selection, lease: Lease, emit: EventSink
+    spec: EvaluationSpec,
+    selection: Selection,
+    lease: Lease,
+    emit: EventSink,
+    held: Executor | None,
 ) -> Confirmation:
     """The best and the second, scored again on fresh seeds in a run of their own.
 
@@ -233,7 +243,8 @@ def _confirmation(
     chosen = tuple(row for row in plan.rows if row.checkpoint.label in wanted)
     stores = plan.stores.anchored(lease.anchor)
     say(emit, f"confirming on fresh seeds: {' and '.join(sorted(map(str, wanted)))}")
-    _score(open_run(replace(plan, rows=chosen, stores=stores), without_phases(emit), lease.require))
+    run = open_run(replace(plan, rows=chosen, stores=stores), without_phases(emit), lease.require)
+    _score(run, held)
     pair, decider = [row.checkpoint.label for row in chosen], selection.decided_by
     compared = compare_among(fresh.out, pair, decider.metric, decider.extractor)
     said = confirmed(selection, compared, rows)

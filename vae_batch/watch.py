@@ -14,6 +14,7 @@ from vae_batch.nightly.night_plan import find_unfinished
 from vae_batch.plan import EvaluationSpec, InputError
 from vae_batch.plan.quantities import duration, plural
 from vae_batch.run.compare.best_checkpoint import Selection
+from vae_batch.run.execute.executor import Executor
 from vae_batch.run.execute.signals import stoppable
 from vae_batch.run.planning.open_run import open_rows, prepare
 from vae_batch.run.planning.run_plan import RunPlan
@@ -68,9 +69,9 @@ def watch(
 ) -> Watched:
     """Score what is there, then each checkpoint that appears, until something ends it.
 
-    Each time, the table, the comparisons and the page are written as by :func:`evaluate`, and a
-    cluster that was started stays. A file that is still written to waits; a row that failed is
-    tried again when its files change.
+    Each time, the table, the comparisons and the page are written as by :func:`evaluate`. A cluster
+    that was started stays, and so do its workers with their extractors. A file that is still
+    written to waits; a row that failed is tried again when its files change.
 
     Args:
         spec: Its ``stable_for`` says for how long files must not have changed (default: 2 s).
@@ -89,8 +90,8 @@ def watch(
         raise InputError(
             "a race needs all checkpoints at its start; watch scores them as they come"
         )
-    with stoppable(), make_executor(spec):
-        return _Watch(spec, emit, ends, scored, sleep).run()
+    with stoppable(), make_executor(spec) as executor:
+        return _Watch(spec, emit, ends, scored, sleep, executor).run()
 
 
 class _Watch:
@@ -101,7 +102,9 @@ class _Watch:
         ends: Ends,
         scored: Callable[[Evaluation], None],
         sleep: Callable[[float], None],
+        executor: Executor,
     ) -> None:
+        self._executor = executor
         self._spec, self._emit, self._ends = spec, emit, ends
         self._scored, self._sleep = scored, sleep
         self._seen: object = None
@@ -173,7 +176,7 @@ class _Watch:
                 yield file.path, status.st_size if status else 0, status.st_mtime if status else 0.0
 
     def _score(self, plan: RunPlan, labels: Set[str]) -> None:
-        self._last = evaluate_plan(plan, self._emit)
+        self._last = evaluate_plan(plan, self._emit, executor=self._executor)
         self._news = time.monotonic()
         failed = {row.key for row in self._last.summary.rows if row.status == "failed"}
         self._failed |= {row.mark for row in plan.rows if row.key in failed}

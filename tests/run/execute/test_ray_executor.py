@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,42 @@ def replaced(plan: RunPlan, kind: type[Checkpoint]) -> RunPlan:
 @pytest.fixture
 def in_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(IN_DRIVER, "1")
+
+
+@pytest.mark.slow
+def test_workers_stay_within_an_outer_block(
+    toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs of other checkpoints, then its end; the rows are those of one process."""
+    import ray
+
+    from vae_batch.run.execute.on_ray import executor as ray_executor
+
+    actors: list[Any] = []
+    made = ray_executor.REMOTE_SHARD_ACTOR
+
+    def options(**given: Any) -> Any:
+        def remote() -> Any:
+            actors.append(made.options(**given).remote())
+            return actors[-1]
+
+        return SimpleNamespace(remote=remote)
+
+    monkeypatch.setattr(ray_executor, "REMOTE_SHARD_ACTOR", SimpleNamespace(options=options))
+    (runs,) = toy_settings["checkpoints"]
+    few = toy_settings | {"metrics": "losses,fid"}
+    settings = few | {"workers": 2, "out": str(tmp_path / "ray")}
+    with ray_executor.RayExecutor(make_spec(settings)) as executor:
+        for name in ("step-0001", "step-0003.keras"):
+            plan = prepare(make_spec(settings | {"checkpoints": [f"{runs}/{name}"]}), ignore)
+            with executor:
+                found = run(plan, executor, ignore)
+    assert len(actors) == 2
+    both = few | {"checkpoints": [f"{runs}/step-0001", f"{runs}/step-0003.keras"]}
+    assert numbers(found)[-1:] == numbers(serial_runs.score(both))[-1:]
+    for actor in actors:
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(actor.stuck.remote())
 
 
 @pytest.mark.slow

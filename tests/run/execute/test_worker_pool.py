@@ -154,7 +154,13 @@ class Cluster:
 def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Runs shards on a cluster that behaves so; gives what happened, and the cluster."""
 
-    def run(tasks: list[Task], workers: int, behave: Behaviour, **more: Any) -> Any:
+    def run(
+        tasks: list[Task],
+        workers: int,
+        behave: Behaviour,
+        idle: list[Any] | None = None,
+        **more: Any,
+    ) -> Any:
         cluster = Cluster(behave)
         vars(cluster).update(more)
         monkeypatch.setattr(worker_pool, "ray", cluster)
@@ -168,8 +174,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             tasks,
             workers,
             cluster.start_actor,
-            (None, None),
-            shard_timeout=30.0,  # type: ignore[arg-type]
+            (None, None, 0),  # type: ignore[arg-type]
+            shard_timeout=30.0,
+            idle=idle,
         )
         cluster.pool = pool  # type: ignore[attr-defined]
         return list(pool.run()), cluster
@@ -202,6 +209,19 @@ def test_every_shard_ends_once_and_two_are_in_flight(play: Any) -> None:
     assert done(found) == sorted(shard for _, shard in tasks)
     assert {actor.most_at_once for actor in cluster.actors} == {2}
     assert set(cluster.killed) == set(cluster.actors)
+
+
+def test_workers_are_kept_when_all_is_done(play: Any) -> None:
+    idle: list[Any] = []
+    _, cluster = play(tasks_of("a", "b"), 2, lambda actor, task: "done", idle=idle)
+    assert (idle, cluster.killed) == (cluster.actors, [])
+
+
+def test_no_worker_is_kept_of_a_run_that_ended_early(play: Any) -> None:
+    idle: list[Any] = []
+    with pytest.raises(InputError, match="does not see"):
+        play(tasks_of("a"), 2, lambda actor, task: "done", idle=idle, refusal="it does not see")
+    assert idle == []
 
 
 def test_a_lost_process_costs_a_retry_that_looks_for_the_receipt(play: Any) -> None:

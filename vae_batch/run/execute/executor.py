@@ -88,7 +88,7 @@ class Executor(Protocol):
         ...
 
     def __enter__(self) -> Self:
-        """Start what is needed."""
+        """Start what is needed; within an outer block of the same executor workers stay warm."""
         ...
 
     def __exit__(
@@ -97,7 +97,7 @@ class Executor(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Release it."""
+        """Release it, if this is the outermost block."""
         ...
 
 
@@ -111,6 +111,9 @@ class SerialExecutor:
     description = "this process"
     workers = 1
     can_start_again = False
+
+    _worker: ShardWorker | None = None
+    _entered = 0
 
     @property
     def has_gpus(self) -> bool:
@@ -128,7 +131,7 @@ class SerialExecutor:
         """See ``Executor.run_shards``."""
         if tasks:
             device_name()  # imports TensorFlow without its log lines, which would break a display
-        worker = ShardWorker(config)
+        worker = self._worker = ShardWorker(config, before=self._worker)
         skipped: set[str | None] = set()
         for unit, shard in tasks:
             if skipped.isdisjoint({unit.path, unit.checkpoint}):
@@ -159,10 +162,14 @@ class SerialExecutor:
 
     def __enter__(self) -> Self:
         """Nothing to start."""
+        self._entered += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to release."""
+        """Release the networks."""
+        self._entered -= 1
+        if not self._entered:
+            self._worker = None
 
 
 class _Done:

@@ -124,21 +124,32 @@ class ShardWorker:
     for the disk.
     """
 
-    def __init__(self, config: WorkerConfig, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        watchdog: Watchdog | None = None,
+        before: ShardWorker | None = None,
+    ) -> None:
         """Keep the config; nothing is loaded yet, so a broken model fails a shard, not a worker.
 
         Args:
             config: Of the run.
             watchdog: Ends this process when a shard is stuck; only where somebody replaces it.
+            before: The idle worker of this process for other shards, whose extractors are kept.
         """
         restore_given(config.given)
         self._config, self._watchdog = config, watchdog
         self._device, self._writing = threading.Lock(), threading.Lock()
         self._batches = BatchSizes(config.spec.settled_batch_size)
-        self._extractors: dict[str, tuple[int, Extractor]] = {}
+        self._extractors = before.extractors_of(config) if before else {}
         self._known = KnownActivations(config.spec, config.stores.reference)
         self._vaes: OrderedDict[str, Loaded] = OrderedDict()
         self._unloadable: dict[str, Failure] = {}
+
+    def extractors_of(self, config: WorkerConfig) -> dict[str, tuple[int, Extractor]]:
+        """Loaded extractors that another config has, too, with their batch sizes."""
+        wanted, held = config.extractors, self._config.extractors
+        return {n: kept for n, kept in self._extractors.items() if wanted.get(n) == held[n]}
 
     def run(self, unit: Unit, shard: Shard, *, may_be_done: bool = False) -> ShardOutcome:
         """Compute a shard and write its file and receipt; bad data gives an outcome, no exception.

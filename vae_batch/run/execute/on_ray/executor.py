@@ -161,7 +161,11 @@ class RayExecutor:
         """Keep the spec; Ray starts on entry."""
         self._spec = spec
         self._started = False
+        self._entered = 0
         self._workers: WorkerPool | None = None
+        self._pools = 0
+        self._idle: list[Any] = []
+        self._idle_options: dict[str, Any] = {}
         self._pool = Pool(1, 1, 1, 0)
         self._grows = False
         self._light = LightTasks(self._pool)
@@ -200,6 +204,7 @@ class RayExecutor:
         Raises:
             InputError: The address cannot be reached, or the cluster has nothing to compute on.
         """
+        self._entered += 1
         if not ray.is_initialized():
             connect(self._spec.address)
             take_signals()  # which Ray has just taken
@@ -219,19 +224,27 @@ class RayExecutor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Disconnect, and stop a cluster that was started here.
+        """Disconnect, and stop a cluster that was started here, if this is the outermost block.
 
         Raises:
             ClusterLostError: Another error ends the block, and the cluster was lost.
         """
+        self._entered -= 1
         try:
-            if isinstance(error, Exception) and not isinstance(error, ClusterLostError):
+            if isinstance(error, ClusterLostError):
+                self._idle.clear()  # there is nothing to end them with
+            elif isinstance(error, Exception):
                 require_alive(now=True)
+        except ClusterLostError:
+            self._idle.clear()
+            raise
         finally:
             forget_servers()
             remove_marks(self._light.files)
-            if self._started:
-                ray.shutdown()
+            if not self._entered:
+                self._end_idle()
+                if self._started:
+                    ray.shutdown()
 
     def require_visible(self, plan: RunPlan) -> None:
         """See ``Executor.require_visible``; a cluster of this machine alone sees all there is."""
@@ -252,16 +265,30 @@ class RayExecutor:
             "runtime_env": {"env_vars": worker_environment(pool)},
         }
         require_alive(now=True)
-        configuration = ray.put(config), self._light.files
+        if options != self._idle_options:
+            self._end_idle()
+        self._idle_options = options
+        self._pools += 1
+        configuration = ray.put(config), self._light.files, self._pools
         size = min(pool.size, len(tasks))
+        idle = self._idle if self._entered > 1 else None
         start_actor = REMOTE_SHARD_ACTOR.options(**options).remote
         self._workers = WorkerPool(
-            tasks, size, start_actor, configuration, config.spec.shard_timeout
+            tasks,
+            size,
+            lambda: self._idle.pop() if self._idle else start_actor(),
+            configuration,
+            config.spec.shard_timeout,
+            idle,
         )
         try:
             yield from self._workers.run()
         finally:
             self._workers = None
+
+    def _end_idle(self) -> None:
+        while self._idle:
+            ray.kill(self._idle.pop())
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """See ``Executor.submit``; waits for room beside the workers."""
@@ -273,6 +300,7 @@ class RayExecutor:
         *arguments: Any,  # noqa: ANN401
     ) -> list[tuple[str, Any]]:
         """See ``Executor.on_every_device``: every GPU, or every node where there are none."""
+        self._end_idle()  # which hold the devices
         environment = {"env_vars": worker_environment(self._pool)}
         # Actors, as each keeps its GPU until all have answered: two tasks might share one.
         held = [

@@ -52,24 +52,30 @@ class ShardActor:
         self._noted = threading.Event()
         self._stuck: tuple[Shard, float] | None = None
         self._worker: ShardWorker | None = None
+        self._pool = -1
         set_up_logging()
 
-    def start(self, config: WorkerConfig, files: DriverFiles) -> Place:
-        """Make the worker, as the first call or again: where it runs."""
-        if self._worker is None:
+    def start(self, config: WorkerConfig, files: DriverFiles, pool: int) -> Place:
+        """Make the worker, as the first call, again, or for another pool of workers.
+
+        Returns:
+            Where it runs.
+        """
+        if self._pool != pool:
+            self._noted.set()  # ends the call that waits for the pool before
+            self._noted = threading.Event()
             watchdog = Watchdog(config.spec.shard_timeout, self._note_stuck)
-            self._worker = ShardWorker(config, watchdog)
+            self._worker = ShardWorker(config, watchdog, self._worker)
+            self._pool = pool
         node = ray.get_runtime_context().get_node_id()
         return Place(node, self._process, refusal_here(files, extracts=True))
 
-    def stuck(self) -> tuple[Shard, float]:
+    def stuck(self) -> tuple[Shard, float] | None:
         """Wait until a shard exceeds its time limit: the shard and the limit in seconds.
 
-        The process ends right afterwards.
+        The process ends right afterwards. None where another pool of workers began instead.
         """
         self._noted.wait()
-        if self._stuck is None:
-            raise RuntimeError("the watchdog noted no shard")
         return self._stuck
 
     def run(self, unit: Unit, shard: Shard, may_be_done: bool) -> ShardOutcome:

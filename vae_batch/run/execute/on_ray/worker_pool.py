@@ -99,8 +99,9 @@ class WorkerPool:
         tasks: Sequence[Task],
         size: int,
         start_actor: Callable[[], Any],
-        configuration: tuple[Any, DriverFiles],
+        configuration: tuple[Any, DriverFiles, int],
         shard_timeout: float,
+        idle: list[Any] | None = None,
     ) -> None:
         """Ask for all actors at once: those that have no node yet are what an autoscaler counts.
 
@@ -110,7 +111,9 @@ class WorkerPool:
             start_actor: Creates a `ShardActor`.
             configuration: Arguments of its ``start``.
             shard_timeout: Time limit of a shard in seconds, which workers keep themselves.
+            idle: Takes the actors when all shards are done; without it they are ended.
         """
+        self._idle = idle
         self._queue, self._ledger = TaskQueue(tasks), RetryLedger()
         self._start_actor, self._configuration = start_actor, configuration
         self._workers = [_Worker(start_actor()) for _ in range(size)]
@@ -128,6 +131,7 @@ class WorkerPool:
             InputError: A node does not see the run's files, or workers cannot start.
             ClusterLostError: The cluster does not answer.
         """
+        is_done = False
         try:
             while self._queue or self._losses or any(w.has_work for w in self._workers):
                 require_alive()
@@ -137,12 +141,16 @@ class WorkerPool:
                 yield from self._settle_losses()
                 yield from self._end_frozen()
                 self._say_waiting()
+            is_done = True
         except ClusterLostError:
             self._workers.clear()  # there is nothing to end them with
             raise
         finally:
             for worker in self._workers:
-                ray.kill(worker.actor)
+                if is_done and self._idle is not None and worker.place is not None:
+                    self._idle.append(worker.actor)
+                else:
+                    ray.kill(worker.actor)
 
     def at_work(self) -> int:
         """Number of workers that hold a shard; may be called from another thread."""
