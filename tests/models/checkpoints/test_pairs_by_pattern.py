@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.models.checkpoint_files import touch_all
@@ -125,6 +127,50 @@ def test_misuse_is_named(tmp_path: Path, encoder: str, decoder: str, message: st
     touch_all(tmp_path, "a/enc-3.keras a/dec-3.keras")
     with pytest.raises(InputError, match=message):
         pairs(tmp_path, encoder, decoder)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "words", "then", "paired"),
+    [
+        (
+            "a/enc-3.keras a/dec-3.keras",
+            ("*/enc-{step}.keras", "a/dec-{step}.keras"),
+            "write the same ones in the same order in both patterns",
+            ("*/enc-{step}.keras", "*/dec-{step}.keras"),
+            [("decoder", "encoder")],
+        ),
+        (
+            "a/enc-3.keras a/dec-3.keras",
+            ("a/enc-{epoch}.keras", "a/dec-{epoch}.keras"),
+            "write {step} for the training step and * for any other part",
+            ("a/enc-{step}.keras", "a/dec-{step}.keras"),
+            [("decoder", "encoder")],
+        ),
+        (
+            "enc-3.keras enc-03.keras dec-3.keras dec-03.keras",
+            ("enc-{step}.keras", "dec-{step}.keras"),
+            "write * or {step} where their names differ",
+            ("enc-*.keras", "dec-*.keras"),
+            [("decoder", "encoder")] * 2,
+        ),
+        (
+            "a/vae.keras",
+            ("a/*", "a/*"),
+            "name a file that holds both halves in checkpoints, without these patterns",
+            ["a/vae.keras"],
+            [("model",)],
+        ),
+    ],
+)
+def test_the_remedy_of_a_refusal_works(
+    tmp_path: Path, names: str, given: tuple[str, str], words: str, then: Any, paired: Any
+) -> None:
+    touch_all(tmp_path, names)
+    with pytest.raises(InputError, match=re.escape(words)):
+        find_checkpoints([], *(str(tmp_path / pattern) for pattern in given))
+    found = [str(tmp_path / pattern) for pattern in then]
+    both = find_checkpoints(found) if isinstance(then, list) else find_checkpoints([], *found)
+    assert [tuple(sorted(dict(each.files))) for each in both] == paired
 
 
 def test_two_files_of_one_key_are_named(tmp_path: Path) -> None:
