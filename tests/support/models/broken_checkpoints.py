@@ -64,7 +64,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], tuple[str, str]]] = {
         lambda path: path.write_text(WEB_PAGE),
         ("is a web page, not a model", "download the file again"),
     ),
-    "empty.keras": (Path.touch, ("is an empty file of 0 bytes", "save or copy it again")),
+    "empty.keras": (
+        Path.touch,
+        ("is an empty file of 0 bytes", "encoder.keras and decoder.keras in one folder"),
+    ),
     "cut.keras": (truncated, ("it is truncated or damaged", "save or copy it again")),
     "cut.h5": (truncated_hdf5, ("it is truncated", "save or copy it again")),
     "pickled.keras": (

@@ -39,7 +39,10 @@ def why_unreadable(path: str, head: bytes, name: str | None = None) -> str:
 
 
 _SENTENCES: dict[FileKind, str] = {
-    "empty": f"is an empty file of 0 bytes; {_COPY_AGAIN}",
+    "empty": (
+        f"is an empty file of 0 bytes; {_COPY_AGAIN}; if saving it raised an error, save its "
+        "encoder and decoder instead, as encoder.keras and decoder.keras in one folder"
+    ),
     "missing": "does not exist on this machine; give a path or URI that every worker can read",
     "html": (
         "is a web page, not a model: probably the error or login page of a download; download the "

@@ -269,5 +269,6 @@ def _download(entry: PublishedWeights, searched: Sequence[Path]) -> WeightFile:
         raise InputError(
             f"{entry.extractor}: its weights are not in {', '.join(map(str, searched))}, and the "
             f"download failed: {error} Give {WANTED[entry.extractor]} with --weights, or put it "
-            f"into the folder that {FOLDER_VARIABLE} names."
+            f"into the folder that {FOLDER_VARIABLE} names. Without them: score with --metrics "
+            "losses, or by a network of yours with --extractor FILE."
         ) from error
