@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 from vae_batch.plan import InputError
+
+#: Ray's loggers that tell of each file it packs and sends.
+_TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 
 
 @contextmanager
@@ -18,6 +22,8 @@ def job_api(url: str) -> Iterator[JobSubmissionClient]:
     Raises:
         InputError: Nothing answers there, or it does not know the token.
     """
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         client = JobSubmissionClient(url)
     except (ConnectionError, RuntimeError, OSError) as error:
