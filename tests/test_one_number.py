@@ -16,7 +16,7 @@ from vae_batch.metrics.catalogue import COMPARED, METRICS
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.charts.ranking import read_rankings
 from vae_batch.report.comparable_rows import details_in, headlines_in
-from vae_batch.report.labels import number
+from vae_batch.report.labels import interval_decimals, number
 from vae_batch.report.page.checkpoints import page_checkpoints
 from vae_batch.report.page.score_tables import score_tables
 from vae_batch.report.score_text import Footnotes, column_decimals, text_rows
@@ -96,7 +96,8 @@ def test_a_published_interval_is_that_of_the_ranking_and_of_the_page(
     assert None not in {end for ends in published.values() for end in ends}
     (ranking,) = (r for r in read_rankings(run.comparisons, run.rows) if r.metric == metric)
     assert {line.checkpoint: line.interval for line in ranking.lines} == published
-    texts = [f"[{', '.join(number(end, 1) for end in ends)}]" for ends in published.values()]
+    places = interval_decimals((line.value, *line.interval) for line in ranking.lines)
+    texts = [f"[{', '.join(number(end, places) for end in ends)}]" for ends in published.values()]
     assert all(text in html.unescape(results.page) for text in texts), texts
 
 

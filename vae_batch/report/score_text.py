@@ -186,7 +186,7 @@ def width_of(column: Column, cells: Mapping[Key, Mapping[str, Cell]]) -> int:
     return max([len(column.heading), *(len(str(row[name])) for row in cells.values())])
 
 
-def columns_of(rows: Sequence[ScoreRow], selected: str | None) -> list[Column]:
+def narrow_metrics(rows: Sequence[ScoreRow], selected: str | None) -> list[Metric]:
     """Headlines that say something, corrected ones that stand for one, and what is selected by."""
     metrics = [metric for metric in headlines_in(rows) if not metric.spread_of]
     metrics = [metric for metric in metrics if not is_always_zero(metric, rows)]
@@ -196,7 +196,12 @@ def columns_of(rows: Sequence[ScoreRow], selected: str | None) -> list[Column]:
     metrics += [metric for metric in has_values if metric not in metrics]
     order = {column: place for place, column in enumerate(METRICS)}
     # A corrected score stands beside the one it corrects, and behind it as sorting is stable.
-    metrics.sort(key=lambda metric: order[corrected_from(metric.column) or metric.column])
+    return sorted(metrics, key=lambda metric: order[corrected_from(metric.column) or metric.column])
+
+
+def columns_of(rows: Sequence[ScoreRow], selected: str | None) -> list[Column]:
+    """Columns of ``narrow_metrics``, with a spread where some row has one."""
+    metrics = narrow_metrics(rows, selected)
     return [Column(metric, bool(spreads_of(metric, rows))) for metric in metrics]
 
 

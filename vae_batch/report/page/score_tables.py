@@ -17,7 +17,6 @@ from vae_batch.report.comparable_rows import (
     best_marks,
     estimator_left_out,
     failure_of,
-    is_always_zero,
     is_dropped,
     measured_under,
     what_differs,
@@ -26,6 +25,7 @@ from vae_batch.report.comparable_rows import (
 )
 from vae_batch.report.labels import count, decimals_of, number, printable
 from vae_batch.report.page.checkpoints import PageCheckpoint
+from vae_batch.report.score_text import narrow_metrics
 from vae_batch.storage.score_rows import ScoreRow
 
 HEADLINES = "headlines"
@@ -140,14 +140,13 @@ def score_tables(
     checkpoints: Mapping[str, PageCheckpoint],
     selected: str | None = None,
 ) -> list[ScoreTable]:
-    """The headlines' table, then one for each group of the other metrics.
+    """The headlines' table, with the columns of the printed one, then one for each other group.
 
-    Spreads of other metrics, and diagnostics that are zero everywhere, are no headlines here.
     ``selected`` is the column that the best checkpoint was selected by.
     """
-    narrow = [m for m in headlines if not m.spread_of and not is_always_zero(m, rows)]
+    narrow = narrow_metrics(rows, selected)
     tables: dict[str, list[Metric]] = {HEADLINES: narrow}
-    for metric in [*(m for m in headlines if m not in narrow), *details]:
+    for metric in (m for m in [*headlines, *details] if m not in narrow):
         tables.setdefault(metric.group.replace("_", " "), []).append(metric)
     own: dict[str, list[ScoreRow]] = {}
     for row in rows:
