@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vae_batch.models.autoencoder.description import Decision, Description, Need
 from vae_batch.models.autoencoder.images import ImageFit, ImageShape, Pixels, require_fit
-from vae_batch.models.extractors.extractor import ExtractorIdentity
+from vae_batch.models.extractors.extractor import ExtractorIdentity, require_made_by
 from vae_batch.models.formats.format import Array, Floats
 from vae_batch.models.formats.registry import formats
 from vae_batch.models.inputs.files import (
@@ -36,7 +36,6 @@ from vae_batch.models.references.precomputed import (
     Features,
     content_of,
     open_features,
-    require_made_by,
 )
 from vae_batch.models.references.reference import ReferenceImages, open_generated
 from vae_batch.models.references.subset import (

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vae_batch.models.references.precomputed import Origin
+from vae_batch.plan.errors import InputError
 from vae_batch.plan.spec import WITHOUT_EXTRACTOR
 
 if TYPE_CHECKING:
@@ -88,3 +90,28 @@ class Extractor(Protocol):
             to 1.
         """
         ...
+
+
+def require_made_by(
+    name: str, dimension: int, origin: Origin, extractor: ExtractorIdentity
+) -> None:
+    """Refuse what was computed by another network than an extractor.
+
+    Raises:
+        InputError: The number of dimensions differs; or the protocol or weights, where both are
+            known.
+    """
+    if dimension != extractor.feature_dim:
+        raise InputError(
+            f"{name} is of features of {dimension} dimensions, but {extractor.name} has "
+            f"{extractor.feature_dim}; use what was made with the same network and layer"
+        )
+    for what, own, other in (
+        ("protocol", origin.protocol, extractor.protocol),
+        ("weights_sha256", origin.weights_sha256, extractor.weights_sha256),
+    ):
+        if own and other and own != other:
+            raise InputError(
+                f"{name} was made with {what} {own}, but {extractor.name} has {other}; distances "
+                "across networks or protocols mean nothing"
+            )

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_batch.metrics.samples.moments import SYMMETRY_TOLERANCE, Moments
-from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.models.references.array_images import ONE_ARRAY
 from vae_batch.plan.errors import InputError
 from vae_batch.storage.array_files import npy_array, npz_arrays, npz_headers
@@ -85,31 +84,6 @@ class Origin:
     def of(cls, arrays: Mapping[str, Array]) -> Origin:
         """As `vae-batch export --statistics` writes it."""
         return cls(*(_text(arrays, name) for name in ("protocol", "weights_sha256")))
-
-
-def require_made_by(
-    name: str, dimension: int, origin: Origin, extractor: ExtractorIdentity
-) -> None:
-    """Refuse what was computed by another network than an extractor.
-
-    Raises:
-        InputError: The number of dimensions differs; or the protocol or weights, where both are
-            known.
-    """
-    if dimension != extractor.feature_dim:
-        raise InputError(
-            f"{name} is of features of {dimension} dimensions, but {extractor.name} has "
-            f"{extractor.feature_dim}; use what was made with the same network and layer"
-        )
-    for what, own, other in (
-        ("protocol", origin.protocol, extractor.protocol),
-        ("weights_sha256", origin.weights_sha256, extractor.weights_sha256),
-    ):
-        if own and other and own != other:
-            raise InputError(
-                f"{name} was made with {what} {own}, but {extractor.name} has {other}; distances "
-                "across networks or protocols mean nothing"
-            )
 
 
 @dataclass(frozen=True)

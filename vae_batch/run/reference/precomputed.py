@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity
+from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity, require_made_by
 from vae_batch.models.inputs.files import LocalCopy
 from vae_batch.models.references.precomputed import (
     Features,
@@ -17,7 +17,6 @@ from vae_batch.models.references.precomputed import (
     content_of,
     open_features,
     open_statistics,
-    require_made_by,
 )
 from vae_batch.models.references.reference import NAMED_SETS, SPLITS
 from vae_batch.models.references.subset import subset_in_words, subset_positions
