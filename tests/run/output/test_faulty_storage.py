@@ -76,6 +76,7 @@ def test_a_run_through_all_faults_has_the_bits_of_a_local_one(
     faulty: FaultyS3, local: list[dict[str, Any]]
 ) -> None:
     faulty.set_rates(RATES)
+    faulty.spoil("short", 1, ("GET",))  # the rarest: which requests meet one is decided by names
     summary = score(settings(faulty, "all"))
     assert numbers(summary) == local
     assert set(faulty.counts) >= {"500", "503", "reset", "lost", "short", "missing"}
