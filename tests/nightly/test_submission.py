@@ -292,3 +292,19 @@ def test_token_mode_needs_a_token_and_says_where_one_may_be(tmp_path: Path) -> N
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray/auth_token").write_text("secret")
     require_token({"RAY_AUTH_MODE": "token"}, tmp_path)
+
+
+def test_a_token_that_is_refused_at_once_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import RayError
+
+    from vae_batch.run.execute.on_ray import job_api
+
+    def refuse(_: str) -> None:
+        raise RayError("Authentication failed")
+
+    monkeypatch.setattr(job_api, "JobSubmissionClient", refuse)
+    with (
+        pytest.raises(InputError, match=r"^http://there: Authentication failed$"),
+        job_api.job_api("http://there"),
+    ):
+        pass

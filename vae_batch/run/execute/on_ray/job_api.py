@@ -25,10 +25,10 @@ def job_api(url: str) -> Iterator[JobSubmissionClient]:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        client = JobSubmissionClient(url)
-    except (ConnectionError, RuntimeError, OSError) as error:
-        raise InputError(f"no Ray job API answers at {url}: {error}; check --address") from None
-    try:
+        try:
+            client = JobSubmissionClient(url)
+        except (ConnectionError, RuntimeError, OSError) as error:
+            raise InputError(f"no Ray job API answers at {url}: {error}; check --address") from None
         yield client
-    except RayError as error:
+    except RayError as error:  # a token may be refused at the first call or a later one
         raise InputError(f"{url}: {error}") from None
