@@ -28,7 +28,7 @@ from vae_batch.models.inputs.files import (
     walk,
 )
 from vae_batch.models.references.encoded_images import (
-    IMAGE_SUFFIXES,
+    is_image_name,
     parquet_rows,
     zip_image_names,
 )
@@ -189,7 +189,7 @@ def _image_names(folder: str) -> list[str]:
     location = Location.parse(folder)
     local = location.local_path
     names = names_below(location) if local is None else walk(local).files
-    return sorted(name for name in names if _is_image(name) and not is_hidden(name))
+    return sorted(name for name in names if is_image_name(name) and not is_hidden(name))
 
 
 def set_sha256(path: str, *, folder: bool) -> str:
@@ -296,7 +296,7 @@ def _local(path: str, sha256: str | None) -> tuple[LocalCopy | None, str, str]:
     uri = Location.parse(path)
     name = uri.label
     try:
-        copy = LocalCopy(path, _is_image) if is_uri(path) else None
+        copy = LocalCopy(path, is_image_name) if is_uri(path) else None
         local = str(copy.path if copy else uri.local_path)
         found = sha256_of_roles([("samples", set_sha256(local, folder=Path(local).is_dir()))])
     except OutageError:  # not the set's fault
@@ -335,7 +335,3 @@ def _decisions(
     declared = "declared by --model-range" if reading.model_range else "by the values' type"
     how_found = "inferred from the values, and checked" if images.range_inferred else declared
     yield Decision("value range", f"{low:g}..{high:g}", how_found)
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)

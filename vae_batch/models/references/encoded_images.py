@@ -95,6 +95,11 @@ class EncodedPixels:
         return to_uint8(pixels, self.source_range)
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file's name is that of an encoded image."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def folder_pixels(folder: Path, fit: SquareFit | None = None) -> tuple[EncodedPixels, None]:
     """Images of a folder and its subfolders, sorted by relative path.
 
@@ -114,7 +119,7 @@ def folder_pixels(folder: Path, fit: SquareFit | None = None) -> tuple[EncodedPi
             f"{folder}: {found.irregular[0]} is a pipe, a socket or a device; remove it, and what "
             "else is no file"
         )
-    names = sorted(name for name in found.files if name.lower().endswith(IMAGE_SUFFIXES))
+    names = sorted(filter(is_image_name, found.files))
     if not names:
         raise InputError(
             f"{folder}: no images in this folder; expected files ending in "
@@ -166,7 +171,7 @@ def zip_image_names(path: Path) -> list[str]:
     Only its table of contents is read.
     """
     names = read_zip_contents(str(path), _MOST_MEMBERS, _LARGEST_TABLE).names
-    return sorted(n for n in names if n.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(n))
+    return sorted(name for name in names if is_image_name(name) and not is_hidden(name))
 
 
 def parquet_pixels(

@@ -47,7 +47,7 @@ def content_of(path: str | Path) -> tuple[Content, int] | None:
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
-        return _by_shape(npy_array(path).shape, "features")
+        return _by_shape(npy_array(path).shape)
     if suffix != ".npz":
         return None
     headers = npz_headers(path)
@@ -55,16 +55,16 @@ def content_of(path: str | Path) -> tuple[Content, int] | None:
         return "statistics", 0
     for keys, kind in ((ONE_ARRAY, "images"), (FEATURES, "features")):
         key = next((key for key in keys if key in headers), None)
-        found = key and _by_shape(headers[key][0], "features")
+        found = key and _by_shape(headers[key][0])
         if found and found[0] == kind:
             return found
     return None
 
 
-def _by_shape(shape: tuple[int, ...], flat: Content) -> tuple[Content, int] | None:
+def _by_shape(shape: tuple[int, ...]) -> tuple[Content, int] | None:
     """Images have three axes or four, features two."""
     if len(shape) == 2:
-        return flat, shape[0]
+        return "features", shape[0]
     return ("images", shape[0]) if len(shape) in (3, 4) else None
 
 

@@ -29,9 +29,9 @@ from vae_batch.models.references.array_images import (
     split_of,
 )
 from vae_batch.models.references.encoded_images import (
-    IMAGE_SUFFIXES,
     EncodedPixels,
     folder_pixels,
+    is_image_name,
     parquet_pixels,
     zip_pixels,
 )
@@ -312,7 +312,7 @@ def _copied(uri: str) -> LocalCopy:
     """Copy what a URI names; of a folder, only the images."""
     label = Location.parse(uri).label
     try:
-        return LocalCopy(uri, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
+        return LocalCopy(uri, is_image_name)
     except FileNotFoundError:
         raise InputError(
             f"reference {label!r} does not exist; expected {_PATH_KINDS}, or a named set: "

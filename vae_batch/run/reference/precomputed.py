@@ -45,8 +45,12 @@ def reference_kind(spec: EvaluationSpec) -> ReferenceKind:
         InputError: An object store is down.
     """
     copy = _file(spec.reference)
+    return "images" if copy is None else _kind(copy)
+
+
+def _kind(copy: LocalCopy) -> ReferenceKind:
     try:
-        found = None if copy is None else content_of(copy.path)
+        found = content_of(copy.path)
     except (OSError, ValueError):  # opening it says why
         return "images"
     return "images" if found is None else found[0]
@@ -145,7 +149,7 @@ def open_precomputed(spec: EvaluationSpec) -> Features | Statistics:
     """
     copy, name = LocalCopy(spec.reference), Location.parse(spec.reference).label
     try:
-        if reference_kind(spec) == "statistics":
+        if _kind(copy) == "statistics":
             return open_statistics(copy.path, spec.reference_samples)
         return open_features(copy.path)
     except InputError as error:
