@@ -202,6 +202,7 @@ def fit(callback: ScoreCheckpoints, runs: Path, epochs: int) -> int:
     return len(done.epoch)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_callback_scores_beside_the_training(
     spec_file: Path, settings: dict[str, Any], runs: Path, tmp_path: Path

@@ -116,7 +116,14 @@ def test_a_reader_that_has_gone_changes_no_exit_code(with_stderr: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("redirected", [">&- 2>&-", ">/dev/null 2>/dev/full", "| true"])
+@pytest.mark.parametrize(
+    "redirected",
+    [
+        ">&- 2>&-",
+        pytest.param(">/dev/null 2>/dev/full", marks=pytest.mark.long),
+        pytest.param("| true", marks=pytest.mark.long),
+    ],
+)
 def test_a_run_is_finished_whatever_its_streams_are(
     redirected: str, toy_settings: dict[str, Any], tmp_path: Path
 ) -> None:

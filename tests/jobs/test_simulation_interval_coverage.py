@@ -83,6 +83,7 @@ def test_intervals_hold_the_truth(kind: str, generated: int, reference: int) -> 
         assert share.held >= 0.9 * share.published
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_inception_scores_hold_the_truth_where_they_are_published() -> None:
     """At least 92 %, of which the published ones of 150 repeats see 2.5 standard errors less."""

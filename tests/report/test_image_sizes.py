@@ -24,7 +24,8 @@ from vae_batch.report.page import render_page
 from vae_batch.report.sprites import sprite
 from vae_batch.run.progress.events import ignore
 
-SIZES = [(1, 1), (3, 200), (512, 512)]
+LONG = [pytest.mark.slow, pytest.mark.long]
+SIZES = [(1, 1), (3, 200), pytest.param((512, 512), marks=LONG)]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -93,7 +94,7 @@ def test_long_images_have_white_beside_them_so_that_labels_fit(
     assert padded(square) is square
 
 
-@pytest.mark.parametrize("side", [2, 512])
+@pytest.mark.parametrize("side", [2, pytest.param(512, marks=LONG)])
 def test_a_gallery_of_all_kinds_is_drawn_at_any_size(side: int) -> None:
     gallery = full_gallery(side, 1)
     if side < SPECTRUM_SIDE:

@@ -19,6 +19,7 @@ from vae_batch.models.formats.load import load_networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
+LONG = [pytest.mark.slow, pytest.mark.long]
 LATENTS = np.random.default_rng(0).normal(size=(5, LATENT)).astype(np.float32)
 IMAGES = np.random.default_rng(1).random((5, *SHAPE)).astype(np.float32)
 
@@ -306,7 +307,14 @@ def test_bytecode_that_ends_the_process_is_refused(builder: str, tmp_path: Path)
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("suffix", "shape"), [(".keras", None), (".h5", None), (".keras", SHAPE)])
+@pytest.mark.parametrize(
+    ("suffix", "shape"),
+    [
+        (".keras", None),
+        pytest.param(".h5", None, marks=LONG),
+        pytest.param(".keras", SHAPE, marks=LONG),
+    ],
+)
 def test_a_lambda_that_needs_a_name_of_its_script(
     suffix: str, shape: Any, builder: str, tmp_path: Path
 ) -> None:

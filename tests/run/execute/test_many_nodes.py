@@ -22,7 +22,7 @@ from support.clusters.ray_nodes import ROOT, Nodes, ray_nodes, run_and_see
 from support.runs.driver_processes import JOBS, PATIENCE, numbers, write_spec
 from support.runs.serial_runs import score
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 faulty_s3 = pytest.importorskip("support.stores.faulty_s3")
 
@@ -122,7 +122,6 @@ def test_nodes_come_and_go_and_no_number_moves(
     assert {path: after[path] for path in finished} == finished, "a finished shard was redone"
 
 
-@pytest.mark.long
 def test_each_kind_of_task_sees_what_it_may(
     settings: dict[str, Any], bucket: str, nodes: Nodes, seen_folder: Path, tmp_path: Path
 ) -> None:
@@ -166,7 +165,6 @@ app(["score", sys.argv[1]])
 """
 
 
-@pytest.mark.long
 def test_nodes_with_other_versions_are_refused_before_anything_is_computed(
     settings: dict[str, Any], bucket: str, nodes: Nodes, tmp_path: Path
 ) -> None:
@@ -182,7 +180,6 @@ def test_nodes_with_other_versions_are_refused_before_anything_is_computed(
     assert receipts(out).keys() == {path for path in receipts(out) if "/images-" in path}
 
 
-@pytest.mark.long
 def test_inputs_in_the_drivers_folder_are_refused_before_anything_is_computed(
     settings: dict[str, Any], bucket: str, nodes: Nodes, toy_folder: Path, tmp_path: Path
 ) -> None:

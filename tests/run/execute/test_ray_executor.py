@@ -78,6 +78,7 @@ def in_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(IN_DRIVER, "1")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_workers_stay_within_an_outer_block(
     toy_settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,6 +115,7 @@ def test_workers_stay_within_an_outer_block(
             ray.get(actor.stuck.remote())
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_driver")
 def test_a_checkpoint_that_kills_its_worker_is_given_up(toy_settings: dict[str, Any]) -> None:

@@ -150,7 +150,10 @@ def stop_and_go_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "workers"), [(signal.SIGTERM, 1), (signal.SIGINT, 0)])
+@pytest.mark.parametrize(
+    ("sent", "workers"),
+    [(signal.SIGTERM, 1), pytest.param(signal.SIGINT, 0, marks=pytest.mark.long)],
+)
 def test_a_stopped_run_goes_on_with_the_same_bits(
     toy_settings: dict[str, Any],
     tmp_path: Path,

@@ -71,6 +71,7 @@ def local(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
     return numbers(score(settings_of(checkpoints, toy_folder / "classifier.keras", out)))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_through_all_faults_has_the_bits_of_a_local_one(
     faulty: FaultyS3, local: list[dict[str, Any]]

@@ -209,6 +209,8 @@ def test_an_extractor_without_numbers_stops_the_run(
         score_one()
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_thousand_larger_images(tmp_path: Path) -> None:
     """Subsets of a thousand, and structural similarity: what the small sets above have not."""
     import keras
