@@ -25,7 +25,8 @@ ROLES = {
     },
     "reading": {
         "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",
-        "builder", "custom_objects", "encode_signature", "decode_signature",
+        "latent_scale", "latent_shift", "builder", "custom_objects", "encode_signature",
+        "decode_signature",
     },
     "runtime": {
         "out", "workers", "address", "reference_cache", "allow_unverified_weights", "trust",

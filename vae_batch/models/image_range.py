@@ -42,6 +42,20 @@ def bounds_of(value_range: str | tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
+def range_before(scale: np.ndarray, offset: np.ndarray) -> str | None:
+    """Name of the range that ``scale * pixels + offset`` maps to 0..1 or -1..1, or None.
+
+    Both have one value; None too where they leave pixels as they are.
+    """
+    if scale.size != 1 or offset.size != 1 or (scale == 1 and offset == 0):
+        return None
+    for name, ends in VALUE_RANGES.items():
+        made = [scale.item() * end + offset.item() for end in ends]
+        if any(np.allclose(made, VALUE_RANGES[to], atol=1e-3) for to in ("0..1", "-1..1")):
+            return name
+    return None
+
+
 def resolve_range(
     images: np.ndarray, value_range: str | None, source: str
 ) -> tuple[tuple[float, float], bool]:

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 # "?" is a wildcard too: a query starts with key=value, has no wildcards (a host such as [::1] has
 # none) and does not end like a model file.
 _QUERY = re.compile(r"\?(?=[A-Za-z_]+=)(?:[^?*\[]|\[[0-9a-fA-F:.]+\])*$")
-_MODEL_FILE = re.compile(r"\.(?:keras|h5|hdf5)$", re.IGNORECASE)
+_MODEL_FILE = re.compile(r"\.(?:keras|h5|hdf5|onnx)$", re.IGNORECASE)
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # RFC 3986: these stand for themselves in a path
 
 #: ``key:secret@``; where a secret's / or ? was not written as %2F or %3F, up to the last @.

@@ -79,6 +79,16 @@ class Reading(BaseModel):
         None,
         "How reference images become the size the VAE takes: pad (black border) or resize.",
     )
+    latent_scale: float | None = spec_field(
+        "reading",
+        None,
+        "Factor of a latent diffusion model's VAE (scaling_factor): its latents, less "
+        "latent_shift, are multiplied by it, and the prior is N(0, I) of the result.",
+        gt=0,
+    )
+    latent_shift: float | None = spec_field(
+        "reading", None, "What is subtracted from such latents before (shift_factor); default 0."
+    )
     builder: str | None = spec_field(
         "reading",
         None,

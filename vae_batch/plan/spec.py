@@ -111,7 +111,7 @@ class EvaluationSpec(Reading):
     extractors: tuple[str, ...] = _field(
         "content",
         ("inception-2015",),
-        "inception-2015, inception-keras, inception-random, or the path of a Keras network.",
+        "inception-2015, inception-keras, inception-random, or the path of a network.",
         min_length=1,
     )
     weights: tuple[str, ...] = _field(

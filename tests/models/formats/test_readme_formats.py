@@ -14,7 +14,7 @@ from vae_batch.plan import make_spec
 from vae_batch.plan.reading import Reading
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE = ROOT / "tests/plugins/vae_batch_onnx.py"
+EXAMPLE = ROOT / "tests/plugins/vae_batch_pca.py"
 
 
 def section(title: str) -> str:
@@ -35,8 +35,8 @@ def test_its_entry_point_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ((name, value),) = tomllib.loads(entries)["project"]["entry-points"][ENTRY_POINTS].items()
     monkeypatch.syspath_prepend(str(EXAMPLE.parent))
     plug_in = PlugIn(EntryPoint(name, value, ENTRY_POINTS))
-    assert (plug_in.name, plug_in.suffixes) == ("onnx", (".onnx",))
-    assert plug_in.recognises("decoder.onnx", b"")
+    assert (plug_in.name, plug_in.suffixes) == ("pca", (".pca",))
+    assert plug_in.recognises("a", b"PCA 1\n...")
 
 
 def test_declarations_are_the_keys_of_a_reading() -> None:

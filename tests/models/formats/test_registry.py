@@ -16,7 +16,7 @@ from vae_batch.models.formats.load import load_networks
 from vae_batch.plan.errors import CheckpointError
 from vae_batch.plan.reading import Reading
 
-EXAMPLE = Path(__file__).parents[2] / "plugins/vae_batch_onnx.py"
+EXAMPLE = Path(__file__).parents[2] / "plugins/vae_batch_pca.py"
 TERMS = LoadOptions(Reading(), trust=False, memory_cap=1 << 30)
 
 Install = Callable[..., Path]
@@ -42,34 +42,21 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 @pytest.fixture
-def onnx_decoder(tmp_path: Path) -> tuple[Path, np.ndarray]:
-    """sigmoid(z W) as an ONNX file, (n, 3) to (n, 2, 2, 1), and W."""
-    onnx = pytest.importorskip("onnx", reason="the plug-in example needs onnx to write its file")
-    pytest.importorskip("onnxruntime", reason="the plug-in example reads ONNX with onnxruntime")
-    from onnx import TensorProto, helper, numpy_helper
-
-    matrix = np.arange(12, dtype=np.float32).reshape(3, 4) / 10 - 0.5
-    shape = np.array([-1, 2, 2, 1], np.int64)
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["z", "w"], ["logits"]),
-            helper.make_node("Sigmoid", ["logits"], ["flat"]),
-            helper.make_node("Reshape", ["flat", "shape"], ["images"]),
-        ],
-        "decoder",
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 3])],
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 2, 2, 1])],
-        [numpy_helper.from_array(matrix, "w"), numpy_helper.from_array(shape, "shape")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    path = tmp_path / "decoder.onnx"
-    onnx.save(model, path)
-    return path, matrix
+def linear(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
+    """A file of the example, (n, 3) to (n, 2, 2, 1), with its mean and components."""
+    mean = np.full((2, 2, 1), 0.5, np.float32)
+    components = np.arange(12, dtype=np.float32).reshape(3, 4) / 100
+    path = tmp_path / "decoder.pca"
+    with path.open("wb") as file:
+        file.write(b"PCA 1\n")
+        np.save(file, mean)
+        np.save(file, components)
+    return path, mean, components
 
 
 def test_shipped_formats_come_first_and_are_named_as_in_the_score_table() -> None:
-    names = [known.name for known in registry.formats()][:5]
-    assert names == ["saved_model", "tf_keras", "keras", "hdf5", "weights+builder"]
+    names = [known.name for known in registry.formats()][:6]
+    assert names == ["saved_model", "tf_keras", "keras", "hdf5", "weights+builder", "onnx"]
 
 
 def test_suffixes_are_found_without_tensorflow() -> None:
@@ -78,36 +65,37 @@ def test_suffixes_are_found_without_tensorflow() -> None:
         "print(*suffixes(), {'tensorflow', 'keras', 'tf_keras'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [".keras", ".h5", ".hdf5", ".weights.h5", "set()"]
+    assert done.stdout.split() == [".keras", ".h5", ".hdf5", ".weights.h5", ".onnx", "set()"]
 
 
-def test_the_readme_plug_in_scores_an_onnx_decoder(
-    install: Install, onnx_decoder: tuple[Path, np.ndarray]
+def test_the_readme_plug_in_scores_a_linear_decoder(
+    install: Install, linear: tuple[Path, np.ndarray, np.ndarray]
 ) -> None:
-    path, matrix = onnx_decoder
-    install("onnx", "vae_batch_onnx", EXAMPLE.read_text(), "OnnxFormat")
-    assert ".onnx" in registry.suffixes()
+    path, mean, components = linear
+    install("pca", "vae_batch_pca", EXAMPLE.read_text(), "PcaFormat")
+    assert ".pca" in registry.suffixes()
     vae = load_networks({"model": str(path)}, TERMS)
     assert not isinstance(vae, Networks)
     assert (vae.latent_shape, vae.image_shape, vae.encode) == ((3,), (2, 2, 1), None)
-    assert (vae.output, vae.format) == ("probabilities", "onnx")
+    assert (vae.output, vae.format) == ("mean", "pca")
     latents = np.array([[1, -2, 0.5], [0, 0, 0]], np.float32)
-    expected = 1 / (1 + np.exp(-latents @ matrix)).reshape(2, 2, 2, 1)
+    expected = mean + (latents @ components).reshape(2, 2, 2, 1)
     np.testing.assert_allclose(vae.decode(latents), expected, rtol=1e-6)
 
 
 def test_the_readme_plug_in_becomes_an_autoencoder(
-    install: Install, onnx_decoder: tuple[Path, np.ndarray]
+    install: Install, linear: tuple[Path, np.ndarray, np.ndarray]
 ) -> None:
     from vae_batch.models.autoencoder.assemble import assemble
 
-    path, _ = onnx_decoder
-    install("onnx", "vae_batch_onnx", EXAMPLE.read_text(), "OnnxFormat")
+    path, mean, _ = linear
+    install("pca", "vae_batch_pca", EXAMPLE.read_text(), "PcaFormat")
     vae = load_networks({"decoder": str(path)}, TERMS)
-    scored = assemble(vae, Reading(), (2, 2, 1), None, batch_size=4)
-    assert scored.description.format == "onnx"
+    reading = Reading(likelihood="gaussian", sigma=0.1)
+    scored = assemble(vae, reading, (2, 2, 1), None, batch_size=4)
+    assert scored.description.format == "pca"
     latents = np.zeros((1, 3), np.float32)
-    np.testing.assert_allclose(scored.decode(latents), np.full((1, 2, 2, 1), 0.5), rtol=1e-6)
+    np.testing.assert_allclose(scored.decode(latents), mean[None], rtol=1e-6)
 
 
 def test_a_plug_in_that_cannot_be_imported_fails_the_files_of_its_name_only(

@@ -204,6 +204,16 @@ def _joined(
     context: Context,
 ) -> Autoencoder:
     output = decoder.output if decoder else None
+    scale, shift = context.reading.latent_scale or 1.0, context.reading.latent_shift or 0.0
+    if (scale, shift) != (1.0, 0.0):
+        if decoder is not None and isinstance(decoder.input, ImageInput):
+            raise CheckpointError(
+                "--latent-scale and --latent-shift are declared, but the checkpoint is one network "
+                "of images to images, whose latents are out of reach; leave them out",
+                {"latent_scale": None, "latent_shift": None},
+            )
+        verdict = f"the networks' own less {shift:g}, times {scale:g}"
+        context.decide("latents", verdict, "declared by --latent-scale and --latent-shift")
     description = Description(
         format=format_name,
         latent_shape=latent_shape,
@@ -217,7 +227,7 @@ def _joined(
         missing=dict(context.missing),
         decisions=tuple(context.decisions),
     )
-    return Autoencoder(description, fit, encoder, decoder, context.batch_size)
+    return Autoencoder(description, fit, encoder, decoder, context.batch_size, scale, shift)
 
 
 def _condition(encoder: EncoderHalf | None, decoder: DecoderHalf | None) -> str | None:

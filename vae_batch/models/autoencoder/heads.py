@@ -90,20 +90,21 @@ class HeadRoles:
         mean: Place of the mean.
         second: Place of the second head, or None.
         z: Place of the latent sample, or None.
-        packed: Whether output ``mean`` holds both heads, joined along its last axis.
+        packed: Axis of a sample (-1 or 0, the channels) along which output ``mean`` holds both
+            heads; None where each has its own output.
         how: How this was decided.
     """
 
     mean: int
     second: int | None = None
     z: int | None = None
-    packed: bool = False
+    packed: int | None = None
     how: str = ""
 
     @property
     def has_second(self) -> bool:
         """Whether there is a second head."""
-        return self.packed or self.second is not None
+        return self.packed is not None or self.second is not None
 
     @property
     def second_output(self) -> int:
@@ -112,13 +113,16 @@ class HeadRoles:
 
     def latent_shape(self, shapes: Sequence[Shape]) -> Shape:
         """Shape of the mean, given the shapes of all outputs."""
-        shape = shapes[self.mean]
-        return (*shape[:-1], shape[-1] // 2) if self.packed else shape
+        shape = list(shapes[self.mean])
+        if self.packed is not None:
+            shape[self.packed] //= 2
+        return tuple(shape)
 
     def split(self, outputs: Sequence[Floats]) -> tuple[Floats, Floats | None]:
         """Mean and second head, as the network returns them."""
-        if self.packed:
-            mean, second = np.split(outputs[self.mean], 2, axis=-1)
+        if self.packed is not None:
+            axis = self.packed if self.packed < 0 else self.packed + 1
+            mean, second = np.split(outputs[self.mean], 2, axis=axis)
             return np.ascontiguousarray(mean), np.ascontiguousarray(second)
         return outputs[self.mean], None if self.second is None else outputs[self.second]
 

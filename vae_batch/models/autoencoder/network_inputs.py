@@ -125,16 +125,21 @@ def _matching(shape: PortShape, heads: Sequence[Shape]) -> Shape | None:
             return head
     for head in heads:
         filled = tuple(h if s is None else s for s, h in zip(shape, head, strict=False))
-        if len(head) == len(shape) and shape[-1] is not None and is_packed(head, filled):
+        axis = packed_axis(head, filled) if len(head) == len(shape) else None
+        if axis is not None and shape[axis] is not None:
             return filled
     return None
 
 
-def is_packed(shape: Sequence[int], latent: Sequence[int]) -> bool:
-    """Whether a shape is the latent's with twice the channels."""
-    if len(shape) != len(latent) or not latent:
-        return False
-    return tuple(shape[:-1]) == tuple(latent[:-1]) and shape[-1] == 2 * latent[-1]
+def packed_axis(shape: Sequence[int], latent: Sequence[int]) -> int | None:
+    """The channels' axis, last or first, if a shape is the latent's with twice the channels."""
+    for axis in (-1, 0):
+        wide = list(latent)
+        if wide:
+            wide[axis] *= 2
+        if latent and list(shape) == wide:
+            return axis
+    return None
 
 
 def _fixed(shape: PortShape) -> Shape | None:

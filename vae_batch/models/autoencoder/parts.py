@@ -89,6 +89,11 @@ def how_to_save_halves(format_name: str) -> str:
             "save model.get_layer('encoder') and model.get_layer('decoder') in one folder as "
             "encoder.keras and decoder.keras"
         )
+    if format_name == "onnx":
+        return (
+            "export encoder and decoder by themselves, into one folder as encoder.onnx (with the "
+            "outputs mean and log-variance) and decoder.onnx"
+        )
     if format_name == "weights+builder":
         return "let the builder return the tuple (encoder, decoder)"
     return (

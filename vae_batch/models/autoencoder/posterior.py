@@ -21,7 +21,7 @@ from vae_batch.models.autoencoder.heads import (
 )
 from vae_batch.models.autoencoder.images import ImageFit
 from vae_batch.models.autoencoder.labels import list_ports
-from vae_batch.models.autoencoder.network_inputs import is_packed
+from vae_batch.models.autoencoder.network_inputs import packed_axis
 from vae_batch.models.autoencoder.network_runs import Outputs, Trial, in_batches, require_finite
 from vae_batch.models.autoencoder.vae import ImageInput
 from vae_batch.models.formats.format import Array, Floats, Shape, as_float32
@@ -241,11 +241,12 @@ def find_heads(encoder: Trial, latent_shape: Shape | None, context: Context) -> 
     wanted = latent_shape or _common_shape(names, shapes)
     heads = [i for i, shape in enumerate(shapes) if shape == wanted]
     if not heads and wanted is not None:
-        packed = [i for i, shape in enumerate(shapes) if is_packed(shape, wanted)]
+        axes = {i: packed_axis(shape, wanted) for i, shape in enumerate(shapes)}
+        packed = [i for i, axis in axes.items() if axis is not None]
         if len(packed) == 1 and not random[packed[0]]:
             how = f"output {names[packed[0]]!r} has twice the latent's channels: mean, second head"
             context.decide("posterior", "mean and second head in one output", how)
-            return HeadRoles(packed[0], packed=True, how=how)
+            return HeadRoles(packed[0], packed=axes[packed[0]], how=how)
     if len(heads) > 3:
         heads = [i for i in heads if read_head_name(names[i]).role is not None]
     lost = any(read_head_name(n).role == "second" for i, n in enumerate(names) if i not in heads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,6 +164,8 @@ class Autoencoder:
         decoder: None where it is missing.
         batch_size: Rows per batch; the last batch is padded, so that a row's bits do not depend
             on the number of rows beside it.
+        latent_scale: Latents here are the networks' own, less ``latent_shift``, times this.
+        latent_shift: See ``latent_scale``.
     """
 
     description: Description
@@ -170,6 +173,8 @@ class Autoencoder:
     encoder: EncoderHalf | None
     decoder: DecoderHalf | None
     batch_size: int
+    latent_scale: float = 1.0
+    latent_shift: float = 0.0
 
     @property
     def latent_shape(self) -> Shape:
@@ -201,7 +206,14 @@ class Autoencoder:
         """
         if self.encoder is not None:
             present = self.fit.value_range
-            return self.encoder.encode(images, labels, present, self.batch_size)
+            mean, logvar = self.encoder.encode(images, labels, present, self.batch_size)
+            if not self._has_own_latents:
+                scaled = (mean.astype(np.float64) - self.latent_shift) * self.latent_scale
+                mean = scaled.astype(np.float32)
+                if logvar is not None:
+                    wider = logvar.astype(np.float64) + 2 * math.log(self.latent_scale)
+                    logvar = wider.astype(np.float32)
+            return mean, logvar
         if self.decoder is not None and isinstance(self.decoder.input, ImageInput):
             return images, None
         raise CheckpointError(self.description.missing["encoder"])
@@ -226,7 +238,15 @@ class Autoencoder:
         if self.decoder is None:
             raise CheckpointError(self.description.missing["decoder"])
         present = self.fit.value_range
+        if not self._has_own_latents:
+            own = latents.astype(np.float64) / self.latent_scale + self.latent_shift
+            latents = own.astype(np.float32)
         return Decoded(*self.decoder.decode(latents, labels, present, self.batch_size))
+
+    @property
+    def _has_own_latents(self) -> bool:
+        """Whether latents are those of the networks, as no scale and shift are declared."""
+        return self.latent_scale == 1.0 and self.latent_shift == 0.0
 
     def to_means(self, decoded: Floats) -> Floats:
         """Decoder means in the model's value range, from what ``decode`` returned."""

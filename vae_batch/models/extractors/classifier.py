@@ -1,4 +1,4 @@
-"""Any Keras network of images as an extractor: an embedding, and class probabilities if it has any.
+"""Any network of images as an extractor: an embedding, and class probabilities if it has any.
 
 For digits, medical or satellite images, a network trained on such images says more than one
 trained on ImageNet.
@@ -88,7 +88,7 @@ def network_sha256(path: str) -> str:
     except OSError as error:
         raise InputError(
             f"extractor {path} cannot be read ({type(error).__name__}: {error}); expected the path "
-            "or URI of a Keras network (.keras, HDF5, SavedModel), or one of inception-2015, "
+            "or URI of a network (.keras, HDF5, SavedModel, .onnx), or one of inception-2015, "
             "inception-keras, inception-random"
         ) from None
 

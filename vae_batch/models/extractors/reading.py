@@ -112,7 +112,7 @@ def load_network(path: str, options: LoadOptions) -> Network:
         ) from error
     network = networks.whole if isinstance(networks, Networks) else None
     if network is None:
-        raise CheckpointError("the file holds no single Keras model or SavedModel")
+        raise CheckpointError("the file holds no single Keras model, SavedModel or ONNX graph")
     if len(network.inputs) != 1:
         raise CheckpointError(
             f"it takes the inputs {list_ports(network.inputs)}; expected images alone"

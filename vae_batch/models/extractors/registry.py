@@ -70,7 +70,7 @@ def _require_known(name: str) -> None:
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
         f"unknown extractor {name!r}{hint}; expected {', '.join(INCEPTION_EXTRACTORS)} or the "
-        "path of a Keras network (.keras, HDF5, SavedModel)"
+        "path of a network (.keras, HDF5, SavedModel, .onnx)"
     )
 
 

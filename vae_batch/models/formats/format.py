@@ -93,7 +93,7 @@ class Networks:
 
     Attributes:
         format: As the score table names it: ``keras``, ``hdf5``, ``tf_keras``, ``saved_model``,
-            ``weights+builder``, or a plug-in's name.
+            ``onnx``, ``weights+builder``, or a plug-in's name.
         encoder: Maps images (and perhaps labels) to the posterior's parameters, or None.
         decoder: Maps latents (and perhaps labels) to images, or None.
         whole: One network in which no halves were found; its shapes decide what it is.

@@ -13,6 +13,7 @@ from typing import Any
 from vae_batch.models.formats.format import ArrayVae, CheckpointFormat, LoadOptions, Networks
 from vae_batch.models.formats.keras.hdf5_file import Hdf5File
 from vae_batch.models.formats.keras.keras_file import KerasFile, TfKerasFile
+from vae_batch.models.formats.onnx.onnx_file import OnnxFile
 from vae_batch.models.formats.saved_model.saved_model import SavedModelFolder
 from vae_batch.models.formats.weights_only.built_weights import BuiltWeights
 from vae_batch.plan.errors import CheckpointError
@@ -29,6 +30,7 @@ _SHIPPED: tuple[CheckpointFormat, ...] = (
     KerasFile(),
     Hdf5File(),
     BuiltWeights(),
+    OnnxFile(),
 )
 
 
@@ -38,7 +40,7 @@ def formats() -> tuple[CheckpointFormat, ...]:
     An entry point is an object with the members of
     :class:`~vae_batch.models.formats.format.CheckpointFormat`, or a class whose instances have
     them. One that cannot be used is listed as a format that takes the files whose names end in its
-    own (``.onnx`` for the entry point ``onnx``) and refuses them with the reason.
+    own (``.toy`` for the entry point ``toy``) and refuses them with the reason.
     """
     return _SHIPPED + _plug_ins(tuple(sys.path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import mmap
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 from pyarrow import fs as arrow_fs
 
+from vae_batch.models.inputs.onnx_content import files_beside, is_onnx
 from vae_batch.plan.location import Location, require_regular
 from vae_batch.storage.filesystems import open_filesystem, read_pieces, read_start
 from vae_batch.storage.retry import looks, retrying
@@ -199,7 +201,8 @@ def is_hidden(relative: str) -> bool:
 def content_sha256(path: str, *, folder: bool | None = None) -> str:
     """SHA-256 of a file's content, or of a folder's relative paths and contents.
 
-    Files are read in pieces of 4 MiB.
+    Files are read in pieces of 4 MiB. Of an ONNX model whose weights lie in files beside it, those
+    count too, by name and content.
 
     Args:
         path: Local path or URI.
@@ -225,17 +228,49 @@ def sha256_of_roles(digests: Iterable[tuple[str | None, str]]) -> str:
 
 def _file_sha256(location: Location) -> str:
     if location.local_path is None:
-        return _ask_of_file(location, _pieces_sha256)
-    require_regular(location.local_path)
-    with location.local_path.open("rb") as stream:
+        digest, beside = _ask_of_file(location, _pieces_sha256)
+    else:
+        digest, beside = _local_sha256(location.local_path), _local_beside(location.local_path)
+    if not beside:
+        return digest
+    parts = [f"{name}:{_own_sha256(_sibling(location, name))};" for name in beside]
+    return hashlib.sha256("".join([digest, ";", *parts]).encode()).hexdigest()
+
+
+def _own_sha256(location: Location) -> str:
+    if location.local_path is None:
+        return _ask_of_file(location, _pieces_sha256)[0]
+    return _local_sha256(location.local_path)
+
+
+def _local_sha256(path: Path) -> str:
+    require_regular(path)
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _pieces_sha256(filesystem: arrow_fs.FileSystem, path: str) -> str:
-    digest = hashlib.sha256()
-    for piece in read_pieces(filesystem, path, _PIECE_BYTES):
+def _local_beside(path: Path) -> tuple[str, ...]:
+    """Names of the files beside a local ONNX model that hold its weights; none of other files."""
+    with path.open("rb") as stream:
+        if not is_onnx(stream.read(HEAD_BYTES)):
+            return ()
+        return files_beside(memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def _sibling(location: Location, name: str) -> Location:
+    if location.local_path is not None:
+        return Location.parse(str(location.local_path.with_name(name)))
+    return location.at(f"{location.path.rpartition('/')[0]}/{name}")
+
+
+def _pieces_sha256(filesystem: arrow_fs.FileSystem, path: str) -> tuple[str, tuple[str, ...]]:
+    """Hash of a remote file, and the names of the files beside it that belong to it."""
+    digest, kept = hashlib.sha256(), list[bytes]()
+    for number, piece in enumerate(read_pieces(filesystem, path, _PIECE_BYTES)):
+        if kept or (number == 0 and is_onnx(piece[:HEAD_BYTES])):
+            kept.append(piece)
         digest.update(piece)
-    return digest.hexdigest()
+    return digest.hexdigest(), files_beside(b"".join(kept))
 
 
 def fetch(path: str, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Path:
@@ -258,6 +293,8 @@ def fetch(path: str, folder: Path, wanted: Callable[[str], bool] = lambda name: 
     target = folder / (Path(location.path).name or "bucket")
     if not is_folder(path):
         _copy(location, target)
+        for name in _local_beside(target):
+            _copy(_sibling(location, name), target.with_name(name))
         return target
     target.mkdir(parents=True, exist_ok=True)
     names = [name for name in folder_files(path) if wanted(name)]

@@ -17,7 +17,8 @@ from vae_batch.models.inputs.files import is_hidden
 _COPY_AGAIN = "its writing, copy or download was interrupted; save or copy it again"
 _SAVE = "save the model with model.save('vae.keras')"
 _PLUG_IN = (
-    "or read it with a plug-in of the entry point vae_batch.checkpoints, as the documentation shows"
+    "export it as .onnx, or read it with a plug-in of the entry point vae_batch.checkpoints, as "
+    "the documentation shows"
 )
 _SHOWN = 5
 

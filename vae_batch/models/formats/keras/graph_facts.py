@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from vae_batch.models.formats.format import Array, PortShape
+from vae_batch.models.formats.format import PortShape
 from vae_batch.models.formats.keras.graph import (
     Graph,
     Layer,
@@ -23,6 +23,7 @@ from vae_batch.models.formats.keras.graph import (
     leaves,
     read_graph,
 )
+from vae_batch.models.image_range import range_before
 from vae_batch.plan.errors import CheckpointError
 
 # Layers and operations through which every value passes unchanged in inference.
@@ -48,8 +49,6 @@ _ATTENTION = frozenset(
     {"MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention"}
     | {"Attention", "AdditiveAttention"}
 )
-_RANGES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
-_TARGETS = ((0.0, 1.0), (-1.0, 1.0))
 
 
 def final_activation(graph: Graph) -> str | None:
@@ -237,7 +236,7 @@ def input_range(graph: Graph) -> str | None:
     for step in graph.steps:
         operation = step.operation
         if type(operation).__name__ == "Rescaling" and _last_change(step.inputs[0]) is None:
-            found = _range_before(np.asarray(operation.scale), np.asarray(operation.offset))
+            found = range_before(np.asarray(operation.scale), np.asarray(operation.offset))
             if found is not None:
                 return found
     return None
@@ -355,18 +354,6 @@ def _function_of(operation: Layer) -> str:
 def _has_default_name(operation: Layer) -> bool:
     kind = _snake_case(type(operation).__name__)
     return re.fullmatch(rf"(tf\..*|{kind}(_\d+)?)", operation.name) is not None
-
-
-def _range_before(scale: Array, offset: Array) -> str | None:
-    if scale.size != 1 or offset.size != 1:
-        return None
-    if scale == 1 and offset == 0:
-        return None
-    for name, ends in _RANGES.items():
-        made = [float(scale) * end + float(offset) for end in ends]
-        if any(np.allclose(made, target, atol=1e-3) for target in _TARGETS):
-            return name
-    return None
 
 
 def _unchanged(inputs: Tensor, *_: object, **__: object) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import Array, Network, Port
 from vae_batch.plan.errors import CheckpointError
 
@@ -131,7 +133,9 @@ class Endpoint:
             return tuple(tensor.numpy() for tensor in tf.nest.flatten(result))
 
         fixed = {spec.shape[0] for spec in specs} - {None}
-        return _in_batches_of(fixed.pop(), run) if len(fixed) == 1 else run
+        if len(fixed) != 1:
+            return run
+        return functools.partial(map_batches, run, fixed.pop())
 
     def _outputs(self, run: Run, inputs: list[Spec]) -> tuple[Port, ...]:
         """Shapes as traced; where the trace leaves them open, as one run returns them."""
@@ -179,23 +183,6 @@ def _best(concrete_functions: tuple[TracedFunction, ...]) -> TracedFunction | No
             candidates.append(((sum(leaf is True for leaf in leaves), fixed), concrete))
     best = min(candidates, key=lambda candidate: candidate[0], default=None)
     return None if best is None else best[1]
-
-
-def _in_batches_of(size: int, run: Run) -> Run:
-    """The same for any number of samples, where the graph takes exactly ``size``."""
-
-    def run_all(*arrays: Array) -> tuple[Array, ...]:
-        count = len(arrays[0])
-        parts = []
-        for start in range(0, count, size):
-            batch = [array[start : start + size] for array in arrays]
-            padding = [(0, size - len(batch[0]))]
-            parts.append(
-                run(*(np.pad(array, padding + [(0, 0)] * (array.ndim - 1)) for array in batch))
-            )
-        return tuple(np.concatenate(rows)[:count] for rows in zip(*parts, strict=True))
-
-    return run_all
 
 
 def _port(name: str, spec: Spec) -> Port:
