@@ -17,13 +17,18 @@ class Topic(StrEnum):
 
     storage = "storage"
     inputs = "inputs"
+    protocols = "protocols"
     changelog = "changelog"
 
 
 def help_command(
     topic: Annotated[Topic, typer.Argument(help="What to read about.")],
 ) -> None:
-    """Print a page: `storage` describes a run's files and columns, `inputs` what may be scored."""
+    """Print a page.
+
+    `storage` describes a run's files and columns, `inputs` what may be scored, `protocols` the
+    numbers of other tools.
+    """
     with exit_codes():
         page = resources.files("vae_batch") / "docs" / f"{topic}.md"
         print_text(page.read_text(encoding="utf-8").rstrip())

@@ -13,7 +13,11 @@ from rich.markup import escape
 from vae_batch.metrics.catalogue import GROUPS, metrics_for
 from vae_batch.plan import EvaluationSpec, make_spec, read_toml, role_of
 
-_ALSO_CALLED = {"extractors": "--extractor", "trust": "--trust-checkpoints"}
+_ALSO_CALLED = {
+    "extractors": "--extractor",
+    "protocols": "--protocol",
+    "trust": "--trust-checkpoints",
+}
 #: Fields that are arguments, or keys of a TOML file only.
 _NO_FLAG = ("checkpoints", "per_checkpoint", "stable_for", "tolerance")
 #: Every field that has a flag.

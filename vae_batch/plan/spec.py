@@ -19,9 +19,13 @@ from vae_batch.plan.reading import spec_field as _field
 from vae_batch.plan.shards import MOST_SAMPLES, MOST_SHARDS, shard_count, shard_limit
 
 ReferenceIs = Literal["sample", "population"]
+Tool = Literal["pytorch-fid", "clean-fid", "torch-fidelity", "adm", "ttur", "dgm-eval"]
 
 #: Extractor of the rows of a run in which no metric needs one.
 WITHOUT_EXTRACTOR = "none"
+
+#: Groups of metrics of which other tools print some.
+TOOL_GROUPS = frozenset({"fid", "inception_score", "kid", "precision"})
 
 #: Seconds, about 30 years: more than clocks of threads can wait for is refused.
 _LONGEST = 1e9
@@ -113,6 +117,12 @@ class EvaluationSpec(Reading):
         ("inception-2015",),
         "inception-2015, inception-keras, inception-random, or the path of a network.",
         min_length=1,
+    )
+    protocols: tuple[Tool, ...] = _field(
+        "content",
+        (),
+        "Also print the numbers that another tool would print, from inception-2015 and that tool's "
+        "resize, in rows of their own; see `vae-batch help protocols`.",
     )
     weights: tuple[str, ...] = _field(
         "content", (), "Files of extractor weights, identified by their content."
@@ -324,16 +334,16 @@ class EvaluationSpec(Reading):
             raise ValueError(f"{twice[0]} and {columns[twice[0]]} are one metric; name it once")
         return {columns[name]: allowed for name, allowed in value.items()}
 
-    @field_validator("checkpoints", "extractors", "weights", mode="before")
+    @field_validator("checkpoints", "extractors", "protocols", "weights", mode="before")
     @classmethod
     def _single_value_is_a_list(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
-    @field_validator("extractors")
+    @field_validator("extractors", "protocols")
     @classmethod
-    def _extractors_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_different(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("the same extractor is named twice; name each once")
+            raise ValueError("one is named twice; name each once")
         return value
 
     def reading_of(self, label: str) -> Reading:
@@ -363,6 +373,15 @@ class EvaluationSpec(Reading):
             raise ValueError(
                 "reference_fit and reference_size belong together: give both, such as "
                 "--reference-fit center-crop --reference-size 256"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tools_have_something_to_print(self) -> EvaluationSpec:
+        if self.protocols and TOOL_GROUPS.isdisjoint(self.metrics):
+            raise ValueError(
+                f"protocols print metrics of {', '.join(sorted(TOOL_GROUPS))} only; add one of "
+                "these to --metrics"
             )
         return self
 

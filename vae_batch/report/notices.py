@@ -139,8 +139,9 @@ def _limits(rows: Iterable[ScoreRow]) -> Iterator[_Found]:
 
 
 def _undefined(rows: Iterable[ScoreRow], metrics: Sequence[Metric]) -> Iterator[_Found]:
-    for row in rows:
-        for metric in metrics if row.status == "scored" else ():
+    own = [row for row in rows if row.status == "scored" and row.conditions.tool is None]
+    for row in own:
+        for metric in metrics:
             is_spread = bool(metric.spread_of) and row.value(parent(metric)) is None
             if row.value(metric.column) is None and not is_spread:
                 reason, title = why_undefined(row, metric), f"{_title(metric, row)}: undefined"

@@ -11,13 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from vae_batch.metrics.catalogue import Metric, compared_column
-from vae_batch.report.comparable_rows import Key, Measured, comparable, failure_of, what_differs
-from vae_batch.report.labels import count, printable, without_shared_folder
+from vae_batch.report.comparable_rows import (
+    Key,
+    Measured,
+    comparable,
+    failure_of,
+    metrics_in,
+    what_differs,
+)
+from vae_batch.report.labels import count, number, printable, without_shared_folder
 from vae_batch.report.score_text import (
     Cell,
     Column,
     Footnotes,
     aligned,
+    column_decimals,
     columns_of,
     narrower,
     sample_counts,
@@ -35,6 +43,7 @@ _GAP = 3  # between columns
 _BEST = "* best point estimate among rows with the same extractor, protocol, n and seed"
 _LEVEL = "≈ not distinguishable from the best (paired by shared samples, Holm-adjusted)"
 _SPREAD = "± one standard error"
+_OF_TOOLS = "as other tools would print them (not compared; `vae-batch help protocols`)"
 _INTERVAL = "[ ] 95 % interval"
 
 
@@ -47,7 +56,7 @@ def terminal_table(
     value has its standard error or interval if there is room; columns without room are named
     below the table. Best point estimates are bold green and end in ``*``; values that are not
     distinguishable from the best are green and end in ``≈``; failures are red. Footnotes give
-    every reason.
+    every reason. What other tools would print stands in a table of its own below.
 
     Args:
         rows: Of the score table.
@@ -59,7 +68,9 @@ def terminal_table(
         for each in comparisons
         if each.level_with_best and not each.is_best
     }
-    return ScoreTable(rows, columns_of(rows, selected), level, selected)
+    own = [row for row in rows if row.conditions.tool is None]
+    of_tools = [row for row in rows if row.conditions.tool is not None]
+    return ScoreTable(own, columns_of(own, selected), level, selected, of_tools)
 
 
 class ScoreTable:
@@ -71,9 +82,10 @@ class ScoreTable:
         columns: Sequence[Column],
         level: set[tuple[str, str | None, str]],
         selected: str | None,
+        of_tools: Sequence[ScoreRow],
     ) -> None:
         """``level`` holds (metric, extractor, checkpoint) of what is not distinguishable."""
-        self._rows, self._level = rows, level
+        self._rows, self._level, self._of_tools = rows, level, of_tools
         self._selected = selected
         valued = [c for c in columns if any(row.value(c.metric.column) is not None for row in rows)]
         self._columns = valued or list(columns)
@@ -86,6 +98,8 @@ class ScoreTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """What rich prints."""
         yield self._fitting(options.max_width)
+        if self._of_tools:
+            yield _table_of_tools(self._of_tools, self._folder, options.max_width)
 
     def _fitting(self, width: int) -> Table:
         """The table of as many columns as there is room for."""
@@ -178,6 +192,50 @@ class ScoreTable:
             texts = dict.fromkeys(printable(reason.text) for reason in reasons if reason)
             found.setdefault("; ".join(texts), []).append(metric.short)
         yield from (f"no {', '.join(names)}: {why}" for why, names in found.items())
+
+
+def _table_of_tools(rows: Sequence[ScoreRow], folder: str, width: int) -> Table:
+    """What other tools would print: a section for each checkpoint, as many columns as fit."""
+    notes, metrics = Footnotes(), metrics_in(rows)
+    decimals = column_decimals(rows, metrics)
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.title, table.title_justify = Text(_OF_TOOLS, style="bold"), "left"
+    table.add_column("Protocol", no_wrap=True)
+    columns = [
+        (m, [_cell_of_tool(row, m, decimals[m.column], notes) for row in rows])
+        for m in metrics
+        if any(row.value(m.column) is not None for row in rows)
+    ]
+    room = width - max(len(row.conditions.extractor.split("@")[0]) for row in rows)
+    left_out = []
+    for metric, cells in columns:
+        room -= _GAP + max(map(len, [metric.short, *cells]))
+        if room < 0:
+            left_out.append(metric.short)
+        else:
+            table.add_column(metric.short, justify="right", no_wrap=True)
+    shown = columns[: len(columns) - len(left_out)]
+    for i, row in enumerate(rows):
+        if i == 0 or row.checkpoint != rows[i - 1].checkpoint:
+            table.add_section()
+            table.add_row(Text(printable(row.checkpoint.removeprefix(folder)), style="italic"))
+        name = printable(row.conditions.extractor.split("@")[0])
+        table.add_row(name, *(Text(cells[i]) for _, cells in shown))
+    lines = [f"no room for {', '.join(left_out)}: scores.csv has all"] if left_out else []
+    table.caption, table.caption_justify = Text("\n".join([*lines, *notes.lines()])), "left"
+    return table
+
+
+def _cell_of_tool(row: ScoreRow, metric: Metric, decimals: int, notes: Footnotes) -> str:
+    """A number; nothing where the tool prints none; or the mark of a reason."""
+    value, reason = row.value(metric.column), row.score(metric.column).reason
+    if value is not None:
+        return number(value, decimals)
+    if row.status == "failed":
+        return f"failed{notes.mark(f'failed: {failure_of(row)}')}"
+    if reason is None or reason.code in ("not_in_protocol", "not_requested"):
+        return ""
+    return f"-{notes.mark(f'{metric.title}: {reason.text}')}"
 
 
 def _shared_folder(rows: Sequence[ScoreRow]) -> str:

@@ -21,6 +21,7 @@ ReasonCode = Literal[
     "not_requested",  # the metric's group was not asked for
     "not_computed",  # asked for, but the files that it needs were never computed
     "missing_part",  # the checkpoint lacks an encoder, a decoder, a posterior, a prior or latents
+    "not_in_protocol",  # the tool whose numbers the row holds prints none
     "no_class_probabilities",  # the extractor has none
     "no_training_images",  # --training was not given
     "no_reference_images",  # the reference holds features or statistics
@@ -123,6 +124,8 @@ class Conditions:
         reference_sha256: Of its pixels.
         checkpoint_sha256: Of the checkpoint's files.
         seed: Of all random draws.
+        tool: Whose numbers these are, such as ``pytorch-fid``, under its named protocol; None for
+            our own.
         reference_is: ``sample`` where distances are those of the two distributions, ``population``
             where they are from these reference images; None in tables of version 0.1, whose
             distances were the latter.
@@ -163,6 +166,7 @@ class Conditions:
     reference_sha256: str
     checkpoint_sha256: str
     seed: int
+    tool: str | None = None
     reference_is: str | None = None
     reference_kind: ReferenceKind | None = None
     reference_protocol: str | None = None

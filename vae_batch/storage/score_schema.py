@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         ("extractor", _TEXT),
         ("weights_sha256", _TEXT),
         ("protocol", _TEXT),
+        ("tool", _TEXT),
         ("feature_dim", _COUNT),
         ("n_generated", _COUNT),
         ("generated_subset", _TEXT),

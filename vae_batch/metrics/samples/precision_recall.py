@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -245,8 +246,7 @@ DENSITY_COVERAGE = BallConvention(k=5, inclusive=False)
 """Of density and coverage: Naeem et al. 2020, their package prdc, dgm-eval."""
 
 
-@dataclass(frozen=True)
-class ManifoldScores:
+class ManifoldScores(NamedTuple):
     """Precision, recall and coverage in [0, 1]; density in [0, n / k]."""
 
     precision: float

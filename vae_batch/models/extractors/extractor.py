@@ -37,6 +37,10 @@ class ExtractorIdentity:
         verified: False if the weights have an unknown hash and were explicitly allowed.
         network: Which network reads the weights: one of ``INCEPTION_EXTRACTORS``, ``classifier``,
             or ``none``.
+        tool: Whose numbers the rows hold, one of ``metrics.samples.protocols.PROTOCOLS``; None for
+            our own.
+        shared_name: Under which activations are stored, where several tools share them; "" for
+            ``name``.
     """
 
     name: str
@@ -51,6 +55,8 @@ class ExtractorIdentity:
     reading: ExtractorReading | None = None
     verified: bool = True
     network: str = "classifier"
+    tool: str | None = None
+    shared_name: str = ""
 
 
 NO_EXTRACTOR = ExtractorIdentity(

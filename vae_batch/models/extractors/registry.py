@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from vae_batch.metrics.samples.protocols import PROTOCOLS
 from vae_batch.models.extractors.classifier import (
     ClassifierExtractor,
     identify_classifier,
@@ -22,6 +24,9 @@ from vae_batch.models.references.reference import ProbeImages
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import is_uri
 from vae_batch.plan.spec import EvaluationSpec
+
+#: The network of all named protocols.
+_OF_TOOLS = "inception-2015"
 
 
 def identify_extractor(
@@ -43,6 +48,27 @@ def identify_extractor(
         )
     _require_known(name)
     return identify_classifier(name, spec, probe)
+
+
+def identify_protocol(tool: str, spec: EvaluationSpec) -> ExtractorIdentity:
+    """Identify the network of 2015 behind the resize of a tool, whose numbers its rows hold.
+
+    Tools with the same resize and normalisation share activations, with ``inception-2015`` too.
+
+    Raises:
+        InputError: Its weights cannot be found or must not be used.
+    """
+    protocol = PROTOCOLS[tool]
+    found = identify_inception(
+        _OF_TOOLS,
+        spec.weights,
+        allow_unverified=spec.allow_unverified_weights,
+        resize=protocol.resize,
+        normalisation=protocol.normalisation,
+    )
+    _, at, unverified = found.name.partition("@")
+    name = f"{protocol.title}{at}{unverified}"
+    return replace(found, name=name, tool=tool, shared_name=found.name)
 
 
 def require_extractors(spec: EvaluationSpec) -> None:
@@ -83,5 +109,6 @@ def load_extractor(identity: ExtractorIdentity, batch_size: int) -> Extractor:
 
 def extractor_folder(identity: ExtractorIdentity) -> str:
     """File-safe name in stored paths: name, and hash of the weights."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", identity.name.split("@")[0]).strip("-").lower()
+    name = identity.shared_name or identity.name
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", name.split("@")[0]).strip("-").lower()
     return f"{slug[-40:]}-{identity.weights_sha256[:12]}"

@@ -132,8 +132,10 @@ class Curve:
 def read_curves(rows: Sequence[ScoreRow]) -> list[Curve]:
     """Curves of every headline metric and of every metric that checkpoints are compared by.
 
-    Diagnostics that are zero everywhere have none, nor have spreads of other metrics.
+    Diagnostics that are zero everywhere have none, nor have spreads of other metrics, nor what
+    other tools would print.
     """
+    rows = [row for row in rows if row.conditions.tool is None]
     places = _places(rows)
     return [
         curve

@@ -29,6 +29,7 @@ from vae_batch.report.score_text import narrow_metrics
 from vae_batch.storage.score_rows import ScoreRow
 
 HEADLINES = "headlines"
+OTHER_TOOLS = "as other tools print them"
 WITHOUT_EXTRACTOR = "losses on test images"
 
 
@@ -142,15 +143,18 @@ def score_tables(
 ) -> list[ScoreTable]:
     """The headlines' table, with the columns of the printed one, then one for each other group.
 
-    ``selected`` is the column that the best checkpoint was selected by.
+    What other tools would print stands in a table of its own, the last one. ``selected`` is the
+    column that the best checkpoint was selected by.
     """
-    narrow = narrow_metrics(rows, selected)
+    narrow = narrow_metrics([row for row in rows if row.conditions.tool is None], selected)
     tables: dict[str, list[Metric]] = {HEADLINES: narrow}
     for metric in (m for m in [*headlines, *details] if m not in narrow):
         tables.setdefault(metric.group.replace("_", " "), []).append(metric)
     own: dict[str, list[ScoreRow]] = {}
     for row in rows:
         own.setdefault(row.checkpoint, []).append(row)
+    if any(row.conditions.tool is not None for row in rows):
+        tables[OTHER_TOOLS] = [*headlines, *details]
     return [
         _table(name, metrics, rows, own, checkpoints, selected)
         for name, metrics in tables.items()
@@ -166,7 +170,8 @@ def _table(
     checkpoints: Mapping[str, PageCheckpoint],
     selected: str | None,
 ) -> ScoreTable:
-    groups = [group for each in column_groups(rows, metrics) if (group := _filled(each, rows))]
+    shown = [row for row in rows if (row.conditions.tool is not None) == (name == OTHER_TOOLS)]
+    groups = [group for each in column_groups(rows, metrics) if (group := _filled(each, shown))]
     best, decimals = best_marks(rows, metrics), _decimals(rows, metrics)
     lines = []
     for label, members in own.items():

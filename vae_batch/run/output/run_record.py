@@ -223,6 +223,7 @@ def _parts(
         spec.reading_of(planned.checkpoint),
         reason.text if reason is not None and is_extractors else None,
         row.conditions.reference_sha256,
+        row.conditions.tool,
         reference_kind=row.conditions.reference_kind or "images",
         reference_count=row.conditions.n_reference,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity
 from vae_batch.models.extractors.reading import noise_for
-from vae_batch.models.extractors.registry import identify_extractor
+from vae_batch.models.extractors.registry import identify_extractor, identify_protocol
 from vae_batch.plan import EvaluationSpec, InputError, Unit, fingerprint, identity_of
 from vae_batch.run.output.stores import RunStores
 from vae_batch.run.planning.checkpoint_job import SCORING_FIELDS, CheckpointJob
@@ -128,8 +128,14 @@ def _extractors_of(
     sets = [job.checkpoint.samples for job in jobs]
     are_features = all(samples is not None and samples.kind == "features" for samples in sets)
     if reference.kind != "images" and are_features and spec.training is None:
+        if spec.protocols:
+            raise InputError(
+                f"protocols {', '.join(spec.protocols)} read images, but candidates and reference "
+                "hold features; name images, or leave protocols out"
+            )
         return [precomputed_extractor(reference)]
     extractors = identify_extractors(spec, reference)
+    extractors += [identify_protocol(tool, spec) for tool in spec.protocols]
     for extractor in extractors:
         require_extractor_of(reference, extractor)
     return extractors
@@ -233,7 +239,7 @@ def _plan_row(
     extractor: ExtractorIdentity,
 ) -> PlannedRow:
     units = units_of_row(spec, reference, job, extractor)
-    if training is not None and "generated" in units:
+    if training is not None and "generated" in units and extractor.tool is None:
         units["training"] = reference_unit(spec, training, extractor)
     mark = fingerprint(
         row=[unit.fingerprint for unit in units.values()],

@@ -60,6 +60,8 @@ def units_of_row(
         ),
     }
     needless = _needless(reference, job.checkpoint.samples)
+    if extractor.tool is not None:
+        needless = tuple(units.keys() - {"reference", "description", "generated"})
     return {
         kind: unit for kind, unit in units.items() if kind not in needless and _is_read(kind, spec)
     }

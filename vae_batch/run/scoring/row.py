@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from threadpoolctl import threadpool_limits
 
 from vae_batch import __version__
-from vae_batch.metrics.catalogue import PLUG_INS
+from vae_batch.metrics.catalogue import METRICS, PLUG_INS
 from vae_batch.models.autoencoder.description import Description
 from vae_batch.models.references.subset import subset_in_words
 from vae_batch.plan import SCORING_VERSION, Reading
@@ -30,6 +30,7 @@ from vae_batch.run.scoring.manifolds import SET_COLUMNS, add_manifold_scores
 from vae_batch.run.scoring.memorisation import add_memorisation
 from vae_batch.run.scoring.pixel_diagnostics import add_pixel_diagnostics
 from vae_batch.run.scoring.plug_ins import add_plug_ins
+from vae_batch.run.scoring.protocols import add_protocol_scores, undefined_of_tool
 from vae_batch.run.scoring.report_arrays import write_shown
 from vae_batch.run.scoring.samples import add_sample_scores
 from vae_batch.run.scoring.score_sheet import ScoreSheet, columns_of, undefined_metrics
@@ -214,6 +215,7 @@ def _planned(plan: RunPlan, row: PlannedRow) -> ScoreRow:
     count, subset = generated_by(spec, row.checkpoint)
     conditions = Conditions(
         extractor=row.extractor.name,
+        tool=row.extractor.tool,
         weights_sha256=row.extractor.weights_sha256,
         protocol=row.extractor.protocol,
         n_generated=_generated(row, count),
@@ -287,6 +289,7 @@ def parts_of(plan: RunPlan, row: PlannedRow) -> RowParts:
         row.job.reading,
         row.extractor.inception_score_reason,
         plan.reference.sha256,
+        row.extractor.tool,
         plan.reference.notes,
         plan.reference.kind,
         plan.reference.count or None,
@@ -306,6 +309,8 @@ def scores_of(parts: RowParts) -> Scored:
     undefined = undefined_metrics(
         description.missing, parts.no_class_probabilities, parts.spec, parts.reference_kind
     )
+    if parts.tool is not None:
+        undefined = undefined_of_tool(parts.tool, undefined)
     sheet = ScoreSheet(undefined)
     for text in description.warnings:
         sheet.warn("checkpoint_reading", "warning", text)
@@ -313,7 +318,7 @@ def scores_of(parts: RowParts) -> Scored:
         sheet.warn("estimator", "info", _AT_CODE)
     for text in parts.notes:
         sheet.warn("reference_reading", "info", text)
-    for columns, add_scores in _stages(description):
+    for columns, add_scores in _stages(description, parts.tool):
         with sheet.isolated(*columns):
             add_scores(sheet, parts)
     _warn_of_smaller_batches(sheet, parts)
@@ -327,11 +332,14 @@ def scores_of(parts: RowParts) -> Scored:
 _Stage = Callable[[ScoreSheet, RowParts], None]
 
 
-def _stages(description: Description) -> Iterator[tuple[list[str], _Stage]]:
+def _stages(description: Description, tool: str | None) -> Iterator[tuple[list[str], _Stage]]:
     """What computes scores, in order, and the columns that it gives.
 
     The order is that of warnings; the report's posterior histograms need the latents' own arrays.
     """
+    if tool is not None:
+        yield list(METRICS), lambda sheet, parts: add_protocol_scores(sheet, parts, tool)
+        return
     distances = ("fid", "fid_infinity", "inception_score", "reconstruction_fid")
     yield columns_of("losses"), lambda sheet, parts: add_losses(sheet, parts, description)
     yield columns_of("latents"), add_latents

@@ -50,6 +50,7 @@ class RowParts:
         reference_sha256: Of the reference images, whose worst reconstructions are shown.
         reference_kind: What the reference holds.
         reference_count: Images of the reference; None where that is not known of statistics.
+        tool: Whose numbers the row holds; None for our own.
         notes: How the reference was read, where a reader of the row should know.
     """
 
@@ -59,6 +60,7 @@ class RowParts:
     reading: Reading
     no_class_probabilities: str | None
     reference_sha256: str = ""
+    tool: str | None = None
     notes: tuple[str, ...] = ()
     reference_kind: ReferenceKind = "images"
     reference_count: int | None = None

@@ -86,9 +86,11 @@ def identify_inception(
     _, own_resize, own_normalisation = _PROTOCOLS[name]
     resize = check_resize(resize or own_resize)
     normalisation = check_normalisation(normalisation or own_normalisation)
+    is_own = (resize, normalisation) == (own_resize, own_normalisation)
+    stem = name if is_own else f"{name} {resize}"
     path, sha256, classes, reason, verified = _identify_weights(name, weights, allow_unverified)
     return ExtractorIdentity(
-        name=name if verified else f"{name}@{sha256[:8]}, unverified weights",
+        name=stem if verified else f"{stem}@{sha256[:8]}, unverified weights",
         weights_path=path,
         weights_sha256=sha256,
         protocol=f"{name}/{resize}/{IMAGE_SIZE}/uint8/{normalisation}",
@@ -156,7 +158,9 @@ class InceptionExtractor:
         self.concurrent_batches = 1
         if self._on_tensorflow:
             grow_gpu_memory()
-            self.concurrent_batches = CONCURRENT_BATCHES
+            # TensorFlow sums the taps of this resize in a buffer that two batches cannot share.
+            if identity.resize != "pil-bicubic":
+                self.concurrent_batches = CONCURRENT_BATCHES
         self._network = build_network(_load(identity), _PROTOCOLS[identity.network][0])
         self._runners: dict[tuple[int, int], Runner] = {}
         self._compiling = threading.Lock()
