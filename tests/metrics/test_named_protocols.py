@@ -1,4 +1,4 @@
-"""Numbers of named protocols, against the tools' formulas written out as their sources have them."""
+"""Numbers of named protocols, against the formulas of the tools written out."""
 
 from __future__ import annotations
 

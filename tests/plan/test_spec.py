@@ -21,7 +21,7 @@ ROLES = {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
         "reference_range", "reference_protocol", "reference_fit",
         "reference_size", "reference_colours", "training", "training_samples", "extractors",
-        "weights", "classifier_range", "embedding", "class_output",
+        "protocols", "weights", "classifier_range", "embedding", "class_output",
     },
     "reading": {
         "likelihood", "sigma", "beta", "model_range", "second_head", "prior", "labels", "input_fit",

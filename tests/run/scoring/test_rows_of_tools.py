@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from support.runs.serial_runs import score
 
 from vae_batch.metrics.samples.protocols import PROTOCOLS
 from vae_batch.models.extractors.extractor import ExtractorIdentity
-from vae_batch.models.extractors.inception.extractor import InceptionExtractor
 from vae_batch.plan import InputError, make_spec
 from vae_batch.report.table import terminal_table
 from vae_batch.run.compare.pairwise import compare_run
@@ -51,7 +51,7 @@ class Features:
     """Six features and three probabilities of an image, other ones for every resize."""
 
     concurrent_batches = 1
-    extracted: dict[str, int] = {}
+    extracted: ClassVar[dict[str, int]] = {}
 
     def __init__(self, identity: ExtractorIdentity, batch_size: int) -> None:
         self._resize = identity.resize
