@@ -19,7 +19,7 @@ ROLES = {
     },
     "content": {
         "checkpoints", "encoder", "decoder", "per_checkpoint", "reference", "reference_split",
-        "reference_range", "reference_protocol", "reference_fit",
+        "reference_range", "reference_protocol", "reference_fit", "reference_filter",
         "reference_size", "reference_colours", "training", "training_samples", "extractors",
         "protocols", "weights", "classifier_range", "embedding", "class_output",
     },

@@ -15,6 +15,7 @@ Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "discretiz
 SecondHead = Literal["logvar", "log_std", "std"]
 InputFit = Literal["pad", "resize"]
 ReferenceFit = Literal["center-crop", "resize"]
+ReferenceFilter = Literal["lanczos", "bicubic", "bilinear", "box"]
 Labels = Literal["one-hot", "integer", "concatenated"]
 
 

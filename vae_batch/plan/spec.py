@@ -14,7 +14,15 @@ from pydantic_core import PydanticCustomError
 from vae_batch.metrics.catalogue import BROKEN_PLUG_INS, DEFAULT_GROUPS, GROUPS, METRICS, metric_for
 from vae_batch.plan.location import misspelt_uri
 from vae_batch.plan.race_settings import RaceSettings
-from vae_batch.plan.reading import ClassOutput, Colours, Reading, ReferenceFit, Role, ValueRange
+from vae_batch.plan.reading import (
+    ClassOutput,
+    Colours,
+    Reading,
+    ReferenceFilter,
+    ReferenceFit,
+    Role,
+    ValueRange,
+)
 from vae_batch.plan.reading import spec_field as _field
 from vae_batch.plan.shards import MOST_SAMPLES, MOST_SHARDS, shard_count, shard_limit
 
@@ -74,6 +82,12 @@ class EvaluationSpec(Reading):
     )
     reference_size: int | None = _field(
         "content", None, "Pixels of a side of images that --reference-fit fits.", ge=1, le=65536
+    )
+    reference_filter: ReferenceFilter | None = _field(
+        "content",
+        None,
+        "Pillow's filter by which --reference-fit makes images smaller or larger in one step "
+        "(default: ADM's two steps for center-crop, lanczos for resize).",
     )
     reference_samples: int | None = _field(
         "identity",
@@ -373,6 +387,11 @@ class EvaluationSpec(Reading):
             raise ValueError(
                 "reference_fit and reference_size belong together: give both, such as "
                 "--reference-fit center-crop --reference-size 256"
+            )
+        if self.reference_filter is not None and self.reference_fit is None:
+            raise ValueError(
+                "reference_filter says how reference_fit resizes; add --reference-fit center-crop "
+                "or resize"
             )
         return self
 

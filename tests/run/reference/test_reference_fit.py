@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from support.runs.serial_runs import rows_of, score, settings_of
 from vae_batch.models.references.fit import SquareFit
 from vae_batch.models.references.reference import open_reference
 from vae_batch.plan import InputError, make_spec
+from vae_batch.plan.reading import ReferenceFilter
 
 CROP = SquareFit("center-crop", 2)
 
@@ -38,6 +39,17 @@ def test_a_centre_crop_resizes_the_shorter_side_by_bicubic() -> None:
     resized = np.asarray(image.resize((4, 6), Image.Resampling.BICUBIC))
     found = np.asarray(SquareFit("center-crop", 4).of_image(image))
     np.testing.assert_array_equal(found, resized[1:5])
+
+
+def test_a_declared_filter_resizes_in_one_step() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8))
+    for name in get_args(ReferenceFilter):
+        chosen = Image.Resampling[name.upper()]
+        square, crop = SquareFit("resize", 8, name), SquareFit("center-crop", 8, name)
+        np.testing.assert_array_equal(square.of_image(image), image.resize((8, 8), chosen))
+        whole = np.asarray(image.resize((8, 16), chosen))
+        np.testing.assert_array_equal(crop.of_image(image), whole[4:12])
+        assert (square.words, crop.words) == (f"resize 8 {name}", f"center-crop 8 {name}")
 
 
 def test_arrays_and_files_are_fitted_alike(tmp_path: Path) -> None:
@@ -87,3 +99,5 @@ def test_reconstructions_are_compared_with_the_cropped_images(
 def test_a_fit_and_its_size_belong_together() -> None:
     with pytest.raises(InputError, match="reference_fit and reference_size belong together"):
         make_spec({"checkpoints": ["a"], "reference": "digits", "reference_fit": "resize"})
+    with pytest.raises(InputError, match="add --reference-fit center-crop"):
+        make_spec({"checkpoints": ["a"], "reference": "digits", "reference_filter": "box"})

@@ -167,7 +167,7 @@ def fit_of(spec: EvaluationSpec) -> SquareFit | None:
     """How a spec's reference and training images are brought to one size, if they are."""
     if spec.reference_fit is None or spec.reference_size is None:
         return None
-    return SquareFit(spec.reference_fit, spec.reference_size)
+    return SquareFit(spec.reference_fit, spec.reference_size, spec.reference_filter)
 
 
 def _enough(images: ReferenceImages, source: str) -> ReferenceImages:
