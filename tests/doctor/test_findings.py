@@ -157,6 +157,19 @@ def test_verdicts_on_a_device(changes: dict[str, Any], expected: list[str], word
     assert words in " ".join(finding.found for finding in findings)
 
 
+@pytest.mark.parametrize(("bits", "verdict"), [("aa", "ok"), ("ab", "failed")])
+def test_a_gpu_has_to_give_the_same_bits_twice(
+    bits: str, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [report(parity=Parity(3e-6, 3e-6, False, each)) for each in ("aa", bits)]
+    left = iter(runs)
+    monkeypatch.setattr(doctor_devices, "examine_device", lambda: next(left))
+    monkeypatch.setattr(SerialExecutor, "has_gpus", True)
+    *_, last = device_findings(SerialExecutor())
+    assert (last.subject, last.verdict) == ("repeatability: this process", verdict)
+    assert next(left, None) is None
+
+
 def test_another_version_on_a_node_is_a_warning() -> None:
     versions = {**report().versions, "tensorflow": "2.18.0"}
     device, _ = report_findings("CPU of node b", report(versions=versions))

@@ -163,10 +163,14 @@ class DeviceReport:
 
 
 def device_findings(executor: Executor) -> Iterator[Finding]:
-    """Findings on every device that a worker may get."""
-    for place, report in executor.on_every_device(examine_device):
+    """Findings on every device that a worker may get; GPUs run the probe twice."""
+    reports = executor.on_every_device(examine_device)
+    again = executor.on_every_device(examine_device) if executor.has_gpus else []
+    for number, (place, report) in enumerate(reports):
         if isinstance(report, DeviceReport):
             yield from report_findings(place, report)
+            if again:
+                yield _repeatability_finding(place, report, again[number][1])
         else:
             reason = " ".join(str(report).split())[:300] or type(report).__name__
             yield Finding(f"device: {place}", f"the parity probe did not run: {reason}", "failed")
@@ -189,10 +193,11 @@ def listening_finding() -> Finding:
 def examine_device() -> DeviceReport:
     """Run the parity probe on this process's device."""
     from vae_batch.models.extractors.inception.parity_probe import measure_parity
-    from vae_batch.run.execute.worker import device_name
+    from vae_batch.run.execute.gpus import deterministic, device_name
 
     began = time.perf_counter()
-    parity = measure_parity()
+    with deterministic():
+        parity = measure_parity()
     return DeviceReport(
         device=device_name(),
         cores=available_cores(),
@@ -218,6 +223,16 @@ def report_findings(place: str, report: DeviceReport) -> Iterator[Finding]:
     yield _parity_finding(place, report)
     if report.parity.tf32:
         yield _tf32_finding(place, report.parity.as_scored)
+
+
+def _repeatability_finding(place: str, first: DeviceReport, second: object) -> Finding:
+    """Whether two runs of the probe gave the same bits, as a resumed run must."""
+    subject = f"repeatability: {place}"
+    if isinstance(second, DeviceReport) and second.parity.bits == first.parity.bits:
+        return Finding(subject, "two runs of the probe gave the same bits")
+    found = "two runs of the probe gave other bits" if isinstance(second, DeviceReport) else second
+    meaning = "a run that is resumed here may not give the digits of one that was not interrupted"
+    return Finding(subject, f"{found}: {meaning}", "failed")
 
 
 def _parity_finding(place: str, report: DeviceReport) -> Finding:

@@ -27,6 +27,7 @@ _TITLES: dict[WarningKind, str] = {
     "memorisation": "Memorisation",
     "heavy_importance_weights": "IWAE",
     "smaller_batches": "Smaller batches",
+    "device": "Devices and their bits",
     "estimator": "Another quantity",
     "reference_subset": "Reference images unlike the rest",
     "unknown": "Warning",

@@ -70,6 +70,8 @@ class Receipt:
         check: Digest of the other fields, as :meth:`checked` sets it. Receipts of older versions
             have none and are accepted.
         source: Where the content came from; None in receipts of older versions.
+        is_deterministic: Whether the same computation gives the same bits; False where an operation
+            has no deterministic kernel on the device.
     """
 
     fingerprint: str
@@ -81,6 +83,7 @@ class Receipt:
     batch_size: Count = 0
     check: str = ""
     source: Source | None = None
+    is_deterministic: bool = True
 
     @property
     def is_computed(self) -> bool:
@@ -118,6 +121,8 @@ class Receipt:
         fields = dataclasses.asdict(self)
         if self.source is None:
             del fields["source"]
+        if self.is_deterministic:  # as in receipts of older versions
+            del fields["is_deterministic"]
         return fields
 
     def _digest(self) -> str:
@@ -164,11 +169,14 @@ def write_with_receipt(
     device: str = "",
     batch_size: int = 0,
     source: Source = "computed",
+    is_deterministic: bool = True,
 ) -> Receipt:
     """Write a file, then its receipt; after a crash in between the shard is not done."""
     digest, spent = hashlib.sha256(content).hexdigest(), round(seconds, 4)
     receipt = Receipt(
-        unit.fingerprint, rows, len(content), digest, spent, device, batch_size, source=source
+        *(unit.fingerprint, rows, len(content), digest, spent, device, batch_size),
+        source=source,
+        is_deterministic=is_deterministic,
     ).checked()
     store.write(file_path(unit, name), content)
     store.write(receipt_path(unit, name), receipt.to_json())

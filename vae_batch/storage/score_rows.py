@@ -54,6 +54,7 @@ WarningKind = Literal[
     "memorisation",
     "heavy_importance_weights",
     "smaller_batches",
+    "device",  # bits differ between the devices that computed the row, or from run to run
     "estimator",  # a value is another quantity than that of most checkpoints
     "reference_subset",  # the reference images are not like those left out
     "unknown",  # written by version 0.1, which recorded no kinds

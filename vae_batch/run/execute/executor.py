@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from vae_batch.run.execute.gpus import device_name
 from vae_batch.run.execute.task_queue import Task as Task
-from vae_batch.run.execute.worker import ShardOutcome, ShardWorker, device_name
+from vae_batch.run.execute.worker import ShardOutcome, ShardWorker
 from vae_batch.run.planning.run_plan import RunPlan
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.progress.events import FaultMet

@@ -17,10 +17,10 @@ from vae_batch.models.formats.user_modules import restore_given
 from vae_batch.models.sample_sets import FeatureSet
 from vae_batch.plan import CheckpointError, InputError, Shard, Unit
 from vae_batch.run.execute.failures import Failure, failure_of
+from vae_batch.run.execute.gpus import deterministic, device_name, lacks_determinism
 from vae_batch.run.execute.oom_backoff import BatchSizes, is_out_of_memory
 from vae_batch.run.execute.signals import uninterrupted
 from vae_batch.run.execute.timeout import Watchdog
-from vae_batch.run.execute.worker_environment import drop_log_lines_of_tensorflow
 from vae_batch.run.output.stores import storage_fault
 from vae_batch.run.planning.worker_config import WorkerConfig
 from vae_batch.run.reference.cached_activations import KnownActivations
@@ -115,6 +115,7 @@ class _Computed:
     device: str
     batch_size: int
     source: Source = "computed"
+    is_deterministic: bool = True
 
 
 class ShardWorker:
@@ -145,6 +146,8 @@ class ShardWorker:
         self._known = KnownActivations(config.spec, config.stores.reference)
         self._vaes: OrderedDict[str, Loaded] = OrderedDict()
         self._unloadable: dict[str, Failure] = {}
+        #: Checkpoints with operations that have no deterministic kernel on this device.
+        self._varying: set[str] = set()
 
     def extractors_of(self, config: WorkerConfig) -> dict[str, tuple[int, Extractor]]:
         """Loaded extractors that another config has, too, with their batch sizes."""
@@ -187,13 +190,16 @@ class ShardWorker:
             with self._watched(shard, native=True):
                 if (known := self._known_content(unit, shard)) is not None:
                     return known
+                # Here TensorFlow may be imported for the first time, which two threads must not do
+                # at once: Python's import locks deadlock.
                 content, batch_size = self._batches.compute(
-                    unit, lambda size: self._compute(unit, shard, size)
+                    unit, lambda size: self._compute_repeatably(unit, shard, size)
                 )
                 seconds = time.perf_counter() - began
-                # Here, too, TensorFlow may be imported for the first time, which two threads must
-                # not do at once: Python's import locks deadlock.
-                return _Computed(content, seconds, device_name(), batch_size)
+                repeatable = unit.checkpoint not in self._varying
+                return _Computed(
+                    content, seconds, device_name(), batch_size, is_deterministic=repeatable
+                )
         except (InputError, StoreError) as error:  # the checkpoint is not at fault
             return ShardOutcome(unit.path, shard, "bad_input", str(error))
         except DamagedFileError as error:  # stages read no other files than reference images
@@ -233,6 +239,7 @@ class ShardWorker:
                     device=device,
                     batch_size=computed.batch_size,
                     source=computed.source,
+                    is_deterministic=computed.is_deterministic,
                 )
         except OSError as error:
             return ShardOutcome(unit.path, shard, "bad_input", storage_fault(store, error))
@@ -246,6 +253,20 @@ class ShardWorker:
             return nullcontext()
         watchdog = self._watchdog
         return watchdog.watching_native(shard) if native else watchdog.watching(shard)
+
+    def _compute_repeatably(self, unit: Unit, shard: Shard, batch_size: int) -> Arrays | bytes:
+        """The shard's content by deterministic operations, where the checkpoint's have kernels."""
+        if unit.checkpoint not in self._varying:
+            try:
+                with deterministic():
+                    return self._compute(unit, shard, batch_size)
+            except Exception as error:
+                if unit.checkpoint is None or not lacks_determinism(error):
+                    raise
+                _log.warning("%s: not deterministic on this device: %s", unit.path, error)
+                self._varying.add(unit.checkpoint)
+                self._vaes.pop(unit.checkpoint, None)  # its graphs were made for the other kernels
+        return self._compute(unit, shard, batch_size)
 
     def _compute(self, unit: Unit, shard: Shard, batch_size: int) -> Arrays | bytes:
         config = self._config.in_batches_of(batch_size)
@@ -309,20 +330,10 @@ class ShardWorker:
         except InputError:
             raise
         except Exception as error:
-            if not is_out_of_memory(error):  # else smaller batches are tried
+            # Else smaller batches, or other kernels, are tried.
+            if not (is_out_of_memory(error) or lacks_determinism(error)):
                 self._unloadable[name] = failure_of(error)
             raise
-
-
-def device_name() -> str:
-    """Kind of device that TensorFlow computes on here: a GPU's name, or ``cpu``."""
-    drop_log_lines_of_tensorflow()
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return "cpu"
-    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu"))
 
 
 def write_shard(
@@ -335,6 +346,7 @@ def write_shard(
     device: str = "",
     batch_size: int = 0,
     source: Source = "computed",
+    is_deterministic: bool = True,
 ) -> int:
     """Write pictures, then the file and its receipt: a finished shard has its pictures.
 
@@ -347,6 +359,7 @@ def write_shard(
         device: Kind of device it was computed on.
         batch_size: Of its batches; 0 where it ran none.
         source: Whether a stage computed it, or another file had it.
+        is_deterministic: Whether the same computation gives the same bits.
 
     Returns:
         Bytes of file and pictures.
@@ -369,6 +382,7 @@ def write_shard(
         device=device,
         batch_size=batch_size,
         source=source,
+        is_deterministic=is_deterministic,
     )
     return len(beside) + len(encoded)
 

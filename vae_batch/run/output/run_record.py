@@ -19,7 +19,7 @@ from vae_batch.plan import EvaluationSpec, InputError, Unit, identity_of, make_s
 from vae_batch.plan.credentials import lend_credentials, values_without_credentials
 from vae_batch.plan.fingerprint import differing_keys
 from vae_batch.run.output.stores import RunStores
-from vae_batch.run.planning.run_plan import PlannedRow, RunPlan
+from vae_batch.run.planning.run_plan import Device, PlannedRow, RunPlan
 from vae_batch.run.scoring.stored import RowParts
 from vae_batch.storage import ScoreRow, Store, read_score_rows, superseded
 from vae_batch.storage.checked_json import decode_as, encode_checked
@@ -60,12 +60,14 @@ class RunRecord:
       spec: Of the latest run.
       rows: Of all runs.
       versions: Of Python and libraries in the latest run's driver; workers must have the same.
+      device: What the workers of all runs compute on; empty before the first has begun.
     """
 
     identity: dict[str, Any]
     spec: Annotated[EvaluationSpec, PlainValidator(_stored_spec)]
     rows: tuple[RecordedRow, ...]
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    device: Device = ""
 
 
 def read_record(out: Store) -> RunRecord | None:
@@ -113,6 +115,7 @@ def claim_output(plan: RunPlan, found: RunRecord | None) -> RunPlan:
         "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
         "rows": [dataclasses.asdict(row) for row in rows.values()],
         "versions": {"python": platform.python_version(), **library_versions()},
+        "device": plan.device or (found.device if found else ""),
     }
     out = plan.stores.out
     out.write(RUN_FILE, encode_checked(content))
@@ -127,6 +130,21 @@ def require_identity(plan: RunPlan, found: RunRecord) -> None:
     """
     if found.identity != plan.identity:
         _refuse(plan.stores.out, found, plan.identity)
+
+
+def require_device(out: Store, found: RunRecord | None, device: str) -> None:
+    """Refuse to go on with a folder on another kind of device, whose last digits differ.
+
+    Raises:
+        InputError: Names both kinds.
+    """
+    if found is not None and found.device not in ("", device):
+        names = {"cpu": "CPUs", "gpu": "GPUs"}
+        raise InputError(
+            f"output folder {out.shown}: its runs computed on {names[found.device]}, and the "
+            f"workers of this one have {names[device]}, whose last digits differ. Go on with the "
+            f"run on {names[found.device]}, or give another --out"
+        )
 
 
 def require_settings(spec: EvaluationSpec, out: Store, found: RunRecord) -> None:

@@ -19,12 +19,14 @@ from vae_batch.run.output.run_record import (
     RunRecord,
     claim_output,
     read_record,
+    require_device,
     require_identity,
     require_settings,
 )
 from vae_batch.run.output.stores import RunStores, storage_faults
 from vae_batch.run.planning.batch_size import choose_batch_size
 from vae_batch.run.planning.run_plan import (
+    Device,
     PlannedRow,
     RunPlan,
     find_jobs,
@@ -150,12 +152,17 @@ def settle(run: Run, executor: Executor) -> Run:
     """The run with a batch size, when every machine of the workers sees its files.
 
     Raises:
-        InputError: Some machine does not, or the batch size could not be probed on a device.
+        InputError: Some machine does not, the folder's runs computed on another kind of device, or
+            the batch size could not be probed on a device.
     """
     plan = run.plan
     executor.require_visible(plan)
+    device: Device = "gpu" if executor.has_gpus else "cpu"
+    found = read_record(plan.stores.out)
+    require_device(plan.stores.out, found, device)
+    plan = replace(plan, device=device)
     if plan.spec.batch_size is not None:
-        return run
+        return run if found is not None and found.device else run.recorded(plan)
     extractors = [row.extractor for row in plan.rows]
     size = choose_batch_size(executor, extractors, plan.reference.shape or _PROBED_SHAPE)
     return run.recorded(with_batch_size(plan, size))

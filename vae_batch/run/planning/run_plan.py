@@ -6,7 +6,7 @@ import fnmatch
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from vae_batch.models.checkpoints import Checkpoint, find_checkpoints
 from vae_batch.models.extractors.extractor import NO_EXTRACTOR, ExtractorIdentity
@@ -19,6 +19,9 @@ from vae_batch.run.planning.units import reference_unit, units_of_row
 from vae_batch.run.reference.facts import ReferenceFacts
 from vae_batch.run.reference.images import open_probe
 from vae_batch.run.reference.precomputed import precomputed_extractor, require_extractor_of
+
+Device = Literal["", "cpu", "gpu"]
+"""What the workers of a run compute on; empty where that is not known yet."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class RunPlan:
     reference: ReferenceFacts
     training: ReferenceFacts | None
     rows: tuple[PlannedRow, ...]
+    device: Device = ""
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,7 @@ from vae_batch.storage import (
     DamagedFileError,
     Provenance,
     Reason,
+    Receipt,
     RowWarning,
     ScoreRow,
     gather_receipts,
@@ -321,7 +323,9 @@ def scores_of(parts: RowParts) -> Scored:
     for columns, add_scores in _stages(description, parts.tool):
         with sheet.isolated(*columns):
             add_scores(sheet, parts)
-    _warn_of_smaller_batches(sheet, parts)
+    receipts = _receipts_of_shards(parts)
+    _warn_of_smaller_batches(sheet, parts.spec.batch_size, receipts)
+    _warn_of_devices(sheet, receipts)
     if sheet.influences:
         write_influences(parts.stores.out, parts.units["generated"], sheet.influences)
     write_shown(parts, sheet.shown)
@@ -353,27 +357,46 @@ def _stages(description: Description, tool: str | None) -> Iterator[tuple[list[s
     yield plug_ins, lambda sheet, parts: add_plug_ins(sheet, parts, description)
 
 
-def _warn_of_smaller_batches(sheet: ScoreSheet, parts: RowParts) -> None:
-    """Warn where memory ran out, by the receipts of all shards of the row."""
-    asked = parts.spec.batch_size
-    if asked is None or asked == 1:
-        return
-    sizes = _batch_sizes(parts)
-    smaller = sorted({size for size in sizes if size < asked}, reverse=True)
-    if smaller:
-        count = sum(size < asked for size in sizes)
-        sheet.warn(
-            "smaller_batches",
-            "info",
-            f"{count} of {len(sizes)} shards were computed in batches of "
-            f"{' or '.join(map(str, smaller))} instead of {asked} after out-of-memory; on this "
-            "device the last digits may differ",
-        )
-
-
-def _batch_sizes(parts: RowParts) -> list[int]:
-    """Batch size of each shard of the row that was computed in batches."""
+def _receipts_of_shards(parts: RowParts) -> list[Receipt]:
+    """Receipts of all shards of the row that were computed in batches."""
     shards = [(kind, unit, s.name) for kind, unit in parts.units.items() for s in unit.shards()]
     with ThreadPoolExecutor(_READERS) as pool:
         receipts = pool.map(lambda s: read_receipt(parts.store_of(s[0]), s[1], s[2]), shards)
-        return [receipt.batch_size for receipt in receipts if receipt and receipt.batch_size]
+        return [receipt for receipt in receipts if receipt and receipt.batch_size]
+
+
+def _warn_of_smaller_batches(
+    sheet: ScoreSheet, asked: int | None, receipts: Sequence[Receipt]
+) -> None:
+    """Warn where memory ran out."""
+    fewer = [r.batch_size for r in receipts if asked is not None and r.batch_size < asked]
+    if fewer:
+        sheet.warn(
+            "smaller_batches",
+            "info",
+            f"{len(fewer)} of {len(receipts)} shards were computed in batches of "
+            f"{' or '.join(map(str, sorted(set(fewer), reverse=True)))} instead of {asked} after "
+            "out-of-memory; on this device the last digits may differ",
+        )
+
+
+def _warn_of_devices(sheet: ScoreSheet, receipts: Sequence[Receipt]) -> None:
+    """Warn where another run may give other last digits because of its devices."""
+    kinds = Counter(receipt.device for receipt in receipts)
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} on {kind}" for kind, count in sorted(kinds.items()))
+        sheet.warn(
+            "device",
+            "warning",
+            f"its shards were computed on several kinds of device ({counts}), whose last digits "
+            "differ; a run on one kind, into another --out, has the same digits each time",
+        )
+    varying = sum(not receipt.is_deterministic for receipt in receipts)
+    if varying:
+        sheet.warn(
+            "device",
+            "warning",
+            f"{varying} of {len(receipts)} shards were computed by operations that have no "
+            "deterministic kernel on this device, or that draw without a seed: their last digits, "
+            "or what is drawn, change from run to run",
+        )

@@ -61,11 +61,13 @@ class Parity:
         float32: With float32 convolutions.
         as_scored: As workers compute; differs from ``float32`` only if ``tf32``.
         tf32: Whether TensorFlow computes convolutions in TF32 here.
+        bits: SHA-256 of the features as workers compute them.
     """
 
     float32: float
     as_scored: float
     tf32: bool
+    bits: str = ""
 
 
 def probe_images() -> NDArray[np.uint8]:
@@ -124,26 +126,30 @@ def measure_parity() -> Parity:
         InputError: The file is damaged, or was made for another version's images or weights.
     """
     reference = read_stored_probe().features
-    as_scored = _deviation(reference, _COUNT)
+    features = _features(_COUNT)
+    as_scored = relative_deviation(features, reference)
+    bits = hashlib.sha256(features.tobytes()).hexdigest()
     if not _takes_tf32():
-        return Parity(as_scored, as_scored, tf32=False)
+        return Parity(as_scored, as_scored, tf32=False, bits=bits)
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         # Another batch size, since TensorFlow may reuse the TF32 algorithm it chose for a shape.
-        float32 = _deviation(reference, _COUNT // 2)
+        float32 = relative_deviation(_features(_COUNT // 2), reference)
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(True)
-    return Parity(float32, as_scored, tf32=True)
+    return Parity(float32, as_scored, tf32=True, bits=bits)
 
 
-def _deviation(reference: NDArray[np.float64], batch_size: int) -> float:
+def _features(batch_size: int) -> NDArray[np.float32]:
+    """The probe's features on this device."""
     extractor = InceptionExtractor(identify_inception(_EXTRACTOR), batch_size)
     images = probe_images()
     starts = range(0, len(images), batch_size)
-    features = [extractor.extract(images[start : start + batch_size])[0] for start in starts]
-    return relative_deviation(np.concatenate(features), reference)
+    return np.concatenate(
+        [extractor.extract(images[start : start + batch_size])[0] for start in starts]
+    )
 
 
 def _takes_tf32() -> bool:
