@@ -77,7 +77,7 @@ def test_every_column_is_described(page: str, out: Path) -> None:
 def test_the_queries_run(page: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     duckdb = pytest.importorskip("duckdb", reason="comes with the test extra")
     monkeypatch.chdir(out.parent)
-    first, kinds, second = (
+    first, kinds, second, scores = (
         duckdb.sql(text).fetchall() for text in re.findall(r"```sql\n(.*?)```", page, re.S)
     )
     assert [(name[:9], n) for name, n, _ in first] == [(f"step-000{i}", 60) for i in (1, 2, 3)]
@@ -90,3 +90,6 @@ def test_the_queries_run(page: str, out: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(second) == 10
     values = [nll for _, nll, _ in second]
     assert values == sorted(values, reverse=True)
+    distances = [row[2] for row in scores]
+    assert len(distances) == 3
+    assert distances == sorted(distances)

@@ -1,4 +1,4 @@
-"""The specs to copy, and blocks of README, are accepted by the spec and by its JSON schema."""
+"""The specs to copy, and those in the documentation, fit the spec and its JSON schema."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def test_every_key_of_the_schema_is_described() -> None:
         assert [name for name, key in keys.items() if len(key.get("description", "")) < 15] == []
 
 
-def test_blocks_of_readme_are_valid() -> None:
-    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_blocks_of_the_documentation_are_valid() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "vae_batch/docs").glob("*.md")]
+    blocks = [b for p in pages for b in re.findall(r"```toml\n(.*?)```", p.read_text(), re.DOTALL)]
     specs = [MINIMAL | tomllib.loads(block) for block in blocks if "entry-points" not in block]
     assert len(specs) >= 4
     for spec in specs:

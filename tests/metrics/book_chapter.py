@@ -2,59 +2,8 @@
 
 The functions below compute the chapter's own formulas, in float64, and refuse inputs on which
 those formulas' assumptions do not hold. They are for comparison with numbers that the chapter's
-code printed; nothing else here calls them. What its code does -> what `vae_batch` does, and why:
-
-Setup
- *  `tf` and `vae` never defined, an encoder found by the name of its layer -> a checkpoint's files,
-    with the roles of its halves found or declared.
-
-Losses
- *  `predict` encodes again and draws z again, unseeded, beside the z it was given -> one encoding,
-    noise seeded by image, reconstruction at the mean beside the expected one: runs repeat.
- *  BCE x shape[1] -> the sum over all axes. The chapter's is right for (N, D) only: 28 times too
-    small for (N, 28, 28, 1), 96 for (N, 32, 32, 3), 784 for (N, 1, 28, 28).
- *  probabilities clipped at 1e-7, unevenly in float32 (16.118 and 15.942 nats) -> logits; else
-    the same clip with a count of the pixels whose loss it sets.
- *  any number taken for a probability (logit 3: 1.2e-7 nats, not .0486; targets 0..255: below 0)
-    -> an error that names the row: nothing downstream would look wrong.
- *  BCE on grey targets and on decoders trained by squared error -> a declared family
-    (`likelihood`, `likelihood_families`): BCE has a floor above 0 and is no likelihood there.
- *  KL in float32, by -(1 + lv - mu^2 - exp lv)/2 summed over the last axis -> float64, expm1, all
-    latent axes: exp overflows above 88.7, 1e-6 gives 6e-8 where the truth is 2.5e-13, and a
-    spatial latent's KL is too small by its height x width.
- *  "smaller KL is better", "divergence of the data distributions" -> no direction, and
-    `posterior`: a KL of 0 is a collapsed model, and it compares codes with the prior.
- *  neither ELBO nor uncertainty -> both, a likelihood in nats with a standard error over images.
-
-Inception Score
- *  `include_top=False`: 2048 pooled activations taken for class probabilities -> the softmax of
-    the same pass: the "score" of activations is no score.
- *  scipy's `entropy` normalises each row, but the marginal averages raw rows -> rows normalised
-    first, and refused if they do not sum to 1: it printed 1.177 for 1.091.
- *  contiguous splits of class-ordered samples -> a seeded permutation on request: 10 one-hot
-    classes in order score 1, not 10.
- *  fewer samples than splits, or a row of zeros, give NaN -> an error that says so.
- *  the rest after whole splits is dropped -> splits that use every sample.
- *  +- the deviation across splits, as if it were an error -> named as what it is (it was 3 times
-    the standard error); the score is at most min(n, classes), and never sees a real image.
- *  images in [0, 1] into a network for [0, 255], which see black; one channel into three, which
-    raises; the whole set resized in memory; the network and the reference features made anew at
-    each call; Keras' weights compared with the 2015 network's scores -> a declared range, three
-    channels, batches, stored activations, and the extractor's name and weights in every score.
-
-Frechet distance
- *  n = 1000 < d = 2048: singular covariances; sqrtm turns complex and its imaginary part is
-    dropped unchecked (users report NaN and negative distances) -> eigenvalues of a symmetric
-    product, or singular values of centred rows: real and >= 0 by construction.
- *  n = 1 crashes and one feature gives -55.1 for 10 -> an error, and 10.
- *  float32 means, no n, the first n of an unshuffled test set -> float64, n in every row: the bias,
-    at least about tr S / n, is larger than most differences between checkpoints.
-
-Figures
- *  `imshow` stretches each image's contrast, `plt.show()` in a batch job, ten unseeded samples, no
-    real row -> one range for all, files, latents shared by all checkpoints, real images beside.
- *  straight lines between two priors, called a traversal -> interpolation that stays on the prior,
-    and sweeps of one coordinate: the straight midpoint has half the squared norm of a sample.
+code printed; nothing else here calls them. What its code does, what `vae_batch` does instead, and
+why: `vae_batch/docs/book.md`.
 """
 
 from __future__ import annotations

@@ -8,19 +8,18 @@ import pytest
 from vae_batch.commands.metrics import metric_details, metric_markdown
 from vae_batch.metrics import METRICS
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "vae_batch/docs/metrics.md"
 
 
-def test_the_readme_holds_the_table_of_the_catalogue() -> None:
+def test_the_documentation_holds_the_table_of_the_catalogue() -> None:
     found = re.search(
         r"<!-- vae-batch metrics -->\n(.*?)<!-- end of vae-batch metrics -->",
-        README.read_text(encoding="utf-8"),
+        PAGE.read_text(encoding="utf-8"),
         re.DOTALL,
     )
     assert found is not None
     assert found[1].strip() == metric_markdown().strip(), (
-        "README.md's table of metrics is old: put the output of `vae-batch metrics` between its "
-        "two comments"
+        "docs/metrics.md is old: put the output of `vae-batch metrics` between its two comments"
     )
 
 

@@ -19,7 +19,7 @@ from vae_batch.storage.checked_json import decode_as, encode_checked
 
 #: Raised with every change of templates or code that changes a figure or the page, so that reports
 #: of earlier versions are drawn again.
-REPORT_VERSION = 7
+REPORT_VERSION = 8
 
 #: All that the report shows, or that changes with what it shows: a row that is scored again, and
 #: with it the pictures that are stored then, has another time in the table.

@@ -1,4 +1,4 @@
-"""The registry of formats, and the README's plug-in as a package of its own."""
+"""The registry of formats, and the documented plug-in as a package of its own."""
 
 from __future__ import annotations
 
