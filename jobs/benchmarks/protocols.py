@@ -1,9 +1,10 @@
 """Numbers of named protocols beside those of the tools themselves, on equal weights and images.
 
-    python jobs/benchmarks/protocols.py FAKE REAL --n 500
+    python jobs/benchmarks/protocols.py cifar10.npz --n 500
+    python jobs/benchmarks/protocols.py FAKE/ REAL/
 
-FAKE and REAL are folders of PNG files, or ``.npz`` files of images (``images`` or ``x_test``), of
-which the first n are written as such. ``--weights`` is a state dict of the 2015 network; without
+The first n images of an ``.npz`` file (``images`` or ``x_test``) are scored against the next n, or
+a folder of PNG files against another. ``--weights`` is a state dict of the 2015 network; without
 it random ones are made. pytorch-fid, clean-fid and torch-fidelity read the folders in an
 environment of their own: the Python that VAE_BATCH_PEERS_PYTHON names has torch, torchvision and
 these three. The tools that are no packages compute from our features, with the functions of their
@@ -198,20 +199,18 @@ def _dgm_eval(folder: Path, arrays: Mapping[str, np.ndarray]) -> Numbers:
 # --- ours ---------------------------------------------------------------------------------------
 
 
-def _folder(source: str, count: int, temporary: str) -> str:
-    """A folder of PNG files as it is, or of the first images of an ``.npz`` file."""
+def _two_folders(source: str, count: int, temporary: str) -> list[str]:
+    """PNG files of the first images of an ``.npz`` file, and of those that follow."""
     from PIL import Image
 
-    path = Path(source)
-    if path.is_dir():
-        return source
-    folder = Path(temporary, path.stem)
-    folder.mkdir()
-    with np.load(path) as arrays:
-        images = arrays["images" if "images" in arrays else "x_test"][:count]
-    for i, image in enumerate(images):
-        Image.fromarray(image).convert("RGB").save(folder / f"{i:05d}.png")
-    return str(folder)
+    with np.load(source) as arrays:
+        images = arrays["images" if "images" in arrays else "x_test"]
+    folders = [Path(temporary, name) for name in ("fake", "real")]
+    for folder, start in zip(folders, (0, count), strict=True):
+        folder.mkdir()
+        for i, image in enumerate(images[start : start + count]):
+            Image.fromarray(image).convert("RGB").save(folder / f"{i:05d}.png")
+    return [str(folder) for folder in folders]
 
 
 def _random_weights(python: str, temporary: str) -> str:
@@ -234,16 +233,18 @@ def main() -> None:
     from vae_batch.terminal.progress import TerminalProgress
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("fake")
-    parser.add_argument("real")
-    parser.add_argument("--n", type=int, default=500, help="Images of an .npz file that are used.")
+    parser.add_argument("sources", nargs="+", help="One .npz file, or two folders of PNG files.")
+    parser.add_argument("--n", type=int, default=500, help="Images of either set of a file.")
     parser.add_argument("--weights", help="State dict (default: random; needs the peers' Python).")
     parser.add_argument("--out", help="Output folder of our run (default: a temporary one).")
     given = parser.parse_args()
     python, sources = (os.environ.get(f"VAE_BATCH_PEERS_{n}") for n in ("PYTHON", "SOURCES"))
     with tempfile.TemporaryDirectory() as temporary:
         out = given.out or f"{temporary}/out"
-        fake, real = (_folder(s, given.n, temporary) for s in (given.fake, given.real))
+        folders = given.sources
+        if len(folders) == 1:
+            folders = _two_folders(folders[0], given.n, temporary)
+        fake, real = folders
         weights = given.weights or _random_weights(python or "", temporary)
         settings = {
             **{"checkpoints": [fake], "reference": real, "out": out, "workers": 0},

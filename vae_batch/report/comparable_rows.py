@@ -126,6 +126,12 @@ def why_undefined(row: ScoreRow, metric: Metric) -> str:
     return next((reason.text for reason in reasons if reason is not None), _NO_REASON)
 
 
+def is_never_printed(row: ScoreRow, metric: Metric) -> bool:
+    """Whether the row holds the numbers of a tool that has none of this metric."""
+    reason = row.score(metric.column).reason
+    return reason is not None and reason.code == "not_in_protocol"
+
+
 def parent(metric: Metric) -> str:
     """The column that ``metric`` describes the spread of, or its own."""
     return metric.spread_of or metric.column

@@ -20,6 +20,7 @@ from vae_batch.report.comparable_rows import (
     failure_of,
     headlines_in,
     is_always_zero,
+    is_never_printed,
     parent,
     why_apart,
     why_undefined,
@@ -102,6 +103,8 @@ def _cells(
         if value is not None:
             text = number(value, decimals[metric.column])
             cells[metric.column] = _marked(row, metric, text, best, notes)
+        elif is_never_printed(row, metric):
+            cells[metric.column] = "-"
         elif failure is None:
             said = f"{METRICS[parent(metric)].title}: {why_undefined(row, metric)}"
             cells[metric.column] = f"-{notes.mark(said)}"

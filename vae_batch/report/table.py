@@ -16,6 +16,8 @@ from vae_batch.report.comparable_rows import (
     Measured,
     comparable,
     failure_of,
+    is_dropped,
+    is_never_printed,
     metrics_in,
     what_differs,
 )
@@ -206,7 +208,8 @@ def _table_of_tools(rows: Sequence[ScoreRow], folder: str, width: int) -> Table:
         for m in metrics
         if any(row.value(m.column) is not None for row in rows)
     ]
-    room = width - max(len(row.conditions.extractor.split("@")[0]) for row in rows)
+    names = [_name_of_tool(row, notes) for row in rows]
+    room = width - max(map(len, names))
     left_out = []
     for metric, cells in columns:
         room -= _GAP + max(map(len, [metric.short, *cells]))
@@ -219,11 +222,21 @@ def _table_of_tools(rows: Sequence[ScoreRow], folder: str, width: int) -> Table:
         if i == 0 or row.checkpoint != rows[i - 1].checkpoint:
             table.add_section()
             table.add_row(Text(printable(row.checkpoint.removeprefix(folder)), style="italic"))
-        name = printable(row.conditions.extractor.split("@")[0])
-        table.add_row(name, *(Text(cells[i]) for _, cells in shown))
+        table.add_row(names[i], *(Text(cells[i]) for _, cells in shown))
     lines = [f"no room for {', '.join(left_out)}: scores.csv has all"] if left_out else []
-    table.caption, table.caption_justify = Text("\n".join([*lines, *notes.lines()])), "left"
+    lines += notes.lines()
+    table.caption, table.caption_justify = Text("\n".join(lines)), "left"
+    table.min_width = min(width, _LINE, max(map(len, [_OF_TOOLS, *lines])))
     return table
+
+
+def _name_of_tool(row: ScoreRow, notes: Footnotes) -> str:
+    """Tool and version; the number of images of a row that a race dropped; whether it failed."""
+    name = printable(row.conditions.extractor.split("@")[0])
+    failure = failure_of(row)
+    if failure is not None:
+        return f"{name}: failed{notes.mark(f'failed: {failure}')}"
+    return f"{name}, n = {sample_counts(row)}" if is_dropped(row) else name
 
 
 def _cell_of_tool(row: ScoreRow, metric: Metric, decimals: int, notes: Footnotes) -> str:
@@ -231,9 +244,8 @@ def _cell_of_tool(row: ScoreRow, metric: Metric, decimals: int, notes: Footnotes
     value, reason = row.value(metric.column), row.score(metric.column).reason
     if value is not None:
         return number(value, decimals)
-    if row.status == "failed":
-        return f"failed{notes.mark(f'failed: {failure_of(row)}')}"
-    if reason is None or reason.code in ("not_in_protocol", "not_requested"):
+    is_explained = row.status == "failed" or is_never_printed(row, metric)
+    if reason is None or reason.code == "not_requested" or is_explained:
         return ""
     return f"-{notes.mark(f'{metric.title}: {reason.text}')}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +16,12 @@ from support.runs.serial_runs import score
 from vae_batch.metrics.samples.protocols import PROTOCOLS
 from vae_batch.models.extractors.extractor import ExtractorIdentity
 from vae_batch.plan import InputError, make_spec
+from vae_batch.report.page import render_page
 from vae_batch.report.table import terminal_table
 from vae_batch.run.compare.pairwise import compare_run
 from vae_batch.run.compare.rescore import rescore
 from vae_batch.run.output.verify import verify_output
-from vae_batch.storage import ScoreRow
+from vae_batch.storage import Reason, ScoreRow
 
 TOOLS = ("pytorch-fid", "clean-fid", "torch-fidelity", "adm", "ttur", "dgm-eval")
 
@@ -135,6 +137,32 @@ def test_they_stand_below_the_score_table(settings: dict[str, object]) -> None:
     narrow = Console(file=io.StringIO(), width=60)
     narrow.print(terminal_table(rows))
     assert "no room for" in narrow.file.getvalue()
+
+
+def test_the_page_has_them_in_a_table_of_their_own(settings: dict[str, object]) -> None:
+    rows = score({**settings, "protocols": ["torch-fidelity", "clean-fid"]}).rows
+    page = render_page(rows, {}, {})
+    headlines, others = (
+        page.partition(f'aria-label="Scores: {name}"')[2].partition("</thead>")[0]
+        for name in ("headlines", "as other tools print them")
+    )
+    assert "torch-fidelity 0.4.0" not in headlines
+    assert "inception-2015" in headlines
+    assert "inception-2015<" not in others
+    assert {"torch-fidelity 0.4.0", "clean-fid 0.1.35"} <= set(re.findall(r"<span>(.*?)</", others))
+    assert "does not print it" not in page.partition("as other tools print them")[0]
+
+
+def test_a_failed_row_says_so(settings: dict[str, object]) -> None:
+    rows = [
+        replace(row, status="failed", scores={}, reason=Reason("worker_lost", "its worker died"))
+        for row in score({**settings, "protocols": ["adm"]}).rows
+    ]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(terminal_table(rows))
+    others = console.file.getvalue().partition("as other tools would print them")[2]
+    assert "adm 2022-07: failed¹" in others
+    assert "¹ failed: its worker died" in others
 
 
 def test_only_requested_groups(settings: dict[str, object]) -> None:
