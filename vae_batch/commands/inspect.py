@@ -83,10 +83,11 @@ def _spec(targets: list[str], settings: dict[str, Any]) -> EvaluationSpec:
 
 def _extractors(spec: EvaluationSpec) -> Iterator[ExtractorInspection]:
     from vae_batch.models.extractors.inception.extractor import INCEPTION_EXTRACTORS
+    from vae_batch.models.extractors.vision_transformer import is_vision_transformer
     from vae_batch.models.inspection import inspect_extractor
 
     for name in spec.extractors:
-        if name not in INCEPTION_EXTRACTORS:
+        if name not in INCEPTION_EXTRACTORS and not is_vision_transformer(name):
             yield inspect_extractor(name, spec, _probe(spec, _PROBE_IMAGES_OF_EXTRACTORS))
 
 

@@ -35,8 +35,8 @@ class ExtractorIdentity:
         normalisation: One of ``resize.NORMALISATIONS``; for a classifier, its pixel range.
         reading: How a network of the user's is read; None for Inception.
         verified: False if the weights have an unknown hash and were explicitly allowed.
-        network: Which network reads the weights: one of ``INCEPTION_EXTRACTORS``, ``classifier``,
-            or ``none``.
+        network: Which network reads the weights: one of ``INCEPTION_EXTRACTORS``, ``dinov2``,
+            ``clip``, ``classifier`` or ``none``.
         tool: Whose numbers the rows hold, one of ``metrics.samples.protocols.PROTOCOLS``; None for
             our own.
         shared_name: Under which activations are stored, where several tools share them; "" for

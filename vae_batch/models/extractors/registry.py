@@ -20,6 +20,12 @@ from vae_batch.models.extractors.inception.extractor import (
     InceptionExtractor,
     identify_inception,
 )
+from vae_batch.models.extractors.vision_transformer import (
+    FAMILIES,
+    VisionTransformerExtractor,
+    identify_vision_transformer,
+    is_vision_transformer,
+)
 from vae_batch.models.references.reference import ProbeImages
 from vae_batch.plan.errors import InputError
 from vae_batch.plan.location import is_uri
@@ -47,6 +53,8 @@ def identify_extractor(
             name, spec.weights, allow_unverified=spec.allow_unverified_weights
         )
     _require_known(name)
+    if is_vision_transformer(name):
+        return identify_vision_transformer(name)
     return identify_classifier(name, spec, probe)
 
 
@@ -96,7 +104,8 @@ def _require_known(name: str) -> None:
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
         f"unknown extractor {name!r}{hint}; expected {', '.join(INCEPTION_EXTRACTORS)} or the "
-        "path of a network (.keras, HDF5, SavedModel, .onnx)"
+        "path of a network: .keras, HDF5, SavedModel, .onnx, or a folder of transformers with "
+        "DINOv2 or CLIP"
     )
 
 
@@ -104,6 +113,8 @@ def load_extractor(identity: ExtractorIdentity, batch_size: int) -> Extractor:
     """Load the network of an identity."""
     if identity.network in INCEPTION_EXTRACTORS:
         return InceptionExtractor(identity, batch_size)
+    if identity.network in FAMILIES:
+        return VisionTransformerExtractor(identity, batch_size)
     return ClassifierExtractor(identity)
 
 

@@ -84,7 +84,7 @@ def bilinear_table(size_in: int, size_out: int, half_pixel: bool) -> ResizeTable
     return ResizeTable(sources, np.stack([1.0 - lerp, lerp], axis=1))
 
 
-def _bicubic(distance: float, a: float = -0.5) -> float:
+def cubic_kernel(distance: float, a: float = -0.5) -> float:
     """Keys' cubic convolution kernel (1981), support 2."""
     x = abs(distance)
     if x < 1.0:
@@ -106,7 +106,7 @@ def bicubic_table(size_in: int, size_out: int) -> ResizeTable:
         centre = (i + 0.5) * scale
         first = max(int(centre - support + 0.5), 0)
         last = min(int(centre + support + 0.5), size_in)
-        row = [_bicubic((x - centre + 0.5) * (1.0 / stretch)) for x in range(first, last)]
+        row = [cubic_kernel((x - centre + 0.5) * (1.0 / stretch)) for x in range(first, last)]
         total = sum(row)
         weights[i, : len(row)] = [value * (1.0 / total) for value in row]
         sources[i, : len(row)] = range(first, last)
