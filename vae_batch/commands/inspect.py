@@ -68,7 +68,7 @@ def inspect(
     if as_json:
         every = [*map(dataclasses.asdict, findings), *map(dataclasses.asdict, extractors)]
         print_json(values_without_credentials(every))
-    elif lines := [*extractor_lines(extractors), *toml_lines(findings)]:
+    elif lines := toml_lines(findings, extractors):
         print_parts([Text("\n".join(["# as lines of a spec (TOML):", *lines]))])
     raise typer.Exit(SOME_FAILED if refused else SCORED)
 
@@ -139,17 +139,6 @@ def _extractor_parts(found: ExtractorInspection) -> Iterator[RenderableType]:
     yield Text()
 
 
-def extractor_lines(found: Sequence[ExtractorInspection]) -> list[str]:
-    """Lines of a TOML spec for the networks that were named as extractors."""
-    keys: dict[str, object] = {}
-    for inspection in found:
-        keys |= inspection.declare
-    lines = [_toml(key, value) for key, value in keys.items()]
-    if found:
-        lines.insert(0, f"extractors = {json.dumps([item.extractor for item in found])}")
-    return lines
-
-
 def _parts(inspection: Inspection) -> Iterator[RenderableType]:
     checkpoint = inspection.checkpoint
     title = Text(checkpoint.label, style="bold")
@@ -188,12 +177,19 @@ def _lines(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield "warning", "", warning
 
 
-def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
-    """Lines of a TOML spec that declare what was found, or what would make checkpoints readable.
+def toml_lines(
+    inspections: Sequence[Inspection], extractors: Sequence[ExtractorInspection] = ()
+) -> list[str]:
+    """Lines of a TOML spec that declare what was found, or what would make files readable.
 
-    Keys of the whole spec come first, since TOML allows none of them after a table.
+    Keys of the whole spec, extractors' among them, come first and once: TOML allows none of them
+    twice or after a table.
     """
     whole: dict[str, object] = {}
+    if extractors:
+        whole["extractors"] = [found.extractor for found in extractors]
+    for found in extractors:
+        whole |= found.declare
     tables: list[str] = []
     for inspection in inspections:
         own = []
@@ -205,7 +201,8 @@ def toml_lines(inspections: Sequence[Inspection]) -> list[str]:
         if own:
             pattern = glob.escape(inspection.checkpoint.label)
             tables += ["", f"[per_checkpoint.{_quoted(pattern)}]", *own]
-    return [f"{_toml(key, value)}  # above any [table]" for key, value in whole.items()] + tables
+    where = "  # above any [table]" if inspections else ""
+    return [f"{_toml(key, value)}{where}" for key, value in whole.items()] + tables
 
 
 def _toml(key: str, value: object) -> str:

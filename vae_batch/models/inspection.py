@@ -35,7 +35,7 @@ _GIB = 2**30
 _DEFAULT_CAP = EvaluationSpec.model_fields["memory_cap"].default
 _NOISE_SEED = 0
 #: Spec keys that say how a network is read as an extractor.
-_OF_EXTRACTORS = ("classifier_range", "class_output", "embedding")
+_OF_EXTRACTORS = ("custom_objects", "classifier_range", "class_output", "embedding")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ def inspect_extractor(
         spec: What is declared of it.
         probe: Reference images; None for seeded noise of the network's own size.
     """
-    given = {key: getattr(spec, key) for key in _OF_EXTRACTORS if getattr(spec, key) is not None}
+    declared = ((key, getattr(spec, key)) for key in _OF_EXTRACTORS)
+    given: dict[str, object] = {key: value for key, value in declared if value not in (None, ())}
+    if spec.trust:
+        given["trust"] = True
     try:
         if probe is None:
             probe = noise_for(path, spec)
@@ -100,7 +103,7 @@ def inspect_extractor(
         return ExtractorInspection(path, refusal=str(cause), declare=keys)
     reading = identity.reading
     assert reading is not None  # of every network of the user's
-    keys = {"classifier_range": reading.value_range, "class_output": reading.class_output}
+    keys = given | {"classifier_range": reading.value_range, "class_output": reading.class_output}
     if reading.embedding is not None:
         keys["embedding"] = reading.embedding
     return ExtractorInspection(path, identity.name, reading.decisions, declare=keys)

@@ -20,6 +20,12 @@ def fingerprint(**parts: Any) -> str:  # noqa: ANN401
     return _digest({"scoring_version": SCORING_VERSION, **parts})
 
 
+def is_fingerprint_of(found: object, parts: Mapping[str, Any]) -> bool:
+    """Whether ``found`` names ``parts`` and the present scoring version or an earlier one."""
+    versions = range(SCORING_VERSION, 0, -1)
+    return any(found == _digest({"scoring_version": v, **parts}) for v in versions)
+
+
 def differing_keys(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Keys whose values differ, as ``key: found X, this run has Y`` sentences."""
     keys = sorted(set(found) | set(expected))

@@ -314,3 +314,17 @@ def test_other_endless_inputs_are_refused_by_name(endless: Path) -> None:
     for read in (inspect_weight_file, lambda path: network_sha256(str(path))):
         with pytest.raises(InputError, match=rf"set\.npz.*({_NO_FILE})"):
             read(endless / "set.npz")
+
+
+def test_the_remedy_for_two_checkpoints_of_one_label_works(tmp_path: Path) -> None:
+    """A byte that is no UTF-8 is shown as the other file's name spells it."""
+    names = [os.fsdecode(b"a\xff.keras"), "a\\xff.keras"]
+    for content, name in zip("xy", names, strict=True):
+        touch(tmp_path / name, content)
+    with pytest.raises(InputError, match="two checkpoints have the label") as refused:
+        find_checkpoints([str(tmp_path / "*.keras")])
+    assert "rename one of them, or score them in two runs" in str(refused.value)
+    apart = {find_checkpoints([str(tmp_path / name)])[0].sha256 for name in names}
+    assert len(apart) == 2
+    (tmp_path / names[0]).rename(tmp_path / "b.keras")
+    assert {found.sha256 for found in find_checkpoints([str(tmp_path / "*.keras")])} == apart

@@ -14,10 +14,14 @@ from support.runs.serial_runs import rows_of, score
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
+from vae_batch.commands.inspect import toml_lines
 from vae_batch.metrics import Moments, frechet_distance, inception_score
+from vae_batch.models.checkpoints import Checkpoint
 from vae_batch.models.child_process import in_child
 from vae_batch.models.extractors.classifier import ClassifierExtractor, identify_classifier
 from vae_batch.models.extractors.extractor import ExtractorIdentity
+from vae_batch.models.formats.keras import load_model
+from vae_batch.models.inspection import ExtractorInspection, Inspection
 from vae_batch.models.references.reference import ProbeImages, open_reference
 from vae_batch.plan import CheckpointError, InputError, make_spec
 
@@ -78,7 +82,8 @@ def network(
     layers = (library or keras).layers
     image = layers.Input(shape)
     hidden = layers.Rescaling(1 / 255)(image) if scaled else image
-    hidden = layers.Dense(FEATURES, "relu", name="features")(layers.Flatten()(hidden))
+    flat = layers.Flatten(name="flat")(hidden)
+    hidden = layers.Dense(FEATURES, "relu", name="features")(flat)
     made = hidden if headless else layers.Dense(10, last, name="scores")(hidden)
     model = (library or keras).Model(image, made)
     model.set_weights(parts.weights[:2] if headless else parts.weights)
@@ -348,6 +353,140 @@ def test_inspect_shows_an_extractor_and_its_lines_score(
     assert declared == {"classifier_range": "0..1", "class_output": "logits"}
     told = CliRunner().invoke(app, [*words, "--reference", "digits", "--json"])
     assert json.loads(told.output)[0]["declare"] == declared
+
+
+def two_tensors(parts: Parts, names: tuple[str, ...]) -> Any:
+    import keras
+
+    model = network(parts, None)
+    tensors = [model.get_layer(name).output for name in names]
+    return keras.Model(model.inputs, tensors)
+
+
+def dim(parts: Parts) -> Any:
+    """Its features are zero for all but pixels of 0..255."""
+    model = network(parts)
+    model.set_weights([parts.kernel, parts.bias - 1e3, *parts.weights[2:]])
+    return model
+
+
+def called_twice(parts: Parts) -> Any:
+    import keras
+
+    image = keras.Input((8, 8, 1))
+    layer = keras.layers.Dense(64, "relu", name="twice")
+    last = keras.layers.Dense(FEATURES, "relu", name="once")
+    hidden = last(layer(layer(keras.layers.Flatten()(image))))
+    return keras.Model(image, keras.layers.Dense(10, "softmax")(hidden))
+
+
+def with_lambda(function: Any) -> Any:
+    import keras
+
+    image = keras.Input((8, 8, 1))
+    hidden = keras.layers.Lambda(function, output_shape=(8, 8, 1))(image)
+    hidden = keras.layers.Dense(FEATURES, "relu")(keras.layers.Flatten()(hidden))
+    return keras.Model(image, keras.layers.Dense(10, "softmax")(hidden))
+
+
+KNOWN = {"classifier_range": "0..1"}
+#: What is saved, what is declared, what the refusal says, and what it tells to declare.
+REFUSALS: dict[str, tuple[Callable[[Parts], Any], dict[str, Any], str, dict[str, Any]]] = {
+    "two outputs": (
+        lambda parts: two_tensors(parts, ("features", "scores")), KNOWN | {"class_output": "none"},
+        "declare its name with --embedding", {"embedding": "features"},
+    ),
+    "three outputs": (
+        lambda parts: two_tensors(parts, ("features", "scores", "flat")),
+        KNOWN | {"embedding": "features"}, "declare --class-output none", {"class_output": "none"},
+    ),
+    "no such layer": (
+        lambda parts: network(parts), KNOWN | {"embedding": "nowhere"},
+        r"no layer named 'nowhere', which embedding names; it has .*features",
+        {"embedding": "features"},
+    ),
+    "a layer that is called twice": (
+        called_twice, KNOWN | {"embedding": "twice"}, "called once with --embedding",
+        {"embedding": "once"},
+    ),
+    "zero, of the wrong range": (
+        dim, KNOWN, "declare --classifier-range", {"classifier_range": "0..255"},
+    ),
+    "zero, another layer": (
+        dim, KNOWN, "or another layer with --embedding", {"embedding": "flat"},
+    ),
+    "no probabilities": (
+        lambda parts: network(parts, None), KNOWN | {"class_output": "softmax"},
+        "declare --class-output logits", {"class_output": "logits"},
+    ),
+    "code": (
+        lambda parts: with_lambda(lambda x: x * 1.0), KNOWN, "add --trust-checkpoints",
+        {"trust": True},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS)
+def test_the_remedy_of_a_refusal_works(
+    case: tuple[Any, dict[str, Any], str, dict[str, Any]],
+    parts: Parts,
+    probe: ProbeImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load_model, "_in_child", True)  # a process of its own takes seconds
+    make, given, words, remedy = case
+    make(parts).save(tmp_path / "c.keras")
+    with pytest.raises(InputError, match=words) as refused:
+        identity_of(tmp_path / "c.keras", probe, **given)
+    (key,) = remedy
+    cause = refused.value.__cause__
+    assert isinstance(cause, CheckpointError)
+    choices = cause.declare.get(key)
+    if choices is not None:
+        assert remedy[key] in (choices if isinstance(choices, tuple) else (choices,))
+    identity = identity_of(tmp_path / "c.keras", probe, **given | remedy)
+    features, _ = extract(identity, probe.pixels[:9])
+    assert np.ptp(features, axis=0).max() > 0
+
+
+@pytest.mark.parametrize("kind", ["a name of its script", "weights alone"])
+def test_no_builder_is_named_for_an_extractor(
+    kind: str, parts: Parts, probe: ProbeImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Builders return VAEs: a network is saved again, as the sentence says."""
+    monkeypatch.setattr(load_model, "_in_child", True)
+    path = tmp_path / ("c.weights.h5" if "weights" in kind else "c.h5")
+    if "weights" in kind:
+        network(parts).save_weights(path)
+    else:
+        with_lambda(eval("lambda x: x * K", {"K": 1.0})).save(path)
+    with pytest.raises(InputError, match=r"load.* into .*save .*'extractor\.keras'") as refused:
+        identity_of(path, probe, classifier_range="0..1", trust=True)
+    assert "--builder" not in str(refused.value)
+    saved_again = network(parts)
+    saved_again.load_weights(path)
+    saved_again.save(tmp_path / "extractor.keras")
+    assert identity_of(tmp_path / "extractor.keras", probe, classifier_range="0..1")
+
+
+def test_lines_of_checkpoints_and_extractors_are_one_spec() -> None:
+    """Each key of the whole spec stands there once, before the tables."""
+    checkpoint = Inspection(
+        Checkpoint("a", None, (), ""),
+        declare={"trust": True, "memory_cap": 12.0, "likelihood": "bernoulli"},
+    )
+    extractor = ExtractorInspection(
+        "c.keras", declare={"trust": True, "custom_objects": ("mine",), "class_output": "logits"}
+    )
+    assert tomllib.loads("\n".join(toml_lines([checkpoint], [extractor]))) == {
+        "extractors": ["c.keras"],
+        "trust": True,
+        "custom_objects": "mine",
+        "class_output": "logits",
+        "memory_cap": 12.0,
+        "per_checkpoint": {"a": {"likelihood": "bernoulli"}},
+    }
 
 
 def test_a_driver_without_tensorflow_reads_in_a_child(parts: Parts, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -34,7 +35,7 @@ from vae_batch.run.progress.progress_file import write_progress
 from vae_batch.run.progress.snapshot import Snapshot
 from vae_batch.run.race.record import RaceOutcome, write_race
 from vae_batch.storage import Receipt, Store, read_score_rows
-from vae_batch.storage.checked_json import encode_checked
+from vae_batch.storage.checked_json import decode_checked, encode_checked
 
 #: A file of each kind that holds shards, and how many shards are computed again to mend it.
 SHARDS = {
@@ -367,6 +368,38 @@ def test_a_damaged_record_is_set_aside_and_costs_no_shard(
     assert score_and_compare(copy) == 0
     assert verify_output(copy["out"]).bad == ()
     assert numbers(copy["out"]) == numbers(finished["out"])
+
+
+def test_a_record_of_an_earlier_scoring_version_is_sound(
+    copy: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The package has a function of the same name.
+    fingerprint_module = importlib.import_module("vae_batch.plan.fingerprint")
+    later = fingerprint_module.SCORING_VERSION + 1
+    monkeypatch.setattr(fingerprint_module, "SCORING_VERSION", later)
+    assert verify_output(copy["out"]).bad == ()
+    record = Path(copy["out"]) / "run.json"
+    fields = decode_checked(record.read_bytes())
+    # Of a version that did not know this part.
+    identity = fields["identity"]
+    del identity["iwae_draws"], identity["fingerprint"]
+    identity["fingerprint"] = fingerprint_module.fingerprint(**identity)
+    record.write_bytes(encode_checked(fields))
+    assert verify_output(copy["out"]).bad == ()
+    fields["identity"]["seed"] += 1
+    record.write_bytes(encode_checked(fields))
+    assert [Path(bad.path).name for bad in verify_output(copy["out"]).bad] == ["run.json"]
+
+
+def test_a_record_without_a_check_is_sound_as_version_0_1_wrote_it(copy: dict[str, Any]) -> None:
+    """It had no versions either; with one field more, the name of a check may be damaged."""
+    record = Path(copy["out"]) / "run.json"
+    fields = decode_checked(record.read_bytes())
+    record.write_text(json.dumps(fields | {"chekc": "0"}, indent=1))
+    assert [Path(bad.path).name for bad in verify_output(copy["out"]).bad] == ["run.json"]
+    del fields["versions"]
+    record.write_text(json.dumps(fields, indent=1))
+    assert verify_output(copy["out"]).bad == ()
 
 
 @pytest.mark.parametrize("name", TABLES)

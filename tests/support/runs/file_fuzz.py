@@ -3,24 +3,28 @@
     python -m support.runs.file_fuzz --seed 1 --mutations 200
 
 Each mutation damages one file of a copy: flipped bits, truncation, zeros, values of other types,
-nesting without end, huge numbers. Then come ``status``, ``verify``, the reading of a report, and
-``score`` with the same settings in this process. None may raise what nobody handles, take longer
-than a minute, or leave a wrong number: rows that can be read are those of the sound run, or
-``verify`` names a file; and after ``score``, preceded by ``verify --mend`` where it is refused, all
-rows are those of the sound run. Records whose check fits their changed fields are not held to that,
-since nothing can tell them from sound ones.
+nesting without end, huge numbers. Then come ``verify`` and, in turn, ``status``, ``export``,
+``compare`` with the sound run, the reading of a report and a race, or of nights; and at every
+``--every``-th mutation ``verify --mend``, ``score`` with the same settings in this process, and
+``report``. None may raise what nobody handles, take longer than five minutes, or leave a wrong
+number: rows and exported tables that can be read are those of the sound run, or ``verify`` names a
+file; and after ``score``, preceded by ``verify --mend`` where it is refused, all rows are those of
+the sound run. Records whose check fits their changed fields are not held to that, since nothing can
+tell them from sound ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import shutil
 import signal
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,14 +34,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import typer.main
+import typer.testing
 from support.models.toy_models import save_classifier, save_pair
 from support.runs.nightly_rows import MONDAY
 from support.stores import score_rows
 from typer.testing import CliRunner
 
 from vae_batch.cli import app
-from vae_batch.nightly.history import HistoryRow, upsert_history
-from vae_batch.nightly.summary import write_summary
+from vae_batch.nightly.history import HistoryRow, read_history, upsert_history
+from vae_batch.nightly.summary import read_summary, recorded_rows, write_summary
 from vae_batch.plan import InputError
 from vae_batch.report.finished_run import FinishedRun, StoredGalleries
 from vae_batch.run.race.record import read_race
@@ -57,6 +63,9 @@ workers = 0
 metrics = "losses,fid,inception_score"
 race = { metric = "elbo", first = 32, rare = 0 }
 """
+
+# The command is built once, which takes longer than most of its calls.
+vars(typer.testing)["_get_command"] = functools.cache(typer.main.get_command)
 
 #: Seconds that a command may take.
 _LONGEST = 300
@@ -79,9 +88,9 @@ def fuzzed_files(out: Path) -> list[Path]:
     kinds: dict[str, Path] = {}
     for path in sorted([*out.rglob("*.json"), *out.rglob("*.parquet")]):
         parts = path.relative_to(out).parts
-        kind = parts[-1] if len(parts) < 3 else f"{parts[0]}/{path.name.partition('-')[0]}"
         suffix = "receipt.json" if path.name.endswith("receipt.json") else path.suffix
-        kinds.setdefault(f"{kind}{'' if len(parts) < 3 else suffix}", path)
+        kind = f"{parts[0]}/{path.name.partition('-')[0]}{suffix}" if parts[1:] else path.name
+        kinds.setdefault(kind, path)
     return list(kinds.values())
 
 
@@ -234,6 +243,7 @@ def fuzz(spec: Path, seed: int, mutations: int, only: str = "", every: int = 1) 
     account, sound = Account(), spec.with_name("out")
     expected = _numbers(sound)
     work = sound.with_name("damaged")
+    shutil.copytree(sound, work)
     for path in fuzzed_files(sound):
         name = path.relative_to(sound)
         if only not in str(name):
@@ -242,42 +252,60 @@ def fuzz(spec: Path, seed: int, mutations: int, only: str = "", every: int = 1) 
         damaged = mutants(path.read_bytes(), path.suffix, draw)
         for number in range(mutations):
             kind, content = next(damaged)
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.copytree(sound, work)
             (work / name).write_bytes(content)
             case = f"{name} #{number} {kind}"
             try:
-                outcome = _read(work, expected, is_forged=kind in _FORGED)
-                if number % every == 0:
+                outcome = _read(work, sound, number, expected, is_forged=kind in _FORGED)
+                if number % every == every - 1:
                     is_named = outcome == "named"
                     outcome += _redone(spec, work, expected, is_named, is_forged=kind in _FORGED)
             except Exception as error:
                 account.faults.append(f"{case}: {type(error).__name__}: {error}")
                 print(f"FAULT  {account.faults[-1]}", flush=True)
+                traceback.print_exc(limit=-3)
             else:
                 account.outcomes[f"{name.name.split('-')[0]}: {outcome}"] += 1
+            if number % every == every - 1:
+                shutil.rmtree(work)
+                shutil.copytree(sound, work)
+        (work / name).write_bytes(path.read_bytes())
+    shutil.rmtree(work)
     return account
 
 
-def _read(out: Path, expected: list[Any], *, is_forged: bool) -> str:
-    """What commands that only read make of a damaged file.
+def _read(out: Path, sound: Path, number: int, expected: list[Any], *, is_forged: bool) -> str:
+    """What commands that only read make of a damaged file: ``verify``, and one of the others.
 
     Raises:
         AssertionError: One broke its promise.
     """
-    _call("status", str(out))
-    verified = _call("verify", str(out))
-    is_named = verified.exit_code != 0
-    with contextlib.suppress(OSError, InputError):
-        run = FinishedRun.open(str(out))
-        galleries = StoredGalleries(run.store, run.record)
-        for label in run.checkpoints:
-            galleries.get(label)
-        read_race(run.store)
+    is_named = _call("verify", str(out)).exit_code != 0
+    sure, wrong = is_named or is_forged, "a wrong number, and no file is named"
+    match number % 5:
+        case 0:
+            _call("status", str(out))
+        case 1:
+            _call("compare", str(sound), str(out), "--json")
+        case 2:
+            printed = _exported(out)
+            assert sure or printed in ("", _exported(sound)), wrong
+        case 3:
+            store = Store.open(str(out))
+            with contextlib.suppress(OSError):
+                read_history(store)
+            recorded_rows(store)
+            read_summary(store, MONDAY)
+        case _:
+            with contextlib.suppress(OSError, InputError):
+                run = FinishedRun.open(str(out))
+                galleries = StoredGalleries(run.store, run.record)
+                for label in run.checkpoints:
+                    galleries.get(label)
+                read_race(run.store)
     found = expected
     with contextlib.suppress(OSError, InputError):
         found = _numbers(out)
-    assert is_named or is_forged or found == expected, "a wrong number, and no file is named"
+    assert sure or found == expected, wrong
     return "named" if is_named else "harmless"
 
 
@@ -287,6 +315,8 @@ def _redone(spec: Path, out: Path, expected: list[Any], is_named: bool, *, is_fo
     Raises:
         AssertionError: It broke its promise.
     """
+    if is_named:
+        _call("report", str(out))
     scored = _score(spec, out)
     said = ", then scored"
     if scored.exit_code != 0:
@@ -318,6 +348,12 @@ def _call(*words: str) -> Any:
     last = " ".join(found.stderr.split())[-400:]
     assert found.exit_code in (0, 2, 3), f"{words[0]} ends with {found.exit_code}: {last}"
     return found
+
+
+def _exported(out: Path) -> str:
+    """The score table as ``export`` prints it; empty where it refuses."""
+    printed = _call("export", str(out), "--markdown")
+    return str(printed.stdout) if printed.exit_code == 0 else ""
 
 
 def _numbers(out: Path) -> list[Any]:

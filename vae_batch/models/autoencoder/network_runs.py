@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import Array, Floats, Network, Shape, as_float32
-from vae_batch.models.formats.keras.custom_objects import BUILDER
-from vae_batch.models.formats.keras.load_model import advice_for_undefined, plain_message
+from vae_batch.models.formats.keras.custom_objects import without_its_code
+from vae_batch.models.formats.keras.load_model import plain_message, undefined_name
 from vae_batch.models.formats.limits import ran_out_of_memory
 from vae_batch.plan.errors import CheckpointError
 
@@ -28,22 +29,44 @@ def in_batches(
     return tuple(as_float32(output) for output in map_batches(function, batch_size, *arrays))
 
 
+@contextlib.contextmanager
+def refusing_to_run(who: str, *, whole: bool = False) -> Iterator[None]:
+    """Whatever a network raises in the context becomes a ``CheckpointError``.
+
+    Args:
+        who: The network, in messages.
+        whole: Whether it is no part of a VAE, as in ``LoadOptions``.
+
+    Raises:
+        BatchMemoryError: Memory ran out; a smaller batch may help.
+        CheckpointError: It cannot run.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:  # a model's graph may raise anything
+        kind = BatchMemoryError if ran_out_of_memory(error) else CheckpointError
+        if undefined := undefined_name(error):
+            raise without_its_code(f"the {who} cannot be run: {undefined}", whole) from error
+        raise kind(f"the {who} cannot be run: {plain_message(error)[:300]}") from error
+
+
 def run_once(network: Network, who: str, batch_size: int, *arrays: Array) -> Outputs:
     """A network's outputs; whatever it raises becomes a ``CheckpointError``.
+
+    Args:
+        network: The network.
+        who: It, in messages.
+        batch_size: Rows per batch.
+        *arrays: One for each input.
 
     Raises:
         BatchMemoryError: Memory ran out; a smaller batch may help.
         CheckpointError: It cannot run, or returns another number of outputs than it names.
     """
-    try:
+    with refusing_to_run(who):
         outputs = in_batches(network.run, batch_size, *arrays)
-    except CheckpointError:
-        raise
-    except Exception as error:  # a model's graph may raise anything
-        kind = BatchMemoryError if ran_out_of_memory(error) else CheckpointError
-        advice = advice_for_undefined(error)
-        said = advice or plain_message(error)[:300]
-        raise kind(f"the {who} cannot be run: {said}", BUILDER if advice else {}) from error
     if len(outputs) != len(network.outputs):
         raise CheckpointError(
             f"the {who} of {network.source} returns {len(outputs)} outputs, but names "

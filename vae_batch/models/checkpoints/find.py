@@ -204,8 +204,8 @@ def _with_distinct_labels(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]
     for one, other, *_ in (same for same in _by_label(labelled) if len(same) > 1):
         raise InputError(
-            f"two checkpoints have the label {one.label}: {_paths(one)} and {_paths(other)}; name "
-            "one of them by another path, or score them in two runs"
+            f"two checkpoints have the label {one.label}: {_paths(one)} and {_paths(other)}; "
+            "rename one of them, or score them in two runs"
         )
     return labelled
 

@@ -16,7 +16,11 @@ import numpy.typing as npt
 from vae_batch.models.autoencoder.description import Decision, noise_images
 from vae_batch.models.autoencoder.images import ImageLayout, ImageShape, find_layout
 from vae_batch.models.autoencoder.labels import list_ports
-from vae_batch.models.autoencoder.network_runs import require_finite, require_finite_weights
+from vae_batch.models.autoencoder.network_runs import (
+    refusing_to_run,
+    require_finite,
+    require_finite_weights,
+)
 from vae_batch.models.autoencoder.value_range import encoder_range
 from vae_batch.models.batching import map_batches
 from vae_batch.models.formats.format import Array, Floats, LoadOptions, Network, Networks, Port
@@ -101,15 +105,7 @@ def load_network(path: str, options: LoadOptions) -> Network:
     Raises:
         CheckpointError: It cannot be loaded, or has more than one input.
     """
-    try:
-        networks = load_networks({"model": path}, options)
-    except CheckpointError as error:
-        if "builder" not in error.declare:
-            raise
-        raise CheckpointError(
-            f"{path} holds weights without an architecture; load them into the network, and save "
-            "that with model.save('extractor.keras')"
-        ) from error
+    networks = load_networks({"model": path}, options)
     network = networks.whole if isinstance(networks, Networks) else None
     if network is None:
         raise CheckpointError("the file holds no single Keras model, SavedModel or ONNX graph")
@@ -408,7 +404,8 @@ class _Reader:
         def run(images: Array) -> tuple[Array, Array]:
             return passed.run(images, draft.value_range)
 
-        features, scores = map_batches(run, _BATCH, to_three_channels(self._probe.pixels))
+        with refusing_to_run("extractor", whole=True):
+            features, scores = map_batches(run, _BATCH, to_three_channels(self._probe.pixels))
         require_finite(features, "extractor")
         size = float(np.abs(features).max())
         varied = self._probe.pixels.min(axis=0).tolist() != self._probe.pixels.max(axis=0).tolist()
@@ -441,7 +438,8 @@ class _Reader:
             def run(images: Array) -> tuple[Array, ...]:
                 return self._network.run(_given(self._network, self._layout, images, value_range))
 
-            self._outputs[value_range] = list(map_batches(run, _BATCH, pixels))
+            with refusing_to_run("extractor", whole=True):
+                self._outputs[value_range] = list(map_batches(run, _BATCH, pixels))
         return self._outputs[value_range]
 
 

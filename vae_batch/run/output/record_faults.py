@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 
-from vae_batch.plan import fingerprint, identity_of
+from vae_batch.plan import identity_of
+from vae_batch.plan.fingerprint import is_fingerprint_of
 from vae_batch.run.compare.best_checkpoint import (
     SELECTION,
     Selection,
@@ -45,6 +46,9 @@ _RECORDS: dict[str, type[object]] = {
     PROGRESS_FILE: LastProgress,
     **dict.fromkeys(LEASES, Holder),
 }
+
+#: Fields of a run's record of version 0.1, whose first ones had no check.
+_RECORD_OF_0_1 = ("identity", "spec", "rows")
 
 #: What to do about a damaged file that neither ``--mend`` nor ``score`` writes again.
 _DRAW = "`vae-batch report` draws it again"
@@ -94,7 +98,7 @@ def _night_faults(out: Store) -> Iterator[tuple[str, str | None]]:
         content, page = out.find(path), out.find(page_path)
         noted = None
         if content is not None:
-            fault = None if _is_of_an_older_night(content) else _json_fault(content)
+            fault = None if _is_of_0_1(content, "\n") else _json_fault(content)
             yield path, fault
             noted = None if fault else decode_checked(content).get(PAGE_DIGEST)
         if page is not None:  # without it the night has not ended, or is done again
@@ -102,13 +106,20 @@ def _night_faults(out: Store) -> Iterator[tuple[str, str | None]]:
             yield page_path, f"is not the page of {path}" if differs else None
 
 
-def _is_of_an_older_night(content: bytes) -> bool:
-    """Whether it is a summary as version 0.1 wrote it, which has no check."""
+def _is_of_0_1(content: bytes, end: str, names: Collection[str] | None = None) -> bool:
+    """Whether it is a record as version 0.1 wrote it, which has no check.
+
+    Args:
+        content: Of the file.
+        end: Its end after the fields.
+        names: Of the fields, where they are known; else a damaged name of the check is one more.
+    """
     try:
         fields = decode_checked(content)
     except ValueError:
         return False
-    return content == (json.dumps(fields, indent=1) + "\n").encode()
+    as_written = content == (json.dumps(fields, indent=1) + end).encode()
+    return as_written and (names is None or fields.keys() == set(names))
 
 
 def _drawn_faults(out: Store) -> Iterator[tuple[str, str | None]]:
@@ -128,15 +139,17 @@ def _drawn_faults(out: Store) -> Iterator[tuple[str, str | None]]:
 
 
 def _record_fault(out: Store, record: RunRecord | None) -> str | None:
-    fault = _json_fault(out.read(RUN_FILE))
+    content = out.read(RUN_FILE)
+    fault = None if _is_of_0_1(content, "", _RECORD_OF_0_1) else _json_fault(content)
     if fault is not None or record is None:
         return fault or "cannot be read as a run's record"
     named = {k: v for k, v in record.identity.items() if k != "fingerprint"}
-    if record.identity.get("fingerprint") != fingerprint(**named):
+    if not is_fingerprint_of(record.identity.get("fingerprint"), named):
         return "has an identity that does not match its fingerprint"
     of_spec = identity_of(record.spec)
-    # A spec may leave open what the run decided, such as the batch size.
-    differing = [k for k, v in of_spec.items() if v is not None and named.get(k) != v]
+    # A spec may leave open what the run decided, such as the batch size; an older version did not
+    # name all that this one does.
+    differing = [k for k, v in of_spec.items() if v is not None and named.get(k, v) != v]
     return f"has a spec of another {', '.join(differing)}" if differing else None
 
 

@@ -40,9 +40,13 @@ _RUNS_CODE = {
     "FlaxLayer": "which runs a Flax module",
 }
 #: What to do where a file's own code cannot run here; the end of a sentence, and its spec keys.
-ADD_BUILDER = (
+_ADD_BUILDER = (
     "add --builder package.module:function, a function of yours that returns the same VAE, whose "
     "weights are then read from the file, and --trust-checkpoints"
+)
+_REBUILD = (
+    "build the network without that code in Python, load the file's weights into it with "
+    "load_weights, and save it with model.save('extractor.keras')"
 )
 BUILDER: dict[str, object] = {"builder": "package.module:function", "trust": True}
 TRUST = "if you trust the file, add --trust-checkpoints (trust = true in the TOML file)"
@@ -90,7 +94,7 @@ def objects_for(
             sampling_layers.replace_by_mean(node)
         elif code := _code_in(node):
             _require_trust(node, code, options, source)
-            _require_this_python(node, source)
+            _require_this_python(node, options, source)
         elif not _is_known(node, library):
             found = users.get(node.registered_name) or users.get(_own_name(node))
             found = found or _where_the_file_says(node, options)
@@ -136,16 +140,28 @@ def _code_in(node: Node) -> str | None:
     return None
 
 
-def _require_this_python(node: Node, source: str) -> None:
+def without_its_code(said: str, whole: bool) -> CheckpointError:
+    """A refusal of a file whose own code cannot run here, with what to do instead.
+
+    Args:
+        said: Why, without a full stop.
+        whole: As in ``LoadOptions``: builders return VAEs, not extractors.
+    """
+    if whole:
+        return CheckpointError(f"{said}; {_REBUILD}")
+    return CheckpointError(f"{said}; {_ADD_BUILDER}", BUILDER)
+
+
+def _require_this_python(node: Node, options: LoadOptions, source: str) -> None:
     """Refuse bytecode that another Python has written: run by this one, it ends the process."""
     written = [other for code in _marshalled(node.config) if (other := other_python(code))]
     if not written:
         return
     here = ".".join(map(str, sys.version_info[:2]))
-    raise CheckpointError(
+    raise without_its_code(
         f"{source}: layer {node.layer!r} is a Python Lambda whose bytecode {written[0]} has "
-        f"written, and Python {here} would crash on it; {ADD_BUILDER}",
-        BUILDER,
+        f"written, and Python {here} would crash on it",
+        options.whole,
     )
 
 

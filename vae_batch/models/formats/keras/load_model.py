@@ -21,11 +21,10 @@ from vae_batch.models.formats import limits
 from vae_batch.models.formats.format import LoadOptions
 from vae_batch.models.formats.keras.config_nodes import Json
 from vae_batch.models.formats.keras.custom_objects import (
-    ADD_BUILDER,
-    BUILDER,
     objects_for,
     runs_bytecode,
     runs_code,
+    without_its_code,
 )
 from vae_batch.models.formats.keras.network import LoadedModel, network_of
 from vae_batch.models.formats.keras.tf_keras_safety import require_harmless
@@ -75,8 +74,8 @@ def plain_message(error: BaseException) -> str:
     return _ANSI.sub("", str(error)).strip() or type(error).__name__
 
 
-def advice_for_undefined(error: BaseException | None) -> str | None:
-    """What to do where a Lambda needs a name of the script that saved it, or None.
+def undefined_name(error: BaseException | None) -> str | None:
+    """A sentence where a Lambda needs a name of the script that saved it, or None.
 
     Args:
         error: Of a library; its causes are searched, since Keras says something else.
@@ -89,7 +88,7 @@ def advice_for_undefined(error: BaseException | None) -> str | None:
         return None
     return (
         f"one of its Lambda layers uses {found[1]!r} of the script that saved it, which no file "
-        f"holds; {ADD_BUILDER}"
+        "holds"
     )
 
 
@@ -131,8 +130,9 @@ def load_model(
         except Exception as error:  # both libraries raise many types
             if limits.ran_out_of_memory(error):
                 raise
-            if undefined := advice_for_undefined(error):
-                raise CheckpointError(f"{path} cannot be loaded: {undefined}", BUILDER) from error
+            if undefined := undefined_name(error):
+                said = f"{path} cannot be loaded: {undefined}"
+                raise without_its_code(said, options.whole) from error
             raise LibraryError(plain_message(error)) from error
     return LoadedModel(model, path, format_name, replaced, options.whole)
 
@@ -152,10 +152,10 @@ def _require_survival(
     try:
         in_child(_load_in_child, file, options, format_name, library)
     except ProcessEndedError as error:
-        raise CheckpointError(
+        raise without_its_code(
             f"{file.path}: the bytecode of its Lambda layers crashes Python here ({error}), so "
-            f"another Python has written it, or it is damaged; {ADD_BUILDER}",
-            BUILDER,
+            "another Python has written it, or it is damaged",
+            options.whole,
         ) from error
     except Exception:  # loading it here raises it again, with better words
         _log.debug("%s cannot be loaded in a process of its own", file.path, exc_info=True)

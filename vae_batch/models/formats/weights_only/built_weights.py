@@ -123,6 +123,11 @@ def _require_builder(path: str, options: LoadOptions) -> None:
             f"{path} holds {in_words(size)} of weights{over_cap(options.memory_cap)}", cap_for(size)
         )
     held = ", ".join(layers[:6]) + (", ..." if len(layers) > 6 else "")
+    if options.whole:
+        raise CheckpointError(
+            f"{path} holds weights without an architecture (layers {held}); load them into the "
+            "network, and save that with model.save('extractor.keras')"
+        )
     if options.reading.builder is None:
         raise CheckpointError(
             f"{path} holds weights without an architecture (layers {held}); add --builder "
