@@ -17,7 +17,7 @@ from vae_batch.models.autoencoder.description import Decision, Description, Need
 from vae_batch.models.autoencoder.images import ImageFit, ImageShape, Pixels, require_fit
 from vae_batch.models.extractors.extractor import ExtractorIdentity, require_made_by
 from vae_batch.models.formats.format import Array, Floats
-from vae_batch.models.formats.registry import formats
+from vae_batch.models.formats.registry import format_of
 from vae_batch.models.inputs.files import (
     LocalCopy,
     content_sha256,
@@ -165,7 +165,7 @@ def samples_held(path: str, *, folder: bool) -> Samples | None:
         copy = LocalCopy(path)  # lives as long as it is named
         local = copy.path
         head = read_head(str(local))
-        if any(known.recognises(str(local), head) for known in formats()):
+        if format_of(str(local), head):
             return None
         if suffix == ".zip":
             return _images(len(zip_image_names(local)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae_batch.models.autoencoder.posterior import (
+from vae_batch.models.autoencoder.second_head import (
     DRAWS,
     HeadValues,
     _tolerance,

@@ -157,10 +157,10 @@ def _format_of(path: str, name: str, builder: bool) -> CheckpointFormat:
         raise CheckpointError(f"{name} cannot be read: {error}") from error
     if builder and holds_built_weights(path, head):
         return BuiltWeights()
-    for known in registry.formats():
-        if known.recognises(path, head):
-            return known
-    raise CheckpointError(why_unreadable(path, head, name))
+    found = registry.format_of(path, head)
+    if found is None:
+        raise CheckpointError(why_unreadable(path, head, name))
+    return found
 
 
 def _start_libraries() -> None:

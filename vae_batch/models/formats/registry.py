@@ -45,6 +45,16 @@ def formats() -> tuple[CheckpointFormat, ...]:
     return _SHIPPED + _plug_ins(tuple(sys.path))
 
 
+def format_of(path: str, head: bytes) -> CheckpointFormat | None:
+    """The format that a file is of, by its content; None where it is none.
+
+    Args:
+        path: Of a local file or folder.
+        head: Its first bytes, as ``read_head`` gives them.
+    """
+    return next((known for known in formats() if known.recognises(path, head)), None)
+
+
 def suffixes() -> tuple[str, ...]:
     """File name endings that a scan of a folder includes; does not import TensorFlow or Keras."""
     return tuple({ending: None for known in formats() for ending in known.suffixes})

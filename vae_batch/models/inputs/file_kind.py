@@ -1,4 +1,4 @@
-"""The kind of a file, by its content.
+"""The kind of a file by its content, for errors; which format loads it: ``formats/registry.py``.
 
 Nothing is unpickled or unpacked: only the head of a file is read, and an archive's list of names.
 """
