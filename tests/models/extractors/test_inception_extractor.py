@@ -25,6 +25,8 @@ from vae_batch.models.extractors.inception.extractor import (
     InceptionExtractor,
     identify_inception,
 )
+from vae_batch.models.extractors.inception.resize import RESIZES
+from vae_batch.models.extractors.inception.runtime import CONCURRENT_BATCHES
 from vae_batch.models.extractors.reading import noise_probe
 from vae_batch.models.extractors.registry import extractor_folder
 from vae_batch.plan import make_spec
@@ -234,3 +236,17 @@ def test_weights_that_changed_after_planning_are_not_loaded(
     write_keras_h5(path, raw_keras, top=False)
     with pytest.raises(InputError, match="has changed: expected sha256"):
         InceptionExtractor(identity, batch_size=1)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+def test_batches_of_the_bicubic_resize_take_turns(
+    resize: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow sums its taps in a buffer of the graph: AlreadyExistsError where two run."""
+    monkeypatch.setattr(f"{InceptionExtractor.__module__}._load", lambda _: None)
+    monkeypatch.setattr(f"{InceptionExtractor.__module__}.build_network", lambda *_: None)
+    identity = identify_inception("inception-random", resize=resize)
+    at_once = InceptionExtractor(identity, 8).concurrent_batches
+    assert at_once == (1 if resize == "pil-bicubic" else CONCURRENT_BATCHES)
+    own = resize == "tf2-bilinear"
+    assert identity.name == ("inception-random" if own else f"inception-random {resize}")
