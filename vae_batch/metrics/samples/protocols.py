@@ -1,7 +1,7 @@
 """Scores as other tools compute them: from activations, the numbers that they would print.
 
 Each protocol fixes what the tool's own code fixes: resize and normalisation before the network of
-2015, precision of means, matrix root, splits, shuffle, subsets, neighbours, ties. Facts are of
+2015, precision of means, splits, shuffle, subsets, neighbours, ties. Facts are of
 the sources of the versions named here; random draws that a tool does not seed are seeded.
 
 Trap: none of these numbers has an error or a correction, and two protocols' are never compared.
