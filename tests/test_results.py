@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 import vae_batch
+from vae_batch.evaluation import evaluate
 from vae_batch.metrics.catalogue import METRICS
 from vae_batch.plan import EvaluationSpec, InputError, make_spec
 from vae_batch.results import Results
@@ -276,3 +278,21 @@ def test_objects_are_shipped_by_value_and_known_by_their_source() -> None:
 def test_errors_speak_of_python(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         vae_batch.score(**{"checkpoints": "a", "reference": "digits", **settings})
+
+
+def test_what_ray_prints_during_a_run_is_not_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its listening thread prints lines such as ``(raylet) The node ... has been marked dead``."""
+
+    def loses(*_: object) -> None:
+        thread = threading.Thread(target=print, args=("(raylet) The node has been marked dead",))
+        thread.start()
+        thread.join()
+        raise InputError("the cluster was lost")
+
+    monkeypatch.setattr("vae_batch.evaluation.prepare", loses)
+    with pytest.raises(InputError, match="was lost"):
+        evaluate(make_spec({"checkpoints": ["v"], "reference": "digits"}), ignore)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "(raylet) The node has been marked dead\n")

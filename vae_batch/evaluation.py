@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -62,6 +63,8 @@ class Evaluation:
 def evaluate(spec: EvaluationSpec, emit: EventSink) -> Evaluation:
     """Score every checkpoint of a spec, compare them, and write table, figures and page.
 
+    Whatever is printed meanwhile goes to stderr.
+
     Args:
         spec: What to score, and how.
         emit: Takes the events of the run.
@@ -73,7 +76,8 @@ def evaluate(spec: EvaluationSpec, emit: EventSink) -> Evaluation:
         KeyboardInterrupt: A stop was asked for (Ctrl-C, SIGTERM); the same call goes on from here.
     """
     began = time.monotonic()
-    with stoppable():
+    # Ray prints of its servers and workers to sys.stdout, which is the caller's.
+    with stoppable(), redirect_stdout(sys.stderr):
         plan = prepare(spec, emit)
         return evaluate_plan(plan, emit, time.monotonic() - began)
 

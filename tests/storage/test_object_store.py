@@ -43,12 +43,17 @@ def test_a_run_on_s3_writes_the_bits_of_a_local_one(
     bucket: str, toy_settings: dict[str, Any]
 ) -> None:
     toy_settings["metrics"] = "losses,fid"
+    from pyarrow import fs
+
     rows = []
-    for out in (toy_settings["out"], bucket.replace("NAME", "run")):
+    for out in (toy_settings["out"], bucket.replace("NAME", "my%20runs/mod%C3%A8le-%E6%A8%A1")):
         plan = prepare(make_spec(toy_settings | {"out": out}), ignore)
         summary = run(plan, SerialExecutor(), ignore)
         rows.append(numbers(summary.rows))
     assert rows[0] == rows[1]
+    assert Store.open(bucket.replace("NAME", "my%20runs/mod%C3%A8le-%E6%A8%A1")).exists("run.json")
+    filesystem, _ = fs.FileSystem.from_uri(bucket.replace("runs/NAME", "runs"))
+    assert filesystem.get_file_info("runs/my runs/modèle-模/run.json").is_file
 
 
 def test_a_small_file_is_written_by_one_request() -> None:

@@ -93,6 +93,19 @@ def test_a_body_that_is_short_without_saying_so_is_read_again(
     assert server.counts["short"] == times
 
 
+@pytest.mark.parametrize("fault", ["slow", "etag"])
+def test_slow_bodies_and_other_etags_change_nothing(
+    store: Store, server: FaultyS3, fault: str
+) -> None:
+    """Contents are checked by digests of our own."""
+    server.hang_s = 1.0
+    server.spoil(fault, 3)
+    assert [store.read("x") for _ in range(3)] == [CONTENT] * 3
+    store.write("y", CONTENT)
+    assert store.sizes() == {"x": 3000, "y": 3000}
+    assert server.counts[fault] == 3
+
+
 def test_a_body_that_stays_short_is_no_content(store: Store, server: FaultyS3) -> None:
     server.spoil("short", 99, ("GET",))
     with pytest.raises(StoreError, match=r"failed 4 times; .* ended before the file did"):

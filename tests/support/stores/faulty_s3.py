@@ -14,6 +14,8 @@ Faults, and what they are done to:
 * ``reset``: the connection ends before the server is asked
 * ``lost``: the server does what it was asked; its answer is lost with the connection
 * ``hang``: nothing for ``hang_s`` seconds, then the connection ends
+* ``slow``: a body in four parts, ``hang_s`` / 4 seconds apart
+* ``etag``: the digest of another content as the object's ETag
 * ``truncated``: half of a body, of the announced length, and the connection ends
 * ``short``: half of an object's body, announced as such: pyarrow 26 notices nothing
 * ``garbled``: an object's body with a bit flipped
@@ -211,7 +213,7 @@ def _fits(fault: str, method: str, path: str) -> bool:
         return method == "GET" and is_object
     if fault == "missing":
         return method in ("GET", "HEAD") and is_object
-    return fault != "truncated" or method == "GET"
+    return fault not in ("truncated", "slow") or method == "GET"
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -259,6 +261,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kept = {k: v for k, v in answer.getheaders() if k.lower() not in _DROPPED}
         if fault == "lost":
             self._hang_up()
+        elif fault == "etag":
+            kept |= {name: f'"{"0" * 32}"' for name in kept if name.lower() == "etag"}
+            self._send(answer.status, kept, content, kept.get("Content-Length", "0"))
+        elif fault == "slow":
+            self._send(answer.status, kept, b"", str(len(content)))
+            quarter = -(-len(content) // 4)
+            for start in range(0, len(content), quarter or 1):
+                time.sleep(self.server.hang_s / 4)
+                self.wfile.write(content[start : start + quarter])
+                self.wfile.flush()
         elif self.command == "HEAD":
             self._send(answer.status, kept, b"", kept.get("Content-Length", "0"))
         elif fault == "truncated":
