@@ -326,6 +326,7 @@ class VisionTransformerExtractor:
     def __init__(self, identity: ExtractorIdentity, batch_size: int) -> None:
         import tensorflow as tf
 
+        self._tf = tf
         path = str(identity.weights_path)
         if identify_vision_transformer(path).weights_sha256 != identity.weights_sha256:
             raise InputError(f"extractor {identity.name}: {path} has changed since the run began")
@@ -351,7 +352,6 @@ class VisionTransformerExtractor:
         self._projection = None if is_dinov2 else weights.read("visual_projection.weight").T
         self._runs: dict[tuple[int, ...], Any] = {}
         self._compiling = threading.Lock()
-        self._tf = tf
 
     def extract(self, images: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
         """See ``Extractor.extract``."""
@@ -365,12 +365,17 @@ class VisionTransformerExtractor:
         features: Floats = run(batch).numpy()[: len(images)]
         return features, np.zeros((len(images), 0), np.float32)
 
-    def _pair(self, name: str) -> tuple[Floats, Floats]:
-        return self._weights.read(f"{name}.weight"), self._weights.read(f"{name}.bias")
+    def _tensor(self, values: Floats) -> Tensor:
+        """A tensor that graphs take as an input: as constants, large weights would be compiled."""
+        return self._tf.constant(values)
 
-    def _dense(self, name: str) -> tuple[Floats, Floats]:
+    def _pair(self, name: str) -> tuple[Tensor, Tensor]:
+        kernel, bias = (self._weights.read(f"{name}.{part}") for part in ("weight", "bias"))
+        return self._tensor(kernel), self._tensor(bias)
+
+    def _dense(self, name: str) -> tuple[Tensor, Tensor]:
         kernel, bias = self._pair(name)
-        return np.ascontiguousarray(kernel.T), bias
+        return self._tf.transpose(kernel), bias
 
     def _block(self, prefix: str) -> dict[str, Any]:
         dinov2 = self._own.family == "dinov2"
@@ -430,7 +435,7 @@ class VisionTransformerExtractor:
         x = tf.concat([token, x], axis=1) + self._positions
         return x if self._first is None else self._normalised(x, self._first)
 
-    def _normalised(self, x: Tensor, pair: tuple[Floats, Floats]) -> Tensor:
+    def _normalised(self, x: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
         tf = self._tf
         mean, variance = tf.nn.moments(x, axes=-1, keepdims=True)
         return (x - mean) * tf.math.rsqrt(variance + self._own.epsilon) * pair[0] + pair[1]
