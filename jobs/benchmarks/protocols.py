@@ -114,7 +114,10 @@ def _torch_fidelity(fake: str, real: str, weights: str) -> Numbers:
 
 def source_numbers(tool: str, folder: str, arrays: Mapping[str, np.ndarray]) -> Numbers:
     """What the functions of a tool's sources compute of features and probabilities."""
-    sys.modules.setdefault("torch", types.ModuleType("torch"))  # imported, not used by these
+    if importlib.util.find_spec("torch") is None:  # imported, not used by these functions
+        torch = types.ModuleType("torch")
+        torch.Tensor = type("Tensor", (), {})  # type: ignore[attr-defined]
+        sys.modules["torch"] = torch
     if importlib.util.find_spec("tqdm") is None:
         bar, auto = types.ModuleType("tqdm"), types.ModuleType("tqdm.auto")
         bar.tqdm = auto.tqdm = _Bar  # type: ignore[attr-defined]
