@@ -75,6 +75,10 @@ COVERED_ELSEWHERE = {
     "frechet_distance_infinity": "depends on its seed, see test_frechet_uncertainty.py",
     "Interval": "what an interval() returns",
     "normalised_probabilities": "how metrics of class probabilities read their argument",
+    "trace_of_root": "a part of frechet_distance and of named protocols",
+    **dict.fromkeys(
+        ("GaussianPair", "NamedProtocol", "TooFewError"), "see test_named_protocols.py"
+    ),
     "CorrectedInceptionScore": "what metrics.corrected_inception_score returns",
 }
 

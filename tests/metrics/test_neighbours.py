@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -167,7 +166,7 @@ def test_every_decision_is_that_of_differences(kind: str, k: int, inclusive: boo
         expected = _direct(reference, generated, k, inclusive)
         found = precision_recall_density_coverage(reference, generated, k, inclusive)
         # One decision apart is 1/70 or more; quotients may differ in their last bit.
-        assert astuple(found) == pytest.approx(astuple(expected), rel=1e-14, abs=0)
+        assert found == pytest.approx(expected, rel=1e-14, abs=0)
 
 
 @pytest.mark.parametrize("strip", [1, 100, 1000])
