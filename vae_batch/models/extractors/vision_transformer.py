@@ -43,9 +43,9 @@ _NO_CLASSES = "the extractor gives features alone, no class probabilities"
 _LETTERS = {384: "s", 768: "b", 1024: "l", 1280: "h"}  # widths of the published sizes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Family:
-    """How one family is fed and read.
+    """How one family is fed and read, and how ``transformers`` names its tensors.
 
     Attributes:
         size: Pixels of a side; None for the network's own.
@@ -54,11 +54,21 @@ class _Family:
         mean: Of each channel, in 0..1.
         std: The same.
         features: What the features are, in words.
-        heads: Attention heads where the configuration says none.
-        epsilon: Of its normalisations, alike.
+        epsilon: Of the normalisations, where the configuration says none.
         activation: Alike.
-        prefix: Of the names of its layers.
+        heads: Attention heads, alike.
         class_token: Name of the class token.
+        patches: Of the convolution that makes tokens.
+        has_patch_bias: Whether that has a bias.
+        positions: Of the position embeddings.
+        block: Prefix of the tensors of a block, before its number.
+        norm: Of a block's normalisations, before their number.
+        attention: Of its query, key and value, in this order.
+        out: Of the attention's output.
+        scale: Of its layer scales, with a place for their number; None where there are none.
+        first: Of the normalisation before the blocks; None for none.
+        last: Of the one behind them.
+        projection: Of the features' projection; None for none.
     """
 
     size: int | None
@@ -69,35 +79,69 @@ class _Family:
     features: str
     epsilon: float
     activation: str
-    prefix: str
-    class_token: str
     heads: int = 12
+    class_token: str
+    patches: str
+    has_patch_bias: bool
+    positions: str
+    block: str
+    norm: str
+    attention: tuple[str, str, str]
+    out: str
+    scale: str | None
+    first: str | None
+    last: str
+    projection: str | None
 
 
 FAMILIES = {
     "dinov2": _Family(
-        224,
-        "torch-bicubic-antialias",
-        "imagenet",
-        (0.485, 0.456, 0.406),
-        (0.229, 0.224, 0.225),
-        "class token",
-        1e-6,
-        "gelu",
-        "encoder.layer.",
-        "embeddings.cls_token",
+        size=224,
+        resize="torch-bicubic-antialias",
+        normalisation="imagenet",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        features="class token",
+        epsilon=1e-6,
+        activation="gelu",
+        class_token="embeddings.cls_token",
+        patches="embeddings.patch_embeddings.projection",
+        has_patch_bias=True,
+        positions="embeddings.position_embeddings",
+        block="encoder.layer.",
+        norm="norm",
+        attention=(
+            "attention.attention.query",
+            "attention.attention.key",
+            "attention.attention.value",
+        ),
+        out="attention.output.dense",
+        scale="layer_scale{}.lambda1",
+        first=None,
+        last="layernorm",
+        projection=None,
     ),
     "clip": _Family(
-        None,
-        "torch-bicubic",
-        "clip",
-        (0.48145466, 0.4578275, 0.40821073),
-        (0.26862954, 0.26130258, 0.27577711),
-        "image embedding of unit length",
-        1e-5,
-        "quick_gelu",
-        "vision_model.encoder.layers.",
-        "vision_model.embeddings.class_embedding",
+        size=None,
+        resize="torch-bicubic",
+        normalisation="clip",
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        features="image embedding of unit length",
+        epsilon=1e-5,
+        activation="quick_gelu",
+        class_token="vision_model.embeddings.class_embedding",
+        patches="vision_model.embeddings.patch_embedding",
+        has_patch_bias=False,
+        positions="vision_model.embeddings.position_embedding.weight",
+        block="vision_model.encoder.layers.",
+        norm="layer_norm",
+        attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        out="self_attn.out_proj",
+        scale=None,
+        first="vision_model.pre_layrnorm",
+        last="vision_model.post_layernorm",
+        projection="visual_projection.weight",
     ),
 }
 
@@ -222,8 +266,8 @@ class _Architecture:
             )
         family, vision = FAMILIES[name], config.get("vision_config", config)
         weights = _Weights(file, family.class_token, label)
-        patches = weights.shape(_patches(name) + ".weight")
-        positions = weights.shape(_positions(name))[-2]
+        patches = weights.shape(family.patches + ".weight")
+        positions = weights.shape(family.positions)[-2]
         width, patch, grid = patches[0], patches[-1], math.isqrt(positions - 1)
         heads = int(vision.get("num_attention_heads", family.heads))
         activation = str(vision.get("hidden_act", family.activation))
@@ -239,25 +283,10 @@ class _Architecture:
         ]
         if wrong:
             raise InputError(f"extractor {label} has {wrong[0]}, which is not supported")
-        layers = sum(f"{family.prefix}{i}.{_norm(name, 1)}.weight" in weights for i in range(999))
-        projected = weights.shape("visual_projection.weight")[0] if name == "clip" else width
+        layers = sum(f"{family.block}{i}.{family.norm}1.weight" in weights for i in range(999))
+        projected = weights.shape(family.projection)[0] if family.projection else width
         epsilon = float(vision.get("layer_norm_eps", family.epsilon))
         return cls(name, layers, heads, width, patch, grid, projected, epsilon, activation)
-
-
-def _patches(family: str) -> str:
-    dinov2 = "embeddings.patch_embeddings.projection"
-    return dinov2 if family == "dinov2" else "vision_model.embeddings.patch_embedding"
-
-
-def _positions(family: str) -> str:
-    dinov2 = "embeddings.position_embeddings"
-    clip = "vision_model.embeddings.position_embedding.weight"
-    return dinov2 if family == "dinov2" else clip
-
-
-def _norm(family: str, which: int) -> str:
-    return f"norm{which}" if family == "dinov2" else f"layer_norm{which}"
 
 
 class _Weights:
@@ -332,24 +361,20 @@ class VisionTransformerExtractor:
             raise InputError(f"extractor {identity.name}: {path} has changed since the run began")
         copy = LocalCopy(path, _is_wanted)
         self._own = architecture = _Architecture.of(copy.path, path)
-        self._family, self._batch_size = FAMILIES[architecture.family], batch_size
-        self._size = self._family.size or architecture.own_size
-        weights = _Weights(SafetensorsFile(copy.path / _WEIGHTS), self._family.class_token, path)
-        self._weights = weights
-        self._blocks = [
-            self._block(f"{self._family.prefix}{i}.") for i in range(architecture.layers)
-        ]
-        is_dinov2 = architecture.family == "dinov2"
-        self._patches = weights.read(_patches(architecture.family) + ".weight").transpose(
-            2, 3, 1, 0
+        self._family = family = FAMILIES[architecture.family]
+        self._batch_size = batch_size
+        self._size = family.size or architecture.own_size
+        self._weights = weights = _Weights(
+            SafetensorsFile(copy.path / _WEIGHTS), family.class_token, path
         )
-        self._token = weights.read(self._family.class_token).reshape(1, 1, -1)
-        self._positions = self._interpolated(weights.read(_positions(architecture.family)))
-        self._bias = weights.read(_patches("dinov2") + ".bias") if is_dinov2 else None
-        first, last = "vision_model.pre_layrnorm", "vision_model.post_layernorm"
-        self._first = None if is_dinov2 else self._pair(first)
-        self._last = self._pair("layernorm" if is_dinov2 else last)
-        self._projection = None if is_dinov2 else weights.read("visual_projection.weight").T
+        self._blocks = [self._block(f"{family.block}{i}.") for i in range(architecture.layers)]
+        self._patches = weights.read(family.patches + ".weight").transpose(2, 3, 1, 0)
+        self._bias = weights.read(family.patches + ".bias") if family.has_patch_bias else None
+        self._token = weights.read(family.class_token).reshape(1, 1, -1)
+        self._positions = self._interpolated(weights.read(family.positions))
+        self._first = self._pair(family.first) if family.first else None
+        self._last = self._pair(family.last)
+        self._projection = weights.read(family.projection).T if family.projection else None
         self._runs: dict[tuple[int, ...], Any] = {}
         self._compiling = threading.Lock()
 
@@ -378,17 +403,14 @@ class VisionTransformerExtractor:
         return self._tf.transpose(kernel), bias
 
     def _block(self, prefix: str) -> dict[str, Any]:
-        dinov2 = self._own.family == "dinov2"
-        attention = "attention.attention." if dinov2 else "self_attn."
-        names = ("query", "key", "value") if dinov2 else ("q_proj", "k_proj", "v_proj")
-        out = "attention.output.dense" if dinov2 else "self_attn.out_proj"
+        family = self._family
         return {
-            "norms": [self._pair(prefix + _norm(self._own.family, which)) for which in (1, 2)],
-            "projections": [self._dense(prefix + attention + name) for name in names],
-            "out": self._dense(prefix + out),
+            "norms": [self._pair(f"{prefix}{family.norm}{which}") for which in (1, 2)],
+            "projections": [self._dense(prefix + name) for name in family.attention],
+            "out": self._dense(prefix + family.out),
             "mlp": [self._dense(f"{prefix}mlp.fc{which}") for which in (1, 2)],
             "scales": [
-                self._weights.read(f"{prefix}layer_scale{which}.lambda1") if dinov2 else None
+                self._weights.read(prefix + family.scale.format(which)) if family.scale else None
                 for which in (1, 2)
             ],
         }
