@@ -115,7 +115,7 @@ def claim_output(plan: RunPlan, found: RunRecord | None) -> RunPlan:
         "spec": values_without_credentials(plan.spec.model_dump(mode="json")),
         "rows": [dataclasses.asdict(row) for row in rows.values()],
         "versions": {"python": platform.python_version(), **library_versions()},
-        "device": plan.device or (found.device if found else ""),
+        "device": plan.device,
     }
     out = plan.stores.out
     out.write(RUN_FILE, encode_checked(content))
@@ -132,18 +132,18 @@ def require_identity(plan: RunPlan, found: RunRecord) -> None:
         _refuse(plan.stores.out, found, plan.identity)
 
 
-def require_device(out: Store, found: RunRecord | None, device: str) -> None:
+def require_device(plan: RunPlan, device: Device) -> None:
     """Refuse to go on with a folder on another kind of device, whose last digits differ.
 
     Raises:
         InputError: Names both kinds.
     """
-    if found is not None and found.device not in ("", device):
+    if plan.device not in ("", device):
         names = {"cpu": "CPUs", "gpu": "GPUs"}
         raise InputError(
-            f"output folder {out.shown}: its runs computed on {names[found.device]}, and the "
-            f"workers of this one have {names[device]}, whose last digits differ. Go on with the "
-            f"run on {names[found.device]}, or give another --out"
+            f"output folder {plan.stores.out.shown}: its runs computed on {names[plan.device]}, "
+            f"and the workers of this one have {names[device]}, whose last digits differ. Go on "
+            f"with the run on {names[plan.device]}, or give another --out"
         )
 
 

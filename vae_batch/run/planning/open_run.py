@@ -158,11 +158,11 @@ def settle(run: Run, executor: Executor) -> Run:
     plan = run.plan
     executor.require_visible(plan)
     device: Device = "gpu" if executor.has_gpus else "cpu"
-    found = read_record(plan.stores.out)
-    require_device(plan.stores.out, found, device)
+    require_device(plan, device)
+    is_recorded = plan.device == device
     plan = replace(plan, device=device)
     if plan.spec.batch_size is not None:
-        return run if found is not None and found.device else run.recorded(plan)
+        return run if is_recorded else run.recorded(plan)
     extractors = [row.extractor for row in plan.rows]
     size = choose_batch_size(executor, extractors, plan.reference.shape or _PROBED_SHAPE)
     return run.recorded(with_batch_size(plan, size))
@@ -183,7 +183,8 @@ def _scored(plan: RunPlan) -> dict[tuple[str, str], str | None]:
 def _continued(plan: RunPlan, record: RunRecord | None) -> RunPlan:
     """The plan as it continues earlier runs of its folder.
 
-    It has their batch size, and equal checkpoints share their files, theirs among them.
+    It has their batch size and kind of device. Equal checkpoints share their files, theirs among
+    them.
 
     Raises:
         InputError: They have another identity.
@@ -192,5 +193,6 @@ def _continued(plan: RunPlan, record: RunRecord | None) -> RunPlan:
         return with_shared_files(plan)
     if plan.spec.batch_size is None:
         plan = with_batch_size(plan, record.identity["batch_size"])
+    plan = replace(plan, device=record.device)
     require_identity(plan, record)
     return with_shared_files(plan, (row.units for row in record.rows))
